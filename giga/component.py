@@ -1,0 +1,72 @@
+"""The base of everything that is a pytree: frozen dataclass, static fields, named paths."""
+
+import dataclasses
+from typing import Any, TypeAlias, dataclass_transform
+
+import jax
+import numpyro.distributions as dist
+from jax import Array
+
+Param: TypeAlias = Any
+"""A leaf of a component: a number or an array (a lens), or a distribution (a prior)."""
+
+
+def static(**kwargs: Any) -> Any:
+    """Mark a field as static: a hashable Python setting that is not a leaf of the pytree."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(static,))
+class Component:
+    """A frozen keyword-only dataclass that is also a pytree.
+
+    Subclassing is all it takes. Fields are leaves (or subtrees), except those made with
+    `static()`. Batching is `jax.vmap` over the leaves, never an axis inside.
+
+    >>> class Point(Component):
+    ...     x: Param
+    ...     y: Param = 0.0
+    >>> names(Point(x=1.0))
+    ('x', 'y')
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        meta = [f.name for f in fields if f.metadata.get("static")]
+        data = [f.name for f in fields if not f.metadata.get("static")]
+        jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+
+    def replace(self, **changes: Any) -> Any:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def is_distribution(leaf: Any) -> bool:
+    """Tell whether a leaf is a probability distribution (itself a pytree in NumPyro)."""
+    return isinstance(leaf, dist.Distribution)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Spell a pytree path as users write it: `mass.0.theta_E`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def leaves_with_names(tree: Any) -> list[tuple[str, Any]]:
+    """List the leaves of a tree with their path names; a distribution is one leaf."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
+    return [(path_name(path), leaf) for path, leaf in leaves]
+
+
+def names(tree: Any) -> tuple[str, ...]:
+    """Path names of all leaves of a tree, in order."""
+    return tuple(name for name, _ in leaves_with_names(tree))
+
+
+def stack(trees: list[Any]) -> Any:
+    """Stack trees of equal structure into one tree with a leading axis."""
+    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
+
+
+__all__ = ["Array", "Component", "Param", "is_distribution", "leaves_with_names", "names", "path_name", "stack", "static"]

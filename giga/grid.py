@@ -1,0 +1,116 @@
+"""Pixel grids: where a pixel lies on the sky."""
+
+from __future__ import annotations
+
+import astropy.units as u
+import jax.numpy as jnp
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+from jax import Array
+
+from giga.component import Component, Param, static
+
+
+class Grid(Component):
+    """A grid of square pixels. x runs to the right along columns, y up along rows.
+
+    The origin of angles is the image centre, unless `center` says otherwise: several observations of
+    one scene share their angles by it and by `rotation`.
+
+    Attributes:
+        shape: (ny, nx).
+        pixel_scale: Side of a pixel [arcsec].
+        center_x, center_y: Angles of the image centre [arcsec].
+        rotation: Angle of the image's columns direction, counter-clockwise from +x [rad].
+    """
+
+    shape: tuple[int, int] = static()
+    pixel_scale: Param
+    center_x: Param = 0.0
+    center_y: Param = 0.0
+    rotation: Param = 0.0
+
+    @property
+    def pixel_area(self) -> Array:
+        """Area of a pixel [arcsec^2]."""
+        return self.pixel_scale**2
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(left, right, bottom, top) of the unrotated grid, for matplotlib [arcsec]."""
+        half_x = 0.5 * self.shape[1] * float(self.pixel_scale)
+        half_y = 0.5 * self.shape[0] * float(self.pixel_scale)
+        x0, y0 = float(self.center_x), float(self.center_y)
+        return x0 - half_x, x0 + half_x, y0 - half_y, y0 + half_y
+
+    def coordinates(self, supersampling: int = 1) -> tuple[Array, Array]:
+        """Centres of the (sub)pixels, two arrays of shape (s*ny, s*nx) [arcsec]."""
+        s = supersampling
+        (ny, nx), step = self.shape, self.pixel_scale / s
+        column = (jnp.arange(s * nx) - 0.5 * (s * nx - 1))[None, :] * step
+        row = (jnp.arange(s * ny) - 0.5 * (s * ny - 1))[:, None] * step
+        return self._to_sky(column, row)
+
+    def phases(self, supersampling: int = 1) -> tuple[Array, Array]:
+        """The same centres ordered by their place in the pixel, two arrays of shape (s*s, ny, nx)."""
+        s = supersampling
+        (ny, nx), step = self.shape, self.pixel_scale
+        offset = (jnp.arange(s) - 0.5 * (s - 1)) / s
+        column = (jnp.arange(nx) - 0.5 * (nx - 1))[None, None, :] + jnp.tile(offset, s)[:, None, None]
+        row = (jnp.arange(ny) - 0.5 * (ny - 1))[None, :, None] + jnp.repeat(offset, s)[:, None, None]
+        return self._to_sky(column * step, row * step)
+
+    def _to_sky(self, column: Array, row: Array) -> tuple[Array, Array]:
+        cos, sin = jnp.cos(self.rotation), jnp.sin(self.rotation)
+        return self.center_x + cos * column - sin * row, self.center_y + sin * column + cos * row
+
+    def to_pixel(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Fractional (column, row) of an angle; integers are pixel centres."""
+        cos, sin = jnp.cos(self.rotation), jnp.sin(self.rotation)
+        dx, dy = x - self.center_x, y - self.center_y
+        column, row = (cos * dx + sin * dy) / self.pixel_scale, (cos * dy - sin * dx) / self.pixel_scale
+        return column + 0.5 * (self.shape[1] - 1), row + 0.5 * (self.shape[0] - 1)
+
+    @staticmethod
+    def from_wcs(wcs: WCS, shape: tuple[int, int], reference: Grid | None = None,
+                 reference_wcs: WCS | None = None) -> Grid:
+        """Make the grid of an image from its celestial WCS.
+
+        Alone, its angles run along its own columns and rows from its centre. With a reference, they
+        are those of the reference image, so that one scene describes both.
+
+        Args:
+            wcs: Celestial WCS of the image.
+            shape: (ny, nx).
+            reference, reference_wcs: Grid and WCS of the image whose angles are used.
+
+        Raises:
+            ValueError: Pixels that are not square to 0.1%, or images of opposite parity.
+        """
+        scales = proj_plane_pixel_scales(wcs.celestial) * 3600.0
+        if abs(scales[0] / scales[1] - 1.0) > 1e-3:
+            raise ValueError(f"WCS: pixels must be square, got {scales[0]:.6g} x {scales[1]:.6g} arcsec")
+        scale = float(np.sqrt(scales[0] * scales[1]))
+        if reference is None or reference_wcs is None:
+            return Grid(shape=shape, pixel_scale=scale)
+        middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
+        points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        sky = wcs.celestial.pixel_to_world(points[:, 0], points[:, 1])
+        column, row = reference_wcs.celestial.world_to_pixel(sky)
+        half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
+        x, y = reference._to_sky((column - half_x) * float(reference.pixel_scale),
+                                 (row - half_y) * float(reference.pixel_scale))
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        along, up = (x[1] - x[0], y[1] - y[0]), (x[2] - x[0], y[2] - y[0])
+        if along[0] * up[1] - along[1] * up[0] <= 0.0:
+            raise ValueError("WCS: the images have opposite parity (one is mirrored); flip one of them first")
+        return Grid(shape=shape, pixel_scale=scale, center_x=float(x[0]), center_y=float(y[0]),
+                    rotation=float(np.arctan2(along[1], along[0])))
+
+
+def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
+    """Fractional (column, row) of a sky position given in degrees (ICRS)."""
+    column, row = wcs.celestial.world_to_pixel(SkyCoord(ra * u.deg, dec * u.deg))
+    return float(column), float(row)

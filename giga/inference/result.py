@@ -1,0 +1,83 @@
+"""What a fit leaves in memory; `giga.io.results` writes it, `giga.plot` and `giga.report` show it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from giga.observation import Observation
+from giga.scene import Scene
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished fit, in NumPy on the host.
+
+    Attributes:
+        prior: Scene with distributions on its leaves, as fitted.
+        observations: The observations that were fitted.
+        scenes: Best-fit scene (highest log-posterior seen) for each observation, with the solved
+            linear amplitudes filled in, so that it renders.
+        best: Physical value of each parameter at the best fit, by path name (`mass.0.theta_E`).
+        samples: HMC samples in physical units by path name, each (chains, draws).
+        vi_samples: Samples of the variational posterior by path name, each (n,).
+        prior_samples: Draws from the prior by path name, each (n,).
+        sample_stats: "lp", "acceptance_rate", "diverging", "energy", "n_steps", each (chains, draws).
+        log_likelihood: Log-likelihood of the samples with its normalisation, (chains, draws).
+        model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
+        sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
+        chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit.
+        n_pixels: Number of fitted pixels.
+        n_free: Number of sampled parameters plus solved amplitudes.
+        diagnostics: By path name: "rhat", "rhat_gelman_rubin" (the 1992 definition that
+            TensorFlow Probability uses), "ess_bulk", "ess_tail".
+        timings_s: Seconds: "compile", "map", "svi", "hmc".
+        evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc".
+        info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
+            strings and lists, fit for JSON.
+        truth: True value by path name when the data was simulated.
+        seed: Seed of the run.
+        devices: The devices used.
+        versions: Package versions, by name.
+    """
+
+    prior: Scene
+    observations: Sequence[Observation]
+    scenes: Sequence[Scene]
+    best: Mapping[str, float]
+    samples: Mapping[str, np.ndarray]
+    vi_samples: Mapping[str, np.ndarray]
+    prior_samples: Mapping[str, np.ndarray]
+    sample_stats: Mapping[str, np.ndarray]
+    log_likelihood: np.ndarray
+    model_images: Sequence[np.ndarray]
+    sigma_images: Sequence[np.ndarray]
+    chi2: float
+    n_pixels: int
+    n_free: int
+    diagnostics: Mapping[str, Mapping[str, float]]
+    timings_s: Mapping[str, float]
+    evaluations: Mapping[str, int]
+    info: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    truth: Mapping[str, float] | None = None
+    seed: int = 0
+    devices: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reduced_chi2(self) -> float:
+        """chi2 per degree of freedom."""
+        return self.chi2 / max(self.n_pixels - self.n_free, 1)
+
+    @property
+    def names(self) -> list[str]:
+        """Path names of the sampled parameters."""
+        return list(self.samples)
+
+    def replace(self, **changes: Any) -> Result:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,48 @@
+"""The base class of light profiles: a brightness that is linear in its amplitude."""
+
+from typing import ClassVar
+
+from jax import Array
+
+from giga.component import Component, Param, static
+
+
+class LightProfile(Component):
+    """Surface brightness on the sky. Positions in arcsec, brightness in counts / s / arcsec^2.
+
+    A subclass defines `basis`: its brightness for unit amplitudes, with one leading axis over its
+    `n_amp` amplitudes. An `amp` left out (None) is linear: it is solved from the data.
+
+    Attributes:
+        amp: Amplitude(s), shape () or (n_amp,) [counts / s / arcsec^2]; None is linear.
+        supersampling: Subpixels a side at which this profile is evaluated: a multiple of the PSF's
+            own supersampling, or 1; None takes the PSF's.
+        bands: Bands in which the profile shines; None is all of them.
+    """
+
+    amp: Param = None
+    supersampling: int | None = static(default=None)
+    bands: tuple[str, ...] | None = static(default=None)
+
+    scalar_amp: ClassVar[bool] = True  # one amplitude, of shape ()
+
+    @property
+    def n_amp(self) -> int:
+        """Number of amplitudes."""
+        return 1
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the amplitude is solved from the data."""
+        return self.amp is None
+
+    def basis(self, x: Array, y: Array) -> Array:
+        """Brightness for unit amplitudes, shape (n_amp, *x.shape)."""
+        raise NotImplementedError
+
+    def brightness(self, x: Array, y: Array) -> Array:
+        """Surface brightness with the profile's own amplitude, shape of x."""
+        basis = self.basis(x, y)
+        if self.scalar_amp:
+            return self.amp * basis[0]
+        return sum(self.amp[k] * basis[k] for k in range(self.n_amp))  # fuses; a matrix product does not

@@ -1,0 +1,229 @@
+"""Point-spread functions: kernels, their supersampling, and the way they are applied."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+import scipy.fft
+from jax import Array
+
+from giga.component import Component, static
+
+
+class PSF(Component):
+    """A PSF kernel of odd side that sums to one.
+
+    Attributes:
+        kernel: Shape (k, k), sampled at 1 / supersampling of a pixel and integrated over a subpixel.
+        supersampling: Subpixels a side.
+    """
+
+    kernel: Array
+    supersampling: int = static(default=1)
+
+    @staticmethod
+    def gaussian(fwhm: float, pixel_scale: float, size: int, supersampling: int = 1) -> PSF:
+        """A Gaussian sampled at (sub)pixel centres.
+
+        Args:
+            fwhm: Full width at half maximum [arcsec].
+            pixel_scale: Side of a pixel [arcsec].
+            size: Side of the kernel in pixels, odd; it grows to cover as much when supersampled.
+            supersampling: Subpixels a side.
+        """
+        side = size if supersampling == 1 else size * supersampling - (size * supersampling + 1) % 2
+        axis = (np.arange(side) - side // 2) * pixel_scale / supersampling
+        line = np.exp(-0.5 * (axis / (fwhm / 2.3548200450309493)) ** 2)
+        kernel = np.outer(line, line)
+        return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
+
+    @staticmethod
+    def from_native(kernel: np.ndarray, supersampling: int) -> PSF:
+        """Resample a kernel given at the pixel scale, so that binning it gives back the given one.
+
+        A cubic interpolation is a first guess; it is then multiplied, again and again, by the
+        interpolated ratio of the given kernel to the binned one, which keeps it positive and smooth.
+
+        Args:
+            kernel: Shape (k, k), k odd, integrated over a pixel.
+            supersampling: Subpixels a side.
+        """
+        kernel = np.asarray(kernel, float)
+        if supersampling > 1:
+            kernel = _supersample(kernel, supersampling)
+        return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
+
+    def at(self, supersampling: int) -> PSF:
+        """The same PSF at a coarser supersampling that divides its own."""
+        factor, rest = divmod(self.supersampling, supersampling)
+        if rest:
+            raise ValueError(f"psf: supersampling {supersampling} does not divide the kernel's {self.supersampling}")
+        if factor == 1:
+            return self
+        return PSF(kernel=jnp.asarray(_bin(np.asarray(self.kernel), factor)), supersampling=supersampling)
+
+
+def _bin_weights(size: int, factor: int) -> np.ndarray:
+    """Share of each subpixel in each pixel, both grids centred, shape (pixels, size)."""
+    side = 2 * int(np.ceil((size / factor - 1) / 2)) + 1
+    position = (np.arange(size) - size // 2) / factor  # subpixel centres in pixels
+    edge = np.abs(position[None, :] - (np.arange(side) - side // 2)[:, None])
+    return np.clip((0.5 + 0.5 / factor - edge) * factor, 0.0, 1.0)
+
+
+def _bin(kernel: np.ndarray, factor: int) -> np.ndarray:
+    """Sum a centred fine kernel over pixels; a subpixel astride an edge is shared."""
+    weights = _bin_weights(len(kernel), factor)
+    return weights @ kernel @ weights.T
+
+
+def _supersample(kernel: np.ndarray, factor: int, iterations: int = 30) -> np.ndarray:
+    size = len(kernel)
+    side = size * factor - (size * factor + 1) % 2
+    place = (np.arange(side) - side // 2) / factor + size // 2
+    grid = np.meshgrid(place, place, indexing="ij")
+
+    def interpolate(array, order):
+        return scipy.ndimage.map_coordinates(array, grid, order=order, mode="nearest")
+
+    weights = _bin_weights(side, factor)
+    fine = interpolate(kernel, 1) / factor**2
+    for _ in range(iterations):
+        binned = weights @ fine @ weights.T
+        ratio = np.divide(kernel, binned, out=np.ones_like(kernel), where=np.abs(binned) > 1e-12 * kernel.max())
+        fine = fine * interpolate(ratio, 1)
+    return fine
+
+
+class Convolution(Component):
+    """A PSF made ready for images of one shape: subpixel phases in, pixels out.
+
+    Averaging over subpixels and convolving on the fine grid is one linear map. In the Fourier
+    domain it is a sum over the s*s subpixel phases of native-size products, so the fine grid is
+    never transformed: s*s forward transforms and one back, all of the native size.
+
+    Attributes:
+        transfer: Fourier transforms of the phases' kernels, shape (s*s, my, mx//2+1) for "fft";
+            the phases' kernels, shape (1, s*s, k, k), for "direct"; the factors' bands for
+            "lowrank", (rows, columns).
+        native: The same for an image that is already averaged, one phase.
+        method: "fft", "direct" or "lowrank".
+        shape: (ny, nx) of the image.
+        padded: (my, mx) of the transforms.
+        supersampling: s.
+    """
+
+    transfer: Array | tuple[Array, Array]
+    native: Array | tuple[Array, Array]
+    method: str = static()
+    shape: tuple[int, int] = static()
+    padded: tuple[int, int] = static()
+    supersampling: int = static()
+
+    def __call__(self, phases: Array) -> Array:
+        """Convolve and bin.
+
+        Args:
+            phases: Shape (s*s, ny, nx) from `Grid.phases`, or (1, ny, nx) when already averaged.
+
+        Returns:
+            Shape (ny, nx): the mean over each pixel of the convolved brightness, zero outside.
+        """
+        ny, nx = self.shape
+        kernel = self.native if len(phases) == 1 else self.transfer
+        if self.method == "fft":
+            product = jnp.sum(jnp.fft.rfft2(phases, self.padded) * kernel, axis=0)
+            return jnp.fft.irfft2(product, self.padded)[:ny, :nx]
+        if self.method == "direct":
+            return jax.lax.conv_general_dilated(phases[None], kernel, (1, 1), "SAME")[0, 0]
+        rows, columns = kernel
+        return jnp.einsum("rpij,pjk,rpkl->il", rows, phases, columns, optimize=[(0, 1), (0, 1)])
+
+
+def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto") -> Convolution:
+    """Make a PSF ready for images of a shape. Done once, on the host, in float64.
+
+    Args:
+        psf: The kernel and its supersampling.
+        shape: (ny, nx) of the image.
+        dtype: Precision of the images.
+        method: "fft", "direct", "lowrank", or "auto" (see `benchmarks/psf.py` for the measurement:
+            low rank for kernels of rank up to 2, else FFT; direct for kernels of up to 3 pixels).
+    """
+    fine, s = np.asarray(psf.kernel, float), psf.supersampling
+    stack, native = _phase_kernels(fine, s), _phase_kernels(_bin(fine, s), 1)
+    if method == "auto":
+        method = choose_method(fine, stack.shape[-1])
+    size = stack.shape[-1]
+    padded = (scipy.fft.next_fast_len(shape[0] + size // 2, real=True), scipy.fft.next_fast_len(shape[1] + size // 2, real=True))
+    build = {"fft": lambda k: _transform(k, padded, dtype), "direct": lambda k: jnp.asarray(k[None, :, ::-1, ::-1], dtype),
+             "lowrank": lambda k: None}
+    if method == "lowrank":
+        transfer, coarse = _bands(fine, s, shape, dtype), _bands(_bin(fine, s), 1, shape, dtype)
+    else:
+        transfer, coarse = build[method](stack), build[method](native)
+    return Convolution(transfer=transfer, native=coarse, method=method, shape=shape, padded=padded, supersampling=s)
+
+
+def choose_method(kernel: np.ndarray, size: int) -> str:
+    """The method that measures fastest for a fine kernel whose phases have a side of `size` pixels."""
+    if size <= 3:
+        return "direct"
+    return "lowrank" if rank(kernel) <= 2 else "fft"
+
+
+def rank(kernel: np.ndarray, tolerance: float = 1e-7) -> int:
+    """Number of separable terms that reproduce a kernel to a tolerance of its peak."""
+    values = np.linalg.svd(kernel, compute_uv=False)
+    return int(np.sum(values > tolerance * values[0]))
+
+
+def _phase_kernels(fine: np.ndarray, s: int) -> np.ndarray:
+    """Native-scale kernel of each subpixel phase, shape (s*s, k, k), k odd.
+
+    Pixel p is the mean over its subpixels a of sum_m fine[m] I[s p + a - m]; with s p + a - m =
+    s q + b that is sum_b sum_q H_b[p - q] I_b[q], H_b[r] = mean_a fine[s r + a - b].
+    """
+    half = len(fine) // 2
+    reach = (half + s - 1) // s  # |s r| <= half + s - 1
+    r = np.arange(-reach, reach + 1)
+    line = np.zeros((s, len(r), len(fine)))  # line[b, r, i]: weight of fine[i] along one axis
+    for b in range(s):
+        for a in range(s):
+            index = s * r + a - b + half
+            inside = (index >= 0) & (index < len(fine))
+            line[b, np.flatnonzero(inside), index[inside]] += 1.0 / s
+    return np.einsum("bri,ij,csj->bcrs", line, fine, line).reshape(s * s, len(r), len(r))
+
+
+def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:
+    """Fourier transforms of centred kernels on a padded grid."""
+    size = stack.shape[-1]
+    if size > min(padded):
+        raise ValueError(f"psf: kernel of {size} pixels is wider than the padded image {padded}")
+    full = np.zeros((len(stack), *padded))
+    full[:, :size, :size] = stack
+    full = np.roll(full, (-(size // 2), -(size // 2)), axis=(1, 2))
+    return jnp.asarray(np.fft.rfft2(full), np.result_type(dtype, np.complex64))
+
+
+def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Array, Array]:
+    """Banded matrices of a low-rank kernel: (rank, s*s, ny, ny) from the left, (rank, s*s, nx, nx) right."""
+    left, values, right = np.linalg.svd(fine)
+    count = rank(fine)
+
+    def band(vector, n):
+        half = len(vector) // 2
+        out = np.zeros((s, n, n))
+        for b in range(s):
+            for a in range(s):
+                index = s * np.subtract.outer(np.arange(n), np.arange(n)) + a - b + half
+                inside = (index >= 0) & (index < len(vector))
+                out[b] += np.where(inside, vector[np.clip(index, 0, len(vector) - 1)], 0.0) / s
+        return out
+
+    rows = [np.repeat(band(left[:, k] * values[k], shape[0]), s, axis=0) for k in range(count)]
+    columns = [np.tile(band(right[k], shape[1]).transpose(0, 2, 1), (s, 1, 1)) for k in range(count)]
+    return jnp.asarray(np.stack(rows), dtype), jnp.asarray(np.stack(columns), dtype)

@@ -1,0 +1,51 @@
+"""A scene: the masses and lights of one strong lens."""
+
+from collections.abc import Sequence
+
+from giga.component import Component, Param
+from giga.light.base import LightProfile
+from giga.mass.base import MassProfile
+
+
+class Scene(Component):
+    """Mass, lens light and source light of one lens.
+
+    With numbers on its leaves it is a lens that renders, with distributions a prior, with arrays a
+    sample.
+
+    Attributes:
+        mass: Mass profiles of the lens plane.
+        lens_light: Light profiles that are not lensed.
+        source_light: Light profiles of the source plane.
+    """
+
+    mass: Sequence[MassProfile] = ()
+    lens_light: Sequence[LightProfile] = ()
+    source_light: Sequence[LightProfile] = ()
+
+    @property
+    def light(self) -> list[LightProfile]:
+        """Lens and source light in the order in which amplitudes are stacked."""
+        return [*self.lens_light, *self.source_light]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether any amplitude is left to be solved."""
+        return any(profile.is_linear for profile in self.light)
+
+    def with_amplitudes(self, amplitudes: Sequence[Param]) -> "Scene":
+        """Fill the linear amplitudes, one entry for each linear profile in the order of `light`."""
+        values = iter(amplitudes)
+
+        def fill(profiles: Sequence[LightProfile]) -> list[LightProfile]:
+            return [p.replace(amp=next(values)) if p.is_linear else p for p in profiles]
+
+        return self.replace(lens_light=fill(self.lens_light), source_light=fill(self.source_light))
+
+    def in_band(self, band: str | None) -> "Scene":
+        """The scene as one band sees it: profiles tied to other bands are left out."""
+
+        def keep(profiles: Sequence[LightProfile]) -> list[LightProfile]:
+            return [p for p in profiles if p.bands is None or band in p.bands]
+
+        return self.replace(lens_light=keep(self.lens_light), source_light=keep(self.source_light))
