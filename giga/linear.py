@@ -1,0 +1,109 @@
+"""Linear amplitudes, solved from the data by weighted least squares."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from giga.observation import Data
+from giga.render import basis_images, render
+from giga.scene import Scene
+
+JITTER = {"float32": 3e-7, "float64": 1e-13}
+"""Relative addition to the diagonal of the scaled normal matrix, a few rounding errors of its entries:
+columns that agree to this (shapelets under a Sersic) are told apart by the prior alone."""
+
+
+class Amplitudes(NamedTuple):
+    """Solved amplitudes of one observation.
+
+    Attributes:
+        values: One entry for each linear profile: shape () or (n_amp,) [counts / s / arcsec^2].
+        penalty: The Gaussian prior's share of chi2, sum (amp / sd)^2, or zero.
+        log_det: Log-determinant of the normal matrix (prior included, relative to the prior's own).
+    """
+
+    values: list[Array]
+    penalty: Array
+    log_det: Array
+
+
+def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, nonnegative: bool = False) -> Amplitudes:
+    """Solve the linear amplitudes that minimise chi2 (plus the prior's penalty).
+
+    The basis carries the pixel area, so a solved amplitude means what a sampled one means. The
+    normal matrix is scaled to a unit diagonal before it is factored.
+
+    Args:
+        scene: Scene with at least one linear profile, already seen in the data's band.
+        data: The observation; its variance must not depend on the model.
+        amplitude_sd: Standard deviation of a zero-mean Gaussian amplitude prior; None is flat.
+        nonnegative: Keep the amplitude of profiles that have just one at or above zero.
+    """
+    fixed = render(_without_linear(scene), data.grid, data.convolution)
+    basis = basis_images(scene, data.grid, data.convolution)
+    weight = data.mask / data.variance
+    basis = basis.reshape(len(basis), -1)
+    weighted = basis * weight.reshape(-1)
+    normal = jnp.matmul(weighted, basis.T, precision=jax.lax.Precision.HIGHEST)
+    right = weighted @ (data.image - fixed).reshape(-1)
+    precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
+    scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
+    scaled = normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + JITTER[str(normal.dtype)])
+    if nonnegative:
+        values, factor = _solve_nonnegative(scaled, right * scale, _signs(scene)), jnp.linalg.cholesky(scaled)
+    else:
+        factor = jnp.linalg.cholesky(scaled)
+        values = jax.scipy.linalg.cho_solve((factor, True), right * scale)
+    values = values * scale
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) - 2.0 * jnp.sum(jnp.log(scale))
+    if amplitude_sd is not None:
+        log_det = log_det - len(basis) * jnp.log(precision)
+    return Amplitudes(_split(scene, values), precision * jnp.sum(values**2), log_det)
+
+
+def _without_linear(scene: Scene) -> Scene:
+    return scene.replace(lens_light=[p for p in scene.lens_light if not p.is_linear],
+                         source_light=[p for p in scene.source_light if not p.is_linear])
+
+
+def _split(scene: Scene, values: Array) -> list[Array]:
+    out, start = [], 0
+    for profile in scene.light:
+        if profile.is_linear:
+            part = values[start:start + profile.n_amp]
+            out.append(part[0] if profile.scalar_amp else part)
+            start += profile.n_amp
+    return out
+
+
+def _signs(scene: Scene) -> tuple[bool, ...]:
+    """Which amplitudes must not be negative: those of profiles that have just one."""
+    return tuple(profile.scalar_amp for profile in scene.light if profile.is_linear for _ in range(profile.n_amp))
+
+
+def _solve_nonnegative(normal: Array, right: Array, constrained: tuple[bool, ...], sweeps: int = 200) -> Array:
+    """Minimise a^T N a / 2 - r^T a with some a >= 0.
+
+    The free amplitudes are eliminated exactly (Schur complement); the few constrained ones are
+    found by projected Gauss-Seidel, which converges for any positive-definite matrix.
+    """
+    held = jnp.array([k for k, c in enumerate(constrained) if c], int)
+    free = jnp.array([k for k, c in enumerate(constrained) if not c], int)
+    matrix, target = normal[held][:, held], right[held]
+    if len(free):
+        cross = normal[held][:, free]
+        inverse = jnp.linalg.inv(normal[free][:, free])
+        matrix, target = matrix - cross @ inverse @ cross.T, target - cross @ inverse @ right[free]
+
+    def sweep(_, a):
+        for k in range(len(held)):
+            a = a.at[k].set(jnp.maximum(0.0, a[k] + (target[k] - matrix[k] @ a) / matrix[k, k]))
+        return a
+
+    a = jax.lax.fori_loop(0, sweeps, sweep, jnp.zeros_like(target))
+    out = jnp.zeros_like(right).at[held].set(a)
+    if len(free):
+        out = out.at[free].set(inverse @ (right[free] - cross.T @ a))
+    return out

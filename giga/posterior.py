@@ -1,0 +1,120 @@
+"""Log-probability of the flat vector given observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from giga.component import Component, static
+from giga.linear import Amplitudes, solve
+from giga.observation import Data, Observation
+from giga.prior import Prior
+from giga.render import render_data
+from giga.scene import Scene
+
+AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
+
+
+class Posterior(Component):
+    """Prior times likelihood of one scene seen in one or several observations.
+
+    The likelihood of a pixel is Gaussian. Its logarithm is summed relative to that of a model equal
+    to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
+    is what was left out.
+
+    Attributes:
+        prior: Prior of the scene.
+        data: One entry an observation.
+        log_norm: Log-likelihood of the saturated fit.
+        amplitude_sd: Standard deviation of the linear amplitudes' Gaussian prior, or None for flat.
+        amplitudes: How linear amplitudes are treated: "profile" (their best values), "marginal"
+            (integrated out, with the determinant) or "nonnegative" (best values that are not negative).
+    """
+
+    prior: Prior
+    data: tuple[Data, ...]
+    log_norm: Array
+    amplitude_sd: Array | None = None
+    amplitudes: AmplitudeMethod = static(default="profile")
+
+    @staticmethod
+    def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
+           amplitude_sd: float | None = None, dtype=np.float32) -> Posterior:
+        """Put a scene of distributions and its observations together.
+
+        With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
+        """
+        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear) for o in observations)
+        norm = sum(float(_saturated(d)) for d in data)
+        return Posterior(prior=Prior.of(scene, dtype), data=data, log_norm=jnp.asarray(norm, dtype),
+                         amplitude_sd=None if amplitude_sd is None else jnp.asarray(amplitude_sd, dtype),
+                         amplitudes=amplitudes)
+
+    def log_prob(self, z: Array) -> Array:
+        """Log-posterior of an unconstrained vector, up to `log_norm` and the evidence."""
+        return self.prior.log_prob(z) + self.log_likelihood(z)
+
+    def log_likelihood(self, z: Array) -> Array:
+        """Log-likelihood relative to the saturated fit."""
+        scene = self.prior.scene(z)
+        return sum((self._one(scene.in_band(d.band), d) for d in self.data), jnp.zeros((), z.dtype))
+
+    def scenes(self, z: Array) -> tuple[Scene, ...]:
+        """The scene as each observation sees it, linear amplitudes solved and filled in."""
+        scene = self.prior.scene(z)
+        return tuple(self._filled(scene.in_band(d.band), d)[0] for d in self.data)
+
+    def models(self, z: Array) -> tuple[Array, ...]:
+        """Model image of each observation."""
+        return tuple(render_data(scene, d) for scene, d in zip(self.scenes(z), self.data, strict=True))
+
+    def chi2(self, z: Array) -> Array:
+        """Sum over fitted pixels of ((data - model) / sigma)^2."""
+        return sum((jnp.sum(d.mask * (d.image - m) ** 2 / variance(m, d))
+                    for m, d in zip(self.models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
+
+    def _one(self, scene: Scene, data: Data) -> Array:
+        scene, amplitudes = self._filled(scene, data)
+        value = log_density(render_data(scene, data), data)
+        if amplitudes is None:
+            return value
+        value = value - 0.5 * amplitudes.penalty
+        return value - 0.5 * amplitudes.log_det if self.amplitudes == "marginal" else value
+
+    def _filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
+        """Solve linear amplitudes.
+
+        chi2 plus penalty is stationary in the solved amplitudes, so their derivative drops out of
+        its gradient (envelope theorem) and is not taken; the determinant's is.
+        """
+        if not scene.is_linear:
+            return scene, None
+        solved = solve(scene, data, self.amplitude_sd, self.amplitudes == "nonnegative")
+        values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
+        return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
+
+
+def variance(model: Array, data: Data) -> Array:
+    """Noise variance of each pixel, `background_rms^2 + max(model, 0) / exposure_time` or the map's square."""
+    if not data.poisson:
+        return data.variance
+    return data.variance + data.photon * jnp.maximum(model, 0.0)
+
+
+def log_density(model: Array, data: Data) -> Array:
+    """Gaussian log-likelihood of the pixels relative to the saturated fit."""
+    var = variance(model, data)
+    terms = (data.image - model) ** 2 / var
+    if data.poisson:
+        terms = terms + jnp.log(var / variance(data.image, data))
+    return -0.5 * jnp.sum(data.mask * terms)
+
+
+def _saturated(data: Data) -> float:
+    var = np.asarray(variance(data.image, data), float)
+    return float(-0.5 * np.sum(np.asarray(data.mask) * np.log(2.0 * np.pi * var)))

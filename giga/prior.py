@@ -1,0 +1,195 @@
+"""A pytree of distributions, to and from a flat unconstrained vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.distributions.transforms import biject_to
+
+from giga.component import Component, is_distribution, leaves_with_names, path_name, static
+
+FIXED = -1
+
+
+class Prior(Component):
+    """The prior of a scene, as a density of a flat vector z that a sampler can move in freely.
+
+    Each distribution object is one parameter, whatever number of leaves it sits on; other leaves are
+    fixed. Parameter k is x = T(shift + scale z), T the exact transform from the real line to the
+    support; shift and scale make z of order one under the prior, so that a step of one is a step of
+    one prior standard deviation. Parameters of one family are evaluated together.
+
+    Build with `Prior.of`. The distributions' numbers are leaves, so one compiled program serves
+    every prior of the same structure.
+
+    Attributes:
+        families: Distributions whose numbers are stacked, one a family; to be used under `vmap`.
+        fixed: Fixed leaves.
+        shift, scale: Shape (n,).
+        treedef: Structure of the scene.
+        slots: For each leaf of the scene its parameter number, or FIXED.
+        members: For each family the parameter numbers in its batch.
+        names: Name of each parameter: the path of its first leaf.
+    """
+
+    families: tuple[dist.Distribution, ...]
+    fixed: tuple[Any, ...]
+    shift: Array
+    scale: Array
+    treedef: Any = static()
+    slots: tuple[int, ...] = static()
+    members: tuple[tuple[int, ...], ...] = static()
+    names: tuple[str, ...] = static()
+
+    @staticmethod
+    def of(tree: Any, dtype=np.float32) -> Prior:
+        """Collect the distributions of a scene.
+
+        Args:
+            tree: A scene (or any pytree) with numbers, arrays and distributions on its leaves.
+            dtype: Precision of the parameters.
+
+        Raises:
+            ValueError: No distribution at all, or one that is not scalar or not continuous.
+        """
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
+        found: dict[int, int] = {}
+        distributions, names, slots, fixed = [], [], [], []
+        for path, leaf in leaves:
+            if not is_distribution(leaf):
+                slots.append(FIXED)
+                fixed.append(jnp.asarray(leaf, dtype))
+                continue
+            if id(leaf) not in found:
+                _check(path_name(path), leaf)
+                found[id(leaf)] = len(distributions)
+                distributions.append(leaf)
+                names.append(path_name(path))
+            slots.append(found[id(leaf)])
+        if not distributions:
+            raise ValueError("prior: no leaf of the scene is a distribution, so there is nothing to fit")
+        families, members = _group(distributions, dtype)
+        shift, scale = _standardise(distributions)
+        return Prior(families=families, fixed=tuple(fixed), shift=jnp.asarray(shift, dtype), scale=jnp.asarray(scale, dtype),
+                     treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return len(self.names)
+
+    def constrain(self, z: Array) -> Array:
+        """Physical values x of an unconstrained vector, shape (n,)."""
+        return self._each(lambda family, u: biject_to(family.support)(u), self.shift + self.scale * z)
+
+    def unconstrain(self, x: Array) -> Array:
+        """Inverse of `constrain`; finite only inside the support."""
+        u = self._each(lambda family, value: biject_to(family.support).inv(value), jnp.asarray(x, self.shift.dtype))
+        return (u - self.shift) / self.scale
+
+    def log_prob(self, z: Array) -> Array:
+        """Log prior density of z, the Jacobian of the transform included."""
+        u = self.shift + self.scale * z
+        return jnp.sum(self._each(_log_density, u)) + jnp.sum(jnp.log(self.scale))
+
+    def curvature(self, z: Array) -> Array:
+        """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
+        gradient = jax.grad(self.log_prob)
+        return -jax.jvp(gradient, (z,), (jnp.ones_like(z),))[1]
+
+    def scene(self, z: Array) -> Any:
+        """The scene with numbers on its leaves."""
+        return self.fill(self.constrain(z))
+
+    def fill(self, x: Array) -> Any:
+        """The scene whose parameters have the physical values x."""
+        fixed = iter(self.fixed)
+        leaves = [next(fixed) if slot == FIXED else x[slot] for slot in self.slots]
+        return jax.tree_util.tree_unflatten(self.treedef, leaves)
+
+    def sample(self, key: Array) -> Array:
+        """One draw from the prior, as an unconstrained vector."""
+        keys = jax.random.split(key, self.size)
+        draws = [jax.vmap(lambda d, k: d.sample(k))(family, keys[np.asarray(index)])
+                 for family, index in zip(self.families, self.members, strict=True)]
+        return self.unconstrain(self._scatter(draws))
+
+    def values(self, x: Array) -> dict[str, Any]:
+        """Name the last axis of an array of physical values."""
+        return {name: x[..., k] for k, name in enumerate(self.names)}
+
+    def vector(self, values: Mapping[str, float]) -> Array:
+        """Unconstrained vector of physical values given by name.
+
+        Raises:
+            KeyError: A parameter without a value, named.
+        """
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise KeyError(f"no value for {missing[0]}; expected {', '.join(self.names)}")
+        return self.unconstrain(jnp.asarray([values[name] for name in self.names]))
+
+    def _each(self, function, vector: Array) -> Array:
+        """Apply a function of (distribution, value) to each parameter, one `vmap` a family."""
+        return self._scatter([jax.vmap(function)(family, vector[np.asarray(index)])
+                              for family, index in zip(self.families, self.members, strict=True)])
+
+    def _scatter(self, parts: list[Array]) -> Array:
+        order = np.argsort(np.concatenate([np.asarray(index) for index in self.members]))
+        return jnp.concatenate(parts)[order]
+
+
+def values_of(prior: Any, scene: Any) -> dict[str, float]:
+    """Values that a scene of numbers has where the prior has its parameters, by path name."""
+    seen: dict[int, str] = {}
+    out: dict[str, float] = {}
+    numbers = dict(leaves_with_names(scene))
+    for name, leaf in leaves_with_names(prior):
+        if is_distribution(leaf) and id(leaf) not in seen:
+            seen[id(leaf)] = name
+            out[name] = float(numbers[name])
+    return out
+
+
+def _log_density(family: dist.Distribution, u: Array) -> Array:
+    transform = biject_to(family.support)
+    x = transform(u)
+    return family.log_prob(x) + transform.log_abs_det_jacobian(u, x)
+
+
+def _check(name: str, leaf: dist.Distribution) -> None:
+    if leaf.batch_shape or leaf.event_shape:
+        raise ValueError(f"{name}: expected a scalar distribution, got shape {leaf.batch_shape + leaf.event_shape}")
+    if leaf.support is None or leaf.is_discrete:
+        raise ValueError(f"{name}: expected a continuous distribution, got {type(leaf).__name__}")
+
+
+def _group(distributions: list[dist.Distribution], dtype) -> tuple[tuple[dist.Distribution, ...], tuple[tuple[int, ...], ...]]:
+    """Stack the numbers of distributions of equal structure."""
+    groups: dict[Any, list[int]] = {}
+    for k, distribution in enumerate(distributions):
+        groups.setdefault(jax.tree.structure(distribution), []).append(k)
+
+    def stacked(members: list[int]) -> dist.Distribution:
+        return jax.tree.map(lambda *numbers: jnp.stack([jnp.asarray(number, dtype) for number in numbers]),
+                            *[distributions[k] for k in members])
+
+    return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
+
+
+def _standardise(distributions: list[dist.Distribution]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each parameter on the real line, under its prior."""
+    shift, scale = [], []
+    for distribution in distributions:
+        u = np.asarray(biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,))), float)
+        u = u[np.isfinite(u)]
+        exact = isinstance(distribution, (dist.Normal, dist.LogNormal))
+        shift.append(float(distribution.loc) if exact else u.mean())
+        scale.append(float(distribution.scale) if exact else u.std())
+    return np.asarray(shift), np.asarray(scale)
