@@ -1,0 +1,14 @@
+"""giga: strong gravitational lensing in JAX. A lens is a pytree, and so is its prior and its posterior."""
+
+from giga.grid import Grid as Grid
+from giga.light import Sersic as Sersic
+from giga.light import Shapelets as Shapelets
+from giga.mass import EPL as EPL
+from giga.mass import NFW as NFW
+from giga.mass import SIE as SIE
+from giga.mass import Shear as Shear
+from giga.observation import Observation as Observation
+from giga.psf import PSF as PSF
+from giga.scene import Scene as Scene
+
+__version__ = "0.1.0"

@@ -1,0 +1,59 @@
+# Everything runs in .venv, made from $(PYTHON) the first time. Each set of dependencies is installed once
+# and again when pyproject.toml changes.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# One thread a test process: WORKERS processes fill the cores by themselves.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs bench clean
+
+help:
+	@echo "make demo    simulate a lens, fit it, and leave pictures and a report in runs/demo"
+	@echo "make test    the whole test suite, slow tests and doctests included"
+	@echo "make lint    ruff and pyright"
+	@echo "make docs    the pages in docs/_build/html, warnings as errors"
+	@echo "make bench   the benchmarks, JSON in benchmarks/results"
+	@echo "make clean   remove .venv and all that was built; runs/ stays"
+
+demo: $(VENV)/.installed
+	$(BIN)/giga demo --out runs/demo --overwrite
+
+test: $(VENV)/.installed-dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.installed-dev
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("giga needs Python 3.11 or newer, $(PYTHON) is %d.%d: set PYTHON=..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[docs]'
+	@touch $@ $(VENV)/.installed
