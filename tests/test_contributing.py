@@ -1,0 +1,62 @@
+"""The example of CONTRIBUTING.md does what the page says."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from giga.mass.base import MassProfile
+
+PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+FILE, IMPORT, PARAM = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def plummer(tmp_path_factory) -> type[MassProfile]:
+    path = tmp_path_factory.mktemp("profile") / "plummer.py"
+    path.write_text(FILE)
+    spec = importlib.util.spec_from_file_location("plummer", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Plummer
+
+
+@pytest.fixture(scope="module")
+def arguments() -> dict[str, float]:
+    """The numbers in the line for the list of profiles."""
+    call = ast.parse(f"[{PARAM}]", mode="eval").body.elts[0].args[0]
+    assert call.func.id == "Plummer"
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+
+
+def test_it_is_one_short_file_and_two_lines():
+    assert len(FILE.splitlines()) < 40
+    assert IMPORT == "from giga.mass.plummer import Plummer as Plummer\n"
+    assert len(PARAM.splitlines()) == 1
+
+
+def test_its_deflection_is_the_gradient_of_its_potential(plummer, arguments):
+    h = 1e-4  # central differences: error about h^2, rounding about 1e-16 / h
+    with jax.enable_x64(True):
+        profile = plummer(**arguments)
+        x, y = jnp.asarray(np.random.default_rng(1).uniform(-3.0, 3.0, (2, 50)))
+        alpha_x, alpha_y = profile.deflection(x, y)
+        difference_x = (profile.potential(x + h, y) - profile.potential(x - h, y)) / (2.0 * h)
+        difference_y = (profile.potential(x, y + h) - profile.potential(x, y - h)) / (2.0 * h)
+        np.testing.assert_allclose(alpha_x, difference_x, atol=1e-6)
+        np.testing.assert_allclose(alpha_y, difference_y, atol=1e-6)
+
+
+def test_its_convergence_is_the_closed_form(plummer, arguments):
+    with jax.enable_x64(True):
+        profile = plummer(**arguments)
+        x, y = jnp.asarray(np.random.default_rng(2).uniform(-3.0, 3.0, (2, 50)))
+        r_squared = (x - profile.center_x) ** 2 + (y - profile.center_y) ** 2
+        expected = profile.theta_E**2 * profile.s**2 / (r_squared + profile.s**2) ** 2
+        np.testing.assert_allclose(profile.convergence(x, y), expected, rtol=1e-9, atol=1e-14)
