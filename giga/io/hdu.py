@@ -1,0 +1,112 @@
+"""Images in FITS files: choice of the HDU, byte order, WCS, cutout."""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import Cutout2D, NoOverlapError, PartialOverlapError
+from astropy.wcs import WCS, FITSFixedWarning
+
+from giga.grid import position_to_pixel
+from giga.io.errors import InputError
+
+
+def read_image(path: str | PathLike[str], hdu: int | str | None = None,
+               field: str = "image") -> tuple[np.ndarray, fits.Header, str | None]:
+    """Read a two-dimensional image.
+
+    Args:
+        path: FITS file; may be compressed.
+        hdu: Number or name of the HDU ("SCI", or "SCI,2" for its second version); None is the first
+            two-dimensional image.
+        field: Name of the setting that asked for it, for messages.
+
+    Returns:
+        The image in float64 of the machine's byte order, shape (ny, nx), its header, and its BUNIT.
+
+    Raises:
+        InputError: Missing file, not FITS, no such HDU, or an HDU that is not a 2-D image.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, field, "no such file", "a FITS file")
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+            warnings.filterwarnings("error", "File may have been truncated")
+            chosen = _choose(hdus, path, hdu, field)
+            image = np.array(chosen.data, dtype=np.float64)
+            header = chosen.header.copy()
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, Warning) as error:
+        raise InputError(path, field, f"cannot be read ({error})", "a FITS file") from error
+    return image, header, str(header["BUNIT"]).strip() if "BUNIT" in header else None
+
+
+def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
+    every: list[Any] = list(hdus)
+    present = ", ".join(f"{k} {h.name or '(no name)'} {_kind(h)}" for k, h in enumerate(every))
+    if hdu is None:
+        for candidate in every:
+            if candidate.is_image and len(candidate.shape) == 2:
+                return candidate
+        raise InputError(path, field, f"no 2-D image among its HDUs: {present}", "a 2-D image")
+    name, comma, version = str(hdu).partition(",")
+    try:
+        found: Any = hdus[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
+    except (KeyError, IndexError, ValueError):
+        raise InputError(path, field, f"no HDU {hdu!r}", f"one of its HDUs: {present}") from None
+    if not found.is_image or len(found.shape) != 2:
+        raise InputError(path, field, f"HDU {hdu!r} is {_kind(found)}", f"a 2-D image; its HDUs are {present}")
+    return found
+
+
+def _kind(hdu: Any) -> str:
+    if not hdu.is_image:
+        return "a table"
+    return f"{len(hdu.shape)}-D {hdu.shape}" if hdu.shape else "without data"
+
+
+def celestial_wcs(header: fits.Header) -> WCS | None:
+    """The celestial WCS of a header; None when it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)  # obsolete keywords that astropy translates
+        wcs = WCS(header)
+        return wcs.celestial if wcs.has_celestial else None
+
+
+def cutout(image: np.ndarray, size: int | tuple[int, int], wcs: WCS | None = None,
+           pixel: tuple[float, float] | None = None, position: tuple[float, float] | None = None,
+           ) -> tuple[np.ndarray, WCS | None, tuple[slice, slice]]:
+    """Cut a part out of an image.
+
+    Args:
+        image: Shape (ny, nx).
+        size: Side, or (ny, nx), of the part [pixels].
+        wcs: WCS of the image, if it has one.
+        pixel: (column, row) of the part's centre, the first pixel being 0.
+        position: (ra, dec) of the part's centre, ICRS [deg]; with neither, it is the image centre.
+
+    Returns:
+        The part, its WCS, and its (rows, columns) in the image.
+
+    Raises:
+        ValueError: A part that reaches over the edge, or a sky position without a WCS.
+    """
+    if position is not None:
+        if wcs is None:
+            raise ValueError("a sky position, but the header has no celestial WCS")
+        pixel = position_to_pixel(wcs, *position)
+    if pixel is None:
+        pixel = (0.5 * (image.shape[1] - 1), 0.5 * (image.shape[0] - 1))
+    try:
+        part = Cutout2D(image, pixel, size, wcs=wcs, mode="strict", copy=True)
+    except (NoOverlapError, PartialOverlapError, ValueError):
+        raise ValueError(f"size {size} around column {pixel[0]:.6g}, row {pixel[1]:.6g} reaches over the edge "
+                         f"of an image of {image.shape[0]} x {image.shape[1]} pixels") from None
+    rows, columns = part.slices_original
+    return np.asarray(part.data), part.wcs, (rows, columns)

@@ -1,0 +1,242 @@
+"""Tables of profiles, with numbers, distributions and ties, to components."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpyro.distributions as dist
+
+from giga.component import Component
+from giga.io.errors import nearest
+from giga.io.tables import Place, convert, number, show
+from giga.light.base import LightProfile
+from giga.light.sersic import Sersic
+from giga.light.shapelets import Shapelets
+from giga.mass.epl import EPL
+from giga.mass.nfw import NFW
+from giga.mass.shear import Shear
+from giga.mass.sie import SIE
+
+MASS: Mapping[str, type[Component]] = {"EPL": EPL, "SIE": SIE, "NFW": NFW, "Shear": Shear}
+LIGHT: Mapping[str, type[Component]] = {"Sersic": Sersic, "Shapelets": Shapelets}
+SECTIONS = {"mass": MASS, "lens_light": LIGHT, "source_light": LIGHT}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A distribution by name: what makes it and its arguments, required and optional."""
+
+    make: Callable[..., dist.Distribution]
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+DISTRIBUTIONS: Mapping[str, Family] = {
+    "Normal": Family(dist.Normal, ("loc", "scale")),
+    "LogNormal": Family(dist.LogNormal, ("loc", "scale")),  # of the natural logarithm
+    "Uniform": Family(dist.Uniform, ("low", "high")),
+    "LogUniform": Family(dist.LogUniform, ("low", "high")),
+    "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
+    "HalfNormal": Family(dist.HalfNormal, ("scale",)),
+}
+# Open range of each physical parameter; those that are not listed may be any number.
+RANGES = {
+    "theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "R_sersic": (0.0, math.inf), "n_sersic": (0.0, math.inf),
+    "beta": (0.0, math.inf), "Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
+}
+SETTING_MINIMUM = {"n_max": 0, "terms": 1, "supersampling": 1}
+OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
+EXPECTED = "a number, {dist = ...} or {same_as = ...}"
+
+
+@dataclass(frozen=True)
+class DistributionConfig:
+    """A prior: the name of a distribution and its arguments."""
+
+    dist: str
+    arguments: tuple[tuple[str, float], ...]
+
+    def build(self) -> dist.Distribution:
+        """Make the distribution."""
+        return DISTRIBUTIONS[self.dist].make(**dict(self.arguments))
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A parameter that equals another one, named by its path."""
+
+    same_as: str
+
+
+Value = float | DistributionConfig | Tie
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """A profile: its name, its parameters, and its settings that are not parameters."""
+
+    profile: str
+    parameters: tuple[tuple[str, Value], ...]
+    settings: tuple[tuple[str, Any], ...]
+
+
+def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
+    """Read one table of a profile section; defaults are filled in.
+
+    Args:
+        table: What TOML gave.
+        place: Where it stands.
+        section: "mass", "lens_light" or "source_light".
+
+    Raises:
+        InputError: An unknown profile, parameter or distribution, or a value out of its range.
+    """
+    classes = SECTIONS[section]
+    if not isinstance(table, Mapping):
+        raise place.error(show(table), "a table")
+    if "profile" not in table:
+        raise place.at("profile").error("missing", f"one of {', '.join(map(repr, classes))}")
+    name = table["profile"]
+    if not isinstance(name, str) or name not in classes:
+        raise place.at("profile").error(show(name), nearest(str(name), classes))
+    cls = classes[name]
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    for key in table:
+        if key != "profile" and key not in fields:
+            raise place.at(key).error("unknown parameter", f"{nearest(key, fields)}, which {name} has")
+    hints = typing.get_type_hints(cls)
+    parameters, settings = [], []
+    for key, field in fields.items():
+        is_setting, here = field.metadata.get("static"), place.at(key)
+        if key not in table and field.default is dataclasses.MISSING:
+            raise here.error("missing", "an integer" if is_setting else EXPECTED)
+        if is_setting:
+            value = _setting(hints[key], table[key], here) if key in table else field.default
+            settings += [(key, value)] if value is not None else []
+        elif key in table:
+            parameters.append((key, read_value(table[key], here)))
+            if key == "amp" and issubclass(cls, LightProfile) and not cls.scalar_amp:
+                raise here.error(show(table[key]), f"no amp: the amplitudes of {name} are solved")
+        elif isinstance(field.default, (int, float)):
+            parameters.append((key, float(field.default)))
+    return ProfileConfig(name, tuple(parameters), tuple(settings))
+
+
+def read_value(value: Any, place: Place) -> Value:
+    """Read a number, a distribution or a tie."""
+    if not isinstance(value, Mapping):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise place.error(show(value), EXPECTED)
+        return number(value, place)
+    if "same_as" in value:
+        if len(value) > 1 or not isinstance(value["same_as"], str):
+            raise place.error(show(dict(value)), 'a tie alone, {same_as = "mass.0.center_x"}')
+        return Tie(value["same_as"])
+    if "dist" not in value:
+        raise place.error(show(dict(value)), "{dist = ...} or {same_as = ...}")
+    return _distribution(value, place)
+
+
+def _setting(hint: Any, value: Any, place: Place) -> Any:
+    value = convert(hint, value, place)
+    minimum = SETTING_MINIMUM.get(place.path.rpartition(".")[2])
+    if minimum is not None and value < minimum:
+        raise place.error(show(value), f"an integer of at least {minimum}")
+    return value
+
+
+def _distribution(table: Mapping[str, Any], place: Place) -> DistributionConfig:
+    name = table["dist"]
+    if not isinstance(name, str) or name not in DISTRIBUTIONS:
+        raise place.at("dist").error(show(name), nearest(str(name), DISTRIBUTIONS))
+    family = DISTRIBUTIONS[name]
+    valid = (*family.required, *family.optional)
+    for key in table:
+        if key != "dist" and key not in valid:
+            raise place.at(key).error("unknown argument", f"{nearest(key, valid)}, which {name} has")
+    for key in family.required:
+        if key not in table:
+            raise place.at(key).error("missing", f"a number, the {key} of {name}")
+    arguments = {key: number(table[key], place.at(key)) for key in valid if key in table}
+    if "scale" in arguments and not arguments["scale"] > 0.0:
+        raise place.at("scale").error(f"got {arguments['scale']:g}", "a number above 0")
+    if family.optional and not set(family.optional) & set(arguments):
+        raise place.error(f"{name} without bounds", " or ".join(family.optional))
+    if name == "LogUniform" and not arguments["low"] > 0.0:
+        raise place.at("low").error(f"got {arguments['low']:g}", "a number above 0")
+    if "low" in arguments and "high" in arguments and not arguments["low"] < arguments["high"]:
+        raise place.error(f"got low = {arguments['low']:g}, high = {arguments['high']:g}", "low below high")
+    return DistributionConfig(name, tuple(arguments.items()))
+
+
+def resolve(values: Mapping[str, Value], solved: set[str], place: Place) -> dict[str, str]:
+    """Follow every tie to the parameter that it ends at, and check the ranges.
+
+    Args:
+        values: Value of each parameter by path.
+        solved: Paths of amplitudes that are solved, which nothing can be tied to.
+        place: Where the configuration stands.
+
+    Returns:
+        For each path the path that holds its number or distribution.
+
+    Raises:
+        InputError: A tie to nothing, to a solved amplitude or in a circle; a value out of its range.
+    """
+    ends = {}
+    for path in values:
+        here, seen, end = place.at(path), [path], path
+        while isinstance(value := values[end], Tie):
+            end = value.same_as
+            if end in solved:
+                raise here.error(f"same as {end}, an amplitude that is solved", "a parameter with a value")
+            if end not in values:
+                raise here.error(f"same as {end!r}, which is no parameter", nearest(end, values))
+            if end in seen:
+                raise here.error(f"a circle of ties, {' -> '.join([*seen, end])}", "a tie that ends at a value")
+            seen.append(end)
+        ends[path] = end
+        _check_range(path.rpartition(".")[2], value, here)
+    return ends
+
+
+def _check_range(name: str, value: float | DistributionConfig, place: Place) -> None:
+    if name not in RANGES:
+        return
+    low, high = RANGES[name]
+    words = f"above {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+    if not isinstance(value, DistributionConfig):
+        if not low < value < high:
+            raise place.error(f"got {value:g}", f"a number {words}")
+        return
+    share = share_outside(value, low, high)
+    if share > OUTSIDE:
+        raise place.error(f"{value.dist} with {100.0 * share:.3g}% of it outside", f"a prior {words} (at most "
+                          f"{100.0 * OUTSIDE:g}% outside; TruncatedNormal, LogNormal and Uniform have bounds)")
+
+
+def share_outside(value: DistributionConfig, low: float, high: float) -> float:
+    """Share of a prior that lies outside a range; 1 for bounds that reach over it."""
+    arguments = dict(value.arguments)
+    start, stop = arguments.get("low", -math.inf), arguments.get("high", math.inf)
+    if math.isfinite(start) and start < low or math.isfinite(stop) and stop > high:
+        return 1.0
+
+    def below(x: float) -> float:
+        if value.dist == "LogNormal":
+            x = math.log(x) if x > 0.0 else -math.inf
+        loc = arguments.get("loc", 0.0)
+        phi = 0.5 * (1.0 + math.erf((x - loc) / (arguments["scale"] * math.sqrt(2.0))))
+        return max(2.0 * phi - 1.0, 0.0) if value.dist == "HalfNormal" else phi
+
+    if "scale" not in arguments:
+        return 0.0
+    if value.dist != "TruncatedNormal":
+        return below(low) + 1.0 - below(high)
+    inside = below(min(stop, high)) - below(max(start, low))
+    return 1.0 - inside / max(below(stop) - below(start), 1e-300)

@@ -1,0 +1,98 @@
+"""What the BUNIT of an image means, and the factor that makes it counts per second."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import astropy.units as u
+
+COUNTS = {u.count, u.electron, u.adu, u.DN, u.photon}
+SPELLINGS = (  # as instruments write them, in lower case: what astropy reads
+    (r"\be-?(?=/|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
+    (r"\bcps\b", "count/s"), (r"\bdn\b", "DN"), (r"\b(sec|seconds?)\b", "s"), (r"\bphotons?\b", "photon"),
+)
+
+
+def parse_unit(text: str) -> u.UnitBase | None:
+    """Read a BUNIT, in the spellings that instruments use; None when it cannot be read.
+
+    Raises:
+        ValueError: A logarithmic unit (magnitudes).
+
+    >>> parse_unit("ELECTRONS/S")
+    Unit("electron / s")
+    """
+    lower = text.strip().lower()
+    for pattern, name in SPELLINGS:
+        lower = re.sub(pattern, name, lower)
+    for spelling in (text.strip(), lower):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", u.UnitsWarning)  # more than one slash, as in electron/s/arcsec2
+                unit = u.Unit(spelling)
+        except ValueError:
+            continue
+        if not isinstance(unit, u.UnitBase) or {u.mag, u.dex} & set(unit.decompose().bases):
+            raise ValueError(f"BUNIT {text!r} is logarithmic")
+        return unit
+    return None
+
+
+def kind_of(unit: u.UnitBase) -> str:
+    """One of "counts/s", "counts", "surface_brightness" (per solid angle), or "other"."""
+    plain = unit.decompose()
+    powers = {base: float(power) for base, power in zip(plain.bases, plain.powers, strict=True) if base != u.pix}
+    if powers.get(u.rad, 0.0) == -2.0:
+        return "surface_brightness"
+    counts = [power for base, power in powers.items() if base in COUNTS]
+    if counts != [1.0]:
+        return "other"
+    rest = {base: power for base, power in powers.items() if base not in COUNTS}
+    return {(): "counts", ((u.s, -1.0),): "counts/s"}.get(tuple(rest.items()), "other")
+
+
+def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, pixel_area: float) -> tuple[float, str]:
+    """Factor from the pixel values of an image to counts per second and pixel, and a note about it.
+
+    Args:
+        bunit: BUNIT of the header, if any.
+        units: What the user says: "counts/s", "counts", "surface_brightness", or None to trust BUNIT.
+        exposure_time: Exposure time [s], for "counts".
+        pixel_area: Area of a pixel [arcsec^2], for "surface_brightness".
+
+    Returns:
+        The factor, and what to tell the user (empty when BUNIT says it all).
+
+    Raises:
+        ValueError: BUNIT that needs the user's word.
+    """
+    unit = parse_unit(bunit) if bunit else None
+    kind = kind_of(unit) if unit is not None else None
+    if units is None:
+        if kind in ("counts", "surface_brightness"):
+            raise ValueError(f"BUNIT {bunit!r} is not a rate per pixel")
+        if kind == "counts/s" and unit is not None:
+            return _scale(unit), ""
+        said = f"BUNIT {bunit!r} is not a count rate" if bunit else "no BUNIT"
+        return 1.0, f"{said}; pixel values are taken as they are, as counts / s"
+    note = f"BUNIT says {bunit!r}, the configuration {units!r}, which is followed" if kind not in (None, units) else ""
+    scale = _scale(unit) if unit is not None and kind == units else 1.0
+    if units == "counts/s":
+        return scale, note
+    if units == "counts":
+        if exposure_time is None:
+            raise ValueError("counts need an exposure time")
+        return scale / exposure_time, note or f"counts divided by the exposure time {exposure_time:g} s"
+    solid = u.arcsec**-2
+    if unit is not None and kind == units:
+        angles = [base**power for base, power in zip(unit.bases, unit.powers, strict=True)
+                  if base.physical_type in ("angle", "solid angle")]
+        solid = angles[0] if len(angles) == 1 else u.rad**-2
+    factor = pixel_area * float(abs(solid.to(u.arcsec**-2)))
+    return factor, note or f"surface brightness multiplied by the pixel area {pixel_area:.6g} arcsec^2"
+
+
+def _scale(unit: u.UnitBase) -> float:
+    """Counts (per second) of one of a unit."""
+    return float(abs(unit.decompose().scale))
