@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.installed-dev

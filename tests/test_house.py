@@ -1,5 +1,6 @@
 """The repository as a whole: what is tracked, what is linked, what an import does."""
 
+import ast
 import json
 import re
 import subprocess
@@ -43,6 +44,19 @@ def test_no_tracked_file_names_a_package_registry():
         if path.is_file() and (match := REGISTRIES.search(path.read_bytes().decode("utf-8", "ignore"))):
             found[str(path.relative_to(ROOT))] = match.group()
     assert not found
+
+
+def test_what_giga_imports_is_a_dependency():
+    imported: set[str] = set()
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = {re.match(r"[\w-]+", name).group().replace("-", "_") for name in declared}
+    for folder in ("giga", "models"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                imported |= {name.replace("orbax.checkpoint", "orbax_checkpoint").split(".")[0] for name in names}
+    assert not imported - declared - {"giga", *sys.stdlib_module_names}
 
 
 @needs_git

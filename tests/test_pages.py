@@ -1,0 +1,72 @@
+"""The examples in the documentation are what the code takes."""
+
+import ast
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpyro.distributions as dist
+import pytest
+
+import giga
+from giga.io.toml import parse_config, scene_from_config
+from giga.prior import Prior
+
+ROOT = Path(__file__).parents[1]
+README, QUICKSTART, CONFIGURATION = "README.md", "docs/quickstart.md", "docs/configuration.md"
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A section [inference] that is left out."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def scene_of(source: str) -> giga.Scene:
+    """The value of the assignment to `prior` in a source, made from the names that giga exports."""
+    keep = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) in ("prior", "position")]
+    names = {"dist": dist, **{name: getattr(giga, name) for name in ("EPL", "Scene", "Sersic", "Shear")}}
+    exec(compile(ast.Module(keep, []), "page", "exec"), names)
+    return names["prior"]
+
+
+@pytest.mark.parametrize("page", [README, CONFIGURATION])
+def test_configurations_are_valid(page):
+    (text,) = blocks(page, "toml")
+    scene = scene_from_config(parse_config(tomllib.loads(text), Path("lens.toml"), NoSettings))
+    assert Prior.of(scene).size >= 8
+
+
+def test_the_configuration_ties_the_lens_light_to_the_mass():
+    (text,) = blocks(CONFIGURATION, "toml")
+    scene = scene_from_config(parse_config(tomllib.loads(text), Path("lens.toml"), NoSettings))
+    assert scene.lens_light[0].center_x is scene.mass[0].center_x
+
+
+@pytest.mark.parametrize(("page", "size"), [(README, 6), (QUICKSTART, 16)])
+def test_priors_are_valid(page, size):
+    assert Prior.of(scene_of(blocks(page, "python")[0])).size == size
+
+
+@pytest.mark.parametrize("page", [README, QUICKSTART])
+def test_names_imported_in_examples_exist(page):
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module == "giga":
+                assert not {alias.name for alias in node.names} - set(dir(giga))
+
+
+def test_the_readme_example_has_under_ten_lines():
+    assert len(blocks(README, "python")[0].splitlines()) < 10
+
+
+def test_links_lead_to_files():
+    for page in (README, *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
+            path = (ROOT / page).parent / link
+            assert path.exists() or path.suffix == ".png" or "api/" in link, f"{page}: {link}"
