@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+TESTS ?= tests
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -24,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/giga demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
 
 lint: $(VENV)/.installed-dev
