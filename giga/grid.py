@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import astropy.units as u
 import jax.numpy as jnp
 import numpy as np
@@ -63,12 +65,17 @@ class Grid(Component):
         return self._to_sky(column * step, row * step)
 
     def _to_sky(self, column: Array, row: Array) -> tuple[Array, Array]:
-        cos, sin = jnp.cos(self.rotation), jnp.sin(self.rotation)
+        cos, sin = self._cos_sin()
         return self.center_x + cos * column - sin * row, self.center_y + sin * column + cos * row
+
+    def _cos_sin(self) -> tuple[Param, Param]:
+        # Python numbers stay Python numbers, so that a grid on the host keeps its float64.
+        library = math if isinstance(self.rotation, float | int) else jnp
+        return library.cos(self.rotation), library.sin(self.rotation)
 
     def to_pixel(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Fractional (column, row) of an angle; integers are pixel centres."""
-        cos, sin = jnp.cos(self.rotation), jnp.sin(self.rotation)
+        cos, sin = self._cos_sin()
         dx, dy = x - self.center_x, y - self.center_y
         column, row = (cos * dx + sin * dy) / self.pixel_scale, (cos * dy - sin * dx) / self.pixel_scale
         return column + 0.5 * (self.shape[1] - 1), row + 0.5 * (self.shape[0] - 1)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 import scipy.fft
+import scipy.interpolate
 from jax import Array
 
 from giga.component import Component, static
+
+Resampling = Literal["integrated", "lenstronomy"]
 
 
 class PSF(Component):
@@ -33,26 +37,29 @@ class PSF(Component):
             size: Side of the kernel in pixels, odd; it grows to cover as much when supersampled.
             supersampling: Subpixels a side.
         """
-        side = size if supersampling == 1 else size * supersampling - (size * supersampling + 1) % 2
+        side = _fine_side(size, supersampling)
         axis = (np.arange(side) - side // 2) * pixel_scale / supersampling
         line = np.exp(-0.5 * (axis / (fwhm / 2.3548200450309493)) ** 2)
         kernel = np.outer(line, line)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
     @staticmethod
-    def from_native(kernel: np.ndarray, supersampling: int) -> PSF:
-        """Resample a kernel given at the pixel scale, so that binning it gives back the given one.
-
-        A cubic interpolation is a first guess; it is then multiplied, again and again, by the
-        interpolated ratio of the given kernel to the binned one, which keeps it positive and smooth.
+    def from_native(kernel: np.ndarray, supersampling: int, resampling: Resampling = "integrated") -> PSF:
+        """Resample a kernel given at the pixel scale.
 
         Args:
-            kernel: Shape (k, k), k odd, integrated over a pixel.
+            kernel: Shape (k, k), k odd.
             supersampling: Subpixels a side.
+            resampling: "integrated" takes each value as the PSF integrated over a pixel, as a star
+                on the detector shows it, and finds the smooth positive PSF whose integrals they are.
+                "lenstronomy" gives the kernel that lenstronomy's `subgrid_kernel` gives, broader by
+                part of a pixel, for images that were simulated with it.
         """
+        if resampling not in ("integrated", "lenstronomy"):
+            raise ValueError(f"psf resampling: expected 'integrated' or 'lenstronomy', got {resampling!r}")
         kernel = np.asarray(kernel, float)
         if supersampling > 1:
-            kernel = _supersample(kernel, supersampling)
+            kernel = (_integrated if resampling == "integrated" else _as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
     def at(self, supersampling: int) -> PSF:
@@ -79,22 +86,65 @@ def _bin(kernel: np.ndarray, factor: int) -> np.ndarray:
     return weights @ kernel @ weights.T
 
 
-def _supersample(kernel: np.ndarray, factor: int, iterations: int = 30) -> np.ndarray:
-    size = len(kernel)
-    side = size * factor - (size * factor + 1) % 2
-    place = (np.arange(side) - side // 2) / factor + size // 2
-    grid = np.meshgrid(place, place, indexing="ij")
+def _integrated(kernel: np.ndarray, factor: int, iterations: int = 60) -> np.ndarray:
+    """Integrals over subpixels of a PSF whose integrals over pixels are the given ones.
 
-    def interpolate(array, order):
-        return scipy.ndimage.map_coordinates(array, grid, order=order, mode="nearest")
+    The logarithm of the PSF is a cubic spline through the pixel centres, which a Gaussian is
+    exactly; its knots are raised by the logarithm of wanted over found, again and again. From
+    Gaussians of FWHM 1.2, 2 and 3 pixels the error is 2e-3, 2e-4 and 1e-5 of the peak. Values below
+    1e-8 of the peak are raised to it.
+    """
+    size, parts = len(kernel), 4
+    knots = np.arange(size) - size // 2
+    cells = (np.arange(size * factor * parts) + 0.5) / (factor * parts) - 0.5 * size
+    spline = scipy.interpolate.make_interp_spline(knots, np.eye(size), k=min(3, size - 1))
+    basis = spline(np.clip(cells, knots[0], knots[-1]))
+    wanted = np.maximum(kernel, 1e-8 * kernel.max())
+    logarithm = np.log(wanted)
 
-    weights = _bin_weights(side, factor)
-    fine = interpolate(kernel, 1) / factor**2
+    def density():
+        return np.exp(basis @ logarithm @ basis.T) / (factor * parts) ** 2
+
     for _ in range(iterations):
-        binned = weights @ fine @ weights.T
-        ratio = np.divide(kernel, binned, out=np.ones_like(kernel), where=np.abs(binned) > 1e-12 * kernel.max())
-        fine = fine * interpolate(ratio, 1)
+        logarithm = logarithm + np.log(wanted / _block_sum(density(), factor * parts))
+    side = _fine_side(size, factor)
+    start = (len(cells) - side * parts) // 2
+    return _block_sum(density()[start:start + side * parts, start:start + side * parts], parts)
+
+
+def _as_lenstronomy(kernel: np.ndarray, factor: int, iterations: int = 100) -> np.ndarray:
+    """What `lenstronomy.Util.kernel_util.subgrid_kernel(kernel, factor, odd=True)` returns.
+
+    Bilinear interpolation, its samples spread over the whole width, of a kernel that is sharpened
+    by the difference from its own mean (not sum) over a pixel.
+    """
+    kernel = kernel / kernel.sum()
+    size, side = len(kernel), _fine_side(len(kernel), factor)
+    place = np.clip((np.arange(side) - side // 2) * size / side, -(size // 2), size // 2)
+    basis = np.maximum(0.0, 1.0 - np.abs(place[:, None] - (np.arange(size) - size // 2)))
+    weights = _bin_weights(side, factor)
+
+    def interpolate(array):
+        fine = basis @ array @ basis.T
+        return fine / fine.sum()
+
+    sharpened = kernel
+    for _ in range(iterations):
+        sharpened = sharpened + kernel - weights @ interpolate(sharpened) @ weights.T / factor**2
+    fine = interpolate(sharpened)
+    if factor % 2:
+        fine = fine - np.kron(weights @ fine @ weights.T - kernel, np.ones((factor, factor))) / factor**2
     return fine
+
+
+def _fine_side(size: int, factor: int) -> int:
+    """Odd side of a fine kernel inside size pixels."""
+    return size * factor - (size * factor + 1) % 2
+
+
+def _block_sum(array: np.ndarray, step: int) -> np.ndarray:
+    n = len(array) // step
+    return array.reshape(n, step, n, step).sum((1, 3))
 
 
 class Convolution(Component):
@@ -157,13 +207,16 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     if method == "auto":
         method = choose_method(fine, stack.shape[-1])
     size = stack.shape[-1]
-    padded = (scipy.fft.next_fast_len(shape[0] + size // 2, real=True), scipy.fft.next_fast_len(shape[1] + size // 2, real=True))
-    build = {"fft": lambda k: _transform(k, padded, dtype), "direct": lambda k: jnp.asarray(k[None, :, ::-1, ::-1], dtype),
-             "lowrank": lambda k: None}
+    padded = (scipy.fft.next_fast_len(shape[0] + size // 2, real=True),
+              scipy.fft.next_fast_len(shape[1] + size // 2, real=True))
     if method == "lowrank":
         transfer, coarse = _bands(fine, s, shape, dtype), _bands(_bin(fine, s), 1, shape, dtype)
+    elif method == "direct":
+        transfer, coarse = (jnp.asarray(k[None, :, ::-1, ::-1], dtype) for k in (stack, native))
+    elif method == "fft":
+        transfer, coarse = (_transform(k, padded, dtype) for k in (stack, native))
     else:
-        transfer, coarse = build[method](stack), build[method](native)
+        raise ValueError(f"convolution method: expected 'auto', 'fft', 'direct' or 'lowrank', got {method!r}")
     return Convolution(transfer=transfer, native=coarse, method=method, shape=shape, padded=padded, supersampling=s)
 
 
@@ -212,7 +265,7 @@ def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:
 def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Array, Array]:
     """Banded matrices of a low-rank kernel: (rank, s*s, ny, ny) from the left, (rank, s*s, nx, nx) right."""
     left, values, right = np.linalg.svd(fine)
-    count = rank(fine)
+    count = rank(fine, 1e-7 if np.dtype(dtype) == np.float32 else 1e-15)
 
     def band(vector, n):
         half = len(vector) // 2
