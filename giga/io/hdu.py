@@ -35,7 +35,7 @@ def read_image(path: str | PathLike[str], hdu: int | str | None = None,
     if not Path(path).is_file():
         raise InputError(path, field, "no such file", "a FITS file")
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+        with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
             warnings.filterwarnings("error", "File may have been truncated")
             chosen = _choose(hdus, path, hdu, field)
             image = np.array(chosen.data, dtype=np.float64)
