@@ -19,13 +19,13 @@ class InputError(ValueError):
         file: The file that is wrong, or an empty string.
         field: The field in it, as its path.
         seen: What is there.
-        expected: What should be.
+        expected: What should be; may be left out when `seen` says it.
     """
 
-    def __init__(self, file: str | PathLike[str], field: str, seen: str, expected: str) -> None:
+    def __init__(self, file: str | PathLike[str], field: str, seen: str, expected: str = "") -> None:
         self.file, self.field, self.seen, self.expected = str(file), field, seen, expected
         place = "".join(f"{part}: " for part in (self.file, field) if part)
-        super().__init__(f"{place}{seen}; expected {expected}")
+        super().__init__(f"{place}{seen}; expected {expected}" if expected else f"{place}{seen}")
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

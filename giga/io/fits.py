@@ -78,7 +78,7 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(config.image, path, str(error), "an observation that agrees with itself") from error
+        raise InputError(config.image, path, str(error)) from error
 
 
 def wcs_header(observation: Observation) -> fits.Header:

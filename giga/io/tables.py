@@ -35,7 +35,7 @@ class Place:
         """The place of an entry of this table or list."""
         return dataclasses.replace(self, path=f"{self.path}.{name}" if self.path else str(name))
 
-    def error(self, seen: str, expected: str) -> InputError:
+    def error(self, seen: str, expected: str = "") -> InputError:
         """Make the error of this place."""
         return InputError(self.file, self.path, seen, expected)
 
@@ -55,7 +55,8 @@ def read_table(cls: type[T], table: Any, place: Place) -> T:
 
     Field types may be bool, int, float, str, Path, Literal, tuples, other dataclasses, and unions of them;
     `at_least` and `above` in a field's metadata bound a number. The dataclass may check itself in
-    `__post_init__` and raise a ValueError, or an InputError with an empty file and its field's name.
+    `__post_init__` and raise a ValueError that begins with the field's name and a colon, or an InputError
+    with an empty file.
 
     Args:
         cls: The dataclass.
@@ -86,7 +87,12 @@ def read_table(cls: type[T], table: Any, place: Place) -> T:
             raise
         raise place.at(error.field).error(error.seen, error.expected) from None
     except ValueError as error:
-        raise place.error(str(error), "values that agree") from error
+        # The message names the field itself, as `n: ...` or by its whole path.
+        field, colon, rest = str(error).partition(": ")
+        inside = field.removeprefix(f"{place.path}.")
+        if colon and inside in fields:
+            raise place.at(inside).error(rest) from error
+        raise place.error(str(error).removeprefix(f"{place.path}: ")) from error
 
 
 def convert(hint: Any, value: Any, place: Place) -> Any:
