@@ -8,13 +8,14 @@ import giga
 
 PACKAGE = Path(giga.__file__).parent
 
-# Sections of a configuration, in the order of the page, and the classes in giga/io/config.py that they are read into.
+# Sections of a configuration, in the order of the page, and the classes that they are read into.
 SECTIONS = {
     "`[run]`": "RunConfig",
     "`[[observation]]`": "ObservationConfig",
     "`cutout` of an observation": "CutoutConfig",
     "`mask_keep` and `mask_exclude` of an observation": "RingConfig",
     "`[likelihood]`": "LikelihoodConfig",
+    "`[inference]`": "FitConfig",
 }
 
 
@@ -34,11 +35,8 @@ def write_pages(folder: Path) -> None:
 
 def write_fields(path: Path) -> None:
     """Write the tables of the fields of a configuration."""
-    classes = config_classes(PACKAGE / "io" / "config.py")
+    classes = config_classes(PACKAGE / "io" / "config.py") | config_classes(PACKAGE / "inference" / "pipeline.py")
     tables = [table(section, *classes[name]) for section, name in SECTIONS.items()]
-    for source in sorted((PACKAGE / "inference").glob("*.py")):
-        for node, text in config_classes(source).values():
-            tables.append(table(f"`[inference]`: {node.name}", node, text))
     write_if_changed(path, "\n".join(tables))
 
 

@@ -48,7 +48,7 @@ def test_the_configuration_ties_the_lens_light_to_the_mass():
     assert scene.lens_light[0].center_x is scene.mass[0].center_x
 
 
-@pytest.mark.parametrize(("page", "size"), [(README, 6), (QUICKSTART, 16)])
+@pytest.mark.parametrize(("page", "size"), [(README, 7), (QUICKSTART, 16)])
 def test_priors_are_valid(page, size):
     assert Prior.of(scene_of(blocks(page, "python")[0])).size == size
 
