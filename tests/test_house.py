@@ -56,7 +56,8 @@ def test_what_giga_imports_is_a_dependency():
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
                 imported |= {name.replace("orbax.checkpoint", "orbax_checkpoint").split(".")[0] for name in names}
-    assert not imported - declared - {"giga", *sys.stdlib_module_names}
+    missing = imported - declared - {"giga", *sys.stdlib_module_names}
+    assert not missing
 
 
 @needs_git
