@@ -67,7 +67,7 @@ class Posterior(Component):
     def scenes(self, z: Array) -> tuple[Scene, ...]:
         """The scene as each observation sees it, linear amplitudes solved and filled in."""
         scene = self.prior.scene(z)
-        return tuple(self._filled(scene.in_band(d.band), d)[0] for d in self.data)
+        return tuple(self.filled(scene.in_band(d.band), d)[0] for d in self.data)
 
     def models(self, z: Array) -> tuple[Array, ...]:
         """Model image of each observation."""
@@ -79,14 +79,14 @@ class Posterior(Component):
                     for m, d in zip(self.models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
 
     def _one(self, scene: Scene, data: Data) -> Array:
-        scene, amplitudes = self._filled(scene, data)
+        scene, amplitudes = self.filled(scene, data)
         value = log_density(render_data(scene, data), data)
         if amplitudes is None:
             return value
         value = value - 0.5 * amplitudes.penalty
         return value - 0.5 * amplitudes.log_det if self.amplitudes == "marginal" else value
 
-    def _filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
+    def filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
         """Solve linear amplitudes.
 
         chi2 plus penalty is stationary in the solved amplitudes, so their derivative drops out of

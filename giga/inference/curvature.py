@@ -1,0 +1,92 @@
+"""Gradient and Gauss-Newton curvature of the log-posterior, from one Jacobian of the image."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from giga.jacobian import image_jacobian
+from giga.linear import JITTER
+from giga.observation import Data
+from giga.posterior import Posterior, log_density, variance
+from giga.prior import Prior
+from giga.render import basis_images, render_data
+from giga.scene import Scene
+
+
+class Quadratic(NamedTuple):
+    """Second-order picture of the log-posterior at a point.
+
+    Attributes:
+        log_prob: Log-posterior.
+        gradient: Shape (n,).
+        precision: Shape (n, n): Fisher information of the data plus the prior's curvature.
+    """
+
+    log_prob: Array
+    gradient: Array
+    precision: Array
+
+
+def quadratic(posterior: Posterior, z: Array) -> Quadratic:
+    """Expand the log-posterior about z.
+
+    The gradient is exact. The precision is that of Gauss and Newton, with the Fisher information of
+    a Gaussian whose variance follows the model, 1/s^2 + (d s^2/dm / s^2)^2 / 2. Solved linear
+    amplitudes are projected out of it (variable projection; Kaufman 1975, BIT 15, 49).
+    """
+    prior = posterior.prior
+    x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
+    scene = prior.fill(x)
+    columns = parameter_numbers(prior)
+    value, gradient = prior.log_prob(z), jnp.zeros_like(z)
+    # A prior may bend upwards (towards a bound); the step must still go uphill.
+    precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
+    for data in posterior.data:
+        linear = scene.in_band(data.band)
+        filled, amplitudes = posterior.filled(linear, data)
+        model = render_data(filled, data)
+        jacobian = image_jacobian(filled, columns.in_band(data.band), prior.size, data) * slope[:, None, None]
+        score = jax.grad(log_density)(model, data)
+        value, gradient = value + log_density(model, data), gradient + jnp.einsum("kyx,yx->k", jacobian, score)
+        weighted = jacobian * fisher_weight(model, data)
+        fisher = jnp.einsum("kyx,lyx->kl", weighted, jacobian, precision=jax.lax.Precision.HIGHEST)
+        if amplitudes is not None:
+            value = value - 0.5 * amplitudes.penalty
+            fisher = fisher - _explained(posterior, linear, amplitudes.values, data, weighted)
+        precision = precision + fisher
+    if posterior.amplitudes == "marginal" and scene.is_linear:
+        value, gradient = jax.value_and_grad(posterior.log_prob)(z)
+    return Quadratic(value, gradient, precision)
+
+
+def parameter_numbers(prior: Prior) -> Scene:
+    """The prior's scene with a parameter number on each leaf, FIXED where there is none."""
+    return jax.tree.unflatten(prior.treedef, list(prior.slots))
+
+
+def fisher_weight(model: Array, data: Data) -> Array:
+    """Fisher information of each pixel about its model value."""
+    var = variance(model, data)
+    weight = 1.0 / var
+    if data.poisson:
+        weight = weight + 0.5 * jnp.where(model > 0.0, (data.photon / var) ** 2, 0.0)
+    return data.mask * weight
+
+
+def _explained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data, weighted: Array) -> Array:
+    """Share of the Fisher matrix that the solved amplitudes can take over."""
+    basis = basis_images(linear, data.grid, data.convolution)
+    values = jnp.concatenate([jnp.atleast_1d(a) for a in amplitudes])
+    if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
+        basis = basis * (values != 0.0)[:, None, None]
+    normal = jnp.einsum("kyx,lyx->kl", basis * (data.mask / data.variance), basis, precision=jax.lax.Precision.HIGHEST)
+    prior_precision = 0.0 if posterior.amplitude_sd is None else 1.0 / posterior.amplitude_sd**2
+    scale = jax.lax.rsqrt(jnp.diag(normal) + prior_precision + jnp.finfo(normal.dtype).tiny)
+    scaled = normal * jnp.outer(scale, scale) + jnp.diag(prior_precision * scale**2 + JITTER[str(normal.dtype)])
+    cross = jnp.einsum("kyx,lyx->kl", weighted, basis, precision=jax.lax.Precision.HIGHEST) * scale
+    half = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scaled), cross.T, lower=True)
+    return half.T @ half
+
+

@@ -1,0 +1,264 @@
+"""Hamiltonian Monte Carlo: many short chains in the whitened space of the variational posterior."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from giga.inference.diagnostics import ess_bulk, rhat
+from giga.inference.transport import Transport
+from giga.inference.vi import Ascent, log_density
+from giga.parallel import sharded
+from giga.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class HMCConfig:
+    """Sampling stage.
+
+    Attributes:
+        n_chains: Chains.
+        n_block: Iterations in a compiled block, between looks at the diagnostics.
+        n_pilot: Blocks in each of the two pilot rounds that set the step and the covariance.
+        n_min, n_max: Fewest and most iterations kept, a chain.
+        ess: Bulk effective sample size wanted of every parameter.
+        rhat: Largest R-hat wanted.
+        length: Trajectory length in whitened units; the number of steps is jittered about it.
+        target_accept: Acceptance that the pilot's step size aims at.
+        max_steps: Most leapfrog steps a trajectory.
+    """
+
+    n_chains: int = 16
+    n_block: int = 50
+    n_pilot: int = 2
+    n_min: int = 100
+    n_max: int = 3000
+    ess: float = 1000.0
+    rhat: float = 1.01
+    length: float = 1.9
+    target_accept: float = 0.9
+    max_steps: int = 64
+
+
+class HMCState(NamedTuple):
+    """What goes on: chains, step size, the map they live in.
+
+    Attributes:
+        chains: BlackJAX states, leading axis over chains.
+        step_size: Shape ().
+        transport: Map from the chains' coordinates to the prior's.
+    """
+
+    chains: blackjax.mcmc.hmc.HMCState
+    step_size: Array
+    transport: Transport
+
+
+class Draws(NamedTuple):
+    """Samples of a block, leading axes (chains, iterations).
+
+    Attributes:
+        z: Unconstrained vectors, (..., n).
+        log_prob: Log-posterior density of z.
+        acceptance_rate, diverging, energy: Of each trajectory.
+        n_steps: Leapfrog steps, shared by the chains.
+    """
+
+    z: Array
+    log_prob: Array
+    acceptance_rate: Array
+    diverging: Array
+    energy: Array
+    n_steps: Array
+
+
+def chain_density(posterior: Posterior, transport: Transport, on_cpu: bool) -> Callable[[Array], Array]:
+    """Log-density that BlackJAX can `vmap`: on a CPU a batch of chains is evaluated one by one.
+
+    A plain `vmap` would spread each image operation over all chains and fall out of the cache.
+    """
+
+    def value_and_grad(posterior: Posterior, transport: Transport, u: Array):
+        return jax.value_and_grad(lambda v: log_density(posterior, transport, v))(u)
+
+    evaluate = jax.custom_batching.sequential_vmap(value_and_grad) if on_cpu else value_and_grad
+
+    @jax.custom_vjp
+    def density(posterior, transport, u):
+        return evaluate(posterior, transport, u)[0]
+
+    def forward(posterior, transport, u):
+        return evaluate(posterior, transport, u)
+
+    def backward(gradient, cotangent):
+        return None, None, cotangent * gradient
+
+    density.defvjp(forward, backward)
+    return partial(density, posterior, transport)
+
+
+class Sampler(NamedTuple):
+    """Compiled blocks of HMC.
+
+    Attributes:
+        run: `(key, posterior, state, adapt) -> (state, draws in the chains' coordinates)`.
+        physical: `(transport, draws) -> draws` in the prior's coordinates.
+        config: Sizes.
+    """
+
+    run: Callable
+    physical: Callable
+    config: HMCConfig
+
+
+def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sampler, ascent: Ascent,
+            report: Callable[[dict], None] = lambda info: None) -> tuple[HMCState, dict]:
+    """Start chains as draws of the variational posterior, set the step size, re-whiten by their covariance.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        transport: Map from a standard normal, from the variational stage.
+        sampler: From `sampler`.
+        ascent: From `giga.inference.vi.ascender`, which evaluates the starts.
+        report: Called after each of the two rounds with "acceptance".
+
+    Returns:
+        State from which `sample_hmc` goes on, and the gradients used.
+    """
+    config = sampler.config
+    start, *rounds = jax.random.split(key, 3)
+    u = np.asarray(jax.random.normal(start, (config.n_chains, transport.size), transport.shift.dtype))
+    state = _chains(posterior, transport, u, 0.3, ascent)
+    gradients = config.n_chains
+    for part in rounds:
+        kept = []
+        for k, sub in enumerate(jax.random.split(part, config.n_pilot)):
+            state, out = sampler.run(sub, posterior, state, True)
+            gradients += int(np.sum(out.n_steps))
+            kept.append(np.asarray(out.z, float)[:, config.n_block // 3 if k == 0 else 0:])
+        report({"acceptance": float(jnp.mean(out.acceptance_rate)), "pilot": True})
+        state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
+    return state, {"evaluations": gradients}
+
+
+def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
+               report: Callable[[dict], None] = lambda info: None, blocks: Sequence[Draws] = (),
+               keep: Callable[[HMCState, Draws], None] = lambda state, draws: None) -> tuple[HMCState, Draws, dict]:
+    """Sample the posterior until every parameter has the effective sample size and R-hat wanted.
+
+    Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks.
+
+    Args:
+        key: Random key; block k uses `fold_in(key, k)`.
+        posterior: The posterior.
+        state: From `warm_up`, or where an earlier call stopped.
+        sampler: From `sampler`.
+        report: Called after each block with "acceptance", "rhat", "ess", "iterations".
+        blocks: Blocks already sampled, when going on.
+        keep: Called with the state and the samples of each new block, to store them.
+
+    Returns:
+        State to go on from, the samples on the host, and counts: gradients, divergences, dead
+        chains (that never moved), acceptance, step size, whether the targets were reached.
+    """
+    config, blocks = sampler.config, list(blocks)
+    worst = worst_case(_join(blocks).z) if blocks else {"rhat": np.inf, "ess_bulk": 0.0}
+    while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
+        state, out = sampler.run(jax.random.fold_in(key, len(blocks)), posterior, state, False)
+        blocks.append(jax.tree.map(np.asarray, sampler.physical(state.transport, out)))
+        keep(state, blocks[-1])
+        worst = worst_case(_join(blocks).z)
+        report({"acceptance": float(blocks[-1].acceptance_rate.mean()), "iterations": len(blocks) * config.n_block,
+                "rhat": worst["rhat"], "ess": worst["ess_bulk"]})
+    draws = _join(blocks)
+    still = np.ptp(draws.z, axis=1).max(-1) == 0.0
+    gradients = int(draws.n_steps.sum())
+    return state, draws, {
+        "iterations": int(draws.z.shape[1]), "chains": config.n_chains, "acceptance": float(draws.acceptance_rate.mean()),
+        "step_size": float(state.step_size), "mean_steps": float(draws.n_steps.mean()),
+        "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
+        "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
+        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients, "ess_per_gradient": worst["ess_bulk"] / gradients}
+
+
+def _reached(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> bool:
+    enough = len(blocks) * config.n_block >= config.n_min
+    return enough and worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess
+
+
+def worst_case(z: np.ndarray) -> dict[str, float]:
+    """Largest rank-normalised R-hat and smallest bulk ESS over parameters, of (chains, draws, n)."""
+    return {"rhat": float(np.max(rhat(z))), "ess_bulk": float(np.min(ess_bulk(z)))}
+
+
+def sampler(over: Mesh, config: HMCConfig) -> Sampler:
+    """Compile a block of iterations; when adapting, the common step size follows the mean acceptance."""
+    on_cpu = over.devices.flat[0].platform == "cpu"
+    kernel = blackjax.mcmc.hmc.build_kernel()
+    length = config.n_block
+
+    def move(posterior, transport, size, steps, keys, chains):
+        density = chain_density(posterior, transport, on_cpu)
+        ones = jnp.ones(transport.size, transport.shift.dtype)
+        return jax.vmap(lambda key, chain: kernel(key, chain, density, size, ones, steps))(keys, chains)
+
+    spread = sharded(move, over, 4)
+
+    def block(key: Array, posterior: Posterior, state: HMCState, adapt: Array) -> tuple[HMCState, Draws]:
+        def iteration(carry, inputs):
+            chains, size, mean = carry
+            key, k = inputs
+            key, jitter = jax.random.split(key)
+            wanted = config.length / size * jax.random.uniform(jitter, minval=0.5, maxval=1.5)
+            steps = jnp.clip(jnp.round(wanted), 1, config.max_steps).astype(int)
+            chains, info = spread(posterior, state.transport, size, steps, jax.random.split(key, config.n_chains), chains)
+            accept = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
+            # Robbins-Monro on the logarithm of the step; the late steps are averaged
+            change = 1.5 / (1.0 + k) ** 0.6 * (jnp.mean(accept) - config.target_accept)
+            size = size * jnp.exp(jnp.where(adapt, change, 0.0))
+            share = jnp.where(k < length // 2, 1.0, 1.0 / (k - length // 2 + 1.0))
+            mean = mean + share * (jnp.log(size) - mean)
+            draws = Draws(chains.position, chains.logdensity, accept, info.is_divergent, info.energy,
+                          jnp.full(config.n_chains, steps))
+            return (chains, size, mean), draws
+
+        inputs = (jax.random.split(key, length), jnp.arange(length))
+        (chains, _, mean), draws = jax.lax.scan(iteration, (state.chains, state.step_size, jnp.log(state.step_size)), inputs)
+        size = jnp.where(adapt, jnp.exp(mean), state.step_size)
+        return state._replace(chains=chains, step_size=size), jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), draws)
+
+    def back(transport: Transport, draws: Draws) -> Draws:
+        z, log_det = jax.vmap(jax.vmap(transport))(draws.z)
+        return draws._replace(z=z, log_prob=draws.log_prob - log_det)
+
+    return Sampler(jax.jit(block), jax.jit(sharded(back, over, 1)), config)
+
+
+def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
+    value, gradient = ascent.evaluate(posterior, transport, u)
+    dtype = transport.shift.dtype
+    chains = blackjax.mcmc.hmc.HMCState(jnp.asarray(u, dtype), value, gradient)
+    return HMCState(chains, jnp.asarray(step_size, dtype), transport)
+
+
+def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Ascent) -> HMCState:
+    """Move to coordinates in which the pilot's samples have zero mean and unit covariance."""
+    flat = u.reshape(-1, u.shape[-1])
+    shift = flat.mean(0)
+    factor = np.linalg.cholesky(0.9 * np.cov(flat.T) + 0.1 * np.eye(len(shift)))
+    position = np.linalg.solve(factor, (np.asarray(state.chains.position, float) - shift).T).T
+    dtype = state.transport.shift.dtype
+    transport = state.transport.behind(jnp.asarray(shift, dtype), jnp.asarray(factor, dtype))
+    return _chains(posterior, transport, position, float(state.step_size), ascent)
+
+
+def _join(blocks: list[Draws]) -> Draws:
+    return Draws(*(np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)))

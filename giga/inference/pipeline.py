@@ -1,0 +1,324 @@
+"""The pipeline that strings the stages together: MAP, variational inference, HMC."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from blackjax.mcmc.hmc import HMCState as ChainState
+from jax.sharding import Mesh
+
+from giga import parallel
+from giga.checkpoint import Store
+from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
+from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam
+from giga.inference.result import Result
+from giga.inference.transport import Transport
+from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
+from giga.observation import Observation
+from giga.posterior import AmplitudeMethod, Posterior, variance
+from giga.render import render_data
+from giga.scene import Scene
+
+Report = Callable[[str, dict], None]
+"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; empty numbers when it starts."""
+
+N_VI = 4000  # draws kept of the variational posterior and of the prior
+PLACES = (0,) * 6  # leaves of a structure whose arrays are to be restored
+TRANSPORT_FIELDS = ("location", "width", "mean", "chol", "shift", "factor")
+PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a fit searches and samples. The defaults suit a galaxy-scale lens on any machine.
+
+    Attributes:
+        map_method: "lm" (screened multi-start Levenberg-Marquardt) or "adam" (GIGA-Lens's, to compare).
+        n_screen: Prior draws that are screened.
+        n_starts: Draws kept and improved.
+        n_finalists: Starts kept after the first round.
+        map_steps: Steps in a round.
+        map_rounds: Rounds for the finalists.
+        vi_steps: Natural-gradient steps of the variational stage.
+        vi_samples: Samples in each.
+        vi_axis: Parameter along which the Gaussian is conditional: "auto", "none", or its name.
+        n_chains: HMC chains.
+        n_block: Iterations in a compiled block, between looks at the diagnostics.
+        n_pilot: Blocks in each of two pilot rounds.
+        min_iterations: Fewest iterations kept, a chain.
+        max_iterations: Most iterations kept, a chain.
+        target_ess: Bulk effective sample size wanted of every parameter.
+        target_rhat: Largest R-hat wanted.
+        target_accept: Acceptance that the step size aims at.
+    """
+
+    map_method: str = "lm"
+    n_screen: int = 512
+    n_starts: int = 64
+    n_finalists: int = 16
+    map_steps: int = 5
+    map_rounds: int = 4
+    vi_steps: int = 12
+    vi_samples: int = 64
+    vi_axis: str = "auto"
+    n_chains: int = 16
+    n_block: int = 50
+    n_pilot: int = 2
+    min_iterations: int = 100
+    max_iterations: int = 3000
+    target_ess: float = 1000.0
+    target_rhat: float = 1.01
+    target_accept: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.map_method not in ("lm", "adam"):
+            raise ValueError(f"inference.map_method: expected lm or adam, got {self.map_method!r}")
+        for name in ("n_screen", "n_starts", "n_finalists", "map_steps", "vi_steps", "n_chains", "n_pilot", "n_block",
+                     "max_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"inference.{name}: expected a positive integer, got {getattr(self, name)}")
+        if self.n_chains < 4:
+            raise ValueError(f"inference.n_chains: expected at least 4 (R-hat compares chains), got {self.n_chains}")
+        if self.vi_samples < 2 or self.vi_samples % 2:
+            raise ValueError(f"inference.vi_samples: expected an even number (antithetic pairs), got {self.vi_samples}")
+        if not self.n_finalists <= self.n_starts <= self.n_screen:
+            raise ValueError(f"inference: expected n_finalists <= n_starts <= n_screen, got {self.n_finalists}, "
+                             f"{self.n_starts}, {self.n_screen}")
+        if not 0.0 < self.target_accept < 1.0:
+            raise ValueError(f"inference.target_accept: expected a number between 0 and 1, got {self.target_accept}")
+        if not self.target_rhat > 1.0:
+            raise ValueError(f"inference.target_rhat: expected a number above 1, got {self.target_rhat}")
+
+    @property
+    def map(self) -> MapConfig:
+        """Settings of the MAP stage."""
+        return MapConfig(n_screen=self.n_screen, n_starts=self.n_starts, n_finalists=self.n_finalists,
+                         steps=self.map_steps, rounds=self.map_rounds)
+
+    @property
+    def vi(self) -> VIConfig:
+        """Settings of the variational stage."""
+        return VIConfig(steps=self.vi_steps, n_samples=self.vi_samples, axis=self.vi_axis)
+
+    @property
+    def hmc(self) -> HMCConfig:
+        """Settings of the HMC stage."""
+        return HMCConfig(n_chains=self.n_chains, n_pilot=self.n_pilot, n_block=self.n_block, n_min=self.min_iterations,
+                         n_max=self.max_iterations, ess=self.target_ess, rhat=self.target_rhat,
+                         target_accept=self.target_accept)
+
+
+class CompileClock:
+    """Seconds that JAX spent tracing, lowering and compiling, kept apart from run time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._running = False
+
+    def __enter__(self) -> CompileClock:
+        self._running = True
+        jax.monitoring.register_event_duration_secs_listener(self._add)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._running = False  # listeners cannot be taken back; this one goes deaf
+
+    def _add(self, event: str, duration: float, **_: Any) -> None:
+        if self._running and event in ("/jax/core/compile/backend_compile_duration",
+                                       "/jax/core/compile/jaxpr_to_mlir_module_duration",
+                                       "/jax/core/compile/jaxpr_trace_duration"):
+            self.seconds += duration
+
+
+def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig | None = None, seed: int = 0,
+        amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None, truth: Mapping[str, float] | None = None,
+        precision: str = "float32", start: Mapping[str, float] | None = None, report: Report = lambda stage, numbers: None,
+        store: Store | None = None, over: Mesh | None = None) -> Result:
+    """Fit a scene of distributions to observations.
+
+    Args:
+        prior: Scene with distributions on the leaves to be fitted.
+        observations: One or several observations of it.
+        config: Sizes and targets of the stages.
+        seed: Seed; the same seed gives the same samples on any number of devices, to rounding.
+        amplitudes: How linear amplitudes are treated, see `giga.posterior.Posterior`.
+        amplitude_sd: Standard deviation of their Gaussian prior; None is flat.
+        truth: True values by path name, when known; kept in the result.
+        precision: "float32" or "float64" (which needs `jax_enable_x64`).
+        start: A start to add to the search, by path name, every parameter given.
+        report: Progress callback.
+        store: Where to keep checkpoints, and to go on from.
+        over: Device mesh; all devices by default.
+
+    Returns:
+        The result, on the host.
+
+    Raises:
+        ValueError: The prior has no distribution, or precision is not available.
+        FloatingPointError: Every start has a log-posterior that is not finite.
+    """
+    config = config or FitConfig()
+    dtype = _dtype(precision)
+    over = over or parallel.mesh()
+    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype)
+    run = _Run(posterior, config, seed, report, store, over)
+    with CompileClock() as clock:
+        first = None if start is None else posterior.prior.vector(start)[None].astype(dtype)
+        found = run.map(clock, first)
+        fitted = run.vi(clock, found)
+        draws = run.hmc(clock, fitted)
+        return _result(run, found, fitted, draws, prior, observations, truth, clock)
+
+
+class _Run:
+    """One pass through the stages: times them, counts, and keeps or takes up checkpoints."""
+
+    def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, store: Store | None, over: Mesh):
+        self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
+        self.store = store
+        self.keys = jax.random.split(jax.random.key(seed), 4)
+        self.info: dict[str, dict] = {}
+        self.timings: dict[str, float] = {}
+        self.evaluations: dict[str, int] = {}
+        # The programs that the stages share; each is compiled when first used.
+        self.improve = improver(over, config.map_steps)
+        self.ascent = ascender(over, config.vi_samples, config.vi_steps)
+        self.sampler = sampler(over, config.hmc)
+
+    def stage(self, name: str, clock: CompileClock, work: Callable[[], tuple[Any, dict]]) -> Any:
+        self.report(name, {})
+        begun, compiled = time.perf_counter(), clock.seconds
+        state, info = work()
+        self.timings[name] = time.perf_counter() - begun - (clock.seconds - compiled)
+        self.note(name, info)
+        return state
+
+    def note(self, name: str, info: dict) -> None:
+        self.evaluations[name] = info["evaluations"]
+        self.info[name] = info
+
+    def restored(self, name: str, like: Any) -> Any:
+        """Take up a finished stage, if the store has it."""
+        if self.store is None or not self.store.has(name):
+            return None
+        state, meta = self.store.load(name, like)
+        self.timings[name] = meta["seconds"]
+        self.note(name, meta["info"])
+        self.report(name, {"restored": True})
+        return jax.tree.map(jnp.asarray, state)
+
+    def keep(self, name: str, state: Any) -> Any:
+        if self.store is not None:
+            self.store.save(name, state, {"info": self.info[name], "seconds": self.timings[name]})
+        return state
+
+    def map(self, clock: CompileClock, start: jax.Array | None) -> MapState:
+        found = self.restored("map", MapState(*PLACES[:3]))
+        if found is not None:
+            return found
+
+        def work() -> tuple[MapState, dict]:
+            if self.config.map_method == "adam":
+                return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists)
+            return find_map(self.keys[0], self.posterior, self.config.map, self.over, self.improve, start,
+                            lambda d: self.report("map", d))
+
+        return self.keep("map", self.stage("map", clock, work))
+
+    def vi(self, clock: CompileClock, found: MapState) -> VIState:
+        if self.store is not None and self.store.has("svi"):
+            axis = self.posterior.prior.names.index(self.store.meta("svi")["info"]["axis"])
+            return self.restored("svi", VIState(Transport(axis=axis, **dict(zip(TRANSPORT_FIELDS, PLACES, strict=True)))))
+        return self.keep("svi", self.stage("svi", clock, lambda: fit_vi(
+            self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve, lambda d: self.report("svi", d))))
+
+    def hmc(self, clock: CompileClock, fitted: VIState) -> Draws:
+        def work() -> tuple[Draws, dict]:
+            warm, blocks, info = self._taken_up(fitted)
+            if warm is None:
+                warm, info = warm_up(self.keys[2], self.posterior, fitted.transport, self.sampler, self.ascent,
+                                     lambda d: self.report("hmc", d))
+                if self.store is not None:
+                    self.store.save("warm", warm, info)
+            _, draws, more = sample_hmc(self.keys[3], self.posterior, warm, self.sampler,
+                                        lambda d: self.report("hmc", d), blocks, self._keep_block)
+            return draws, more | {"evaluations": more["evaluations"] + info["evaluations"]}
+
+        return self.stage("hmc", clock, work)
+
+    def _keep_block(self, state: HMCState, draws: Draws) -> None:
+        if self.store is not None:
+            self.store.save(f"block-{self.store.count('block-'):04d}", (state, draws), {})
+
+    def _taken_up(self, fitted: VIState) -> tuple[HMCState | None, list[Draws], dict]:
+        """The state after the last block, the blocks, and the warm-up's note, as far as the store has them."""
+        if self.store is None or not self.store.has("warm"):
+            return None, [], {}
+        like = HMCState(ChainState(*PLACES[:3]), 0, fitted.transport)
+        state, info = self.store.load("warm", like)
+        blocks = []
+        for k in range(self.store.count("block-")):
+            (state, draws), _ = self.store.load(f"block-{k:04d}", (like, Draws(*PLACES[:6])))
+            blocks.append(draws)
+        return jax.tree.map(jnp.asarray, state), blocks, info
+
+
+def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene, observations: Sequence[Observation],
+            truth: Mapping[str, float] | None, clock: CompileClock) -> Result:
+    posterior, names = run.posterior, run.posterior.prior.names
+    dtype = posterior.log_norm.dtype
+    constrain = jax.jit(jax.vmap(posterior.prior.constrain))
+    flat = draws.z.reshape(-1, len(names))
+    x = np.asarray(constrain(jnp.asarray(flat, dtype)), float).reshape(draws.z.shape)
+    k = int(np.argmax(draws.log_prob))
+    best = jnp.asarray(flat[k], dtype) if draws.log_prob.flat[k] > found.log_prob[0] else found.z[0]
+    keys = jax.random.split(run.keys[3], 2)
+    normal = jax.random.normal(keys[0], (N_VI, len(names)), dtype)
+    vi_z = jax.jit(jax.vmap(lambda u: fitted.transport(u)[0]))(normal)
+    prior_z = jax.jit(jax.vmap(posterior.prior.sample))(jax.random.split(keys[1], N_VI))
+    log_prior = np.asarray(jax.jit(jax.vmap(posterior.prior.log_prob))(jnp.asarray(flat, dtype)), float)
+    scenes = jax.tree.map(np.asarray, jax.jit(lambda p, z: p.scenes(z))(posterior, best))
+    models, sigmas, chi2, pixels = [], [], 0.0, 0
+    for observation, data, scene in zip(observations, posterior.data, scenes, strict=True):
+        whole = observation.data(dtype, poisson=data.poisson, trim=False)
+        model = jax.jit(render_data)(scene, whole)
+        sigma = np.sqrt(np.asarray(variance(model, whole), float))
+        models.append(np.asarray(model, float))
+        sigmas.append(sigma)
+        residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
+        chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
+    solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
+    tables = {"rhat": rhat(x), "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk(x), "ess_tail": ess_tail(x)}
+    return Result(
+        prior=prior, observations=list(observations), scenes=list(scenes),
+        best={name: float(v) for name, v in zip(names, np.asarray(posterior.prior.constrain(best)), strict=True)},
+        samples={name: x[..., i] for i, name in enumerate(names)},
+        vi_samples=_named(names, constrain(vi_z)), prior_samples=_named(names, constrain(prior_z)),
+        sample_stats={"lp": draws.log_prob, "acceptance_rate": draws.acceptance_rate, "diverging": draws.diverging,
+                      "energy": draws.energy, "n_steps": draws.n_steps},
+        log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
+        model_images=models, sigma_images=sigmas, chi2=chi2, n_pixels=pixels, n_free=len(names) + solved,
+        diagnostics={name: {key: float(table[i]) for key, table in tables.items()} for i, name in enumerate(names)},
+        timings_s={"compile": clock.seconds, **run.timings}, evaluations=run.evaluations, info=run.info, truth=truth,
+        seed=run.seed, devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
+        versions={name: importlib.metadata.version(name) for name in PACKAGES})
+
+
+def _named(names: Sequence[str], values: jax.Array) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values[:, i], float) for i, name in enumerate(names)}
+
+
+def _dtype(precision: str) -> Any:
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
+    if precision == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError("precision: float64 needs jax.config.update('jax_enable_x64', True) before the fit")
+    return np.dtype(precision)

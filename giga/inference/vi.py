@@ -1,0 +1,213 @@
+"""Variational inference: a full-rank (conditional) Gaussian, started from the curvature at the mode."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
+from giga.inference.transport import REACH, Transport, conditional, gaussian
+from giga.parallel import batched, sharded
+from giga.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class VIConfig:
+    """Variational stage.
+
+    Attributes:
+        steps: Natural-gradient steps.
+        n_samples: Samples a step, in antithetic pairs.
+        rate: First step's learning rate; it falls as 1 / (1 + k / 4).
+        bend: Smallest bend of the conditional mean (in standard deviations, at two of them along the
+            axis) from which a conditional Gaussian is used; below it a plain one.
+        axis: Name of the conditioning parameter, "auto" (the one that bends most) or "none".
+    """
+
+    steps: int = 12
+    n_samples: int = 64
+    rate: float = 0.5
+    bend: float = 0.3
+    axis: str = "auto"
+
+
+class VIState(NamedTuple):
+    """What the next stage needs: the fitted map from a standard normal."""
+
+    transport: Transport
+
+
+class Ascent(NamedTuple):
+    """Compiled natural-gradient steps, which also serve to evaluate batches.
+
+    Attributes:
+        run: `(posterior, transport, u, rates, steps) -> (transport, elbo, sd, values, gradients)`.
+        n_samples: Size of a batch.
+        steps: Largest number of steps.
+    """
+
+    run: Callable
+    n_samples: int
+    steps: int
+
+    def evaluate(self, posterior: Posterior, transport: Transport, u: np.ndarray) -> tuple[Array, Array]:
+        """Log-density and gradient in the map's coordinates, for any number of points."""
+        values, gradients = [], []
+        rates = jnp.zeros(self.steps, transport.shift.dtype)
+        for i in range(0, len(u), self.n_samples):
+            part = np.asarray(u[i:i + self.n_samples])
+            batch = np.zeros((self.steps, self.n_samples, transport.size), transport.shift.dtype)
+            batch[0, :len(part)] = part
+            *_, value, gradient = self.run(posterior, transport, jnp.asarray(batch), rates, 1)
+            values.append(value[:len(part)])
+            gradients.append(gradient[:len(part)])
+        return jnp.concatenate(values), jnp.concatenate(gradients)
+
+
+def log_density(posterior: Posterior, transport: Transport, u: Array) -> Array:
+    """Log-posterior in the map's coordinates, the Jacobian included."""
+    z, log_det = transport(u)
+    return posterior.log_prob(z) + log_det
+
+
+def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent, improve: Improve,
+           report: Callable[[dict], None] = lambda info: None) -> tuple[VIState, dict]:
+    """Fit the variational posterior.
+
+    The Gaussian starts at the mode with the Gauss-Newton covariance. Where its conditional mean
+    bends along a parameter, nodes along that parameter make it a conditional Gaussian. Natural-
+    gradient steps on the evidence lower bound then correct mean and covariance; the expected
+    Hessian is taken by Stein's lemma with the Gaussian's own share removed, so that its noise
+    vanishes where the posterior is Gaussian.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        found: The search's finalists; the first is the mode.
+        config: Sizes.
+        ascent: From `ascender`.
+        improve: From `giga.inference.map.improver`.
+        report: Called with "elbo" at the end.
+
+    Returns:
+        The map and the ELBO before and after, the axis, and counts of gradients.
+
+    References:
+        Khan & Rue (2023), JMLR 24, 281, sec. 4 (natural-gradient Gaussian variational inference).
+    """
+    transport, info = _start(posterior, found, config, ascent, improve)
+    dtype, n = transport.shift.dtype, transport.size
+    half = jax.random.normal(key, (config.steps, config.n_samples // 2, n), dtype)
+    rates = jnp.asarray(config.rate / (1.0 + np.arange(config.steps) / 4.0), dtype)
+    transport, elbo, sd, *_ = ascent.run(posterior, transport, jnp.concatenate([half, -half], 1), rates, config.steps)
+    trace = [float(v) for v in elbo]
+    info |= {"elbo_start": trace[0], "elbo": float(np.mean(trace[-3:])), "elbo_trace": trace, "elbo_sd": float(sd[-1]),
+             "evaluations": info["evaluations"] + config.steps * config.n_samples}
+    report({"elbo": info["elbo"]})
+    return VIState(transport), info
+
+
+def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent, improve: Improve) -> tuple[Transport, dict]:
+    """The Gaussian at the mode, conditional on the parameter along which it bends most."""
+    mode, names = found.z[0], posterior.prior.names
+    precision = np.asarray(found.precision[0], float)
+    covariance = np.linalg.inv(precision)
+    plain = gaussian(mode, jnp.asarray(covariance, mode.dtype))
+    score = bends(posterior, plain, covariance, ascent)
+    axis = int(np.argmax(score)) if config.axis in ("auto", "none") else names.index(config.axis)
+    info = {"axis": names[axis], "bend": float(score[axis]), "evaluations": 2 * len(mode), "conditional": False}
+    if config.axis == "none" or (config.axis == "auto" and score[axis] < config.bend):
+        return gaussian(mode, jnp.asarray(covariance, mode.dtype), axis), info
+    lanes, node_precision = walk(posterior, np.asarray(mode, float), covariance, axis, len(found.z), improve)
+    info["evaluations"] += int(2 * len(found.z) * JACOBIAN_COST)
+    good = np.isfinite(lanes.log_prob) & np.isfinite(node_precision).all((1, 2))
+    if good.sum() < 4:
+        return gaussian(mode, jnp.asarray(covariance, mode.dtype), axis), info | {"failed_nodes": int((~good).sum())}
+    transport = conditional(mode, precision, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis)
+    return transport, info | {"conditional": True, "failed_nodes": int((~good).sum())}
+
+
+def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent: Ascent) -> np.ndarray:
+    """How much the conditional mean bends along each coordinate, in standard deviations.
+
+    At two standard deviations either way along a coordinate, on the line where a Gaussian has its
+    conditional mean, the gradient across that line shows how far the true mean lies off. In the
+    Gaussian's own coordinates the line of coordinate k is a ray along row k of the factor.
+
+    Args:
+        posterior: The posterior.
+        plain: The Gaussian as a map.
+        covariance: Its covariance, shape (n, n).
+        ascent: From `ascender`.
+    """
+    n = len(covariance)
+    factor = np.asarray(jax.vmap(lambda u: plain(u)[0])(jnp.eye(n, dtype=plain.shift.dtype))
+                        - plain(jnp.zeros(n, plain.shift.dtype))[0], float).T
+    rays = factor / np.linalg.norm(factor, axis=1, keepdims=True)
+    u = 2.0 * np.concatenate([rays, -rays])
+    _, gradient = ascent.evaluate(posterior, plain, u)
+    excess = np.asarray(gradient, float) + u  # zero for a Gaussian
+    along = np.sum(excess * np.concatenate([rays, -rays]), 1)
+    across = np.sqrt(np.maximum(np.sum(excess**2, 1) - along**2, 0.0))
+    return np.where(np.isfinite(across), across, np.inf).reshape(2, n).mean(0)
+
+
+def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
+         improve: Improve) -> tuple[Lanes, Array]:
+    """Conditional modes and precisions at nodes along a coordinate, all at once.
+
+    Args:
+        posterior: The posterior.
+        mode, covariance: The Gaussian at the mode; nodes start on its conditional-mean line.
+        axis: The coordinate, held at each node.
+        count: Number of nodes, as many as `improve` has lanes.
+        improve: From `giga.inference.map.improver`.
+    """
+    dtype = posterior.prior.shift.dtype
+    t = np.linspace(-REACH, REACH, count)
+    z = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
+    lanes = Lanes(jnp.asarray(z, dtype), jnp.full(count, -jnp.inf, dtype), jnp.full(count, 1e-2, dtype))
+    frozen = jnp.arange(len(mode)) == axis
+    lanes, _ = improve(posterior, lanes, frozen)
+    return improve(posterior, lanes, frozen)
+
+
+def ascender(over: Mesh, n_samples: int, steps: int) -> Ascent:
+    """Compile natural-gradient steps; samples are spread over the mesh."""
+    one = batched(lambda p, t, u: jax.value_and_grad(lambda v: log_density(p, t, v))(u), over, 2)
+    evaluate = sharded(one, over, 2)
+
+    def run(posterior: Posterior, transport: Transport, u: Array, rates: Array, count: Array):
+        n, dtype = transport.size, u.dtype
+        empty = jnp.zeros(steps, dtype)
+
+        def step(k, carry):
+            transport, elbos, errors, _, _ = carry
+            value, gradient = evaluate(posterior, transport, u[k])
+            elbo = jnp.mean(value) + 0.5 * n * (1.0 + jnp.log(2.0 * jnp.pi))
+            after = _natural_step(transport, u[k], gradient, rates[k])
+            return after, elbos.at[k].set(elbo), errors.at[k].set(jnp.std(value) / jnp.sqrt(n_samples)), value, gradient
+
+        start = (transport, empty, empty, jnp.zeros(n_samples, dtype), jnp.zeros((n_samples, n), dtype))
+        return jax.lax.fori_loop(0, count, step, start)
+
+    return Ascent(jax.jit(run), n_samples, steps)
+
+
+def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) -> Transport:
+    n = transport.size
+    excess = gradient + u  # zero where the posterior is this Gaussian
+    # A sample far off in the tail must not swing the step.
+    length = jnp.linalg.norm(excess, axis=1, keepdims=True)
+    excess = excess * jnp.minimum(1.0, 3.0 * jnp.sqrt(n) / jnp.maximum(length, 1e-6))
+    outer = excess.T @ u / len(u)
+    values, vectors = jnp.linalg.eigh(jnp.eye(n, dtype=u.dtype) - 0.5 * rate * (outer + outer.T))
+    covariance = (vectors / jnp.clip(values, 0.5, 2.0)) @ vectors.T
+    shift = rate * covariance @ jnp.mean(excess, 0)
+    shift = shift * jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(shift), 1e-6))
+    return transport.behind(shift, jnp.linalg.cholesky(covariance))
