@@ -33,7 +33,8 @@ class NFW(MassProfile):
         _, _, r_squared, _, _ = self._ellipse(x, y)
         inside, s, log_half = _split(r_squared)
         # h = ln^2(X/2) - arccosh^2(1/X): both squares are large and near at small X, so factor them.
-        sum_ = jnp.log1p(-r_squared / (2.0 * (1.0 + jnp.where(inside, s, 0.0))))
+        # Each branch is given an argument of its own domain where the other one is taken.
+        sum_ = jnp.log1p(-jnp.where(inside, r_squared, 0.5) / (2.0 * (1.0 + jnp.where(inside, s, 0.0))))
         inner = -sum_ * (sum_ - 2.0 * log_half)
         outer = log_half**2 + jnp.arctan(jnp.where(inside, 1.0, s)) ** 2
         near = log_half**2 - (1.0 - r_squared) * _arctanh_ratio(1.0 - r_squared) ** 2
@@ -46,8 +47,9 @@ class NFW(MassProfile):
         inside, s, log_half = _split(r_squared)
         s_in = jnp.where(inside, s, 0.5)
         # g / X^2 for X < 1, with the logarithms of small X cancelled by hand
-        drop = r_squared / (2.0 * (1.0 + s_in))
-        log_ratio = jnp.where(drop < 1e-3, -1.0 - drop * (0.5 + drop / 3.0), jnp.log1p(-drop) / drop)
+        drop = jnp.where(inside, r_squared, 0.5) / (2.0 * (1.0 + s_in))
+        large = jnp.maximum(drop, 1e-3)
+        log_ratio = jnp.where(drop < 1e-3, -1.0 - drop * (0.5 + drop / 3.0), jnp.log1p(-large) / large)
         inner = (0.5 * log_ratio - log_half) / ((1.0 + s_in) * s_in)
         s_out = jnp.where(inside, 1.0, s)
         outer = (log_half + jnp.arctan(s_out) / s_out) / r_squared
