@@ -7,6 +7,7 @@ calls. Positions and radii in arcsec.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import contourpy
 import jax
@@ -116,8 +117,8 @@ def magnification_map(mass: Sequence[MassProfile], grid: Grid, supersampling: in
     return _magnification(list(mass), *grid.coordinates(supersampling))
 
 
-def mean_convergence(mass: Sequence[MassProfile], radius: Array, center_x: Array = 0.0, center_y: Array = 0.0,
-                     n: int = 256) -> Array:
+def mean_convergence(mass: Sequence[MassProfile], radius: Array | float, center_x: Array | float = 0.0,
+                     center_y: Array | float = 0.0, n: int = 256) -> Array:
     """Mean convergence inside circles, by Gauss's theorem from the deflection on them.
 
     The mean of div(alpha) / 2 over a disk is the mean radial deflection on its rim over its radius.
@@ -138,8 +139,8 @@ def mean_convergence(mass: Sequence[MassProfile], radius: Array, center_x: Array
     return jnp.mean(alpha_x * cos + alpha_y * sin, axis=-1) / r[..., 0]
 
 
-def mass_fraction(part: Sequence[MassProfile], mass: Sequence[MassProfile], radius: Array, center_x: Array = 0.0,
-                  center_y: Array = 0.0) -> Array:
+def mass_fraction(part: Sequence[MassProfile], mass: Sequence[MassProfile], radius: Array | float,
+                  center_x: Array | float = 0.0, center_y: Array | float = 0.0) -> Array:
     """Fraction of the projected mass inside circles that some of the profiles hold, the shape of radius."""
     return mean_convergence(part, radius, center_x, center_y) / mean_convergence(mass, radius, center_x, center_y)
 
@@ -200,7 +201,7 @@ def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, le
     x, y = center[0] + axis, center[1] + axis
     xx, yy = np.meshgrid(x, y)
     *values, kappa = (np.asarray(field, float) for field in _evaluate(mass, xx, yy))
-    lines = [contourpy.contour_generator(x, y, value).lines(0.0) for value in values]
+    lines = [cast(list[np.ndarray], contourpy.contour_generator(x, y, value).lines(0.0)) for value in values]
     peaks = [np.array([x[j], y[i]]) for i, j in _unresolved_peaks(kappa)]
     if levels == 1:
         return lines, peaks[:1]
