@@ -158,7 +158,7 @@ class Convolution(Component):
         transfer: Fourier transforms of the phases' kernels, shape (s*s, my, mx//2+1) for "fft";
             the phases' kernels, shape (1, s*s, k, k), for "direct"; the factors' bands for
             "lowrank", (rows, columns).
-        native: The same for an image that is already averaged, one phase.
+        native: The same for an image sampled once a pixel, one phase: the kernel summed over pixels.
         method: "fft", "direct" or "lowrank".
         shape: (ny, nx) of the image.
         padded: (my, mx) of the transforms.
@@ -176,7 +176,7 @@ class Convolution(Component):
         """Convolve and bin.
 
         Args:
-            phases: Shape (s*s, ny, nx) from `Grid.phases`, or (1, ny, nx) when already averaged.
+            phases: Shape (s*s, ny, nx) from `Grid.phases`, or (1, ny, nx) when sampled once a pixel.
 
         Returns:
             Shape (ny, nx): the mean over each pixel of the convolved brightness, zero outside.

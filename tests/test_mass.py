@@ -276,7 +276,8 @@ def test_nfw_spherical_limit(x64):
     r = jnp.asarray([0.02, 0.5, 1.5, 2.0, 3.0, 20.0])
     u = np.asarray(r) / 2.0
     with np.errstate(all="ignore"):
-        inner, outer = np.arctanh(np.sqrt(1 - u**2)) / np.sqrt(1 - u**2), np.arctan(np.sqrt(u**2 - 1)) / np.sqrt(u**2 - 1)
+        inner = np.arctanh(np.sqrt(1 - u**2)) / np.sqrt(1 - u**2)
+        outer = np.arctan(np.sqrt(u**2 - 1)) / np.sqrt(u**2 - 1)
     f = np.where(u < 1, inner, np.where(u > 1, outer, 1.0))
     unit = 1.1 / (1.0 + np.log(0.5))
     np.testing.assert_allclose(lens.deflection(r, 0.0 * r)[0], unit * (np.log(u / 2) + f) / u, rtol=1e-9)

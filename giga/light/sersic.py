@@ -42,6 +42,10 @@ class Sersic(LightProfile):
 
 
 def b_n(n: Array) -> Array:
-    """Solve Gamma(2n) = 2 gamma(2n, b) to 1e-6 for n >= 0.5 (Ciotti & Bertin 1999, eq. 18)."""
+    """Solve Gamma(2n) = 2 gamma(2n, b): to 3e-4 at n = 0.5, 5e-5 at n = 1 and 5e-6 from n = 2 on.
+
+    References:
+        Ciotti & Bertin (1999), A&A 352, 447, eq. 18.
+    """
     return (2.0 * n - 1.0 / 3.0 + 4.0 / (405.0 * n) + 46.0 / (25515.0 * n**2)
             + 131.0 / (1148175.0 * n**3) - 2194697.0 / (30690717750.0 * n**4))

@@ -7,6 +7,8 @@ NAME/PARAMETER, shape (n_sets,); and, shape (n_sets, n_points), NAME/alpha_x, al
 Hessian xx, xy, yy for a mass (not for NFW_ELLIPSE_POTENTIAL, where lenstronomy takes a finite
 difference), NAME/brightness for a light. All float64.
 
+psf/native is a lopsided 9 x 9 kernel, psf/fine2 and fine3 what subgrid_kernel makes of it.
+
 image: 128 x 128 pixels of 0.065 arcsec with the brightness on 2 x 2 subpixels, convolved on the fine
 grid with a 53 x 53 Gaussian of FWHM 0.2 arcsec (27 x 27 pixels), float64 [counts / s]; its scene is
 `SCENE` below, with image/shapelet_amp for the amplitudes.
@@ -21,6 +23,7 @@ from lenstronomy.Data.psf import PSF
 from lenstronomy.ImSim.image_model import ImageModel
 from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.Util.kernel_util import subgrid_kernel
 
 OUT = Path(__file__).with_name("lenstronomy.npz")
 N_SETS, N_POINTS, N_MAX = 12, 32, 6
@@ -125,6 +128,11 @@ def main():
             out[f"{name}/{key}"] = value
     out["image/shapelet_amp"] = 3.0 * rng.normal(size=(N_MAX + 1) * (N_MAX + 2) // 2)
     out["image/pixels"] = image(out["image/shapelet_amp"])
+    axis = np.arange(9) - 4.0
+    kernel = np.exp(-0.5 * ((axis[:, None] - 0.2) ** 2 + (axis[None, :] + 0.3) ** 2 / 2.0))
+    out["psf/native"] = kernel / kernel.sum()
+    for factor in (2, 3):
+        out[f"psf/fine{factor}"] = subgrid_kernel(out["psf/native"], factor, odd=True)
     temporary = OUT.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **out)
     os.replace(temporary, OUT)

@@ -1,0 +1,155 @@
+"""Light profiles: lenstronomy's values, closed-form fluxes, and safety at the edges.
+
+A new profile joins with one line in PROFILES (and in REFERENCES, when lenstronomy has it).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import gamma, gammaincinv
+
+from giga.light import Sersic, Shapelets
+from giga.light.sersic import b_n
+
+AMPLITUDES = np.random.default_rng(5).normal(size=15)
+
+PROFILES = [
+    pytest.param(Sersic(amp=2.0, R_sersic=0.8, n_sersic=3.0, e1=0.2, e2=-0.1, center_x=0.1), id="Sersic"),
+    pytest.param(Sersic(amp=2.0, R_sersic=0.8, n_sersic=0.5, e1=-0.4, e2=0.3, exact_bn=True), id="Sersic-Gaussian"),
+    pytest.param(Shapelets(amp=AMPLITUDES, beta=0.5, center_y=-0.1, n_max=4), id="Shapelets"),
+    pytest.param(Shapelets(amp=AMPLITUDES[:1], beta=0.5, n_max=0), id="Shapelets-0"),
+]
+profiles = pytest.mark.parametrize("profile", PROFILES)
+
+REFERENCES = [
+    pytest.param("SERSIC_ELLIPSE", Sersic, {}, id="Sersic"),
+    pytest.param("SHAPELETS", Shapelets, {"n_max": 6}, id="Shapelets"),
+]
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def points(rng, dtype, n=30):
+    return tuple(jnp.asarray(v, dtype) for v in rng.normal(size=(2, n)))
+
+
+def brightness(profile, x, y):
+    return profile.brightness(x, y)
+
+
+@pytest.mark.parametrize("name, kind, settings", REFERENCES)
+def test_reference(name, kind, settings, dtype, reference):
+    known = {key.split("/")[1]: value for key, value in reference.items() if key.startswith(f"{name}/")}
+    x, y = jnp.asarray(known.pop("x"), dtype), jnp.asarray(known.pop("y"), dtype)
+    expected = known.pop("brightness")
+    values = jax.jit(jax.vmap(lambda parameters: kind(**parameters, **settings).brightness(x, y)))
+    result = np.asarray(values({key: jnp.asarray(value, dtype) for key, value in known.items()}), float)
+    error = np.abs(result - expected).max(1) / np.abs(expected).max(1)
+    assert error.max() < {"float32": 1e-5, "float64": 1e-8}[dtype.name]
+
+
+@profiles
+def test_brightness_is_the_amplitudes_times_the_basis(profile, dtype, rng):
+    profile = cast(profile, dtype)
+    x, y = points(rng, dtype)
+    basis = profile.basis(x, y)
+    assert basis.shape == (profile.n_amp, *x.shape)
+    expected = np.tensordot(np.atleast_1d(profile.amp), np.asarray(basis), 1)
+    tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype.name]
+    np.testing.assert_allclose(profile.brightness(x, y), expected, atol=tolerance * np.abs(expected).max())
+    twice = profile.replace(amp=2.0 * profile.amp).brightness(x, y)
+    np.testing.assert_allclose(twice, 2.0 * profile.brightness(x, y), rtol=1e-6)
+    assert profile.replace(amp=None).is_linear and not profile.is_linear
+    np.testing.assert_array_equal(profile.replace(amp=None).basis(x, y), basis)
+
+
+@profiles
+def test_jit_and_vmap_equal_the_plain_call(profile, dtype, rng):
+    profile = cast(profile, dtype)
+    x, y = points(rng, dtype)
+    plain = profile.brightness(x, y)
+    assert plain.dtype == dtype
+    tolerance = {"float32": 1e-5, "float64": 1e-13}[dtype.name] * np.abs(plain).max()
+    np.testing.assert_allclose(jax.jit(brightness)(profile, x, y), plain, atol=tolerance)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), profile)
+    np.testing.assert_allclose(jax.vmap(brightness, (0, None, None))(batch, x, y)[1], plain, atol=tolerance)
+    np.testing.assert_allclose(jax.vmap(brightness, (None, 0, 0))(profile, x, y), plain, atol=tolerance)
+
+
+@profiles
+def test_gradient_against_finite_differences(profile, x64, rng):
+    x, y = points(rng, x64)
+    weights = jnp.asarray(rng.normal(size=len(x)))
+    profile = cast(profile, x64)
+
+    @jax.jit
+    def scalar(p, dx):
+        return jnp.sum(weights * p.brightness(x + dx, y))
+
+    leaves, tree = jax.tree.flatten((profile, jnp.zeros(())))
+    gradient = jax.tree.leaves(jax.grad(scalar, (0, 1))(profile, jnp.zeros(())))
+    for k, leaf in enumerate(leaves):
+        direction = jnp.ones_like(leaf)
+        high, low = (scalar(*jax.tree.unflatten(tree, [*leaves[:k], leaf + h * direction, *leaves[k + 1:]]))
+                     for h in (1e-6, -1e-6))
+        np.testing.assert_allclose(jnp.sum(gradient[k]), (high - low) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_sersic", [0.5, 1.0, 4.0, 8.0, 10.0])
+@pytest.mark.parametrize("e", [0.0, 0.3])
+def test_sersic_is_finite_at_the_centre(n_sersic, e, dtype):
+    profile = cast(Sersic(amp=1.0, R_sersic=0.7, n_sersic=n_sersic, e1=e, e2=-e), dtype)
+    x, y = jnp.asarray([0.0, 1e-30, 0.0, 1e3], dtype), jnp.asarray([0.0, 0.0, 1e-5, 0.0], dtype)
+    value = profile.brightness(x, y)
+    gradient = jax.jit(jax.vmap(jax.grad(brightness, (0, 1, 2)), (None, 0, 0)))(profile, x, y)
+    for leaf in jax.tree.leaves((value, gradient)):
+        assert np.isfinite(leaf).all()
+    np.testing.assert_allclose(gradient[1][0], 0.0, atol=1e-6)  # no slope at the centre itself
+    centre = np.exp(1.9992 * n_sersic - 0.3271)
+    # The softened centre: sqrt(tiny) / R_sersic to the power 1/n is what the peak loses.
+    loss = (1.9992 * n_sersic - 0.3271) * ((1e-6 if dtype == np.float32 else 1e-12) / 0.7) ** (1.0 / n_sersic)
+    np.testing.assert_allclose(value[0], centre * np.exp(-loss), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_sersic", [0.5, 0.7, 1.0, 2.0, 4.0, 8.0])
+def test_sersic_flux_and_half_light_radius(n_sersic, x64):
+    """Flux 2 pi n R^2 e^b b^(-2n) Gamma(2n), half of it inside R_sersic with the exact b_n."""
+    n, radius = n_sersic, 0.8
+    edges = np.concatenate([[0.0], np.geomspace(1e-9, 1e7, 200001)]) * radius
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    profile = Sersic(amp=1.5, R_sersic=radius, n_sersic=n, exact_bn=True)
+    rings = np.asarray(profile.brightness(jnp.asarray(middle), 0.0)) * np.pi * np.diff(edges**2)
+    b = float(b_n(n))
+    expected = 1.5 * 2.0 * np.pi * n * radius**2 * np.exp(b) * b ** (-2.0 * n) * gamma(2.0 * n)
+    np.testing.assert_allclose(rings.sum(), expected, rtol=1e-6)
+    np.testing.assert_allclose(rings[edges[1:] <= radius].sum() / rings.sum(), 0.5, atol=2e-4 if n < 1.0 else 5e-5)
+    np.testing.assert_allclose(b, gammaincinv(2.0 * n, 0.5), atol=4e-4 if n < 1.0 else 5e-5)
+
+
+def test_sersic_radius_is_on_the_intermediate_axis(x64):
+    q, phi = 0.5, 0.4
+    e = (1.0 - q) / (1.0 + q)
+    profile = Sersic(amp=3.0, R_sersic=0.8, n_sersic=2.0, e1=e * np.cos(2 * phi), e2=e * np.sin(2 * phi))
+    for axis, angle in ((0.8 / np.sqrt(q), phi), (0.8 * np.sqrt(q), phi + np.pi / 2)):
+        np.testing.assert_allclose(profile.brightness(axis * jnp.cos(angle), axis * jnp.sin(angle)), 3.0, rtol=1e-12)
+
+
+def test_shapelets_are_orthonormal(x64):
+    """The integral of a product over (x / beta, y / beta) is one or zero."""
+    t = jnp.linspace(-12.0, 12.0, 241)
+    x, y = jnp.meshgrid(0.1 + 0.3 * t, 0.3 * t)
+    basis = Shapelets(beta=0.3, center_x=0.1, n_max=6).basis(x, y).reshape(28, -1)
+    np.testing.assert_allclose(basis @ basis.T * 0.1**2, np.eye(28), atol=1e-12)
+
+
+def test_shapelets_order_is_by_total_degree(x64):
+    """(0,0), (1,0), (0,1), (2,0), (1,1), (0,2): the parity in x and y tells the degrees."""
+    profile = Shapelets(beta=1.0, n_max=2)
+    right, left = (profile.basis(jnp.asarray(s * 0.7), jnp.asarray(0.4)) for s in (1.0, -1.0))
+    up, down = (profile.basis(jnp.asarray(0.7), jnp.asarray(s * 0.4)) for s in (1.0, -1.0))
+    np.testing.assert_allclose(right / left, [1, -1, 1, 1, -1, 1])
+    np.testing.assert_allclose(up / down, [1, 1, -1, 1, -1, 1])
+    np.testing.assert_allclose(profile.basis(jnp.zeros(()), jnp.zeros(()))[0], np.pi**-0.5)
