@@ -36,8 +36,10 @@ def start(platform: str = "auto", cpu_devices: int | None = None) -> list[Any]:
         jax.config.update("jax_num_cpu_devices", cpu_devices or cores())
         if platform == "cpu":
             jax.config.update("jax_platforms", "cpu")
-    except RuntimeError:  # the backend runs already, with the devices that its starter chose
-        pass
+    except RuntimeError as error:  # the backend runs already
+        if cpu_devices is not None and len(jax.devices("cpu")) != cpu_devices:
+            raise DeviceError(f"devices: {cpu_devices} CPU devices were asked for after JAX had started with "
+                              f"{len(jax.devices('cpu'))}; choose before the first computation") from error
     found = jax.devices()
     if platform != "auto" and found[0].platform != platform:
         raise DeviceError(f"devices: {platform} was asked for, but JAX sees only {describe(found)}; "

@@ -20,11 +20,13 @@ class Quadratic(NamedTuple):
 
     Attributes:
         log_prob: Log-posterior.
+        chi2: Sum over fitted pixels of ((data - model) / sigma)^2.
         gradient: Shape (n,).
         precision: Shape (n, n): Fisher information of the data plus the prior's curvature.
     """
 
     log_prob: Array
+    chi2: Array
     gradient: Array
     precision: Array
 
@@ -40,7 +42,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
     scene = prior.fill(x)
     columns = parameter_numbers(prior)
-    value, gradient = prior.log_prob(z), jnp.zeros_like(z)
+    value, chi2, gradient = prior.log_prob(z), jnp.zeros((), z.dtype), jnp.zeros_like(z)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
     precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
     for data in posterior.data:
@@ -50,6 +52,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         jacobian = image_jacobian(filled, columns.in_band(data.band), prior.size, data) * slope[:, None, None]
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + jnp.einsum("kyx,yx->k", jacobian, score)
+        chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
         weighted = jacobian * fisher_weight(model, data)
         fisher = jnp.einsum("kyx,lyx->kl", weighted, jacobian, precision=jax.lax.Precision.HIGHEST)
         if amplitudes is not None:
@@ -58,7 +61,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         precision = precision + fisher
     if posterior.amplitudes == "marginal" and scene.is_linear:
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
-    return Quadratic(value, gradient, precision)
+    return Quadratic(value, chi2, gradient, precision)
 
 
 def parameter_numbers(prior: Prior) -> Scene:

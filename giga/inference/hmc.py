@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,16 +46,30 @@ class HMCConfig:
     max_steps: int = 64
 
 
+class Chains(NamedTuple):
+    """Where the chains are; the fields of BlackJAX's own state, which is made of them.
+
+    Attributes:
+        position: Shape (chains, n), in the map's coordinates.
+        logdensity: Shape (chains,).
+        logdensity_grad: Shape (chains, n).
+    """
+
+    position: Array
+    logdensity: Array
+    logdensity_grad: Array
+
+
 class HMCState(NamedTuple):
     """What goes on: chains, step size, the map they live in.
 
     Attributes:
-        chains: BlackJAX states, leading axis over chains.
+        chains: Leading axis over chains.
         step_size: Shape ().
         transport: Map from the chains' coordinates to the prior's.
     """
 
-    chains: blackjax.mcmc.hmc.HMCState
+    chains: Chains
     step_size: Array
     transport: Transport
 
@@ -144,7 +157,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
             state, out = sampler.run(sub, posterior, state, True)
             gradients += int(np.sum(out.n_steps))
             kept.append(np.asarray(out.z, float)[:, config.n_block // 3 if k == 0 else 0:])
-        report({"acceptance": float(jnp.mean(out.acceptance_rate)), "pilot": True})
+        report({"acceptance": float(jnp.mean(out.acceptance_rate)), "done": 0.0})
         state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
     return state, {"evaluations": gradients}
 
@@ -177,7 +190,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         keep(state, blocks[-1])
         worst = worst_case(_join(blocks).z)
         report({"acceptance": float(blocks[-1].acceptance_rate.mean()), "iterations": len(blocks) * config.n_block,
-                "rhat": worst["rhat"], "ess": worst["ess_bulk"]})
+                "rhat": worst["rhat"], "ess": worst["ess_bulk"], "done": _share(worst, blocks, config)})
     draws = _join(blocks)
     still = np.ptp(draws.z, axis=1).max(-1) == 0.0
     gradients = int(draws.n_steps.sum())
@@ -187,6 +200,13 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
         "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
         "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients, "ess_per_gradient": worst["ess_bulk"] / gradients}
+
+
+def _share(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> float:
+    """Share of the sampling that is done: ESS and R-hat - 1 both go as the number of iterations."""
+    need = max(config.ess / max(worst["ess_bulk"], 1.0), (worst["rhat"] - 1.0) / (config.rhat - 1.0),
+               config.n_min / (len(blocks) * config.n_block))
+    return min(1.0, max(1.0 / max(need, 1.0), len(blocks) * config.n_block / config.n_max))
 
 
 def _reached(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> bool:
@@ -201,14 +221,22 @@ def worst_case(z: np.ndarray) -> dict[str, float]:
 
 def sampler(over: Mesh, config: HMCConfig) -> Sampler:
     """Compile a block of iterations; when adapting, the common step size follows the mean acceptance."""
+    # Imported here: the import starts JAX's backend, and with it ends the choice of devices.
+    from blackjax.mcmc import hmc
+
     on_cpu = over.devices.flat[0].platform == "cpu"
-    kernel = blackjax.mcmc.hmc.build_kernel()
+    kernel = hmc.build_kernel()
     length = config.n_block
 
     def move(posterior, transport, size, steps, keys, chains):
         density = chain_density(posterior, transport, on_cpu)
         ones = jnp.ones(transport.size, transport.shift.dtype)
-        return jax.vmap(lambda key, chain: kernel(key, chain, density, size, ones, steps))(keys, chains)
+
+        def one(key: Array, chain: Chains):
+            chain, info = kernel(key, hmc.HMCState(*chain), density, size, ones, steps)
+            return Chains(*chain), info
+
+        return jax.vmap(one)(keys, chains)
 
     spread = sharded(move, over, 4)
 
@@ -245,7 +273,7 @@ def sampler(over: Mesh, config: HMCConfig) -> Sampler:
 def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
     value, gradient = ascent.evaluate(posterior, transport, u)
     dtype = transport.shift.dtype
-    chains = blackjax.mcmc.hmc.HMCState(jnp.asarray(u, dtype), value, gradient)
+    chains = Chains(jnp.asarray(u, dtype), value, gradient)
     return HMCState(chains, jnp.asarray(step_size, dtype), transport)
 
 

@@ -51,11 +51,13 @@ class Lanes(NamedTuple):
         z: Shape (lanes, n).
         log_prob: Shape (lanes,).
         damping: Shape (lanes,).
+        chi2: Where each lane's last step began, shape (lanes,).
     """
 
     z: Array
     log_prob: Array
     damping: Array
+    chi2: Array
 
 
 class MapState(NamedTuple):
@@ -96,20 +98,20 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, im
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, _ = _best(screened, config.n_starts)
     if start is not None:
-        extra = Lanes(start, jnp.full(len(start), -jnp.inf, start.dtype), jnp.ones(len(start), start.dtype))
+        extra = Lanes(start, *(jnp.full(len(start), v, start.dtype) for v in (-jnp.inf, 1.0, jnp.inf)))
         lanes = Lanes(*(jnp.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
     free = jnp.zeros(posterior.prior.size, bool)
     width = config.n_finalists
     groups = [Lanes(*(a[i:i + width] for a in lanes)) for i in range(0, len(lanes.z), width)]
     first = [improve(posterior, _pad(group, width), free)[0] for group in groups]
     lanes, _ = _best(Lanes(*(jnp.concatenate(parts) for parts in zip(*first, strict=True))), width)
-    report({"log_prob": float(lanes.log_prob[0])})
+    report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]), "done": 1 / (1 + config.rounds)})
     precision = jnp.zeros(())
-    for _ in range(config.rounds):
+    for k in range(config.rounds):
         lanes, precision = improve(posterior, lanes, free)
         lanes, order = _best(lanes, width)
         precision = precision[order]
-        report({"log_prob": float(lanes.log_prob[0])})
+        report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]), "done": (k + 2) / (1 + config.rounds)})
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) * width + config.rounds * width)
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen, "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
@@ -136,7 +138,7 @@ def _pad(lanes: Lanes, count: int) -> Lanes:
 def _screen(over: Mesh):
     def one(posterior: Posterior, key: Array) -> Lanes:
         z = with_solved_amplitudes(posterior, posterior.prior.sample(key))
-        return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype))
+        return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), jnp.full((), jnp.inf, z.dtype))
 
     return jax.jit(sharded(batched(one, over), over))
 
@@ -208,7 +210,7 @@ def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes
     Returns:
         The lane and the Gauss-Newton precision where the step began.
     """
-    value, gradient, whole = quadratic(posterior, lane.z)
+    value, chi2, gradient, whole = quadratic(posterior, lane.z)
     gradient = jnp.where(frozen, 0.0, gradient)
     precision = jnp.where(frozen[:, None] | frozen[None, :], jnp.eye(len(frozen), dtype=whole.dtype), whole)
     diagonal = jnp.diag(jnp.diag(precision))
@@ -224,7 +226,7 @@ def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes
     k = jnp.argmax(score)
     gained = score[k] > value
     damping = jnp.clip(jnp.where(gained, dampings[k] * 0.3, lane.damping * 30.0), 1e-7, 1e7)
-    return Lanes(jnp.where(gained, z[k], lane.z), jnp.where(gained, score[k], value), damping), whole
+    return Lanes(jnp.where(gained, z[k], lane.z), jnp.where(gained, score[k], value), damping, chi2), whole
 
 
 def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
@@ -245,7 +247,7 @@ def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int
 
         z = posterior.prior.sample(key)
         (z, _, _), trace = jax.lax.scan(step, (z, optimiser.init(z), jnp.zeros((), z.dtype)), None, length=steps)
-        return Lanes(z, posterior.log_prob(z), trace[-1])
+        return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
 
     lanes, _ = _best(jax.jit(sharded(batched(one, over), over))(posterior, jax.random.split(key, n_starts)), n_starts)
     precision = jax.jit(sharded(batched(lambda p, z: quadratic(p, z).precision, over), over))(posterior, lanes.z)

@@ -11,13 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.mcmc.hmc import HMCState as ChainState
 from jax.sharding import Mesh
 
 from giga import parallel
 from giga.checkpoint import Store
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
-from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam
 from giga.inference.result import Result
 from giga.inference.transport import Transport
@@ -28,7 +27,7 @@ from giga.render import render_data
 from giga.scene import Scene
 
 Report = Callable[[str, dict], None]
-"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; empty numbers when it starts."""
+"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; no numbers when it starts."""
 
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PLACES = (0,) * 6  # leaves of a structure whose arrays are to be restored
@@ -262,7 +261,7 @@ class _Run:
         """The state after the last block, the blocks, and the warm-up's note, as far as the store has them."""
         if self.store is None or not self.store.has("warm"):
             return None, [], {}
-        like = HMCState(ChainState(*PLACES[:3]), 0, fitted.transport)
+        like = HMCState(Chains(*PLACES[:3]), 0, fitted.transport)
         state, info = self.store.load("warm", like)
         blocks = []
         for k in range(self.store.count("block-")):

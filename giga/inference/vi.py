@@ -108,7 +108,7 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     trace = [float(v) for v in elbo]
     info |= {"elbo_start": trace[0], "elbo": float(np.mean(trace[-3:])), "elbo_trace": trace, "elbo_sd": float(sd[-1]),
              "evaluations": info["evaluations"] + config.steps * config.n_samples}
-    report({"elbo": info["elbo"]})
+    report({"elbo": info["elbo"], "done": 1.0})
     return VIState(transport), info
 
 
@@ -171,7 +171,7 @@ def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: i
     dtype = posterior.prior.shift.dtype
     t = np.linspace(-REACH, REACH, count)
     z = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
-    lanes = Lanes(jnp.asarray(z, dtype), jnp.full(count, -jnp.inf, dtype), jnp.full(count, 1e-2, dtype))
+    lanes = Lanes(jnp.asarray(z, dtype), jnp.full(count, -jnp.inf, dtype), jnp.full(count, 1e-2, dtype), jnp.zeros(count, dtype))
     frozen = jnp.arange(len(mode)) == axis
     lanes, _ = improve(posterior, lanes, frozen)
     return improve(posterior, lanes, frozen)
