@@ -26,7 +26,7 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
         Shape (ny, nx) [counts / s]: surface brightness times the pixel area.
     """
     s = convolution.supersampling
-    image = 0.0
+    image = jnp.zeros(grid.shape, jnp.result_type(grid.pixel_scale, jnp.float32))
     for factor in supersamplings(scene, s):
         lens = [p for p in scene.lens_light if sampling(p, s) == factor]
         source = [p for p in scene.source_light if sampling(p, s) == factor]

@@ -1,0 +1,90 @@
+"""Render a 128 x 128 lens: forward, and value and gradient of chi2, one image and a batch.
+
+Supersampling 2, a 53 x 53 PSF on the fine grid, EPL + shear, two Sersics for the lens, a Sersic and
+28 shapelets for the source; 29 free parameters. The error is against lenstronomy in float64.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _common import HERE, measure, parser, write
+
+from giga.grid import Grid
+from giga.light import Sersic, Shapelets
+from giga.mass import EPL, Shear
+from giga.mass.epl import terms_for
+from giga.psf import PSF, plan
+from giga.render import render
+from giga.scene import Scene
+
+REFERENCE = HERE.parent / "tests" / "reference" / "lenstronomy.npz"
+SIGMA, BATCH = 0.5, 16
+
+
+def make_scene(amp, terms: int) -> Scene:
+    """The scene of tests/reference/make_lenstronomy.py."""
+    return Scene(
+        mass=[EPL(theta_E=2.65, gamma=1.9, e1=0.11, e2=-0.13, center_x=0.01, center_y=-0.02, terms=terms),
+              Shear(gamma1=0.03, gamma2=-0.02)],
+        lens_light=[Sersic(amp=20.0, R_sersic=1.0, n_sersic=3.5, e1=0.08, e2=-0.09, center_x=0.01, center_y=-0.02),
+                    Sersic(amp=10.0, R_sersic=2.5, n_sersic=1.2, e1=0.1, e2=-0.1, center_x=0.02, center_y=-0.01)],
+        source_light=[Sersic(amp=30.0, R_sersic=0.25, n_sersic=1.5, e1=0.1, e2=0.05, center_x=0.1, center_y=-0.15),
+                      Shapelets(amp=amp, beta=0.12, center_x=0.1, center_y=-0.15, n_max=6)])
+
+
+def load_reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return file["image/pixels"], file["image/shapelet_amp"]
+
+
+def main() -> None:
+    arguments = parser(__doc__, "render")
+    arguments.add_argument("--terms", type=int, default=None, help="terms of the EPL series")
+    arguments.add_argument("--method", default="auto", help="PSF convolution: auto, fft or lowrank")
+    options = arguments.parse_args()
+    terms = options.terms or terms_for(0.4)
+    pixels, amp = load_reference(REFERENCE)
+    grid = Grid(shape=pixels.shape, pixel_scale=0.065)
+    psf = PSF.gaussian(fwhm=0.2, pixel_scale=0.065, size=27, supersampling=2)
+    data = jnp.asarray(pixels + SIGMA * np.random.default_rng(0).normal(size=pixels.shape), jnp.float32)
+    scene = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), make_scene(amp, terms))
+
+    def chi2(scene, convolution, data):
+        return jnp.sum(((render(scene, grid, convolution) - data) / SIGMA) ** 2)
+
+    def value_and_gradient(scene, convolution, data):
+        # Amplitudes of the shapelets stay fixed, as in the peers' benchmark.
+        frozen = scene.source_light[1].amp
+
+        def free(s):
+            return s.replace(source_light=[s.source_light[0], s.source_light[1].replace(amp=frozen)])
+
+        return jax.value_and_grad(lambda s: chi2(free(s), convolution, data))(scene)
+
+    scenes = jax.vmap(lambda factor: jax.tree.map(lambda leaf: leaf * factor, scene))(
+        1.0 + 0.004 * jnp.arange(BATCH, dtype=jnp.float32) / BATCH)
+    functions = dict(forward=lambda s, c, d: render(s, grid, c), value_and_gradient=value_and_gradient)
+    repeats, budget = (3, 1.0) if options.smoke else (30, 8.0)
+    results = {}
+    for method in ([options.method] if options.smoke or options.method != "auto" else ["auto", "fft"]):
+        convolution = plan(psf, grid.shape, np.float32, method)
+        image = np.asarray(jax.jit(functions["forward"])(scene, convolution, data), float)
+        rows = dict(method=convolution.method, error=float(np.abs(image - pixels).max() / pixels.max()), terms=terms)
+        for name, function in functions.items():
+            rows[f"{name}_batch_1"] = measure(jax.jit(function), scene, convolution, data,
+                                              repeats=repeats, budget=budget)
+            loops = {
+                "map": lambda s, c, d, f=function: jax.lax.map(lambda one: f(one, c, d), s),
+                "vmap": lambda s, c, d, f=function: jax.vmap(lambda one: f(one, c, d))(s),
+            }
+            for loop, batched in loops.items():
+                rows[f"{name}_batch_{BATCH}_{loop}"] = measure(jax.jit(batched), scenes, convolution, data,
+                                                               repeats=repeats, budget=budget, per=BATCH)
+        results[method] = rows
+    write(options.out, results)
+
+
+if __name__ == "__main__":
+    main()
