@@ -104,12 +104,12 @@ def _row(figure: Figure, axes: Sequence[Axes], picture: Picture) -> None:
     grid, mask = picture.observation.grid, picture.mask
     data = np.where(np.isfinite(picture.observation.image), picture.observation.image, np.nan)
     place = {"origin": "lower", "extent": _extent(grid), "interpolation": "nearest"}
-    norm = _stretch(data[mask], np.median(picture.sigma[mask]))
+    norm = _stretch(data, picture)
     for axis, image in ((axes[0], data), (axes[1], picture.model)):
         shown = axis.imshow(image, cmap="inferno", norm=norm, **place)
         axis.imshow(np.ma.masked_where(mask, np.ones(mask.shape)), cmap=GREY, alpha=0.8, **place)
         axis.set_facecolor("0.72")
-        _color_bar(figure, axis, shown, r"counts s$^{-1}$ pixel$^{-1}$")
+        _color_bar(figure, axis, shown, r"counts s$^{-1}$ pixel$^{-1}$", extend="max")
     shown = axes[2].imshow(np.ma.masked_invalid(picture.residual), cmap="RdBu_r",
                            norm=Normalize(-RESIDUAL_LIMIT, RESIDUAL_LIMIT), **place)
     axes[2].set_facecolor("0.72")
@@ -131,9 +131,14 @@ def _row(figure: Figure, axes: Sequence[Axes], picture: Picture) -> None:
     _compass(axes[0], picture)
 
 
-def _stretch(values: np.ndarray, sigma: float) -> AsinhNorm:
-    """An asinh stretch, linear up to a few times the noise, so that faint arcs and a bright core both show."""
-    top = max(float(np.quantile(values, 0.998)), 6.0 * sigma)
+def _stretch(data: np.ndarray, picture: Picture) -> AsinhNorm:
+    """An asinh stretch, linear up to a few times the noise, that ends above the arcs: a bright core saturates."""
+    mask, sigma = picture.mask, float(np.median(picture.sigma[picture.mask]))
+    arcs = mask & (picture.lensed_source > 0.3 * picture.lensed_source[mask].max())
+    top = float(np.quantile(data[mask], 0.998))
+    if arcs.any():
+        top = min(top, 1.5 * float(np.quantile(data[arcs], 0.98)))
+    top = max(top, 6.0 * sigma)
     return AsinhNorm(linear_width=max(3.0 * sigma, 0.02 * top), vmin=-2.0 * sigma, vmax=top, clip=True)
 
 

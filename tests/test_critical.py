@@ -70,7 +70,7 @@ def test_elliptical_power_law_with_shear():
     radius = effective_einstein_radius(mass, 4.0)
     # a shear and an ellipticity change the area at second order alone
     assert radius == pytest.approx(1.3, abs=0.01)
-    assert radius == pytest.approx(effective_einstein_radius(mass, 6.0, n=420), abs=2e-5)
+    assert radius == pytest.approx(effective_einstein_radius(mass, 5.0), abs=2e-5)
     for curve in curves:
         assert curve.closed
         determinant = 1.0 / np.asarray(magnification(mass, *curve.critical.astype(np.float32).T))

@@ -70,9 +70,23 @@ def test_a_row_for_each_observation():
     png(figure, dpi=40)
 
 
+@pytest.mark.parametrize("empty", ["lens_light", "source_light", "mass"])
+def test_scene_without_a_part(empty):
+    result = make_result(truth=False)
+    scene = result.scenes[0].replace(**{empty: []})
+    drawn = pictures(result.replace(scenes=[scene]))
+    png(fit_figure(result, drawn), dpi=40)
+    if empty != "mass":
+        part = {"lens_light": drawn[0].lens_light, "source_light": drawn[0].lensed_source}[empty]
+        assert not part.any()
+    else:
+        assert drawn[0].curves == []
+
+
 def test_curves_follow_a_turned_grid():
-    drawn = pictures(make_result(n_observations=2))
-    figure = fit_figure(make_result(n_observations=2), drawn)
+    result = make_result(n_observations=2)
+    drawn = pictures(result)
+    figure = fit_figure(result, drawn)
     turned = figure.axes[4]
     grid = drawn[1].observation.grid
     points = drawn[1].curves[0].critical
