@@ -55,6 +55,7 @@ class Store:
     def save(self, name: str, state: Any, meta: dict[str, Any]) -> None:
         """Save a pytree of arrays and a JSON note; the note, written last, says that the state is whole."""
         path = self.folder / name
+        (self.folder / f"{name}.json").unlink(missing_ok=True)  # first the note, so that no half is taken for a whole
         if path.exists():
             shutil.rmtree(path)
         arrays = {f"{k:05d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}

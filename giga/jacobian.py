@@ -73,6 +73,8 @@ def _accumulate(out: Array, profile: Any, mark: Any, image) -> Array:
     """Add the derivative of `image(profile)` by each of the profile's free leaves to its column."""
     leaves, treedef = jax.tree.flatten(profile)
     numbers = jax.tree.leaves(mark)
+    if len(numbers) != len(leaves):
+        raise ValueError(f"{type(profile).__name__}: {len(leaves)} leaves, but {len(numbers)} parameter numbers")
     free = [k for k, number in enumerate(numbers) if number >= 0]
     if not free:
         return out

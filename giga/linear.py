@@ -52,7 +52,8 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
     scaled = normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + JITTER[str(normal.dtype)])
     if nonnegative:
-        values, factor = _solve_nonnegative(scaled, right * scale, _signs(scene)), jnp.linalg.cholesky(scaled)
+        factor = jnp.linalg.cholesky(scaled)
+        values = _solve_nonnegative(*jax.lax.stop_gradient((scaled, right * scale)), _signs(scene))
     else:
         factor = jnp.linalg.cholesky(scaled)
         values = jax.scipy.linalg.cho_solve((factor, True), right * scale)
@@ -83,27 +84,32 @@ def _signs(scene: Scene) -> tuple[bool, ...]:
     return tuple(profile.scalar_amp for profile in scene.light if profile.is_linear for _ in range(profile.n_amp))
 
 
-def _solve_nonnegative(normal: Array, right: Array, constrained: tuple[bool, ...], sweeps: int = 200) -> Array:
-    """Minimise a^T N a / 2 - r^T a with some a >= 0.
+def _solve_nonnegative(normal: Array, right: Array, constrained: tuple[bool, ...], limit: int = 100) -> Array:
+    """Minimise a^T N a / 2 - r^T a with some a >= 0, exactly, by least-index principal pivoting.
 
-    The free amplitudes are eliminated exactly (Schur complement); the few constrained ones are
-    found by projected Gauss-Seidel, which converges for any positive-definite matrix.
+    The amplitude of least index that is wrong (negative while free, or held at zero where it would
+    gain by growing) changes sides until none is; this ends for any positive-definite matrix.
+
+    References:
+        Murty (1974), Math. Programming 7, 100.
     """
-    held = jnp.array([k for k, c in enumerate(constrained) if c], int)
-    free = jnp.array([k for k, c in enumerate(constrained) if not c], int)
-    matrix, target = normal[held][:, held], right[held]
-    if len(free):
-        cross = normal[held][:, free]
-        inverse = jnp.linalg.inv(normal[free][:, free])
-        matrix, target = matrix - cross @ inverse @ cross.T, target - cross @ inverse @ right[free]
+    signed, eye = jnp.array(constrained), jnp.eye(len(right), dtype=right.dtype)
+    tolerance = 16.0 * jnp.finfo(right.dtype).eps * jnp.max(jnp.abs(right))
 
-    def sweep(_, a):
-        for k in range(len(held)):
-            a = a.at[k].set(jnp.maximum(0.0, a[k] + (target[k] - matrix[k] @ a) / matrix[k, k]))
-        return a
+    def of(free: Array) -> Array:
+        matrix = jnp.where(free[:, None] & free, normal, eye)
+        return jax.scipy.linalg.solve(matrix, jnp.where(free, right, 0.0), assume_a="pos")
 
-    a = jax.lax.fori_loop(0, sweeps, sweep, jnp.zeros_like(target))
-    out = jnp.zeros_like(right).at[held].set(a)
-    if len(free):
-        out = out.at[free].set(inverse @ (right[free] - cross.T @ a))
-    return out
+    def wrong(free: Array, a: Array) -> Array:
+        return signed & jnp.where(free, a < 0.0, right - normal @ a > tolerance)
+
+    def turn(carry):
+        free, a, k = carry
+        first = jnp.argmax(wrong(free, a))
+        free = free.at[first].set(~free[first])
+        return free, of(free), k + 1
+
+    everything = jnp.ones(len(right), bool)
+    _, a, _ = jax.lax.while_loop(lambda carry: wrong(*carry[:2]).any() & (carry[2] < limit), turn,
+                                 (everything, of(everything), 0))
+    return jnp.where(signed, jnp.maximum(a, 0.0), a)

@@ -10,7 +10,7 @@ from giga.jacobian import image_jacobian
 from giga.linear import JITTER
 from giga.observation import Data
 from giga.posterior import Posterior, log_density, variance
-from giga.prior import Prior
+from giga.prior import FIXED, Prior
 from giga.render import basis_images, render_data
 from giga.scene import Scene
 
@@ -42,14 +42,18 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
     scene = prior.fill(x)
     columns = parameter_numbers(prior)
-    value, chi2, gradient = prior.log_prob(z), jnp.zeros((), z.dtype), jnp.zeros_like(z)
+    value, gradient = jax.value_and_grad(prior.log_prob)(z)
+    chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
     precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
     for data in posterior.data:
         linear = scene.in_band(data.band)
         filled, amplitudes = posterior.filled(linear, data)
+        numbers = columns.in_band(data.band)
+        if amplitudes is not None:  # the filled amplitudes are leaves too
+            numbers = numbers.with_amplitudes([FIXED] * len(amplitudes.values))
         model = render_data(filled, data)
-        jacobian = image_jacobian(filled, columns.in_band(data.band), prior.size, data) * slope[:, None, None]
+        jacobian = image_jacobian(filled, numbers, prior.size, data) * slope[:, None, None]
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + jnp.einsum("kyx,yx->k", jacobian, score)
         chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
