@@ -1,6 +1,7 @@
 """The three convolution methods for several kernel sizes, ranks and supersamplings, float32.
 
-Kernels are sums of 1, 2 or 4 separable Gaussians, and a Gaussian with noise, of full rank. The error is against a convolution on the fine grid in float64.
+Kernels are sums of 1, 2 or 4 separable Gaussians, and a Gaussian with noise, of full rank. The
+error is against a convolution on the fine grid in float64.
 """
 
 import jax
