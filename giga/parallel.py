@@ -112,3 +112,12 @@ def batched(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
         return jax.vmap(lambda *entry: function(*whole, *entry))(*entries)
 
     return wrapped
+
+
+def on_host(tree: Any) -> Any:
+    """Bring a small pytree to the host, so that the next call finds arguments of one kind.
+
+    What a sharded program returns is laid out over the mesh; given back to another program as it
+    is, it would be compiled for once more.
+    """
+    return jax.tree.map(np.asarray, tree)

@@ -50,9 +50,8 @@ class Posterior(Component):
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
         """
         data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear) for o in observations)
-        norm = sum(float(_saturated(d)) for d in data)
-        return Posterior(prior=Prior.of(scene, dtype), data=data, log_norm=jnp.asarray(norm, dtype),
-                         amplitude_sd=None if amplitude_sd is None else jnp.asarray(amplitude_sd, dtype),
+        return Posterior(prior=Prior.of(scene, dtype), data=data, log_norm=np.asarray(sum(map(_saturated, data)), dtype),
+                         amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
                          amplitudes=amplitudes)
 
     def log_prob(self, z: Array) -> Array:
@@ -116,5 +115,7 @@ def log_density(model: Array, data: Data) -> Array:
 
 
 def _saturated(data: Data) -> float:
-    var = np.asarray(variance(data.image, data), float)
-    return float(-0.5 * np.sum(np.asarray(data.mask) * np.log(2.0 * np.pi * var)))
+    """Log-likelihood of a model that equals the data, in float64 on the host."""
+    image, mask = np.asarray(data.image, float), np.asarray(data.mask, float)
+    var = np.asarray(data.variance, float) + float(data.photon) * np.maximum(image, 0.0)
+    return float(-0.5 * np.sum(mask * np.log(2.0 * np.pi * var)))

@@ -64,7 +64,7 @@ class Prior(Component):
         for path, leaf in leaves:
             if not is_distribution(leaf):
                 slots.append(FIXED)
-                fixed.append(jnp.asarray(leaf, dtype))
+                fixed.append(np.asarray(leaf, dtype))
                 continue
             if id(leaf) not in found:
                 _check(path_name(path), leaf)
@@ -75,8 +75,9 @@ class Prior(Component):
         if not distributions:
             raise ValueError("prior: no leaf of the scene is a distribution, so there is nothing to fit")
         families, members = _group(distributions, dtype)
-        shift, scale = _standardise(distributions)
-        return Prior(families=families, fixed=tuple(fixed), shift=jnp.asarray(shift, dtype), scale=jnp.asarray(scale, dtype),
+        order = np.argsort(np.concatenate([np.asarray(m) for m in members]))
+        shift, scale = (np.asarray(part)[order] for part in _standardise(families))
+        return Prior(families=families, fixed=tuple(fixed), shift=shift.astype(dtype), scale=scale.astype(dtype),
                      treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
 
     @property
@@ -133,7 +134,7 @@ class Prior(Component):
         missing = [name for name in self.names if name not in values]
         if missing:
             raise KeyError(f"no value for {missing[0]}; expected {', '.join(self.names)}")
-        return self.unconstrain(jnp.asarray([values[name] for name in self.names]))
+        return jax.jit(Prior.unconstrain)(self, np.asarray([values[name] for name in self.names], self.shift.dtype))
 
     def _each(self, function, vector: Array) -> Array:
         """Apply a function of (distribution, value) to each parameter, one `vmap` a family."""
@@ -177,19 +178,23 @@ def _group(distributions: list[dist.Distribution], dtype) -> tuple[tuple[dist.Di
         groups.setdefault(jax.tree.structure(distribution), []).append(k)
 
     def stacked(members: list[int]) -> dist.Distribution:
-        return jax.tree.map(lambda *numbers: jnp.stack([jnp.asarray(number, dtype) for number in numbers]),
+        return jax.tree.map(lambda *numbers: np.stack([np.asarray(number, dtype) for number in numbers]),
                             *[distributions[k] for k in members])
 
     return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
 
 
-def _standardise(distributions: list[dist.Distribution]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each parameter on the real line, under its prior."""
-    shift, scale = [], []
-    for distribution in distributions:
-        u = np.asarray(biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,))), float)
-        u = u[np.isfinite(u)]
-        exact = isinstance(distribution, (dist.Normal, dist.LogNormal))
-        shift.append(float(distribution.loc) if exact else u.mean())
-        scale.append(float(distribution.scale) if exact else u.std())
-    return np.asarray(shift), np.asarray(scale)
+@jax.jit
+def _standardise(families: tuple[dist.Distribution, ...]) -> tuple[Array, Array]:
+    """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
+
+    def moments(distribution: dist.Distribution) -> tuple[Array, Array]:
+        if isinstance(distribution, (dist.Normal, dist.LogNormal)):
+            return distribution.loc, distribution.scale
+        u = biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,)))
+        kept = jnp.isfinite(u)  # a draw that rounds to its bound has no place on the line
+        mean = jnp.mean(u, where=kept)
+        return mean, jnp.sqrt(jnp.mean((u - mean) ** 2, where=kept))
+
+    shift, scale = zip(*[jax.vmap(moments)(family) for family in families], strict=True)
+    return jnp.concatenate(shift), jnp.concatenate(scale)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from giga.inference.diagnostics import ess_bulk, rhat
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
-from giga.parallel import sharded
+from giga.parallel import on_host, sharded
 from giga.posterior import Posterior
 
 
@@ -121,14 +121,22 @@ class Sampler(NamedTuple):
     """Compiled blocks of HMC.
 
     Attributes:
-        run: `(key, posterior, state, adapt) -> (state, draws in the chains' coordinates)`.
-        physical: `(transport, draws) -> draws` in the prior's coordinates.
+        program: `(key, posterior, state, adapt) -> (state, draws in the chains' coordinates)`.
+        to_prior: `(transport, draws) -> draws` in the prior's coordinates.
         config: Sizes.
     """
 
-    run: Callable
-    physical: Callable
+    program: Callable
+    to_prior: Callable
     config: HMCConfig
+
+    def run(self, key: Array, posterior: Posterior, state: HMCState, adapt: bool) -> tuple[HMCState, Draws]:
+        """A block from a state, with both on the host."""
+        return on_host(self.program(key, posterior, *on_host((state, adapt))))
+
+    def physical(self, transport: Transport, draws: Draws) -> Draws:
+        """Samples in the prior's coordinates, on the host."""
+        return on_host(self.to_prior(*on_host((transport, draws))))
 
 
 def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sampler, ascent: Ascent,
@@ -157,7 +165,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
             state, out = sampler.run(sub, posterior, state, True)
             gradients += int(np.sum(out.n_steps))
             kept.append(np.asarray(out.z, float)[:, config.n_block // 3 if k == 0 else 0:])
-        report({"acceptance": float(jnp.mean(out.acceptance_rate)), "done": 0.0})
+        report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
     return state, {"evaluations": gradients}
 
@@ -186,7 +194,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     worst = worst_case(_join(blocks).z) if blocks else {"rhat": np.inf, "ess_bulk": 0.0}
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
         state, out = sampler.run(jax.random.fold_in(key, len(blocks)), posterior, state, False)
-        blocks.append(jax.tree.map(np.asarray, sampler.physical(state.transport, out)))
+        blocks.append(sampler.physical(state.transport, out))
         keep(state, blocks[-1])
         worst = worst_case(_join(blocks).z)
         report({"acceptance": float(blocks[-1].acceptance_rate.mean()), "iterations": len(blocks) * config.n_block,
@@ -273,8 +281,7 @@ def sampler(over: Mesh, config: HMCConfig) -> Sampler:
 def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
     value, gradient = ascent.evaluate(posterior, transport, u)
     dtype = transport.shift.dtype
-    chains = Chains(jnp.asarray(u, dtype), value, gradient)
-    return HMCState(chains, jnp.asarray(step_size, dtype), transport)
+    return HMCState(Chains(np.asarray(u, dtype), value, gradient), np.asarray(step_size, dtype), transport)
 
 
 def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Ascent) -> HMCState:
@@ -284,7 +291,7 @@ def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Asce
     factor = np.linalg.cholesky(0.9 * np.cov(flat.T) + 0.1 * np.eye(len(shift)))
     position = np.linalg.solve(factor, (np.asarray(state.chains.position, float) - shift).T).T
     dtype = state.transport.shift.dtype
-    transport = state.transport.behind(jnp.asarray(shift, dtype), jnp.asarray(factor, dtype))
+    transport = state.transport.behind(shift.astype(dtype), factor.astype(dtype))
     return _chains(posterior, transport, position, float(state.step_size), ascent)
 
 

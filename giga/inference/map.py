@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from giga.inference.curvature import parameter_numbers, quadratic
 from giga.linear import solve
-from giga.parallel import batched, sharded
+from giga.parallel import batched, on_host, sharded
 from giga.posterior import Posterior, variance
 from giga.prior import Prior
 from giga.scene import Scene
@@ -77,7 +77,7 @@ class MapState(NamedTuple):
 Improve = Callable[[Posterior, Lanes, Array], tuple[Lanes, Array]]
 
 
-def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve, start: Array | None = None,
+def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve, start: np.ndarray | None = None,
              report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
     """Find the mode of the posterior.
 
@@ -94,19 +94,19 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, im
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    screened = _screen(over)(posterior, jax.random.split(key, config.n_screen))
+    screened = on_host(_screen(over)(posterior, jax.random.split(key, config.n_screen)))
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, _ = _best(screened, config.n_starts)
     if start is not None:
-        extra = Lanes(start, *(jnp.full(len(start), v, start.dtype) for v in (-jnp.inf, 1.0, jnp.inf)))
-        lanes = Lanes(*(jnp.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
-    free = jnp.zeros(posterior.prior.size, bool)
+        extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
+        lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
+    free = np.zeros(posterior.prior.size, bool)
     width = config.n_finalists
     groups = [Lanes(*(a[i:i + width] for a in lanes)) for i in range(0, len(lanes.z), width)]
     first = [improve(posterior, _pad(group, width), free)[0] for group in groups]
-    lanes, _ = _best(Lanes(*(jnp.concatenate(parts) for parts in zip(*first, strict=True))), width)
+    lanes, _ = _best(Lanes(*(np.concatenate(parts) for parts in zip(*first, strict=True))), width)
     report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]), "done": 1 / (1 + config.rounds)})
-    precision = jnp.zeros(())
+    precision = np.zeros(())
     for k in range(config.rounds):
         lanes, precision = improve(posterior, lanes, free)
         lanes, order = _best(lanes, width)
@@ -132,7 +132,7 @@ def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
 
 def _pad(lanes: Lanes, count: int) -> Lanes:
     missing = count - len(lanes.z)
-    return Lanes(*(jnp.concatenate([a, jnp.repeat(a[:1], missing, 0)]) for a in lanes)) if missing else lanes
+    return Lanes(*(np.concatenate([a, np.repeat(a[:1], missing, 0)]) for a in lanes)) if missing else lanes
 
 
 def _screen(over: Mesh):
@@ -196,7 +196,7 @@ def improver(over: Mesh, steps: int):
         return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
 
     spread = jax.jit(sharded(batched(one, over, 2), over, 2))
-    return lambda posterior, lanes, frozen: spread(posterior, frozen, lanes)
+    return lambda posterior, lanes, frozen: on_host(spread(posterior, *on_host((frozen, lanes))))
 
 
 def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:
@@ -249,7 +249,8 @@ def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int
         (z, _, _), trace = jax.lax.scan(step, (z, optimiser.init(z), jnp.zeros((), z.dtype)), None, length=steps)
         return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
 
-    lanes, _ = _best(jax.jit(sharded(batched(one, over), over))(posterior, jax.random.split(key, n_starts)), n_starts)
+    run = jax.jit(sharded(batched(one, over), over))
+    lanes, _ = _best(on_host(run(posterior, jax.random.split(key, n_starts))), n_starts)
     precision = jax.jit(sharded(batched(lambda p, z: quadratic(p, z).precision, over), over))(posterior, lanes.z)
     log_prob = np.asarray(lanes.log_prob, float)
     return MapState(lanes.z, lanes.log_prob, precision), {

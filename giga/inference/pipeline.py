@@ -31,7 +31,7 @@ Report = Callable[[str, dict], None]
 
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PLACES = (0,) * 6  # leaves of a structure whose arrays are to be restored
-TRANSPORT_FIELDS = ("location", "width", "mean", "chol", "shift", "factor")
+TRANSPORT_FIELDS = ("location", "width", "mean", "chol", "shift", "factor", "order")
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
 
 
@@ -170,7 +170,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
     posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype)
     run = _Run(posterior, config, seed, report, store, over)
     with CompileClock() as clock:
-        first = None if start is None else posterior.prior.vector(start)[None].astype(dtype)
+        first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
         found = run.map(clock, first)
         fitted = run.vi(clock, found)
         draws = run.hmc(clock, fitted)
@@ -212,7 +212,7 @@ class _Run:
         self.timings[name] = meta["seconds"]
         self.note(name, meta["info"])
         self.report(name, {"restored": True})
-        return jax.tree.map(jnp.asarray, state)
+        return state
 
     def keep(self, name: str, state: Any) -> Any:
         if self.store is not None:
@@ -234,8 +234,7 @@ class _Run:
 
     def vi(self, clock: CompileClock, found: MapState) -> VIState:
         if self.store is not None and self.store.has("svi"):
-            axis = self.posterior.prior.names.index(self.store.meta("svi")["info"]["axis"])
-            return self.restored("svi", VIState(Transport(axis=axis, **dict(zip(TRANSPORT_FIELDS, PLACES, strict=True)))))
+            return self.restored("svi", VIState(Transport(**dict.fromkeys(TRANSPORT_FIELDS, 0))))
         return self.keep("svi", self.stage("svi", clock, lambda: fit_vi(
             self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve, lambda d: self.report("svi", d))))
 
@@ -267,7 +266,7 @@ class _Run:
         for k in range(self.store.count("block-")):
             (state, draws), _ = self.store.load(f"block-{k:04d}", (like, Draws(*PLACES[:6])))
             blocks.append(draws)
-        return jax.tree.map(jnp.asarray, state), blocks, info
+        return state, blocks, info
 
 
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene, observations: Sequence[Observation],

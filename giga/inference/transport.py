@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from giga.component import Component, static
+from giga.component import Component
 
 REACH = 3.2  # nodes run this many standard deviations each way along the axis
 
@@ -24,7 +24,8 @@ class Transport(Component):
         chol: Shape (3, n-1, n-1), coefficients of 1, t, t^2 of a lower-triangular matrix whose
             diagonal is the logarithm of the factor's.
         shift, factor: Affine map in front, shapes (n,) and (n, n) lower-triangular.
-        axis: The conditioning coordinate.
+        order: Shape (n,), the place of each coordinate of z in (axis, the others in order); an
+            array, so that one compiled program serves any axis.
     """
 
     location: Array
@@ -33,7 +34,7 @@ class Transport(Component):
     chol: Array
     shift: Array
     factor: Array
-    axis: int = static()
+    order: Array
 
     @property
     def size(self) -> int:
@@ -50,7 +51,7 @@ class Transport(Component):
         log_diagonal = jnp.diag(chol)
         lower = jnp.tril(chol, -1) + jnp.diag(jnp.exp(log_diagonal))
         rest = mean + lower @ v[1:]
-        z = jnp.concatenate([rest[:self.axis], (self.location + self.width * t)[None], rest[self.axis:]])
+        z = jnp.concatenate([(self.location + self.width * t)[None], rest])[self.order]
         log_det = jnp.log(self.width) + jnp.sum(log_diagonal) + jnp.sum(jnp.log(jnp.diag(self.factor)))
         return z, log_det
 
@@ -59,26 +60,36 @@ class Transport(Component):
         return self.replace(shift=self.shift + self.factor @ shift, factor=self.factor @ factor)
 
 
-def gaussian(mean: Array, covariance: Array, axis: int = 0) -> Transport:
-    """A full-rank Gaussian as a transport map."""
-    n = len(mean)
-    others = np.delete(np.arange(n), axis)
+def gaussian(mean: np.ndarray, covariance: np.ndarray, axis: int = 0, dtype=np.float32) -> Transport:
+    """A full-rank Gaussian as a transport map, made on the host."""
+    mean, covariance = np.asarray(mean, float), np.asarray(covariance, float)
+    others = np.delete(np.arange(len(mean)), axis)
     variance = covariance[axis, axis]
     slope = covariance[others, axis] / variance
-    rest = covariance[np.ix_(others, others)] - jnp.outer(slope, slope) * variance
-    zero = jnp.zeros_like(slope)
-    return Transport(location=mean[axis], width=jnp.sqrt(variance),
-                     mean=jnp.stack([mean[others], slope * jnp.sqrt(variance), zero, zero]),
-                     chol=jnp.stack([_log_chol(rest), *([jnp.zeros_like(rest)] * 2)]),
-                     shift=jnp.zeros_like(mean), factor=jnp.eye(n, dtype=mean.dtype), axis=axis)
+    rest = covariance[np.ix_(others, others)] - np.outer(slope, slope) * variance
+    means, chols = np.zeros((4, len(others))), np.zeros((3, len(others), len(others)))
+    means[0], means[1], chols[0] = mean[others], slope * np.sqrt(variance), _log_chol(rest)
+    return _transport(mean[axis], np.sqrt(variance), means, chols, axis, dtype)
 
 
-def _log_chol(covariance: Array) -> Array:
-    lower = jnp.linalg.cholesky(covariance)
-    return jnp.tril(lower, -1) + jnp.diag(jnp.log(jnp.diag(lower)))
+def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarray, axis: int, dtype) -> Transport:
+    n = means.shape[1] + 1
+    place = np.arange(n)
+    order = np.where(place == axis, 0, np.where(place < axis, place + 1, place))
+    location, width, means, chols, shift, factor = (
+        np.asarray(a, dtype) for a in (location, width, means, chols, np.zeros(n), np.eye(n)))
+    return Transport(location=location, width=width, mean=means, chol=chols, shift=shift, factor=factor,
+                     order=order.astype(np.int32))
 
 
-def conditional(mean: Array, precision: Array, z: np.ndarray, node_precision: np.ndarray, axis: int) -> Transport:
+def _log_chol(covariance: np.ndarray) -> np.ndarray:
+    """Cholesky factor with the logarithm of its diagonal."""
+    lower = np.linalg.cholesky(covariance)
+    return np.tril(lower, -1) + np.diag(np.log(np.diag(lower)))
+
+
+def conditional(mean: np.ndarray, precision: np.ndarray, z: np.ndarray, node_precision: np.ndarray, axis: int,
+                dtype=np.float32) -> Transport:
     """Fit a conditional Gaussian to nodes along a coordinate.
 
     Args:
@@ -86,27 +97,17 @@ def conditional(mean: Array, precision: Array, z: np.ndarray, node_precision: np
         z: Conditional modes, shape (nodes, n).
         node_precision: Precision there, shape (nodes, n, n).
         axis: The coordinate.
+        dtype: Precision of the map.
     """
-    dtype = mean.dtype
     mean, precision = np.asarray(mean, float), np.asarray(precision, float)
     others = np.delete(np.arange(len(mean)), axis)
     width = np.sqrt(np.linalg.inv(precision)[axis, axis])
     points = np.concatenate([np.asarray(z, float), mean[None]])
     precisions = np.concatenate([np.asarray(node_precision, float), precision[None]])
     t = (points[:, axis] - mean[axis]) / width
-    weight = np.sqrt(np.exp(-0.25 * t**2))
-    factors = np.stack([_log_factor(p[np.ix_(others, others)]) for p in precisions])
-    powers = t[:, None] ** np.arange(4)
-    means = np.linalg.lstsq(powers * weight[:, None], points[:, others] * weight[:, None], rcond=None)[0]
-    flat = factors.reshape(len(t), -1)
-    chols = np.linalg.lstsq(powers[:, :3] * weight[:, None], flat * weight[:, None], rcond=None)[0]
-    n = len(others)
-    return Transport(location=jnp.asarray(mean[axis], dtype), width=jnp.asarray(width, dtype), mean=jnp.asarray(means, dtype),
-                     chol=jnp.asarray(chols.reshape(3, n, n), dtype), shift=jnp.zeros(n + 1, dtype),
-                     factor=jnp.eye(n + 1, dtype=dtype), axis=axis)
-
-
-def _log_factor(precision: np.ndarray) -> np.ndarray:
-    """Cholesky factor of the inverse, with the logarithm of its diagonal."""
-    lower = np.linalg.cholesky(np.linalg.inv(precision))
-    return np.tril(lower, -1) + np.diag(np.log(np.diag(lower)))
+    weight = np.exp(-0.125 * t**2)[:, None]
+    factors = np.stack([_log_chol(np.linalg.inv(p[np.ix_(others, others)])) for p in precisions])
+    powers = t[:, None] ** np.arange(4) * weight
+    means = np.linalg.lstsq(powers, points[:, others] * weight, rcond=None)[0]
+    chols = np.linalg.lstsq(powers[:, :3], factors.reshape(len(t), -1) * weight, rcond=None)[0]
+    return _transport(mean[axis], width, means, chols.reshape(3, *factors.shape[1:]), axis, dtype)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian
-from giga.parallel import batched, sharded
+from giga.parallel import batched, on_host, sharded
 from giga.posterior import Posterior
 
 
@@ -46,27 +46,31 @@ class Ascent(NamedTuple):
     """Compiled natural-gradient steps, which also serve to evaluate batches.
 
     Attributes:
-        run: `(posterior, transport, u, rates, steps) -> (transport, elbo, sd, values, gradients)`.
+        program: `(posterior, transport, u, rates, steps) -> (transport, elbo, sd, values, gradients)`.
         n_samples: Size of a batch.
         steps: Largest number of steps.
     """
 
-    run: Callable
+    program: Callable
     n_samples: int
     steps: int
 
-    def evaluate(self, posterior: Posterior, transport: Transport, u: np.ndarray) -> tuple[Array, Array]:
+    def run(self, posterior: Posterior, transport: Transport, u: np.ndarray, rates: np.ndarray, steps: int):
+        """Take steps; u has shape (self.steps, n_samples, n), of which the first `steps` are used."""
+        return self.program(posterior, *on_host((transport, u, rates, np.int32(steps))))
+
+    def evaluate(self, posterior: Posterior, transport: Transport, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and gradient in the map's coordinates, for any number of points."""
         values, gradients = [], []
-        rates = jnp.zeros(self.steps, transport.shift.dtype)
+        rates = np.zeros(self.steps, transport.shift.dtype)
         for i in range(0, len(u), self.n_samples):
             part = np.asarray(u[i:i + self.n_samples])
             batch = np.zeros((self.steps, self.n_samples, transport.size), transport.shift.dtype)
             batch[0, :len(part)] = part
-            *_, value, gradient = self.run(posterior, transport, jnp.asarray(batch), rates, 1)
-            values.append(value[:len(part)])
-            gradients.append(gradient[:len(part)])
-        return jnp.concatenate(values), jnp.concatenate(gradients)
+            *_, value, gradient = self.run(posterior, transport, batch, rates, 1)
+            values.append(np.asarray(value)[:len(part)])
+            gradients.append(np.asarray(gradient)[:len(part)])
+        return np.concatenate(values), np.concatenate(gradients)
 
 
 def log_density(posterior: Posterior, transport: Transport, u: Array) -> Array:
@@ -102,9 +106,9 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     """
     transport, info = _start(posterior, found, config, ascent, improve)
     dtype, n = transport.shift.dtype, transport.size
-    half = jax.random.normal(key, (config.steps, config.n_samples // 2, n), dtype)
-    rates = jnp.asarray(config.rate / (1.0 + np.arange(config.steps) / 4.0), dtype)
-    transport, elbo, sd, *_ = ascent.run(posterior, transport, jnp.concatenate([half, -half], 1), rates, config.steps)
+    half = np.asarray(jax.random.normal(key, (config.steps, config.n_samples // 2, n), dtype))
+    rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(dtype)
+    transport, elbo, sd, *_ = ascent.run(posterior, transport, np.concatenate([half, -half], 1), rates, config.steps)
     trace = [float(v) for v in elbo]
     info |= {"elbo_start": trace[0], "elbo": float(np.mean(trace[-3:])), "elbo_trace": trace, "elbo_sd": float(sd[-1]),
              "evaluations": info["evaluations"] + config.steps * config.n_samples}
@@ -114,21 +118,21 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
 
 def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent, improve: Improve) -> tuple[Transport, dict]:
     """The Gaussian at the mode, conditional on the parameter along which it bends most."""
-    mode, names = found.z[0], posterior.prior.names
+    mode, names, dtype = np.asarray(found.z[0], float), posterior.prior.names, found.z.dtype
     precision = np.asarray(found.precision[0], float)
     covariance = np.linalg.inv(precision)
-    plain = gaussian(mode, jnp.asarray(covariance, mode.dtype))
+    plain = gaussian(mode, covariance, 0, dtype)
     score = bends(posterior, plain, covariance, ascent)
     axis = int(np.argmax(score)) if config.axis in ("auto", "none") else names.index(config.axis)
     info = {"axis": names[axis], "bend": float(score[axis]), "evaluations": 2 * len(mode), "conditional": False}
     if config.axis == "none" or (config.axis == "auto" and score[axis] < config.bend):
-        return gaussian(mode, jnp.asarray(covariance, mode.dtype), axis), info
-    lanes, node_precision = walk(posterior, np.asarray(mode, float), covariance, axis, len(found.z), improve)
+        return gaussian(mode, covariance, axis, dtype), info
+    lanes, node_precision = walk(posterior, mode, covariance, axis, len(found.z), improve)
     info["evaluations"] += int(2 * len(found.z) * JACOBIAN_COST)
-    good = np.isfinite(lanes.log_prob) & np.isfinite(node_precision).all((1, 2))
+    good = np.isfinite(np.asarray(lanes.log_prob)) & np.isfinite(np.asarray(node_precision)).all((1, 2))
     if good.sum() < 4:
-        return gaussian(mode, jnp.asarray(covariance, mode.dtype), axis), info | {"failed_nodes": int((~good).sum())}
-    transport = conditional(mode, precision, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis)
+        return gaussian(mode, covariance, axis, dtype), info | {"failed_nodes": int((~good).sum())}
+    transport = conditional(mode, precision, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis, dtype)
     return transport, info | {"conditional": True, "failed_nodes": int((~good).sum())}
 
 
@@ -146,8 +150,8 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
         ascent: From `ascender`.
     """
     n = len(covariance)
-    factor = np.asarray(jax.vmap(lambda u: plain(u)[0])(jnp.eye(n, dtype=plain.shift.dtype))
-                        - plain(jnp.zeros(n, plain.shift.dtype))[0], float).T
+    lower = np.tril(plain.chol[0], -1) + np.diag(np.exp(np.diag(plain.chol[0])))
+    factor = np.block([[plain.width, np.zeros((1, n - 1))], [plain.mean[1][:, None], lower]])[plain.order]
     rays = factor / np.linalg.norm(factor, axis=1, keepdims=True)
     u = 2.0 * np.concatenate([rays, -rays])
     _, gradient = ascent.evaluate(posterior, plain, u)
@@ -171,8 +175,8 @@ def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: i
     dtype = posterior.prior.shift.dtype
     t = np.linspace(-REACH, REACH, count)
     z = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
-    lanes = Lanes(jnp.asarray(z, dtype), jnp.full(count, -jnp.inf, dtype), jnp.full(count, 1e-2, dtype), jnp.zeros(count, dtype))
-    frozen = jnp.arange(len(mode)) == axis
+    lanes = Lanes(z.astype(dtype), *(np.full(count, value, dtype) for value in (-np.inf, 1e-2, 0.0)))
+    frozen = np.arange(len(mode)) == axis
     lanes, _ = improve(posterior, lanes, frozen)
     return improve(posterior, lanes, frozen)
 
