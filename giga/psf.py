@@ -13,6 +13,7 @@ from jax import Array
 
 from giga.component import Component, static
 
+HIGHEST = jax.lax.Precision.HIGHEST  # a GPU rounds float32 products to ten bits otherwise
 Resampling = Literal["integrated", "lenstronomy"]
 
 
@@ -187,9 +188,9 @@ class Convolution(Component):
             product = jnp.sum(jnp.fft.rfft2(phases, self.padded) * kernel, axis=0)
             return jnp.fft.irfft2(product, self.padded)[:ny, :nx]
         if self.method == "direct":
-            return jax.lax.conv_general_dilated(phases[None], kernel, (1, 1), "SAME")[0, 0]
+            return jax.lax.conv_general_dilated(phases[None], kernel, (1, 1), "SAME", precision=HIGHEST)[0, 0]
         rows, columns = kernel
-        return jnp.einsum("rpij,pjk,rpkl->il", rows, phases, columns, optimize=[(0, 1), (0, 1)])
+        return jnp.einsum("rpij,pjk,rpkl->il", rows, phases, columns, optimize=[(0, 1), (0, 1)], precision=HIGHEST)
 
 
 def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto") -> Convolution:
@@ -199,13 +200,13 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
         psf: The kernel and its supersampling.
         shape: (ny, nx) of the image.
         dtype: Precision of the images.
-        method: "fft", "direct", "lowrank", or "auto" (see `benchmarks/psf.py` for the measurement:
-            low rank for kernels of rank up to 2, else FFT; direct for kernels of up to 3 pixels).
+        method: "fft", "direct", "lowrank", or "auto" (measured by `benchmarks/psf.py`: low rank for
+            a separable kernel, else FFT; direct is never the fastest).
     """
     fine, s = np.asarray(psf.kernel, float), psf.supersampling
     stack, native = _phase_kernels(fine, s), _phase_kernels(_bin(fine, s), 1)
     if method == "auto":
-        method = choose_method(fine, stack.shape[-1])
+        method = choose_method(fine)
     size = stack.shape[-1]
     padded = (scipy.fft.next_fast_len(shape[0] + size // 2, real=True),
               scipy.fft.next_fast_len(shape[1] + size // 2, real=True))
@@ -220,11 +221,9 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     return Convolution(transfer=transfer, native=coarse, method=method, shape=shape, padded=padded, supersampling=s)
 
 
-def choose_method(kernel: np.ndarray, size: int) -> str:
-    """The method that measures fastest for a fine kernel whose phases have a side of `size` pixels."""
-    if size <= 3:
-        return "direct"
-    return "lowrank" if rank(kernel) <= 2 else "fft"
+def choose_method(kernel: np.ndarray) -> str:
+    """The method that measures fastest in value and gradient: low rank for a separable kernel, else FFT."""
+    return "lowrank" if rank(kernel) == 1 else "fft"
 
 
 def rank(kernel: np.ndarray, tolerance: float = 1e-7) -> int:
