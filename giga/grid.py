@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import astropy.units as u
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ class Grid(Component):
         row = (jnp.arange(ny) - 0.5 * (ny - 1))[None, :, None] + jnp.repeat(offset, s)[:, None, None]
         return self._to_sky(column * step, row * step)
 
-    def _to_sky(self, column: Array, row: Array) -> tuple[Array, Array]:
+    def _to_sky(self, column: Any, row: Any) -> tuple[Any, Any]:
         cos, sin = self._cos_sin()
         return self.center_x + cos * column - sin * row, self.center_y + sin * column + cos * row
 
@@ -105,11 +106,10 @@ class Grid(Component):
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
         points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         sky = wcs.celestial.pixel_to_world(points[:, 0], points[:, 1])
-        column, row = reference_wcs.celestial.world_to_pixel(sky)
+        column, row = (np.asarray(v, float) for v in reference_wcs.celestial.world_to_pixel(sky))
         half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
         x, y = reference._to_sky((column - half_x) * float(reference.pixel_scale),
                                  (row - half_y) * float(reference.pixel_scale))
-        x, y = np.asarray(x, float), np.asarray(y, float)
         along, up = (x[1] - x[0], y[1] - y[0]), (x[2] - x[0], y[2] - y[0])
         if along[0] * up[1] - along[1] * up[0] <= 0.0:
             raise ValueError("WCS: the images have opposite parity (one is mirrored); flip one of them first")
@@ -119,5 +119,5 @@ class Grid(Component):
 
 def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
     """Fractional (column, row) of a sky position given in degrees (ICRS)."""
-    column, row = wcs.celestial.world_to_pixel(SkyCoord(ra * u.deg, dec * u.deg))
+    column, row = (np.asarray(v, float) for v in wcs.celestial.world_to_pixel(SkyCoord(ra * u.deg, dec * u.deg)))
     return float(column), float(row)

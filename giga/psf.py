@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -166,8 +166,8 @@ class Convolution(Component):
         supersampling: s.
     """
 
-    transfer: Array | tuple[Array, Array]
-    native: Array | tuple[Array, Array]
+    transfer: Any  # Array, or (Array, Array) for "lowrank"
+    native: Any
     method: str = static()
     shape: tuple[int, int] = static()
     padded: tuple[int, int] = static()
@@ -208,8 +208,7 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     if method == "auto":
         method = choose_method(fine)
     size = stack.shape[-1]
-    padded = (scipy.fft.next_fast_len(shape[0] + size // 2, real=True),
-              scipy.fft.next_fast_len(shape[1] + size // 2, real=True))
+    padded = _fast_length(shape[0] + size // 2), _fast_length(shape[1] + size // 2)
     if method == "lowrank":
         transfer, coarse = _bands(fine, s, shape, dtype), _bands(_bin(fine, s), 1, shape, dtype)
     elif method == "direct":
@@ -219,6 +218,11 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     else:
         raise ValueError(f"convolution method: expected 'auto', 'fft', 'direct' or 'lowrank', got {method!r}")
     return Convolution(transfer=transfer, native=coarse, method=method, shape=shape, padded=padded, supersampling=s)
+
+
+def _fast_length(n: int) -> int:
+    """Smallest length from n on whose transform is fast."""
+    return int(scipy.fft.next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
 
 
 def choose_method(kernel: np.ndarray) -> str:
