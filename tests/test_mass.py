@@ -43,11 +43,9 @@ def points(rng, dtype, n=40):
 
 
 def outputs(profile, x, y):
-    """All that a profile gives, one row each."""
-    rows = [*profile.deflection(x, y), profile.convergence(x, y), *profile.shear(x, y)]
-    if has_potential(profile):
-        rows.append(profile.potential(x, y))
-    return jnp.stack(rows)
+    """Deflection, convergence and, where there is one, potential, one row each."""
+    rows = [*profile.deflection(x, y), profile.convergence(x, y)]
+    return jnp.stack([*rows, profile.potential(x, y)] if has_potential(profile) else rows)
 
 
 def has_potential(profile):
