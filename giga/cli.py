@@ -66,7 +66,8 @@ def _fail(message: str) -> None:
 def fit_command(
     config: Annotated[Path, typer.Argument(help="Configuration, a TOML file.")],
     out: Out,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder that the observations' paths are relative to.")] = None,
+    data: Annotated[Path | None,
+                    typer.Option("--data", help="Folder that the observations' paths are relative to.")] = None,
     override: Override = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -122,7 +123,8 @@ def doctor() -> None:
         table.add_row(f"device {device.id}", f"{device.platform}: {device.device_kind}{memory}")
     table.add_row("precision", "float32 by default; [run] precision = \"float64\" asks for more")
     table.add_row("GPU build", _gpu_build(devices))
-    table.add_row("processes", f"{jax.process_count()} (this is {jax.process_index()}), {parallel.cores()} CPU cores here")
+    table.add_row("processes",
+                  f"{jax.process_count()} (this is {jax.process_index()}), {parallel.cores()} CPU cores here")
     console.print(table)
 
 
@@ -206,9 +208,10 @@ def _show(result: Result, out: Path) -> None:
                       f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
-    console.print(f"chi2 {result.chi2:.1f} for {result.n_pixels} pixels, {result.n_free} free: reduced {result.reduced_chi2:.4f}")
-    console.print(f"dead lanes {found['dead_lanes']} of {found['starts']}, dead chains {hmc['dead_chains']} of {hmc['chains']}, "
-                  f"divergences {hmc['divergences']}, acceptance {hmc['acceptance']:.2f}")
+    console.print(f"chi2 {result.chi2:.1f} for {result.n_pixels} pixels, {result.n_free} free: "
+                  f"reduced {result.reduced_chi2:.4f}")
+    console.print(f"dead lanes {found['dead_lanes']} of {found['starts']}, dead chains {hmc['dead_chains']} of "
+                  f"{hmc['chains']}, divergences {hmc['divergences']}, acceptance {hmc['acceptance']:.2f}")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.timings_s.items())
     console.print(f"time: {times}")
     if not hmc["converged"]:

@@ -10,6 +10,9 @@ from jax import Array
 Param: TypeAlias = Any
 """A leaf of a component: a number or an array (a lens), or a distribution (a prior)."""
 
+AnyArray: TypeAlias = Any
+"""An array that is NumPy's on the host and JAX's in a compiled program, as in the state of a stage."""
+
 
 def static(**kwargs: Any) -> Any:
     """Mark a field as static: a hashable Python setting that is not a leaf of the pytree."""
@@ -69,4 +72,5 @@ def stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
 
 
-__all__ = ["Array", "Component", "Param", "is_distribution", "leaves_with_names", "names", "path_name", "stack", "static"]
+__all__ = ["AnyArray", "Array", "Component", "Param", "is_distribution", "leaves_with_names", "names", "path_name",
+           "stack", "static"]

@@ -24,7 +24,8 @@ EXPOSURE_TIME = 2200.0  # s
 SEED = 5
 
 TRUTH = Scene(
-    mass=[EPL(theta_E=1.17, gamma=1.96, e1=0.11, e2=-0.07, center_x=0.012, center_y=-0.018), Shear(gamma1=-0.035, gamma2=0.022)],
+    mass=[EPL(theta_E=1.17, gamma=1.96, e1=0.11, e2=-0.07, center_x=0.012, center_y=-0.018),
+          Shear(gamma1=-0.035, gamma2=0.022)],
     lens_light=[Sersic(amp=2.1, R_sersic=0.82, n_sersic=3.4, e1=0.08, e2=-0.05, center_x=0.004, center_y=-0.007)],
     source_light=[Sersic(amp=3.6, R_sersic=0.19, n_sersic=1.4, e1=-0.12, e2=0.16, center_x=0.055, center_y=0.038)],
 )

@@ -36,7 +36,7 @@ def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data) -> Array
     image = jnp.zeros((size, *data.grid.shape), data.image.dtype)
     for factor in supersamplings(scene, s):
         phases = _phase_jacobian(scene, columns, size, data, factor, s)
-        image = image + jax.lax.map(lambda p: data.convolution(average(p, factor, s)), phases)
+        image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
     return image * data.grid.pixel_area
 
 

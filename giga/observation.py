@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import DTypeLike
 
 from giga.component import Component, static
 from giga.grid import Grid
@@ -42,7 +43,7 @@ class Observation:
     noise_map: np.ndarray | None = None
     background_rms: float | None = None
     exposure_time: float | None = None
-    mask: np.ndarray | None = None
+    mask: np.ndarray = None  # pyright: ignore[reportAssignmentType]  # an array once made
     supersampling: int = 1
     band: str | None = None
     header: str = ""
@@ -84,7 +85,7 @@ class Observation:
         """Return a checked copy with some fields changed."""
         return replace(self, **changes)
 
-    def data(self, dtype=np.float32, poisson: bool = True, trim: bool = True, method: str = "auto") -> Data:
+    def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True, method: str = "auto") -> Data:
         """Prepare the arrays of the likelihood.
 
         Args:
@@ -183,5 +184,5 @@ def _check_noise(noise: np.ndarray, image: np.ndarray, mask: np.ndarray) -> None
     bad = mask & ~(np.isfinite(noise) & (noise > 0.0))
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise ValueError(f"noise_map: {bad.sum()} fitted pixels are not positive, the first is {noise[row, column]:.6g} "
-                         f"at [y={row}, x={column}]; expected a standard deviation above zero")
+        raise ValueError(f"noise_map: {bad.sum()} fitted pixels are not positive, the first is "
+                         f"{noise[row, column]:.6g} at [y={row}, x={column}]; expected a standard deviation above zero")

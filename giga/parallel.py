@@ -91,7 +91,8 @@ def sharded(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
         if extra:
             batched = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], extra, 0)]), batched)
         specs = (*(PartitionSpec() for _ in whole), *(PartitionSpec(AXIS) for _ in batched))
-        out = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)(*whole, *batched)
+        spread = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+        out = spread(*whole, *batched)
         return jax.tree.map(lambda a: a[:size], out) if extra else out
 
     return wrapped

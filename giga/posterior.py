@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import DTypeLike
 
-from giga.component import Component, static
+from giga.component import AnyArray, Component, static
 from giga.linear import Amplitudes, solve
 from giga.observation import Data, Observation
 from giga.prior import Prior
@@ -38,19 +39,20 @@ class Posterior(Component):
 
     prior: Prior
     data: tuple[Data, ...]
-    log_norm: Array
-    amplitude_sd: Array | None = None
+    log_norm: AnyArray
+    amplitude_sd: AnyArray = None
     amplitudes: AmplitudeMethod = static(default="profile")
 
     @staticmethod
     def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
-           amplitude_sd: float | None = None, dtype=np.float32) -> Posterior:
+           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32) -> Posterior:
         """Put a scene of distributions and its observations together.
 
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
         """
         data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear) for o in observations)
-        return Posterior(prior=Prior.of(scene, dtype), data=data, log_norm=np.asarray(sum(map(_saturated, data)), dtype),
+        return Posterior(prior=Prior.of(scene, dtype), data=data,
+                         log_norm=np.asarray(sum(map(_saturated, data)), dtype),
                          amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
                          amplitudes=amplitudes)
 

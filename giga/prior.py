@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
 
-from giga.component import Component, is_distribution, leaves_with_names, path_name, static
+from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 
 FIXED = -1
 
@@ -40,15 +41,15 @@ class Prior(Component):
 
     families: tuple[dist.Distribution, ...]
     fixed: tuple[Any, ...]
-    shift: Array
-    scale: Array
+    shift: AnyArray
+    scale: AnyArray
     treedef: Any = static()
     slots: tuple[int, ...] = static()
     members: tuple[tuple[int, ...], ...] = static()
     names: tuple[str, ...] = static()
 
     @staticmethod
-    def of(tree: Any, dtype=np.float32) -> Prior:
+    def of(tree: Any, dtype: DTypeLike = np.float32) -> Prior:
         """Collect the distributions of a scene.
 
         Args:
@@ -171,7 +172,8 @@ def _check(name: str, leaf: dist.Distribution) -> None:
         raise ValueError(f"{name}: expected a continuous distribution, got {type(leaf).__name__}")
 
 
-def _group(distributions: list[dist.Distribution], dtype) -> tuple[tuple[dist.Distribution, ...], tuple[tuple[int, ...], ...]]:
+def _group(distributions: list[dist.Distribution],
+           dtype: DTypeLike) -> tuple[tuple[dist.Distribution, ...], tuple[tuple[int, ...], ...]]:
     """Stack the numbers of distributions of equal structure."""
     groups: dict[Any, list[int]] = {}
     for k, distribution in enumerate(distributions):
@@ -190,7 +192,7 @@ def _standardise(families: tuple[dist.Distribution, ...]) -> tuple[Array, Array]
 
     def moments(distribution: dist.Distribution) -> tuple[Array, Array]:
         if isinstance(distribution, (dist.Normal, dist.LogNormal)):
-            return distribution.loc, distribution.scale
+            return jnp.asarray(distribution.loc), jnp.asarray(distribution.scale)
         u = biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,)))
         kept = jnp.isfinite(u)  # a draw that rounds to its bound has no place on the line
         mean = jnp.mean(u, where=kept)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from giga.component import AnyArray
 from giga.inference.diagnostics import ess_bulk, rhat
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
@@ -55,9 +56,9 @@ class Chains(NamedTuple):
         logdensity_grad: Shape (chains, n).
     """
 
-    position: Array
-    logdensity: Array
-    logdensity_grad: Array
+    position: AnyArray
+    logdensity: AnyArray
+    logdensity_grad: AnyArray
 
 
 class HMCState(NamedTuple):
@@ -70,7 +71,7 @@ class HMCState(NamedTuple):
     """
 
     chains: Chains
-    step_size: Array
+    step_size: AnyArray
     transport: Transport
 
 
@@ -84,12 +85,12 @@ class Draws(NamedTuple):
         n_steps: Leapfrog steps, shared by the chains.
     """
 
-    z: Array
-    log_prob: Array
-    acceptance_rate: Array
-    diverging: Array
-    energy: Array
-    n_steps: Array
+    z: AnyArray
+    log_prob: AnyArray
+    acceptance_rate: AnyArray
+    diverging: AnyArray
+    energy: AnyArray
+    n_steps: AnyArray
 
 
 def chain_density(posterior: Posterior, transport: Transport, on_cpu: bool) -> Callable[[Array], Array]:
@@ -203,11 +204,13 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     still = np.ptp(draws.z, axis=1).max(-1) == 0.0
     gradients = int(draws.n_steps.sum())
     return state, draws, {
-        "iterations": int(draws.z.shape[1]), "chains": config.n_chains, "acceptance": float(draws.acceptance_rate.mean()),
-        "step_size": float(state.step_size), "mean_steps": float(draws.n_steps.mean()),
+        "iterations": int(draws.z.shape[1]), "chains": config.n_chains,
+        "acceptance": float(draws.acceptance_rate.mean()), "step_size": float(state.step_size),
+        "mean_steps": float(draws.n_steps.mean()),
         "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
         "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
-        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients, "ess_per_gradient": worst["ess_bulk"] / gradients}
+        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients,
+        "ess_per_gradient": worst["ess_bulk"] / gradients}
 
 
 def _share(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> float:
@@ -241,8 +244,8 @@ def sampler(over: Mesh, config: HMCConfig) -> Sampler:
         ones = jnp.ones(transport.size, transport.shift.dtype)
 
         def one(key: Array, chain: Chains):
-            chain, info = kernel(key, hmc.HMCState(*chain), density, size, ones, steps)
-            return Chains(*chain), info
+            after, info = kernel(key, hmc.HMCState(*chain), density, size, ones, steps)
+            return Chains(*after), info
 
         return jax.vmap(one)(keys, chains)
 
@@ -255,7 +258,8 @@ def sampler(over: Mesh, config: HMCConfig) -> Sampler:
             key, jitter = jax.random.split(key)
             wanted = config.length / size * jax.random.uniform(jitter, minval=0.5, maxval=1.5)
             steps = jnp.clip(jnp.round(wanted), 1, config.max_steps).astype(int)
-            chains, info = spread(posterior, state.transport, size, steps, jax.random.split(key, config.n_chains), chains)
+            keys = jax.random.split(key, config.n_chains)
+            chains, info = spread(posterior, state.transport, size, steps, keys, chains)
             accept = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
             # Robbins-Monro on the logarithm of the step; the late steps are averaged
             change = 1.5 / (1.0 + k) ** 0.6 * (jnp.mean(accept) - config.target_accept)
@@ -267,7 +271,8 @@ def sampler(over: Mesh, config: HMCConfig) -> Sampler:
             return (chains, size, mean), draws
 
         inputs = (jax.random.split(key, length), jnp.arange(length))
-        (chains, _, mean), draws = jax.lax.scan(iteration, (state.chains, state.step_size, jnp.log(state.step_size)), inputs)
+        start = (state.chains, state.step_size, jnp.log(state.step_size))
+        (chains, _, mean), draws = jax.lax.scan(iteration, start, inputs)
         size = jnp.where(adapt, jnp.exp(mean), state.step_size)
         return state._replace(chains=chains, step_size=size), jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), draws)
 

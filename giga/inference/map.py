@@ -11,6 +11,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from giga.component import AnyArray
 from giga.inference.curvature import parameter_numbers, quadratic
 from giga.linear import solve
 from giga.parallel import batched, on_host, sharded
@@ -54,10 +55,10 @@ class Lanes(NamedTuple):
         chi2: Where each lane's last step began, shape (lanes,).
     """
 
-    z: Array
-    log_prob: Array
-    damping: Array
-    chi2: Array
+    z: AnyArray
+    log_prob: AnyArray
+    damping: AnyArray
+    chi2: AnyArray
 
 
 class MapState(NamedTuple):
@@ -69,16 +70,16 @@ class MapState(NamedTuple):
         precision: Gauss-Newton precision at each, shape (finalists, n, n).
     """
 
-    z: Array
-    log_prob: Array
-    precision: Array
+    z: AnyArray
+    log_prob: AnyArray
+    precision: AnyArray
 
 
-Improve = Callable[[Posterior, Lanes, Array], tuple[Lanes, Array]]
+Improve = Callable[[Posterior, Lanes, AnyArray], tuple[Lanes, AnyArray]]
 
 
-def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve, start: np.ndarray | None = None,
-             report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
+def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve,
+             start: np.ndarray | None = None, report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
     """Find the mode of the posterior.
 
     Args:
@@ -111,10 +112,12 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, im
         lanes, precision = improve(posterior, lanes, free)
         lanes, order = _best(lanes, width)
         precision = precision[order]
-        report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]), "done": (k + 2) / (1 + config.rounds)})
+        report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]),
+                "done": (k + 2) / (1 + config.rounds)})
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) * width + config.rounds * width)
-    info = {"log_prob": float(log_prob[0]), "starts": config.n_screen, "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
+    info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
+            "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
             "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
             "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians,
             "evaluations": config.n_screen + int(JACOBIAN_COST * jacobians)}

@@ -130,17 +130,17 @@ class CompileClock:
     def __exit__(self, *_: Any) -> None:
         self._running = False  # listeners cannot be taken back; this one goes deaf
 
-    def _add(self, event: str, duration: float, **_: Any) -> None:
+    def _add(self, event: str, duration_secs: float, **_: Any) -> None:
         if self._running and event in ("/jax/core/compile/backend_compile_duration",
                                        "/jax/core/compile/jaxpr_to_mlir_module_duration",
                                        "/jax/core/compile/jaxpr_trace_duration"):
-            self.seconds += duration
+            self.seconds += duration_secs
 
 
 def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig | None = None, seed: int = 0,
-        amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None, truth: Mapping[str, float] | None = None,
-        precision: str = "float32", start: Mapping[str, float] | None = None, report: Report = lambda stage, numbers: None,
-        store: Store | None = None, over: Mesh | None = None) -> Result:
+        amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None,
+        truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
+        report: Report = lambda stage, numbers: None, store: Store | None = None, over: Mesh | None = None) -> Result:
     """Fit a scene of distributions to observations.
 
     Args:
@@ -180,7 +180,8 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
 class _Run:
     """One pass through the stages: times them, counts, and keeps or takes up checkpoints."""
 
-    def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, store: Store | None, over: Mesh):
+    def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, store: Store | None,
+                 over: Mesh):
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
         self.store = store
         self.keys = jax.random.split(jax.random.key(seed), 4)
@@ -219,7 +220,7 @@ class _Run:
             self.store.save(name, state, {"info": self.info[name], "seconds": self.timings[name]})
         return state
 
-    def map(self, clock: CompileClock, start: jax.Array | None) -> MapState:
+    def map(self, clock: CompileClock, start: np.ndarray | None) -> MapState:
         found = self.restored("map", MapState(*PLACES[:3]))
         if found is not None:
             return found
@@ -236,7 +237,8 @@ class _Run:
         if self.store is not None and self.store.has("svi"):
             return self.restored("svi", VIState(Transport(**dict.fromkeys(TRANSPORT_FIELDS, 0))))
         return self.keep("svi", self.stage("svi", clock, lambda: fit_vi(
-            self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve, lambda d: self.report("svi", d))))
+            self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve,
+            lambda d: self.report("svi", d))))
 
     def hmc(self, clock: CompileClock, fitted: VIState) -> Draws:
         def work() -> tuple[Draws, dict]:
@@ -269,8 +271,8 @@ class _Run:
         return state, blocks, info
 
 
-def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene, observations: Sequence[Observation],
-            truth: Mapping[str, float] | None, clock: CompileClock) -> Result:
+def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,
+            observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: CompileClock) -> Result:
     posterior, names = run.posterior, run.posterior.prior.names
     dtype = posterior.log_norm.dtype
     constrain = jax.jit(jax.vmap(posterior.prior.constrain))
@@ -294,7 +296,8 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
     solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
-    tables = {"rhat": rhat(x), "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk(x), "ess_tail": ess_tail(x)}
+    tables = {"rhat": rhat(x), "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk(x),
+              "ess_tail": ess_tail(x)}
     return Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
         best={name: float(v) for name, v in zip(names, np.asarray(posterior.prior.constrain(best)), strict=True)},

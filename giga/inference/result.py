@@ -76,12 +76,13 @@ class Result:
     def summary(self) -> str:
         """A table for people: mean, spread, R-hat and ESS of each parameter, the truth if known, and chi2."""
         width = max(map(len, self.names))
-        lines = [f"{'':{width}}  {'mean':>10}  {'sd':>9}  {'R-hat':>6}  {'ESS':>6}" + ("  {:>10}".format("truth") if self.truth else "")]
+        lines = [f"{'':{width}}  {'mean':>10}  {'sd':>9}  {'R-hat':>6}  {'ESS':>6}" + (f"  {'truth':>10}" if self.truth else "")]
         for name, values in self.samples.items():
             row = self.diagnostics[name]
-            line = f"{name:{width}}  {values.mean():10.5g}  {values.std():9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
-            lines.append(line + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
-        lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: reduced {self.reduced_chi2:.4f}")
+            numbers = f"{values.mean():10.5g}  {values.std():9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
+            lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
+        lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
+                     f"reduced {self.reduced_chi2:.4f}")
         return "\n".join(lines)
 
     @property

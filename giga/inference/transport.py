@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import DTypeLike
 
-from giga.component import Component
+from giga.component import AnyArray, Component
 
 REACH = 3.2  # nodes run this many standard deviations each way along the axis
 
@@ -28,13 +29,13 @@ class Transport(Component):
             array, so that one compiled program serves any axis.
     """
 
-    location: Array
-    width: Array
-    mean: Array
-    chol: Array
-    shift: Array
-    factor: Array
-    order: Array
+    location: AnyArray
+    width: AnyArray
+    mean: AnyArray
+    chol: AnyArray
+    shift: AnyArray
+    factor: AnyArray
+    order: AnyArray
 
     @property
     def size(self) -> int:
@@ -55,12 +56,12 @@ class Transport(Component):
         log_det = jnp.log(self.width) + jnp.sum(log_diagonal) + jnp.sum(jnp.log(jnp.diag(self.factor)))
         return z, log_det
 
-    def behind(self, shift: Array, factor: Array) -> Transport:
+    def behind(self, shift: AnyArray, factor: AnyArray) -> Transport:
         """The map u -> self(shift + factor u), factor lower-triangular."""
         return self.replace(shift=self.shift + self.factor @ shift, factor=self.factor @ factor)
 
 
-def gaussian(mean: np.ndarray, covariance: np.ndarray, axis: int = 0, dtype=np.float32) -> Transport:
+def gaussian(mean: np.ndarray, covariance: np.ndarray, axis: int = 0, dtype: DTypeLike = np.float32) -> Transport:
     """A full-rank Gaussian as a transport map, made on the host."""
     mean, covariance = np.asarray(mean, float), np.asarray(covariance, float)
     others = np.delete(np.arange(len(mean)), axis)
@@ -72,14 +73,13 @@ def gaussian(mean: np.ndarray, covariance: np.ndarray, axis: int = 0, dtype=np.f
     return _transport(mean[axis], np.sqrt(variance), means, chols, axis, dtype)
 
 
-def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarray, axis: int, dtype) -> Transport:
+def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarray, axis: int,
+               dtype: DTypeLike) -> Transport:
     n = means.shape[1] + 1
     place = np.arange(n)
     order = np.where(place == axis, 0, np.where(place < axis, place + 1, place))
-    location, width, means, chols, shift, factor = (
-        np.asarray(a, dtype) for a in (location, width, means, chols, np.zeros(n), np.eye(n)))
-    return Transport(location=location, width=width, mean=means, chol=chols, shift=shift, factor=factor,
-                     order=order.astype(np.int32))
+    parts = {"location": location, "width": width, "mean": means, "chol": chols, "shift": np.zeros(n), "factor": np.eye(n)}
+    return Transport(order=order.astype(np.int32), **{name: np.asarray(part, dtype) for name, part in parts.items()})
 
 
 def _log_chol(covariance: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def _log_chol(covariance: np.ndarray) -> np.ndarray:
 
 
 def conditional(mean: np.ndarray, precision: np.ndarray, z: np.ndarray, node_precision: np.ndarray, axis: int,
-                dtype=np.float32) -> Transport:
+                dtype: DTypeLike = np.float32) -> Transport:
     """Fit a conditional Gaussian to nodes along a coordinate.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from giga.component import AnyArray
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian
 from giga.parallel import batched, on_host, sharded
@@ -116,7 +117,8 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     return VIState(transport), info
 
 
-def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent, improve: Improve) -> tuple[Transport, dict]:
+def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent,
+           improve: Improve) -> tuple[Transport, dict]:
     """The Gaussian at the mode, conditional on the parameter along which it bends most."""
     mode, names, dtype = np.asarray(found.z[0], float), posterior.prior.names, found.z.dtype
     precision = np.asarray(found.precision[0], float)
@@ -162,7 +164,7 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
 
 
 def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
-         improve: Improve) -> tuple[Lanes, Array]:
+         improve: Improve) -> tuple[Lanes, AnyArray]:
     """Conditional modes and precisions at nodes along a coordinate, all at once.
 
     Args:

@@ -1,5 +1,7 @@
 """The base class of light profiles: a brightness that is linear in its amplitude."""
 
+import operator
+from functools import reduce
 from typing import ClassVar
 
 from jax import Array
@@ -45,4 +47,5 @@ class LightProfile(Component):
         basis = self.basis(x, y)
         if self.scalar_amp:
             return self.amp * basis[0]
-        return sum(self.amp[k] * basis[k] for k in range(self.n_amp))  # fuses; a matrix product does not
+        # A sum of terms fuses; a matrix product does not.
+        return reduce(operator.add, (self.amp[k] * basis[k] for k in range(self.n_amp)))
