@@ -85,7 +85,8 @@ class Observation:
         """Return a checked copy with some fields changed."""
         return replace(self, **changes)
 
-    def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True, method: str = "auto") -> Data:
+    def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
+             method: str = "auto") -> Data:
         """Prepare the arrays of the likelihood.
 
         Args:

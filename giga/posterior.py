@@ -40,7 +40,7 @@ class Posterior(Component):
     prior: Prior
     data: tuple[Data, ...]
     log_norm: AnyArray
-    amplitude_sd: AnyArray = None
+    amplitude_sd: AnyArray | None = None
     amplitudes: AmplitudeMethod = static(default="profile")
 
     @staticmethod

@@ -79,7 +79,8 @@ Improve = Callable[[Posterior, Lanes, AnyArray], tuple[Lanes, AnyArray]]
 
 
 def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve,
-             start: np.ndarray | None = None, report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
+             start: np.ndarray | None = None,
+             report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
     """Find the mode of the posterior.
 
     Args:

@@ -76,7 +76,8 @@ class Result:
     def summary(self) -> str:
         """A table for people: mean, spread, R-hat and ESS of each parameter, the truth if known, and chi2."""
         width = max(map(len, self.names))
-        lines = [f"{'':{width}}  {'mean':>10}  {'sd':>9}  {'R-hat':>6}  {'ESS':>6}" + (f"  {'truth':>10}" if self.truth else "")]
+        head = f"{'':{width}}  {'mean':>10}  {'sd':>9}  {'R-hat':>6}  {'ESS':>6}"
+        lines = [head + (f"  {'truth':>10}" if self.truth else "")]
         for name, values in self.samples.items():
             row = self.diagnostics[name]
             numbers = f"{values.mean():10.5g}  {values.std():9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"

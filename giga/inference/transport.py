@@ -78,7 +78,8 @@ def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarr
     n = means.shape[1] + 1
     place = np.arange(n)
     order = np.where(place == axis, 0, np.where(place < axis, place + 1, place))
-    parts = {"location": location, "width": width, "mean": means, "chol": chols, "shift": np.zeros(n), "factor": np.eye(n)}
+    parts = {"location": location, "width": width, "mean": means, "chol": chols, "shift": np.zeros(n),
+             "factor": np.eye(n)}
     return Transport(order=order.astype(np.int32), **{name: np.asarray(part, dtype) for name, part in parts.items()})
 
 
