@@ -26,8 +26,8 @@ SEED = 5
 TRUTH = Scene(
     mass=[EPL(theta_E=1.17, gamma=1.96, e1=0.11, e2=-0.07, center_x=0.012, center_y=-0.018),
           Shear(gamma1=-0.035, gamma2=0.022)],
-    lens_light=[Sersic(amp=2.1, R_sersic=0.82, n_sersic=3.4, e1=0.08, e2=-0.05, center_x=0.004, center_y=-0.007)],
-    source_light=[Sersic(amp=3.6, R_sersic=0.19, n_sersic=1.4, e1=-0.12, e2=0.16, center_x=0.055, center_y=0.038)],
+    lens_light=[Sersic(amp=7.0, R_sersic=0.82, n_sersic=3.4, e1=0.08, e2=-0.05, center_x=0.004, center_y=-0.007)],
+    source_light=[Sersic(amp=14.0, R_sersic=0.19, n_sersic=1.4, e1=-0.12, e2=0.16, center_x=0.055, center_y=0.038)],
 )
 """The lens that is simulated: a quad with an arc, 22 parameters, all of them fitted."""
 
@@ -60,7 +60,7 @@ gamma2 = {{dist = "Normal", loc = 0.0, scale = 0.05}}
 
 [[lens_light]]
 profile = "Sersic"
-amp = {{dist = "LogNormal", loc = 0.7, scale = 0.7}}
+amp = {{dist = "LogNormal", loc = 1.6, scale = 0.7}}
 R_sersic = {{dist = "LogNormal", loc = -0.2, scale = 0.3}}
 n_sersic = {{dist = "Uniform", low = 1.0, high = 6.0}}
 e1 = {{dist = "Normal", loc = 0.0, scale = 0.1}}
@@ -70,7 +70,7 @@ center_y = {{dist = "Normal", loc = 0.0, scale = 0.02}}
 
 [[source_light]]
 profile = "Sersic"
-amp = {{dist = "LogNormal", loc = 1.0, scale = 0.7}}
+amp = {{dist = "LogNormal", loc = 2.3, scale = 0.7}}
 R_sersic = {{dist = "LogNormal", loc = -1.5, scale = 0.3}}
 n_sersic = {{dist = "Uniform", low = 0.5, high = 4.0}}
 e1 = {{dist = "Normal", loc = 0.0, scale = 0.15}}

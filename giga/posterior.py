@@ -95,7 +95,9 @@ class Posterior(Component):
         """
         if not scene.is_linear:
             return scene, None
-        solved = solve(scene, data, self.amplitude_sd, self.amplitudes == "nonnegative")
+        marginal = self.amplitudes == "marginal"
+        solved = solve(scene if marginal else jax.lax.stop_gradient(scene), data, self.amplitude_sd,
+                       self.amplitudes == "nonnegative")
         values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
         return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
 

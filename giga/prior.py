@@ -162,7 +162,8 @@ def values_of(prior: Any, scene: Any) -> dict[str, float]:
 def _log_density(family: dist.Distribution, u: Array) -> Array:
     transform = biject_to(family.support)
     x = transform(u)
-    return family.log_prob(x) + transform.log_abs_det_jacobian(u, x)
+    # NumPyro takes some constants in the default precision.
+    return (family.log_prob(x) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
 
 
 def _check(name: str, leaf: dist.Distribution) -> None:

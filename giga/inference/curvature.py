@@ -57,12 +57,11 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + jnp.einsum("kyx,yx->k", jacobian, score)
         chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
-        weighted = jacobian * fisher_weight(model, data)
-        fisher = jnp.einsum("kyx,lyx->kl", weighted, jacobian, precision=jax.lax.Precision.HIGHEST)
+        root = jacobian * jnp.sqrt(fisher_weight(model, data))
         if amplitudes is not None:
             value = value - 0.5 * amplitudes.penalty
-            fisher = fisher - _explained(posterior, linear, amplitudes.values, data, weighted)
-        precision = precision + fisher
+            root = _unexplained(posterior, linear, amplitudes.values, data, root)
+        precision = precision + jnp.einsum("kyx,lyx->kl", root, root, precision=jax.lax.Precision.HIGHEST)
     if posterior.amplitudes == "marginal" and scene.is_linear:
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
     return Quadratic(value, chi2, gradient, precision)
@@ -82,18 +81,19 @@ def fisher_weight(model: Array, data: Data) -> Array:
     return data.mask * weight
 
 
-def _explained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data, weighted: Array) -> Array:
-    """Share of the Fisher matrix that the solved amplitudes can take over."""
-    basis = basis_images(linear, data.grid, data.convolution)
+def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data, root: Array) -> Array:
+    """The weighted Jacobian less what the solved amplitudes can take over.
+
+    Projected pixel by pixel, so that its square stays positive semidefinite when rounded.
+    """
+    basis = basis_images(linear, data.grid, data.convolution) * jnp.sqrt(data.mask / data.variance)
     values = jnp.concatenate([jnp.atleast_1d(a) for a in amplitudes])
     if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
         basis = basis * (values != 0.0)[:, None, None]
-    normal = jnp.einsum("kyx,lyx->kl", basis * (data.mask / data.variance), basis, precision=jax.lax.Precision.HIGHEST)
+    normal = jnp.einsum("kyx,lyx->kl", basis, basis, precision=jax.lax.Precision.HIGHEST)
     prior_precision = 0.0 if posterior.amplitude_sd is None else 1.0 / posterior.amplitude_sd**2
     scale = jax.lax.rsqrt(jnp.diag(normal) + prior_precision + jnp.finfo(normal.dtype).tiny)
     scaled = normal * jnp.outer(scale, scale) + jnp.diag(prior_precision * scale**2 + JITTER[str(normal.dtype)])
-    cross = jnp.einsum("kyx,lyx->kl", weighted, basis, precision=jax.lax.Precision.HIGHEST) * scale
-    half = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scaled), cross.T, lower=True)
-    return half.T @ half
-
-
+    cross = scale[:, None] * jnp.einsum("kyx,lyx->kl", basis, root, precision=jax.lax.Precision.HIGHEST)
+    taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)
+    return root - jnp.einsum("kl,kyx->lyx", taken, basis, precision=jax.lax.Precision.HIGHEST)

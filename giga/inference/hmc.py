@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -230,6 +230,7 @@ def worst_case(z: np.ndarray) -> dict[str, float]:
     return {"rhat": float(np.max(rhat(z))), "ess_bulk": float(np.min(ess_bulk(z)))}
 
 
+@cache
 def sampler(over: Mesh, config: HMCConfig) -> Sampler:
     """Compile a block of iterations; when adapting, the common step size follows the mean acceptance."""
     # Imported here: the import starts JAX's backend, and with it ends the choice of devices.

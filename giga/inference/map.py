@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -139,6 +140,7 @@ def _pad(lanes: Lanes, count: int) -> Lanes:
     return Lanes(*(np.concatenate([a, np.repeat(a[:1], missing, 0)]) for a in lanes)) if missing else lanes
 
 
+@cache
 def _screen(over: Mesh):
     def one(posterior: Posterior, key: Array) -> Lanes:
         z = with_solved_amplitudes(posterior, posterior.prior.sample(key))
@@ -185,6 +187,7 @@ def _sampled_amplitude(mark, prior: Prior) -> bool:
     return mark.scalar_amp and mark.amp is not None and mark.amp >= 0 and prior.slots.count(mark.amp) == 1
 
 
+@cache
 def improver(over: Mesh, steps: int):
     """Compile a round of damped steps: `(posterior, lanes, frozen) -> (lanes, precision)`.
 

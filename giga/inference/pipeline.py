@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -23,6 +22,7 @@ from giga.inference.transport import Transport
 from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
 from giga.observation import Observation
 from giga.posterior import AmplitudeMethod, Posterior, variance
+from giga.prior import Prior
 from giga.render import render_data
 from giga.scene import Scene
 
@@ -184,7 +184,7 @@ class _Run:
                  over: Mesh):
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
         self.store = store
-        self.keys = jax.random.split(jax.random.key(seed), 4)
+        self.keys = jax.random.split(jax.random.key(seed), 5)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
@@ -275,21 +275,19 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
             observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: CompileClock) -> Result:
     posterior, names = run.posterior, run.posterior.prior.names
     dtype = posterior.log_norm.dtype
-    constrain = jax.jit(jax.vmap(posterior.prior.constrain))
     flat = draws.z.reshape(-1, len(names))
-    x = np.asarray(constrain(jnp.asarray(flat, dtype)), float).reshape(draws.z.shape)
+    x = np.asarray(_constrain(posterior.prior, flat), float).reshape(draws.z.shape)
     k = int(np.argmax(draws.log_prob))
-    best = jnp.asarray(flat[k], dtype) if draws.log_prob.flat[k] > found.log_prob[0] else found.z[0]
-    keys = jax.random.split(run.keys[3], 2)
-    normal = jax.random.normal(keys[0], (N_VI, len(names)), dtype)
-    vi_z = jax.jit(jax.vmap(lambda u: fitted.transport(u)[0]))(normal)
-    prior_z = jax.jit(jax.vmap(posterior.prior.sample))(jax.random.split(keys[1], N_VI))
-    log_prior = np.asarray(jax.jit(jax.vmap(posterior.prior.log_prob))(jnp.asarray(flat, dtype)), float)
-    scenes = jax.tree.map(np.asarray, jax.jit(lambda p, z: p.scenes(z))(posterior, best))
+    best = flat[k] if draws.log_prob.flat[k] > found.log_prob[0] else np.asarray(found.z[0])
+    key_vi, key_prior = jax.random.split(run.keys[4])
+    vi_z = _variational_draws(fitted.transport, key_vi)
+    prior_z = _prior_draws(posterior.prior, key_prior)
+    log_prior = np.asarray(_log_priors(posterior.prior, flat), float)
+    scenes = jax.tree.map(np.asarray, _scenes(posterior, best))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, scene in zip(observations, posterior.data, scenes, strict=True):
         whole = observation.data(dtype, poisson=data.poisson, trim=False)
-        model = jax.jit(render_data)(scene, whole)
+        model = _render(scene, whole)
         sigma = np.sqrt(np.asarray(variance(model, whole), float))
         models.append(np.asarray(model, float))
         sigmas.append(sigma)
@@ -300,9 +298,10 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
               "ess_tail": ess_tail(x)}
     return Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
-        best={name: float(v) for name, v in zip(names, np.asarray(posterior.prior.constrain(best)), strict=True)},
+        best={name: float(v) for name, v in zip(names, np.asarray(_constrain(posterior.prior, best[None]))[0], strict=True)},
         samples={name: x[..., i] for i, name in enumerate(names)},
-        vi_samples=_named(names, constrain(vi_z)), prior_samples=_named(names, constrain(prior_z)),
+        vi_samples=_named(names, _constrain(posterior.prior, vi_z)),
+        prior_samples=_named(names, _constrain(posterior.prior, prior_z)),
         sample_stats={"lp": draws.log_prob, "acceptance_rate": draws.acceptance_rate, "diverging": draws.diverging,
                       "energy": draws.energy, "n_steps": draws.n_steps},
         log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
@@ -311,6 +310,24 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         timings_s={"compile": clock.seconds, **run.timings}, evaluations=run.evaluations, info=run.info, truth=truth,
         seed=run.seed, devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
         versions={name: importlib.metadata.version(name) for name in PACKAGES})
+
+
+# Compiled once a process, whatever number of lenses is fitted.
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
+_log_priors = jax.jit(jax.vmap(Prior.log_prob, (None, 0)))
+_scenes = jax.jit(Posterior.scenes)
+_render = jax.jit(render_data)
+
+
+@jax.jit
+def _variational_draws(transport: Transport, key: jax.Array) -> jax.Array:
+    normal = jax.random.normal(key, (N_VI, transport.size), transport.shift.dtype)
+    return jax.vmap(lambda u: transport(u)[0])(normal)
+
+
+@jax.jit
+def _prior_draws(prior: Prior, key: jax.Array) -> jax.Array:
+    return jax.vmap(prior.sample)(jax.random.split(key, N_VI))
 
 
 def _named(names: Sequence[str], values: jax.Array) -> dict[str, np.ndarray]:

@@ -83,6 +83,15 @@ def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarr
     return Transport(order=order.astype(np.int32), **{name: np.asarray(part, dtype) for name, part in parts.items()})
 
 
+def inverse(precision: np.ndarray) -> np.ndarray:
+    """Covariance of a precision matrix in units of prior deviations.
+
+    No direction is left wider than three of them: below that a precision from float32 is rounding.
+    """
+    values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
+    return (vectors / np.maximum(values, 1.0 / 9.0)) @ vectors.T
+
+
 def _log_chol(covariance: np.ndarray) -> np.ndarray:
     """Cholesky factor with the logarithm of its diagonal."""
     lower = np.linalg.cholesky(covariance)
@@ -102,12 +111,12 @@ def conditional(mean: np.ndarray, precision: np.ndarray, z: np.ndarray, node_pre
     """
     mean, precision = np.asarray(mean, float), np.asarray(precision, float)
     others = np.delete(np.arange(len(mean)), axis)
-    width = np.sqrt(np.linalg.inv(precision)[axis, axis])
+    width = np.sqrt(inverse(precision)[axis, axis])
     points = np.concatenate([np.asarray(z, float), mean[None]])
     precisions = np.concatenate([np.asarray(node_precision, float), precision[None]])
     t = (points[:, axis] - mean[axis]) / width
     weight = np.exp(-0.125 * t**2)[:, None]
-    factors = np.stack([_log_chol(np.linalg.inv(p[np.ix_(others, others)])) for p in precisions])
+    factors = np.stack([_log_chol(inverse(p[np.ix_(others, others)])) for p in precisions])
     powers = t[:, None] ** np.arange(4) * weight
     means = np.linalg.lstsq(powers, points[:, others] * weight, rcond=None)[0]
     chols = np.linalg.lstsq(powers[:, :3], factors.reshape(len(t), -1) * weight, rcond=None)[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 
 from giga.component import AnyArray
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
-from giga.inference.transport import REACH, Transport, conditional, gaussian
+from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.parallel import batched, on_host, sharded
 from giga.posterior import Posterior
 
@@ -122,7 +123,7 @@ def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Asce
     """The Gaussian at the mode, conditional on the parameter along which it bends most."""
     mode, names, dtype = np.asarray(found.z[0], float), posterior.prior.names, found.z.dtype
     precision = np.asarray(found.precision[0], float)
-    covariance = np.linalg.inv(precision)
+    covariance = inverse(precision)
     plain = gaussian(mode, covariance, 0, dtype)
     score = bends(posterior, plain, covariance, ascent)
     axis = int(np.argmax(score)) if config.axis in ("auto", "none") else names.index(config.axis)
@@ -183,6 +184,7 @@ def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: i
     return improve(posterior, lanes, frozen)
 
 
+@cache
 def ascender(over: Mesh, n_samples: int, steps: int) -> Ascent:
     """Compile natural-gradient steps; samples are spread over the mesh."""
     one = batched(lambda p, t, u: jax.value_and_grad(lambda v: log_density(p, t, v))(u), over, 2)

@@ -1,0 +1,66 @@
+"""Fit SDSSJ0946+1006, the "Jackpot" lens, from a folder of its HST files.
+
+    python examples/slacs0946/run.py DATA --out runs/slacs0946
+
+DATA holds data.fits, noise_map.fits, psf.fits and mask_extra_galaxies.fits. With --smoke a simulated
+stand-in takes the place of the data and the fit is cut short: it shows that the road is open, no more.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from giga import EPL, PSF, FitConfig, Grid, Scene, Sersic, Shear
+from giga.cli import run_fit
+from giga.io.toml import load_config
+from giga.psf import plan
+from giga.render import render
+
+CONFIG = Path(__file__).with_name("fit.toml")
+SHORT = {"inference.n_screen": 16, "inference.n_starts": 4, "inference.n_finalists": 4, "inference.map_steps": 2,
+         "inference.map_rounds": 1, "inference.vi_steps": 2, "inference.vi_samples": 8, "inference.n_chains": 4,
+         "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4, "inference.max_iterations": 8}
+
+
+def stand_in(folder: Path, pixels: int = 105) -> None:
+    """Write a simulated lens in the files, units and traps of the real one."""
+    scene = Scene(
+        mass=[EPL(theta_E=1.38, gamma=2.05, e1=-0.03, e2=0.05), Shear(gamma1=-0.05, gamma2=0.06)],
+        lens_light=[Sersic(amp=1.0, R_sersic=0.6, n_sersic=3.0, e1=-0.03, e2=0.06)],
+        source_light=[Sersic(amp=1.0, R_sersic=0.15, n_sersic=1.0, center_x=0.15, center_y=-0.06)])
+    grid = Grid(shape=(pixels, pixels), pixel_scale=0.05)
+    psf = PSF.gaussian(fwhm=0.1, pixel_scale=0.05, size=21)
+    image = np.asarray(render(scene, grid, plan(psf, grid.shape)), float)
+    noise = np.sqrt(0.0078**2 + np.maximum(image, 0.0) / 2000.0)
+    image += noise * np.random.default_rng(946).standard_normal(image.shape)
+    files = {"data": image, "noise_map": noise, "psf": 0.956 * np.asarray(psf.kernel),
+             "mask_extra_galaxies": np.zeros(image.shape)}
+    for name, array in files.items():
+        fits.PrimaryHDU(array).writeto(folder / f"{name}.fits")
+
+
+def main() -> None:
+    """Read the command line and fit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path, help="folder of the HST files")
+    parser.add_argument("--out", type=Path, default=Path("runs/slacs0946"))
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="a simulated stand-in, cut short")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            stand_in(Path(folder))
+            config = load_config(CONFIG, fit_config_type=FitConfig, data_dir=folder).with_overrides(SHORT)
+            run_fit(config, Path(folder) / "run")
+        return
+    if arguments.data is None:
+        parser.error("give the folder of the HST files, or --smoke")
+    run_fit(load_config(CONFIG, fit_config_type=FitConfig, data_dir=arguments.data), arguments.out,
+            overwrite=arguments.overwrite)
+
+
+if __name__ == "__main__":
+    main()
