@@ -1,7 +1,9 @@
 """The base of everything that is a pytree: frozen dataclass, static fields, named paths."""
 
 import dataclasses
-from typing import Any, TypeAlias, dataclass_transform
+import importlib
+import pkgutil
+from typing import Any, TypeAlias, TypeVar, dataclass_transform
 
 import jax
 import numpyro.distributions as dist
@@ -12,6 +14,8 @@ Param: TypeAlias = Any
 
 AnyArray: TypeAlias = Any
 """An array that is NumPy's on the host and JAX's in a compiled program, as in the state of a stage."""
+
+T = TypeVar("T")
 
 
 def static(**kwargs: Any) -> Any:
@@ -67,10 +71,37 @@ def names(tree: Any) -> tuple[str, ...]:
     return tuple(name for name, _ in leaves_with_names(tree))
 
 
+def found_in(package: str, base: type[T]) -> dict[str, type[T]]:
+    """Import every module of a package and collect the subclasses of a base that they define.
+
+    Args:
+        package: Name of the package, already being imported: `giga.mass`.
+        base: The base class, itself left out.
+
+    Returns:
+        Public classes by name, in the order of the modules.
+
+    Raises:
+        ImportError: Two modules define a class of one name.
+    """
+    found: dict[str, type[T]] = {}
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{info.name}")
+        for name, value in vars(module).items():
+            if not isinstance(value, type) or not issubclass(value, base) or value is base or name.startswith("_"):
+                continue
+            if value.__module__ != module.__name__:  # imported there, defined elsewhere
+                continue
+            if name in found:
+                raise ImportError(f"{package}: both {found[name].__module__} and {module.__name__} define {name}")
+            found[name] = value
+    return found
+
+
 def stack(trees: list[Any]) -> Any:
     """Stack trees of equal structure into one tree with a leading axis."""
     return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
 
 
-__all__ = ["AnyArray", "Array", "Component", "Param", "is_distribution", "leaves_with_names", "names", "path_name",
-           "stack", "static"]
+__all__ = ["AnyArray", "Array", "Component", "Param", "found_in", "is_distribution", "leaves_with_names", "names",
+           "path_name", "stack", "static"]

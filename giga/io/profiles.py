@@ -11,19 +11,14 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from giga import light, mass
 from giga.component import Component
 from giga.io.errors import nearest
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
-from giga.light.sersic import Sersic
-from giga.light.shapelets import Shapelets
-from giga.mass.epl import EPL
-from giga.mass.nfw import NFW
-from giga.mass.shear import Shear
-from giga.mass.sie import SIE
 
-MASS: Mapping[str, type[Component]] = {"EPL": EPL, "SIE": SIE, "NFW": NFW, "Shear": Shear}
-LIGHT: Mapping[str, type[Component]] = {"Sersic": Sersic, "Shapelets": Shapelets}
+MASS: Mapping[str, type[Component]] = mass.PROFILES
+LIGHT: Mapping[str, type[Component]] = light.PROFILES
 SECTIONS = {"mass": MASS, "lens_light": LIGHT, "source_light": LIGHT}
 
 
