@@ -11,6 +11,7 @@ from giga.io.config import CutoutConfig, ObservationConfig, RingConfig
 from giga.io.errors import InputError
 from giga.io.fits import cutout, load_observation, load_observations, read_image, wcs_header
 from giga.io.units import kind_of, parse_unit, to_rate
+from giga.psf import PSF
 
 SHAPE = (24, 30)
 SCALE = 0.08
@@ -223,6 +224,18 @@ def test_psf_resampled(config):
     assert psf.supersampling == 2 and psf.kernel.shape == (13, 13)
 
 
+@pytest.mark.parametrize("resampling", ["integrated", "lenstronomy"])
+def test_psf_resampled_as_asked(config, resampling):
+    psf = load_observation(replace(config, supersampling=3, psf_resampling=resampling)).psf
+    np.testing.assert_array_equal(psf.kernel, PSF.from_native(gaussian(7), 3, resampling).kernel)
+
+
+def test_psf_resampled_as_lenstronomy_is_broader(config):
+    narrow, broad = (load_observation(replace(config, supersampling=2, psf_resampling=name)).psf.kernel
+                     for name in ("integrated", "lenstronomy"))
+    assert float(broad.max()) < float(narrow.max())
+
+
 @pytest.mark.parametrize("wanted, side", [(1, 7), (2, 11), (4, 21)])
 def test_psf_given_supersampled(config, tmp_path, wanted, side):
     fine = write(tmp_path / "fine.fits", gaussian(21, 4.0))
@@ -252,6 +265,8 @@ def test_no_psf_is_said(config):
     ({"psf": None, "psf_fwhm": 0.1}, ["psf_size"]),
     ({"psf": None, "psf_fwhm": 0.1, "psf_size": 4}, ["psf_size", "got 4", "odd"]),
     ({"psf_supersampling": 3, "supersampling": 2}, ["psf_supersampling", "got 3", "2"]),
+    ({"psf_supersampling": 2, "psf_resampling": "lenstronomy"}, ["psf_resampling", "lenstronomy", "pixel scale"]),
+    ({"psf": None, "psf_resampling": "lenstronomy"}, ["psf_resampling", "lenstronomy", "pixel scale"]),
 ])
 def test_settings_that_disagree(config, changes, words):
     with pytest.raises(InputError) as caught:

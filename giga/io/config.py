@@ -68,6 +68,7 @@ class ObservationConfig:
     psf: Path | None = None  # FITS file of the PSF kernel
     psf_hdu: int | str | None = None  # its HDU
     psf_supersampling: int = at_least(1, 1)  # samples of the kernel per pixel side
+    psf_resampling: Literal["integrated", "lenstronomy"] = "integrated"  # how a kernel at the pixel scale is refined; see the page
     psf_fwhm: float | None = above(0.0, None)  # a Gaussian PSF instead of a file: its FWHM [arcsec]
     psf_size: int | None = at_least(1, None)  # side of the Gaussian kernel, odd [pixels]
     supersampling: int = at_least(1, 1)  # subpixels a side at which the scene is rendered
@@ -99,6 +100,9 @@ class ObservationConfig:
               "an odd number of pixels")
         check(self.psf_supersampling == 1 or self.psf_supersampling % self.supersampling == 0, "psf_supersampling",
               f"got {self.psf_supersampling}", f"1, or a multiple of the supersampling {self.supersampling}")
+        native = self.psf is not None and self.psf_supersampling == 1
+        check(native or self.psf_resampling == "integrated", "psf_resampling", f"got {self.psf_resampling!r}",
+              "a psf file at the pixel scale (psf_supersampling = 1), which alone is resampled")
 
 
 @dataclass(frozen=True)

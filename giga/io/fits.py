@@ -210,7 +210,7 @@ def _psf(config: ObservationConfig, pixel_scale: float, shape: tuple[int, int], 
     kernel, _, _ = read_image(config.psf, config.psf_hdu, f"{path}.psf")
     kernel = _check_psf(kernel, config, shape, notes, f"{path}.psf")
     if config.psf_supersampling == 1:
-        return PSF.from_native(kernel, config.supersampling)
+        return PSF.from_native(kernel, config.supersampling, config.psf_resampling)
     return PSF(kernel=jnp.asarray(kernel), supersampling=config.psf_supersampling).at(config.supersampling)
 
 
