@@ -4,6 +4,8 @@
 PYTHON ?= python3
 WORKERS ?= 2
 TESTS ?= tests
+# Those that need no data; the others take a folder as an argument.
+BENCHMARKS := render psf
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -11,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench clean
+.PHONY: help demo test lint docs bench clean
 
 help:
 	@echo "make demo    simulate a lens, fit it, and leave pictures and a report in runs/demo"
@@ -37,7 +39,8 @@ docs: $(VENV)/.installed-docs
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.installed-dev
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; \
+	$(BIN)/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache
