@@ -68,7 +68,7 @@ class ObservationConfig:
     psf: Path | None = None  # FITS file of the PSF kernel
     psf_hdu: int | str | None = None  # its HDU
     psf_supersampling: int = at_least(1, 1)  # samples of the kernel per pixel side
-    psf_resampling: Literal["integrated", "lenstronomy"] = "integrated"  # how a kernel at the pixel scale is refined; see the page
+    psf_resampling: Literal["integrated", "lenstronomy"] = "integrated"  # how a kernel at the pixel scale is refined
     psf_fwhm: float | None = above(0.0, None)  # a Gaussian PSF instead of a file: its FWHM [arcsec]
     psf_size: int | None = at_least(1, None)  # side of the Gaussian kernel, odd [pixels]
     supersampling: int = at_least(1, 1)  # subpixels a side at which the scene is rendered
