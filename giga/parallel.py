@@ -25,7 +25,7 @@ def start(platform: str = "auto", cpu_devices: int | None = None) -> list[Any]:
 
     Args:
         platform: "auto" takes what JAX finds first; "cpu" or "gpu" insist.
-        cpu_devices: Number of CPU devices; None is one a core.
+        cpu_devices: Number of CPU devices; None is one a core, unless XLA_FLAGS says otherwise.
 
     Raises:
         DeviceError: A GPU was asked for and JAX sees none; says what it does see.
@@ -33,7 +33,8 @@ def start(platform: str = "auto", cpu_devices: int | None = None) -> list[Any]:
     if platform not in ("auto", "cpu", "gpu"):
         raise DeviceError(f"devices: expected auto, cpu or gpu, got {platform!r}")
     try:
-        jax.config.update("jax_num_cpu_devices", cpu_devices or cores())
+        if cpu_devices or "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+            jax.config.update("jax_num_cpu_devices", cpu_devices or cores())
         if platform == "cpu":
             jax.config.update("jax_platforms", "cpu")
     except RuntimeError as error:  # the backend runs already

@@ -60,7 +60,8 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         root = jacobian * jnp.sqrt(fisher_weight(model, data))
         if amplitudes is not None:
             value = value - 0.5 * amplitudes.penalty
-            root = _unexplained(posterior, linear, amplitudes.values, data, root)
+            root, held = _unexplained(posterior, linear, amplitudes.values, data, root)
+            precision = precision + held
         precision = precision + jnp.einsum("kyx,lyx->kl", root, root, precision=jax.lax.Precision.HIGHEST)
     if posterior.amplitudes == "marginal" and scene.is_linear:
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
@@ -81,8 +82,9 @@ def fisher_weight(model: Array, data: Data) -> Array:
     return data.mask * weight
 
 
-def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data, root: Array) -> Array:
-    """The weighted Jacobian less what the solved amplitudes can take over.
+def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data,
+                 root: Array) -> tuple[Array, Array]:
+    """The weighted Jacobian less what the solved amplitudes can take over, and what their prior adds.
 
     Projected pixel by pixel, so that its square stays positive semidefinite when rounded.
     """
@@ -96,4 +98,5 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
     scaled = normal * jnp.outer(scale, scale) + jnp.diag(prior_precision * scale**2 + JITTER[str(normal.dtype)])
     cross = scale[:, None] * jnp.einsum("kyx,lyx->kl", basis, root, precision=jax.lax.Precision.HIGHEST)
     taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)
-    return root - jnp.einsum("kl,kyx->lyx", taken, basis, precision=jax.lax.Precision.HIGHEST)
+    projected = root - jnp.einsum("kl,kyx->lyx", taken, basis, precision=jax.lax.Precision.HIGHEST)
+    return projected, prior_precision * jnp.einsum("kl,km->lm", taken, taken, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,184 @@
+"""Checkpoints: whole or not at all, bit for bit, and never those of another fit."""
+
+import json
+import os
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from giga.checkpoint import CheckpointError, Store, identity_of
+from giga.light import Sersic
+
+
+class State(NamedTuple):
+    """A state with a component, precisions, an integer, flags, NaN and infinities in it."""
+
+    light: Sersic
+    x: np.ndarray
+    y: np.ndarray
+    count: np.ndarray
+    flags: np.ndarray
+
+
+def make(seed: int = 0) -> State:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3, 5))
+    x[0, :3] = np.nan, np.inf, -0.0
+    return State(Sersic(amp=np.float32(1.1), R_sersic=np.float32(0.3), n_sersic=np.float64(4.0)), x,
+                 rng.normal(size=7).astype(np.float32), np.int32(41), rng.uniform(size=4) > 0.5)
+
+
+LIKE = State(Sersic(amp=0, R_sersic=0, n_sersic=0), *(0,) * 4)
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "checkpoint", "abc")
+
+
+def test_round_trip_is_bit_for_bit(store):
+    store.save("map", make(), {"seconds": 1.5, "info": {"names": ["a", "b"]}})
+    state, meta = store.load("map", LIKE)
+    assert meta == store.meta("map") == {"seconds": 1.5, "info": {"names": ["a", "b"]}}
+    assert isinstance(state, State) and isinstance(state.light, Sersic)
+    for found, expected in zip(leaves(state), leaves(make()), strict=True):
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_arrays_of_the_device_are_saved(store):
+    store.save("x", {"a": jnp.arange(3.0)}, {})
+    np.testing.assert_array_equal(store.load("x", {"a": 0})[0]["a"], [0.0, 1.0, 2.0])
+
+
+def test_a_new_store_finds_what_another_left(store):
+    store.save("map", make(), {})
+    again = Store(store.folder, "abc")
+    assert again.has("map") and not again.has("svi")
+
+
+def test_states_are_counted_without_a_gap(store):
+    for k in (0, 1, 3):
+        store.save(f"block-{k:04d}", {"x": np.ones(k + 1)}, {})
+    assert store.count("block-") == 2
+    assert store.count("other-") == 0
+
+
+def test_a_half_written_state_is_not_there(store):
+    """Killed after the arrays, before the note."""
+    store.save("map", make(), {})
+    (store.folder / "map.json").unlink()
+    assert not store.has("map")
+    store.save("map", make(1), {})
+    np.testing.assert_array_equal(store.load("map", LIKE)[0].x, make(1).x)
+
+
+def test_overwriting_is_not_half_done(store, monkeypatch):
+    """Killed while the new arrays are written: the old note no longer vouches for them."""
+    store.save("map", make(), {})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("giga.checkpoint.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.save("map", make(1), {})
+    assert not store.has("map")
+
+
+def test_killed_while_writing_arrays(store, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("giga.checkpoint.ocp.StandardCheckpointer.save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.save("map", make(), {})
+    assert not store.has("map")
+    store.save("map", make(), {})
+    assert store.has("map")
+
+
+def test_another_identity_is_refused(store):
+    with pytest.raises(CheckpointError, match=r"identity\.json: belongs to other data .*hash abc, this run has xyz"):
+        Store(store.folder, "xyz")
+
+
+def test_a_damaged_identity_is_refused(store):
+    (store.folder / "identity.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
+        Store(store.folder, "abc")
+
+
+def test_another_structure_is_refused(store):
+    store.save("map", make(), {})
+    with pytest.raises(CheckpointError, match="holds 11 arrays, expected 2"):
+        store.load("map", {"a": 0, "b": 0})
+
+
+def files_of(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+# Reads that were cut off answer when their event loop is gone.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", ["truncated", "missing", "garbled"])
+def test_damaged_arrays_are_refused(tmp_path, damage):
+    """Each file in turn: the state comes back bit for bit, or CheckpointError names its folder."""
+    store = Store(tmp_path, "abc")
+    store.save("map", make(), {})
+    refused = 0
+    for path in files_of(tmp_path / "map"):
+        whole = path.read_bytes()
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(whole[:len(whole) // 2] if damage == "truncated" else bytes(255 - b for b in whole))
+        try:
+            found = leaves(store.load("map", LIKE)[0])
+        except CheckpointError as error:
+            assert str(tmp_path / "map") in str(error)
+            refused += 1
+        else:
+            assert [f.tobytes() for f in found] == [e.tobytes() for e in leaves(make())], path
+        path.write_bytes(whole)
+    assert refused > 0
+    store.load("map", LIKE)
+
+
+def test_a_missing_folder_is_refused(store):
+    store.save("map", make(), {})
+    os.rename(store.folder / "map", store.folder / "moved")
+    with pytest.raises(CheckpointError, match="map"):
+        store.load("map", LIKE)
+
+
+def test_a_damaged_note_is_refused(store):
+    store.save("map", make(), {})
+    (store.folder / "map.json").write_text('{"meta": {}')
+    with pytest.raises(CheckpointError, match=r"map\.json: cannot be read as JSON"):
+        store.load("map", LIKE)
+    with pytest.raises(CheckpointError, match=r"map\.json: cannot be read as JSON"):
+        store.meta("map")
+
+
+def test_nothing_is_pickled(store):
+    store.save("map", make(), {})
+    assert not [p for p in files_of(store.folder) if b"\x80\x04\x95" in p.read_bytes()[:16]]
+    assert json.loads((store.folder / "map.json").read_text())["leaves"] == 11
+    assert not list(store.folder.rglob("*.tmp"))
+
+
+def test_identity():
+    parts = ("config", make())
+    assert identity_of(*parts) == identity_of("config", make())
+    changed = make()._replace(count=np.int32(42))
+    assert len({identity_of(*p) for p in (parts, ("confiG", make()), ("config", changed), ("config",),
+                                          ("con", "fig", make()))}) == 5

@@ -1,0 +1,72 @@
+"""Convergence diagnostics against ArviZ, hand computations, and chains that are known to be good or bad."""
+
+import arviz as az
+import numpy as np
+import pytest
+
+from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
+
+
+def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
+    """Stationary AR(1) chains of unit variance: ESS of the mean is N (1 - rho) / (1 + rho)."""
+    noise = rng.normal(size=shape)
+    out = noise.copy()
+    for k in range(1, shape[1]):
+        out[:, k] = rho * out[:, k - 1] + np.sqrt(1.0 - rho**2) * noise[:, k]
+    return out
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.8])
+def test_modern_ones_are_those_of_arviz(rng, rho):
+    samples = autoregressive(rng, rho, (4, 300, 3))
+    data = az.from_dict(posterior={"x": samples})
+    for mine, theirs in ((rhat, az.rhat(data, method="rank")), (ess_bulk, az.ess(data, method="bulk")),
+                         (ess_tail, az.ess(data, method="tail"))):
+        assert mine(samples).shape == (3,)
+        np.testing.assert_allclose(mine(samples), theirs["x"].values, rtol=1e-10)
+
+
+def test_gelman_rubin_by_hand():
+    """Two chains of four draws: W = 5/3, B/n = 2, (m+1)/m (3/4 + 2/W) - 3/8."""
+    samples = np.array([[1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0]])[..., None]
+    within, between = 5.0 / 3.0, 2.0
+    expected = 1.5 * (0.75 * within + between) / within - 3.0 / 8.0
+    np.testing.assert_allclose(rhat_gelman_rubin(samples), [expected], rtol=1e-12)
+
+
+def test_independent_draws(rng):
+    samples = rng.normal(size=(8, 1000, 4))
+    assert rhat(samples).max() < 1.005
+    np.testing.assert_allclose(rhat_gelman_rubin(samples), 1.0, atol=0.01)
+    np.testing.assert_allclose(ess_bulk(samples) / 8000, 1.0, atol=0.1)
+    assert (ess_tail(samples) > 6000).all()
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.9, -0.5])
+def test_correlated_draws(rng, rho):
+    """The known effective size, also above the number of draws for antithetic chains."""
+    samples = autoregressive(rng, rho)
+    np.testing.assert_allclose(ess_bulk(samples) / 16_000, (1.0 - rho) / (1.0 + rho), rtol=0.2)
+
+
+def test_a_chain_elsewhere_is_seen(rng):
+    samples = rng.normal(size=(4, 500, 2))
+    samples[0, :, 1] += 3.0
+    assert rhat(samples)[0] < 1.01 < 1.2 < rhat(samples)[1]
+    assert rhat_gelman_rubin(samples)[1] > 1.5
+    assert ess_bulk(samples)[1] < 20.0
+
+
+def test_a_stuck_chain_is_seen(rng):
+    samples = rng.normal(size=(4, 500, 1))
+    samples[2] = 0.4
+    assert rhat(samples)[0] > 1.05
+    assert ess_bulk(samples)[0] < 500.0
+
+
+def test_a_chain_of_other_width_is_seen(rng):
+    """Same means, another spread: the folded ranks show it, the definition of 1992 does not."""
+    samples = rng.normal(size=(4, 1000, 1))
+    samples[0] *= 4.0
+    assert rhat(samples)[0] > 1.05
+    assert rhat_gelman_rubin(samples)[0] < 1.05

@@ -1,0 +1,178 @@
+"""HMC on posteriors known in closed form, its counts, and going on after a stop."""
+
+import arviz as az
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from _problems import Toy, random_covariance
+
+from giga.inference.diagnostics import ess_bulk, rhat
+from giga.inference.hmc import Chains, HMCConfig, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.transport import gaussian
+from giga.inference.vi import ascender, log_density
+from giga.parallel import mesh
+
+CONFIG = HMCConfig(n_chains=8, n_block=100, n_min=200, n_max=3000, ess=2000.0)
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Compiled once; the toys all have their numbers on their leaves."""
+    return sampler(mesh(), CONFIG), ascender(mesh(), 16, 1)
+
+
+def run(toy, transport, programs, seed: int = 0):
+    key, sub = jax.random.split(jax.random.key(seed))
+    state, _ = warm_up(key, toy, transport, *programs)
+    return sample_hmc(sub, toy, state, programs[0])
+
+
+def check_mean(values, expected, ess):
+    """Within four standard errors, from the effective sample size."""
+    error = values.std() / np.sqrt(ess)
+    assert abs(values.mean() - expected) < 4.0 * error
+
+
+@pytest.fixture(scope="module")
+def ill_conditioned(programs):
+    """Ten dimensions, condition number 1000, from a map that is off by a factor in every direction."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(3)
+        mean, covariance = rng.normal(size=10), random_covariance(rng, 10, 1e3)
+        start = gaussian(mean + 0.3 * np.linalg.cholesky(covariance) @ rng.normal(size=10),
+                         0.6 * covariance + 0.1 * np.diag(np.diag(covariance)), 2, np.float64)
+        return mean, covariance, *run(Toy.of(mean, covariance, log_mass=5.0), start, programs)
+
+
+def test_gaussian_of_large_condition_number(ill_conditioned):
+    mean, covariance, _, draws, info = ill_conditioned
+    assert info["converged"] and info["divergences"] == 0 and info["dead_chains"] == 0
+    assert rhat(draws.z).max() < 1.01
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (draws.z - mean).reshape(-1, 10).T).T.reshape(draws.z.shape)
+    for k in range(10):
+        values = white[..., k:k + 1]
+        check_mean(values, 0.0, ess_bulk(values)[0])
+        check_mean(values**2, 1.0, ess_bulk(values**2)[0])
+        for q in (0.05, 0.5, 0.95):
+            below = (values < scipy.stats.norm.ppf(q)).astype(float)
+            check_mean(below, q, ess_bulk(below)[0])
+    for j, k in ((0, 1), (3, 7), (8, 9)):
+        product = (white[..., j] * white[..., k])[..., None]
+        check_mean(product, 0.0, ess_bulk(product)[0])
+
+
+def test_log_prob_is_that_of_the_posterior(ill_conditioned, x64):
+    """In the prior's coordinates, the map's Jacobian taken out."""
+    mean, covariance, _, draws, _ = ill_conditioned
+    expected = 5.0 + scipy.stats.multivariate_normal(mean, covariance).logpdf(draws.z)
+    np.testing.assert_allclose(draws.log_prob, expected, atol=1e-8)
+
+
+def test_counts(ill_conditioned):
+    _, _, state, draws, info = ill_conditioned
+    assert draws.z.shape == (8, info["iterations"], 10)
+    assert draws.acceptance_rate.shape == draws.diverging.shape == draws.energy.shape == draws.n_steps.shape
+    assert info["evaluations"] == draws.n_steps.sum()
+    assert 0.6 < info["acceptance"] <= 1.0
+    assert draws.n_steps.min() < draws.n_steps.mean() < draws.n_steps.max()  # the length is jittered
+    assert float(state.step_size) == info["step_size"] > 0.0
+
+
+def test_effective_sample_size_is_what_repeated_chains_show(x64, programs):
+    """The spread of chain means over many chains against the ESS that the chains claim."""
+    toy = Toy.of(np.zeros(4), np.diag([1.0, 2.0, 0.5, 1.0]))
+    transport = gaussian(np.zeros(4), np.eye(4), 0, np.float64)
+    means, claimed = [], []
+    for seed in range(4):
+        _, draws, _ = run(toy, transport, programs, seed)
+        values = draws.z / np.sqrt([1.0, 2.0, 0.5, 1.0])
+        means.append(values.mean(1).reshape(-1))
+        claimed.append(ess_bulk(values).mean() / values.shape[0])
+    shown = 1.0 / np.concatenate(means).var()  # of 128 chains: good to 13% (one sigma)
+    assert 0.6 < np.mean(claimed) / shown < 1.7
+
+
+@pytest.mark.parametrize("bend, straightened", [(0.15, False), (0.4, True)])
+def test_banana(x64, programs, bend, straightened):
+    """A mild one from a plain Gaussian map; a strong one, too stiff for that, from a map that bends with it."""
+    toy = Toy.of(np.zeros(3), np.diag([1.0, 0.3, 1.0]), bend=bend)
+    transport = gaussian(np.zeros(3), np.diag([1.0, 0.3 + 2.0 * bend**2, 1.0]), 0, np.float64)
+    if straightened:
+        mean = transport.mean.copy()
+        mean[0, 0], mean[2, 0] = -bend, bend
+        transport = transport.replace(mean=mean)
+    _, draws, info = run(toy, transport, programs)
+    assert info["converged"]
+    z0, z1 = draws.z[..., :1], draws.z[..., 1:2]
+    for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.3 + 2.0 * bend**2),
+                             (z0**2 * z1, 2.0 * bend)):
+        check_mean(values, expected, az.ess(values[..., 0], method="mean"))
+    for q in (0.05, 0.95):
+        below = (z0 < scipy.stats.norm.ppf(q)).astype(float)
+        check_mean(below, q, ess_bulk(below)[0])
+
+
+def state_at(toy, transport, u, step_size: float = 0.3) -> HMCState:
+    value, gradient = jax.vmap(jax.value_and_grad(lambda v: log_density(toy, transport, v)))(jnp.asarray(u))
+    return HMCState(Chains(u, np.asarray(value), np.asarray(gradient)), np.asarray(step_size), transport)
+
+
+def test_divergences_are_counted_and_never_accepted(x64, programs):
+    """Beyond the hole the density is NaN: no draw lies there, and what ran into it is counted."""
+    toy = Toy.of(np.zeros(3), np.eye(3), hole=0.5)
+    transport = gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    start = state_at(toy, transport, np.zeros((8, 3)))
+    _, draws, info = sample_hmc(jax.random.key(1), toy, start, programs[0])
+    assert info["divergences"] == draws.diverging.sum() > 0
+    assert np.isfinite(draws.z).all() and np.isfinite(draws.log_prob).all()
+    assert draws.z[..., 0].max() <= 0.5
+    assert np.isfinite(draws.acceptance_rate).all()
+
+
+def test_dead_chains_are_counted(x64, programs):
+    """Two chains start where the density is NaN, and stay."""
+    toy = Toy.of(np.zeros(3), np.eye(3), hole=3.0)
+    transport = gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    u = np.zeros((8, 3))
+    u[[2, 5], 0] = 4.0
+    _, _, info = sample_hmc(jax.random.key(1), toy, state_at(toy, transport, u), programs[0])
+    assert info["dead_chains"] == 2
+    assert not info["converged"]
+
+
+def test_blocks_go_on_bit_for_bit(x64, programs):
+    toy = Toy.of(np.ones(3), np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 0.1]]))
+    transport = gaussian(np.ones(3), np.eye(3), 0, np.float64)
+    start, kept = state_at(toy, transport, np.zeros((8, 3))), []
+    state, whole, info = sample_hmc(jax.random.key(4), toy, start, programs[0], keep=lambda s, d: kept.append((s, d)))
+    assert len(kept) == info["iterations"] // CONFIG.n_block > 2
+    for stop in (1, 2):
+        again, draws, _ = sample_hmc(jax.random.key(4), toy, kept[stop - 1][0], programs[0],
+                                     blocks=[d for _, d in kept[:stop]])
+        for found, expected in zip(jax.tree.leaves((again, draws)), jax.tree.leaves((state, whole)), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_finished_run_takes_no_more_blocks(x64, programs):
+    toy, transport = Toy.of(np.zeros(2), np.eye(2)), gaussian(np.zeros(2), np.eye(2), 0, np.float64)
+    kept = []
+    _, whole, _ = sample_hmc(jax.random.key(4), toy, state_at(toy, transport, np.zeros((8, 2))), programs[0],
+                             keep=lambda s, d: kept.append((s, d)))
+    _, again, _ = sample_hmc(jax.random.key(4), toy, kept[-1][0], programs[0], blocks=[d for _, d in kept],
+                             keep=lambda s, d: pytest.fail("sampled on"))
+    np.testing.assert_array_equal(again.z, whole.z)
+
+
+def test_warm_up_sets_the_step(x64, programs):
+    """A step that the target's acceptance asks for, whatever the map's scale."""
+    toy = Toy.of(np.zeros(3), 25.0 * np.eye(3))
+    seen = []
+    state, info = warm_up(jax.random.key(0), toy, gaussian(np.zeros(3), np.eye(3), 0, np.float64), *programs,
+                          report=seen.append)
+    assert len(seen) == 2
+    assert info["evaluations"] > 0
+    _, draws, _ = sample_hmc(jax.random.key(1), toy, state, programs[0])
+    assert draws.acceptance_rate.mean() == pytest.approx(CONFIG.target_accept, abs=0.07)
+    assert draws.z.std() == pytest.approx(5.0, rel=0.15)

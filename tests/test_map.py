@@ -1,0 +1,188 @@
+"""The search for the mode, on a small simulated lens."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from _problems import blank, draw, lens, lens_prior, log_prob, observe
+
+from giga.inference.map import (
+    Lanes,
+    MapConfig,
+    damped_step,
+    find_map,
+    improver,
+    multi_start_adam,
+    with_solved_amplitudes,
+)
+from giga.light import Sersic
+from giga.parallel import mesh
+from giga.posterior import Posterior
+from giga.prior import Prior
+from giga.scene import Scene
+
+TRUTH = {"mass.0.theta_E": 0.9, "mass.0.gamma": 2.05, "mass.0.e1": 0.08, "mass.0.e2": -0.05, "mass.0.center_x": 0.0,
+         "mass.1.gamma1": 0.02, "mass.1.gamma2": -0.03, "lens_light.0.amp": 4.0, "lens_light.0.R_sersic": 0.5,
+         "source_light.0.amp": 20.0, "source_light.0.R_sersic": 0.2, "source_light.0.n_sersic": 1.2,
+         "source_light.0.center_x": 0.05, "source_light.0.center_y": -0.04}
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return Posterior.of(lens_prior(), [observe(lens(), blank(exposure=500.0))])
+
+
+@pytest.fixture(scope="module")
+def improve():
+    return improver(mesh(), STEPS)
+
+
+def lanes_at(z) -> Lanes:
+    z = np.asarray(z)
+    return Lanes(z, *(np.full(len(z), v, z.dtype) for v in (-np.inf, 1.0, np.inf)))
+
+
+@pytest.fixture(scope="module")
+def mode(posterior, improve):
+    """The mode that a start from the truth finds: its log-posterior."""
+    lanes = lanes_at(np.repeat(np.asarray(posterior.prior.vector(TRUTH))[None], 8, 0))
+    for _ in range(6):
+        lanes, _ = improve(posterior, lanes, np.zeros(posterior.prior.size, bool))
+    return float(np.max(lanes.log_prob))
+
+
+@pytest.mark.slow
+def test_the_search_finds_the_mode_of_the_truth(posterior, improve, mode):
+    reports = []
+    config = MapConfig(n_screen=96, n_starts=24, n_finalists=8, steps=STEPS, rounds=6)
+    found, info = find_map(jax.random.key(0), posterior, config, mesh(), improve, report=reports.append)
+    assert float(found.log_prob[0]) > mode - 0.1
+    assert (np.diff(found.log_prob) <= 0.0).all()
+    assert found.z.shape == (8, 14) and found.precision.shape == (8, 14, 14)
+    assert info["starts"] == 96 and info["dead_lanes"] == 0
+    assert 1 <= info["agreeing_finalists"] <= info["finalists"] == 8
+    assert info["jacobians"] == STEPS * (24 + 6 * 8)
+    assert len(reports) == 7 and reports[-1]["done"] == 1.0
+    assert reports[-1]["chi2"] / 22**2 == pytest.approx(1.0, abs=0.2)
+    np.testing.assert_allclose(log_prob(posterior, found.z[0]), found.log_prob[0], atol=0.01)
+
+
+def test_a_start_joins_the_search(posterior, improve, mode):
+    """With hardly any draws the search finds the mode through the start that it is given."""
+    config = MapConfig(n_screen=8, n_starts=8, n_finalists=8, steps=STEPS, rounds=4)
+    start = np.asarray(posterior.prior.vector(TRUTH))[None]
+    found, _ = find_map(jax.random.key(0), posterior, config, mesh(), improve, start)
+    assert float(found.log_prob[0]) > mode - 0.1
+
+
+def test_steps_never_lower_the_log_posterior(posterior):
+    step = jax.jit(damped_step)
+    free = jnp.zeros(posterior.prior.size, bool)
+    for seed in range(3):
+        lane = Lanes(draw(posterior, seed, 1.0), *(jnp.float32(v) for v in (-jnp.inf, 1.0, jnp.inf)))
+        trace = []
+        for _ in range(8):
+            lane, _ = step(posterior, lane, free)
+            trace.append(float(lane.log_prob))
+        assert (np.diff(trace) >= 0.0).all()
+        assert trace[-1] > trace[0]
+        assert float(log_prob(posterior, lane.z)) == pytest.approx(trace[-1], rel=1e-5, abs=0.01)
+
+
+def test_frozen_parameters_stay(posterior):
+    frozen = jnp.arange(14) < 5
+    lane = Lanes(draw(posterior, 1), *(jnp.float32(v) for v in (-jnp.inf, 1.0, jnp.inf)))
+    after, _ = jax.jit(damped_step)(posterior, lane, frozen)
+    np.testing.assert_array_equal(after.z[:5], lane.z[:5])
+    assert (np.asarray(after.z[5:]) != np.asarray(lane.z[5:])).any()
+
+
+def test_a_lane_that_is_not_finite_stays_so(posterior):
+    lane = Lanes(jnp.full(14, jnp.nan), *(jnp.float32(v) for v in (-jnp.inf, 1.0, jnp.inf)))
+    after, _ = jax.jit(damped_step)(posterior, lane, jnp.zeros(14, bool))
+    assert np.isnan(float(after.log_prob))
+
+
+class Flawed(Sersic):
+    """A light that is NaN for a part of its prior."""
+
+    def basis(self, x, y):
+        return jnp.where(self.center_x > 0.05, jnp.nan, super().basis(x, y))
+
+
+def flawed(low: float) -> Posterior:
+    scene = Scene(lens_light=[Flawed(amp=dist.LogNormal(1.4, 0.3), R_sersic=0.5, n_sersic=2.0,
+                                     center_x=dist.Uniform(low, 0.2))])
+    image = observe(Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=2.0)]), blank(size=14))
+    return Posterior.of(scene, [image])
+
+
+def test_dead_lanes_are_counted(improve):
+    """Half of the draws are NaN; they are counted, go last, and the mode is found without them."""
+    config = MapConfig(n_screen=64, n_starts=16, n_finalists=8, steps=STEPS, rounds=2)
+    found, info = find_map(jax.random.key(0), flawed(-0.1), config, mesh(), improve)
+    assert 15 < info["dead_lanes"] < 49
+    assert np.isfinite(found.log_prob[0])
+
+
+def test_all_lanes_dead_is_an_error(improve):
+    config = MapConfig(n_screen=16, n_starts=8, n_finalists=8, steps=STEPS, rounds=1)
+    with pytest.raises(FloatingPointError, match="all 16 starts have a log-posterior that is not finite"):
+        find_map(jax.random.key(0), flawed(0.1), config, mesh(), improve)
+
+
+def test_solved_amplitudes_improve_a_draw():
+    """With noise that does not follow the model, chi2 is what they minimise."""
+    posterior = Posterior.of(lens_prior(), [observe(lens(), blank())])
+    solve = jax.jit(with_solved_amplitudes)
+    chi2 = jax.jit(Posterior.chi2)
+    amplitudes = [posterior.prior.names.index(n) for n in ("lens_light.0.amp", "source_light.0.amp")]
+    for seed in range(4):
+        z = draw(posterior, seed, 1.0)
+        after = solve(posterior, z)
+        assert float(chi2(posterior, after)) < float(chi2(posterior, z))
+        np.testing.assert_allclose(np.delete(after, amplitudes), np.delete(z, amplitudes), atol=2e-3)
+        assert np.abs(np.asarray(after)[amplitudes]).max() < 3.01  # within three prior deviations
+
+
+def test_solved_amplitudes_are_the_true_ones_at_the_truth(x64):
+    exact = Posterior.of(lens_prior(), [observe(lens(), blank(), seed=None)], dtype=np.float64)
+    wrong = {**TRUTH, "lens_light.0.amp": 2.0, "source_light.0.amp": 33.0}
+    x = exact.prior.constrain(jax.jit(with_solved_amplitudes)(exact, exact.prior.vector(wrong)))
+    assert {name: float(v) for name, v in exact.prior.values(x).items()} == pytest.approx(TRUTH, abs=1e-6)
+
+
+def test_tied_amplitudes_are_left_alone(x64):
+    amp = dist.LogNormal(0.0, 0.5)
+    scene = Scene(lens_light=[Sersic(amp=amp, R_sersic=0.5, n_sersic=1.0), Sersic(amp=amp, R_sersic=0.2, n_sersic=1.0)])
+    posterior = Posterior.of(scene, [observe(lens(), blank())], dtype=np.float64)
+    np.testing.assert_allclose(with_solved_amplitudes(posterior, jnp.array([0.4])), [0.4], rtol=1e-12)
+
+
+def test_each_band_solves_its_own_amplitude(x64):
+    def scene(red, blue):
+        return Scene(lens_light=[Sersic(amp=red, R_sersic=0.5, n_sersic=1.0, bands=("red",)),
+                                 Sersic(amp=blue, R_sersic=0.3, n_sersic=1.0, bands=("blue",))])
+
+    observations = [observe(scene(3.0, 0.5), blank(band=band), seed=None) for band in ("blue", "red")]
+    posterior = Posterior.of(scene(dist.LogNormal(0.0, 1.0), dist.LogNormal(0.0, 1.0)), observations, dtype=np.float64)
+    x = posterior.prior.constrain(with_solved_amplitudes(posterior, jnp.zeros(2)))
+    np.testing.assert_allclose(x, [3.0, 0.5], rtol=1e-8)
+
+
+def test_adam_for_comparison():
+    """On an easy light it climbs to the mode that damped steps find."""
+    image = observe(Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=2.0)]), blank(size=14))
+    scene = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.4, 0.3), R_sersic=dist.LogNormal(-0.7, 0.2), n_sersic=2.0)])
+    posterior = Posterior.of(scene, [image])
+    found, info = multi_start_adam(jax.random.key(0), posterior, mesh(), n_starts=8, steps=400, learning_rate=0.05)
+    lanes, _ = improver(mesh(), 10)(posterior, lanes_at(np.asarray(found.z)), np.zeros(2, bool))
+    assert float(found.log_prob[0]) > float(np.max(lanes.log_prob)) - 0.1
+    assert found.precision.shape == (8, 2, 2)
+    assert info["evaluations"] == 3200 and info["dead_lanes"] == 0
+
+
+def test_screening_takes_names_from_the_prior():
+    assert set(Prior.of(lens_prior()).names) == set(TRUTH)

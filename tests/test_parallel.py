@@ -1,0 +1,212 @@
+"""Devices and meshes, in processes of their own: eight CPU devices, and two processes that work as one."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from giga.parallel import DeviceError, batched, cores, describe, mesh, start
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(**extra) -> dict[str, str]:
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu", **extra}
+
+
+def start_python(code: str, *arguments: str, **extra) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *arguments],
+                            env=environment(**extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen, timeout: float = 240.0) -> str:
+    try:
+        out, error = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 0, error[-3000:]
+    return out
+
+
+EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+
+SHARDED = """
+    import jax, jax.numpy as jnp, numpy as np
+    from giga.parallel import batched, describe, mesh, sharded
+    assert len(jax.devices()) == 8 and describe() == "8 x cpu", describe()
+
+    def one(scale, x, key):
+        return {"y": jnp.sin(scale * x), "n": jax.random.normal(key), "sum": jnp.sum(x)}
+
+    over = mesh()
+    run = jax.jit(sharded(batched(one, over), over))
+    for size in (1, 3, 8, 13, 16):
+        x = jnp.arange(5.0 * size).reshape(size, 5)
+        keys = jax.random.split(jax.random.key(0), size)
+        found, plain = run(2.0, x, keys), jax.vmap(one, (None, 0, 0))(2.0, x, keys)
+        for name in plain:
+            assert found[name].shape == plain[name].shape, (name, size)
+            np.testing.assert_allclose(found[name], plain[name], rtol=1e-6)
+        if size == 8:
+            mapped = jax.pmap(one, in_axes=(None, 0, 0))(2.0, x, keys)
+            for name in plain:
+                np.testing.assert_allclose(found[name], mapped[name], rtol=1e-6)
+            assert len(found["y"].sharding.device_set) == 8
+    eager = sharded(jax.vmap(lambda x: 2.0 * x), over, 0)(jnp.arange(11.0))
+    np.testing.assert_array_equal(eager, 2.0 * np.arange(11.0))
+    half = mesh(jax.devices()[:4])
+    np.testing.assert_array_equal(sharded(jax.vmap(lambda x: 2.0 * x), half, 0)(jnp.arange(7.0)), 2.0 * np.arange(7.0))
+    """
+
+
+def test_sharded_equals_plain_and_pmap_on_eight_devices():
+    finish(start_python(SHARDED, **EIGHT))
+
+
+FIT = """
+    import sys
+    import jax, numpy as np, numpyro.distributions as dist
+    from _problems import blank, observe
+    from giga.inference.pipeline import FitConfig, fit
+    from giga.light import Sersic
+    from giga.parallel import mesh
+    from giga.scene import Scene
+
+    jax.config.update("jax_enable_x64", True)
+    truth = Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=1.0)])
+    observation = observe(truth, blank(size=14, pixel_scale=0.2))
+    prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0,
+                                     center_x=dist.Normal(0.0, 0.1))])
+    config = FitConfig(n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
+                       n_block=40, n_pilot=1, min_iterations=40, max_iterations=40)
+    results = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        result = fit(prior, [observation], config=config, precision="float64", over=mesh(devices), seed=3)
+        assert len(result.devices) == len(devices)
+        results.append(result)
+    first, second = results
+    for name in first.samples:
+        assert first.samples[name].shape == (6, 40)
+        np.testing.assert_allclose(second.samples[name], first.samples[name], rtol=1e-6, atol=1e-8)
+        assert first.best[name] == np.float64(second.best[name]) or abs(first.best[name] / second.best[name] - 1) < 1e-6
+    """
+
+
+@pytest.mark.slow
+def test_a_fit_does_not_depend_on_the_number_of_devices():
+    finish(start_python(FIT, **EIGHT))
+
+
+TWO = """
+    import sys
+    import jax, numpy as np
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    from giga.parallel import AXIS, describe, mesh, sharded, start_nodes
+    start_nodes(sys.argv[1], 2, int(sys.argv[2]))
+    import jax.numpy as jnp
+    assert jax.process_count() == 2 and len(jax.local_devices()) == 2 and len(jax.devices()) == 4
+    over = mesh()
+    assert over.devices.size == 4 and over.axis_names == (AXIS,)
+    x = np.arange(30.0, dtype=np.float32).reshape(10, 3)  # ten over four devices: padded
+
+    @jax.jit
+    def total(x):
+        return sharded(jax.vmap(lambda row: jnp.sum(row**2)), over, 0)(x).sum()
+
+    print(float(total(x)), describe())
+    """
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def two_processes(code: str) -> list[str]:
+    address = f"127.0.0.1:{free_port()}"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = [start_python(code, address, str(k), **flags) for k in range(2)]
+    try:
+        return [finish(process) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_two_processes_work_as_one():
+    expected = float(np.sum(np.arange(30.0) ** 2))
+    assert [out.splitlines()[-1] for out in two_processes(TWO)] == [f"{expected} 4 x cpu"] * 2
+
+
+ABSENT = """
+    from giga.parallel import DeviceError, start
+    try:
+        start("gpu")
+    except DeviceError as error:
+        print(error)
+    """
+
+
+def test_a_gpu_that_is_not_there():
+    out = finish(start_python(ABSENT))
+    assert out.startswith("devices: gpu was asked for, but JAX sees only ")
+    assert " x cpu; install giga[gpu] on a machine with an NVIDIA driver, or ask for cpu" in out
+
+
+CHOOSE = """
+    import giga
+    from giga.parallel import describe, start
+    assert [d.platform for d in start("cpu", 3)] == ["cpu"] * 3
+    assert describe() == "3 x cpu"
+    """
+
+
+def test_devices_can_be_chosen_after_the_import():
+    finish(start_python(CHOOSE))
+
+
+FLAGS = """
+    from giga.parallel import start
+    assert len(start("cpu")) == 8
+    """
+
+
+def test_devices_chosen_by_the_environment_are_kept():
+    finish(start_python(FLAGS, **EIGHT))
+
+
+def test_start_after_the_first_computation():
+    jax.devices()
+    assert start() == jax.devices()
+    if jax.devices()[0].platform == "cpu":
+        with pytest.raises(DeviceError, match="99 CPU devices were asked for after JAX had started with"):
+            start("cpu", 99)
+
+
+def test_an_unknown_platform():
+    with pytest.raises(DeviceError, match="expected auto, cpu or gpu, got 'tpu'"):
+        start("tpu")
+
+
+def test_describe_and_cores():
+    assert cores() >= 1
+    device = jax.devices()[0]
+    assert describe([device, device]) == f"2 x {device.device_kind}"
+
+
+def test_batched_equals_vmap():
+    over = mesh()
+    x = jnp.arange(12.0).reshape(4, 3)
+    found = batched(lambda scale, row: (scale * row, row.sum()), over)(3.0, x)
+    np.testing.assert_allclose(found[0], 3.0 * x)
+    np.testing.assert_allclose(found[1], x.sum(1))

@@ -1,0 +1,194 @@
+"""The prior as a density of a flat vector: every family, ties, names, precision and compilation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+from giga.component import leaves_with_names
+from giga.light import Sersic
+from giga.mass import EPL, Shear
+from giga.prior import Prior, values_of
+from giga.scene import Scene
+
+FAMILIES = {
+    "Normal": lambda: dist.Normal(0.5, 2.0),
+    "LogNormal": lambda: dist.LogNormal(0.3, 0.4),
+    "Uniform": lambda: dist.Uniform(-1.0, 3.0),
+    "TruncatedNormal": lambda: dist.TruncatedNormal(2.0, 0.25, low=1.0, high=2.7),
+    "TruncatedNormal at its edge": lambda: dist.TruncatedNormal(2.0, 0.5, low=1.9, high=2.2),
+    "TruncatedNormal, low": lambda: dist.TruncatedNormal(0.5, 1.0, low=0.2),
+    "TruncatedNormal, high": lambda: dist.TruncatedNormal(0.5, 1.0, high=1.2),
+    "HalfNormal": lambda: dist.HalfNormal(0.7),
+    "LogUniform": lambda: dist.LogUniform(0.01, 10.0),
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return FAMILIES[request.param]
+
+
+def quadrature(prior):
+    """Positions along z, and the density there times the spacing; float64."""
+    z = jnp.linspace(-60.0, 60.0, 60001)[:, None]
+    return z, jnp.exp(jax.vmap(prior.log_prob)(z)) * (z[1, 0] - z[0, 0])
+
+
+def test_round_trip(family, dtype):
+    prior = Prior.of([family()], dtype)
+    z = np.linspace(-2.5, 2.5, 11, dtype=dtype)[:, None]
+    x = jax.vmap(prior.constrain)(z)
+    assert x.dtype == dtype
+    assert bool(jnp.all(family().support(x)))
+    np.testing.assert_allclose(jax.vmap(prior.unconstrain)(x), z, atol=1e-3 if dtype == np.float32 else 1e-10)
+
+
+def test_density_integrates_to_one(family, x64):
+    _, weight = quadrature(Prior.of([family()], np.float64))
+    assert float(weight.sum()) == pytest.approx(1.0, abs=1e-8)
+
+
+def test_draws_have_the_moments_of_the_density(family, x64):
+    prior = Prior.of([family()], np.float64)
+    z, weight = quadrature(prior)
+    x = jax.vmap(prior.constrain)(z)[:, 0]
+    mean = float(jnp.sum(x * weight))
+    deviation = float(jnp.sqrt(jnp.sum((x - mean) ** 2 * weight)))
+    count = 20_000
+    draws = jax.vmap(prior.constrain)(jax.vmap(prior.sample)(jax.random.split(jax.random.key(3), count)))
+    assert float(draws.mean()) == pytest.approx(mean, abs=4.0 * deviation / np.sqrt(count))
+    assert float(draws.std()) == pytest.approx(deviation, rel=0.04)
+
+
+def test_vector_is_of_order_one(family, dtype):
+    prior = Prior.of([family()], dtype)
+    z = jax.vmap(prior.sample)(jax.random.split(jax.random.key(4), 4000))
+    assert abs(float(z.mean())) < 0.1
+    assert 0.9 < float(z.std()) < 1.1
+
+
+def test_curvature_is_the_diagonal_of_the_hessian(x64, rng):
+    prior = Prior.of([make() for make in FAMILIES.values()], np.float64)
+    z = jnp.asarray(rng.normal(size=prior.size))
+    hessian = jax.jit(jax.hessian(prior.log_prob))(z)
+    np.testing.assert_allclose(jax.jit(prior.curvature)(z), -jnp.diag(hessian), atol=1e-10)
+    np.testing.assert_allclose(hessian - jnp.diag(jnp.diag(hessian)), 0.0, atol=1e-12)
+
+
+def test_families_keep_their_places(x64, rng):
+    """Parameters are evaluated family by family, and come back in the order of the scene."""
+    makers = [*FAMILIES.values()] * 2
+    prior = Prior.of([make() for make in makers], np.float64)
+    z = jnp.asarray(rng.normal(size=prior.size))
+    alone = [Prior.of([make()], np.float64) for make in FAMILIES.values()] * 2
+    each = [(float(p.constrain(v[None])[0]), float(p.log_prob(v[None]))) for p, v in zip(alone, z, strict=True)]
+    values, densities = np.transpose(each)
+    np.testing.assert_allclose(prior.constrain(z), values, rtol=1e-12)
+    np.testing.assert_allclose(prior.log_prob(z), densities.sum(), rtol=1e-12)
+
+
+def test_precisions_agree(x64, rng):
+    scene = [make() for make in FAMILIES.values()]
+    z = rng.normal(size=len(scene))
+    single, double = (Prior.of(scene, d) for d in (np.float32, np.float64))
+    z32 = jnp.asarray(z, jnp.float32)
+    assert single.constrain(z32).dtype == single.log_prob(z32).dtype == jnp.float32
+    np.testing.assert_allclose(single.constrain(z32), double.constrain(jnp.asarray(z)), rtol=3e-6, atol=3e-6)
+    np.testing.assert_allclose(single.log_prob(z32), double.log_prob(jnp.asarray(z)), rtol=1e-5)
+
+
+def tied_scene():
+    center = dist.Normal(0.0, 0.1)
+    return Scene(mass=[EPL(theta_E=dist.LogNormal(0.0, 0.1), gamma=2.0, center_x=center),
+                       Shear(gamma1=dist.Normal(0.0, 0.05), gamma2=dist.Normal(0.0, 0.05))],
+                 lens_light=[Sersic(amp=2.0, R_sersic=0.5, n_sersic=4.0, center_x=center)])
+
+
+def test_names_ties_and_fixed_numbers():
+    prior = Prior.of(tied_scene())
+    assert prior.names == ("mass.0.theta_E", "mass.0.center_x", "mass.1.gamma1", "mass.1.gamma2")
+    assert prior.size == 4
+    scene = prior.scene(jnp.array([0.3, -1.2, 0.5, -0.5]))
+    assert float(scene.mass[0].center_x) == float(scene.lens_light[0].center_x) == pytest.approx(-0.12)
+    assert float(scene.mass[1].gamma1) == pytest.approx(0.025)
+    assert float(scene.mass[0].gamma) == 2.0
+    assert float(scene.lens_light[0].n_sersic) == 4.0
+    assert scene.source_light == ()
+    assert jax.tree.structure(scene) == jax.tree.structure(jax.tree.map(
+        lambda leaf: 0.0, tied_scene(), is_leaf=lambda leaf: isinstance(leaf, dist.Distribution)))
+
+
+def test_equal_distributions_are_two_parameters():
+    prior = Prior.of(Shear(gamma1=dist.Normal(0.0, 0.05), gamma2=dist.Normal(0.0, 0.05)))
+    assert prior.names == ("gamma1", "gamma2")
+
+
+def test_a_tied_parameter_counts_once_in_the_density(x64):
+    both, z = dist.Normal(0.0, 0.1), jnp.array([1.3])
+    assert float(Prior.of([both, both], np.float64).log_prob(z)) == float(Prior.of([both], np.float64).log_prob(z))
+
+
+def test_solved_amplitudes_are_no_parameters():
+    prior = Prior.of(Scene(lens_light=[Sersic(R_sersic=dist.HalfNormal(1.0), n_sersic=4.0)]))
+    assert prior.names == ("lens_light.0.R_sersic",)
+    assert prior.scene(jnp.zeros(1)).is_linear
+
+
+def test_values_by_name(x64):
+    prior = Prior.of(tied_scene(), np.float64)
+    values = {"mass.0.theta_E": 1.1, "mass.0.center_x": 0.02, "mass.1.gamma1": 0.03, "mass.1.gamma2": -0.04}
+    x = prior.constrain(prior.vector(values))
+    assert {name: pytest.approx(float(v)) for name, v in prior.values(x).items()} == values
+    assert prior.values(jnp.stack([x, x]))["mass.1.gamma1"].shape == (2,)
+    numbers = prior.fill(x)
+    assert values_of(tied_scene(), numbers) == pytest.approx(values)
+    del values["mass.1.gamma2"]
+    with pytest.raises(KeyError, match=r"no value for mass\.1\.gamma2; expected mass\.0\.theta_E"):
+        prior.vector(values)
+
+
+def test_new_numbers_do_not_compile_again():
+    traces = []
+
+    @jax.jit
+    def density(prior, z):
+        traces.append(1)
+        return prior.log_prob(z)
+
+    def scene(shift, fixed):
+        return [dist.Normal(shift, 0.1), dist.Uniform(shift, 2.0),
+                dist.TruncatedNormal(shift, 1.0, low=0.0, high=3.0), fixed]
+
+    values = [float(density(Prior.of(scene(shift, fixed)), jnp.ones(3))) for shift, fixed in ((0.1, 1.0), (0.7, 2.0))]
+    assert len(traces) == 1
+    assert values[0] != values[1]
+
+
+@pytest.mark.parametrize("scene, message", [
+    ([1.0, 2.0], "no leaf of the scene is a distribution"),
+    ({"x": lambda: dist.Normal(np.zeros(2), 1.0)}, r"x: expected a scalar distribution, got shape \(2,\)"),
+    ({"x": lambda: dist.MultivariateNormal(np.zeros(2), np.eye(2))},
+     r"x: expected a scalar distribution, got shape \(2,\)"),
+    ({"x": lambda: dist.Poisson(3.0)}, "x: expected a continuous distribution, got Poisson"),
+])
+def test_errors(scene, message):
+    made = {k: make() for k, make in scene.items()} if isinstance(scene, dict) else scene
+    with pytest.raises(ValueError, match=message):
+        Prior.of(made)
+
+
+def test_extreme_vectors_stay_finite(family, dtype):
+    """Far from the prior's mass the density is low, not NaN, and its gradient points home."""
+    prior = Prior.of([family()], dtype)
+    of = jax.jit(jax.value_and_grad(prior.log_prob))
+    for z in (-6.0, 6.0):
+        value, gradient = of(jnp.array([z], dtype))
+        assert np.isfinite(float(value)), z
+        assert np.sign(float(gradient[0])) == -np.sign(z)
+
+
+def test_names_are_paths():
+    prior = Prior.of(tied_scene())
+    assert set(prior.names) <= {name for name, _ in leaves_with_names(tied_scene())}

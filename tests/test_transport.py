@@ -1,0 +1,92 @@
+"""Transport maps: their Jacobian, the Gaussian they start from, and a curved posterior they recover."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _problems import random_covariance
+
+from giga.inference.transport import conditional, gaussian
+
+
+def bent(rng, axis: int = 1, n: int = 4):
+    """A map with every coefficient in use."""
+    plain = gaussian(rng.normal(size=n), random_covariance(rng, n, 50.0), axis, np.float64)
+    return plain.replace(mean=plain.mean + 0.1 * rng.normal(size=plain.mean.shape),
+                         chol=plain.chol + 0.1 * rng.normal(size=plain.chol.shape),
+                         shift=rng.normal(size=n), factor=np.linalg.cholesky(random_covariance(rng, n, 5.0)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 3])
+@pytest.mark.parametrize("reach", [1.0, 10.0])
+def test_log_det_is_that_of_the_jacobian(x64, rng, axis, reach):
+    """Also far out, where the bend is held."""
+    transport = bent(rng, axis)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda u: transport(u)[0])))
+    u = jnp.asarray(reach * rng.normal(size=(6, 4)))
+    np.testing.assert_allclose(jax.vmap(transport)(u)[1], np.linalg.slogdet(jacobian(u))[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("axis", [0, 2, 4])
+def test_gaussian_has_mean_and_covariance(x64, rng, axis):
+    mean, covariance = rng.normal(size=5), random_covariance(rng, 5, 1e4)
+    transport = gaussian(mean, covariance, axis, np.float64)
+    np.testing.assert_allclose(transport(jnp.zeros(5))[0], mean, atol=1e-12)
+    factor = np.asarray(jax.jacfwd(lambda u: transport(u)[0])(jnp.ones(5)))
+    np.testing.assert_allclose(factor @ factor.T, covariance, atol=1e-12)
+
+
+def test_one_parameter(x64):
+    transport = gaussian(np.array([0.3]), np.array([[4.0]]), 0, np.float64)
+    z, log_det = transport(jnp.array([1.5]))
+    np.testing.assert_allclose(z, [3.3])
+    assert float(log_det) == pytest.approx(np.log(2.0))
+
+
+def test_behind_composes(x64, rng):
+    transport = bent(rng)
+    shift, factor = rng.normal(size=4), np.linalg.cholesky(random_covariance(rng, 4, 10.0))
+    u = jnp.asarray(rng.normal(size=4))
+    found, log_det = transport.behind(shift, factor)(u)
+    expected, inner = transport(shift + factor @ u)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert float(log_det) == pytest.approx(float(inner) + np.linalg.slogdet(factor)[1])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_conditional_recovers_a_banana(x64, axis):
+    """z_axis = t, the others Gaussian about a cubic in t, with a width that is exponential in t."""
+    def mean(t):
+        return np.stack([0.5 * t + 0.8 * t**2 - 0.05 * t**3, -0.3 * t**2], -1)
+
+    def precision(t):
+        """Of all three coordinates, in the order (axis, rest): that of the rest does not depend on the axis."""
+        whole = np.zeros((3, 3))
+        whole[0, 0] = 1.0
+        whole[1:, 1:] = np.linalg.inv(np.diag(np.exp([0.2 * t, -0.5 - 0.2 * t + 0.03 * t**2])) ** 2)
+        order = [1, 0, 2] if axis == 1 else [0, 1, 2]
+        return whole[np.ix_(order, order)]
+
+    t = np.linspace(-3.2, 3.2, 16)
+    z = np.insert(mean(t), axis, t, axis=1)
+    transport = conditional(np.zeros(3), precision(0.0), z, np.stack([precision(v) for v in t]), axis, np.float64)
+    assert float(transport.width) == pytest.approx(1.0)
+    for v in (-2.0, 0.3, 1.7):
+        centre = np.asarray(transport(jnp.array([v, 0.0, 0.0]))[0])
+        np.testing.assert_allclose(np.delete(centre, axis), mean(v), atol=1e-8)
+        assert centre[axis] == pytest.approx(v)
+        spread = np.asarray(transport(jnp.array([v, 1.0, 1.0]))[0]) - centre
+        np.testing.assert_allclose(np.delete(spread, axis), np.exp([0.2 * v, -0.5 - 0.2 * v + 0.03 * v**2]), rtol=1e-6)
+
+
+def test_maps_of_any_axis_share_a_program(x64, rng):
+    traces = []
+
+    @jax.jit
+    def push(transport, u):
+        traces.append(1)
+        return transport(u)[0]
+
+    for axis in range(3):
+        push(gaussian(np.zeros(3), np.eye(3), axis, np.float64), jnp.ones(3))
+    assert len(traces) == 1
