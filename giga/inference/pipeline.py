@@ -298,7 +298,7 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
               "ess_tail": ess_tail(x)}
     return Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
-        best={name: float(values[0]) for name, values in _named(names, _constrain(posterior.prior, best[None])).items()},
+        best={name: float(v[0]) for name, v in _named(names, _constrain(posterior.prior, best[None])).items()},
         samples={name: x[..., i] for i, name in enumerate(names)},
         vi_samples=_named(names, _constrain(posterior.prior, vi_z)),
         prior_samples=_named(names, _constrain(posterior.prior, prior_z)),
