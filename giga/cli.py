@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import jax
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -196,15 +197,18 @@ def _inside(result: Result, name: str) -> bool:
 
 
 def _show(result: Result, out: Path) -> None:
-    table = Table("parameter", *(["truth"] if result.truth else []), "mean", "sd", "R-hat", "bulk ESS", "tail ESS")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("parameter", no_wrap=True)
+    for title in (*(["truth"] if result.truth else []), "mean", "sd", "R-hat", "ESS", "tail"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, values in result.samples.items():
         row = result.diagnostics[name]
         truth = []
         if result.truth:
-            mark = "" if _inside(result, name) else " [red]outside 99%[/]"
-            truth = [f"{result.truth[name]:.5g}{mark}"]
+            mark = "" if _inside(result, name) else "[red]![/]"  # outside the 99% interval
+            truth = [f"{mark}{result.truth[name]:.4g}"]
         colour = "red" if row["rhat"] > 1.01 else "green"
-        table.add_row(name, *truth, f"{values.mean():.5g}", f"{values.std():.2g}", f"[{colour}]{row['rhat']:.4f}[/]",
+        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std():.1g}", f"[{colour}]{row['rhat']:.3f}[/]",
                       f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]

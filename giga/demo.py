@@ -21,7 +21,7 @@ PIXEL_SCALE = 0.05  # arcsec, a drizzled HST image
 SUPERSAMPLING = 2
 BACKGROUND_RMS = 0.006  # counts / s
 EXPOSURE_TIME = 2200.0  # s
-SEED = 5
+SEED = 1
 
 TRUTH = Scene(
     mass=[EPL(theta_E=1.17, gamma=1.96, e1=0.11, e2=-0.07, center_x=0.012, center_y=-0.018),

@@ -13,7 +13,7 @@ class Sersic(LightProfile):
 
     Attributes:
         R_sersic: Half-light radius on the intermediate axis [arcsec].
-        n_sersic: Sersic index, n >= 0.5.
+        n_sersic: Sersic index; from 0.5 up in galaxies, and above 0.17 for the default b_n to be positive.
         e1, e2: Ellipticity components (1-q)/(1+q) (cos 2phi, sin 2phi).
         center_x, center_y: Centre [arcsec].
         exact_bn: Use the asymptotic series of b_n instead of b_n = 1.9992 n - 0.3271, which is
