@@ -80,6 +80,7 @@ def expanded(treatment, observations, scene=None):
     return posterior, z, QUADRATIC(posterior, z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_value_and_gradient_are_exact(x64, treatment):
     observations = [observe(lens(), blank(exposure=300.0)), observe(lens(), blank(size=16, pixel_scale=0.18), 2)]
