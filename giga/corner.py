@@ -1,14 +1,11 @@
 """Corner figure: each parameter and each pair, variational and HMC samples overlaid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import corner
 import numpy as np
-import scipy.ndimage
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from giga.inference.result import Result
 from giga.labels import is_mass, labels, with_unit
@@ -41,65 +38,40 @@ def corner_figure(result: Result, names: Sequence[str] | None = None) -> Figure:
     if unknown:
         raise ValueError(f"names: unknown parameter {unknown[0]!r}; expected some of {', '.join(result.names)}")
     text, n = labels(result.names), len(names)
-    hmc, vi = ({name: _thin(samples[name]) for name in names} for samples in (result.samples, result.vi_samples))
-    ranges = {name: _range(hmc[name], vi[name]) for name in names}
-    truth = result.truth or {}
+    hmc, vi = (np.stack([_thin(samples[name]) for name in names], 1) for samples in (result.samples, result.vi_samples))
+    truth = [(result.truth or {}).get(name) for name in names]
     side = 1.9 if n <= 4 else 1.5
     figure = Figure(figsize=(side * n + 1.0, side * n + 1.0))
-    axes = figure.subplots(n, n, squeeze=False)
-    edge = 0.75 / (side * n + 1.0)
-    figure.subplots_adjust(left=edge, bottom=edge, right=1.0 - 0.3 * edge, top=1.0 - 0.6 * edge, wspace=0.06,
-                           hspace=0.06)
-    for i, name in enumerate(names):
-        for j, other in enumerate(names):
-            axis = axes[i, j]
-            if j > i:
-                axis.set_axis_off()
-                continue
-            if i == j:
-                _marginal(axis, hmc[name], vi[name], ranges[name])
-                axis.set_title(f"{text[name]} = {_interval(hmc[name])}", fontsize=8 if n > 4 else 9, pad=4)
-            else:
-                _pair(axis, hmc[other], hmc[name], ranges[other], ranges[name], HMC_COLOR, filled=True)
-                _pair(axis, vi[other], vi[name], ranges[other], ranges[name], VI_COLOR, filled=False)
-                axis.set_ylim(ranges[name])
-                if name in truth:
-                    axis.axhline(truth[name], color="black", lw=0.8, ls="--")
-            if other in truth:
-                axis.axvline(truth[other], color="black", lw=0.8, ls="--")
-            axis.set_xlim(ranges[other])
-            _ticks(axis, text, (name, other), bottom=i == n - 1, left=j == 0, diagonal=i == j)
-    figure.align_labels()
-    _legend(figure, axes[0, 0], n, bool(truth))
+    ranges = [_range(*pair) for pair in zip(hmc.T, vi.T, strict=True)]
+    for samples, color, filled in ((hmc, HMC_COLOR, True), (vi, VI_COLOR, False)):
+        corner.corner(
+            samples, fig=figure, color=color, weights=np.full(len(samples), 1.0 / len(samples)), range=ranges, bins=40,
+            smooth=1.2, smooth1d=1.6, levels=LEVELS, plot_datapoints=False, plot_density=False, fill_contours=filled,
+            no_fill_contours=not filled, contour_kwargs={"linewidths": 0.7 if filled else 1.2}, max_n_ticks=3,
+            labels=[with_unit(text[name], name) for name in names], label_kwargs={"fontsize": 9})
+    axes = np.reshape(figure.axes, (n, n))
+    for axis in axes.flat:
+        axis.tick_params(direction="in", labelsize=7)
+    for k, (name, value) in enumerate(zip(names, truth, strict=True)):
+        axes[k, k].set_title(f"{text[name]} = {_interval(hmc[:, k])}", fontsize=8 if n > 4 else 9, pad=4)
+        axes[k, k].autoscale(axis="y")  # the higher of the two histograms
+        axes[k, k].set_ylim(bottom=0.0)
+        if value is not None:
+            for axis in axes[k:, k]:
+                axis.axvline(value, color="black", lw=0.8, ls="--")
+            for axis in axes[k, :k]:
+                axis.axhline(value, color="black", lw=0.8, ls="--")
+    _legend(figure, n, any(value is not None for value in truth))
     return figure
 
 
-def _legend(figure: Figure, first: Axes, n: int, truth: bool) -> None:
+def _legend(figure: Figure, n: int, truth: bool) -> None:
     handles = [Line2D([], [], color=HMC_COLOR, lw=5, alpha=0.7, label="HMC"),
                Line2D([], [], color=VI_COLOR, lw=1.6, label="variational")]
     if truth:
         handles.append(Line2D([], [], color="black", lw=0.9, ls="--", label="truth"))
     size = 9 if n <= 4 else 13
     figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.98, 0.97), frameon=False, fontsize=size)
-
-
-def _ticks(axis: Axes, text: Mapping[str, str], pair: tuple[str, str], bottom: bool, left: bool,
-           diagonal: bool) -> None:
-    axis.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
-    axis.yaxis.set_major_locator(NullLocator() if diagonal else MaxNLocator(3, prune="both"))
-    axis.tick_params(direction="in", labelsize=7, top=not diagonal, right=not diagonal)
-    axis.ticklabel_format(axis="x", useOffset=False)
-    if bottom:
-        axis.tick_params(axis="x", labelrotation=45)
-        axis.set_xlabel(with_unit(text[pair[1]], pair[1]), fontsize=9)
-    else:
-        axis.tick_params(labelbottom=False)
-    if left and not diagonal:
-        axis.ticklabel_format(axis="y", useOffset=False)
-        axis.tick_params(axis="y", labelrotation=45)
-        axis.set_ylabel(with_unit(text[pair[0]], pair[0]), fontsize=9)
-    else:
-        axis.tick_params(labelleft=False)
 
 
 def _thin(samples: np.ndarray) -> np.ndarray:
@@ -113,34 +85,6 @@ def _range(*samples: np.ndarray) -> tuple[float, float]:
     low, high = min(low for low, _ in limits), max(high for _, high in limits)
     margin = 0.08 * (high - low) or 1e-3 * max(abs(high), 1e-3)
     return float(low - margin), float(high + margin)
-
-
-def _marginal(axis: Axes, hmc: np.ndarray, vi: np.ndarray, limits: tuple[float, float]) -> None:
-    for samples, color, filled in ((hmc, HMC_COLOR, True), (vi, VI_COLOR, False)):
-        counts, edges = np.histogram(samples, bins=60, range=limits)
-        density = scipy.ndimage.gaussian_filter1d(counts.astype(float), 1.6)
-        density, middle = density / max(density.max(), 1e-12), 0.5 * (edges[1:] + edges[:-1])
-        if filled:
-            axis.fill_between(middle, density, color=color, alpha=0.35, lw=0)
-        axis.plot(middle, density, color=color, lw=1.3)
-    axis.set_ylim(0.0, 1.12)
-
-
-def _pair(axis: Axes, x: np.ndarray, y: np.ndarray, x_range, y_range, color: str, filled: bool) -> None:
-    """Contours that hold 39% and 86% of the samples."""
-    bins = 40 if len(x) > 2000 else 28
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=bins, range=[x_range, y_range])
-    density = scipy.ndimage.gaussian_filter(counts.T, 1.2)
-    ordered = np.sort(density.ravel())[::-1]
-    inside = np.cumsum(ordered) / max(ordered.sum(), 1e-30)
-    heights = sorted({float(ordered[np.searchsorted(inside, level)]) for level in LEVELS})
-    if heights[0] <= 0.0 or heights[-1] >= ordered[0]:
-        return  # too few samples for a contour
-    middle = [0.5 * (edges[1:] + edges[:-1]) for edges in (x_edges, y_edges)]
-    if filled:
-        shades = [to_rgba(color, alpha) for alpha in (0.3, 0.6)][-len(heights):]
-        axis.contourf(*middle, density, levels=[*heights, ordered[0] * 1.001], colors=shades)
-    axis.contour(*middle, density, levels=heights, colors=[color], linewidths=0.7 if filled else 1.2)
 
 
 def _interval(samples: np.ndarray) -> str:
