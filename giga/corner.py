@@ -49,7 +49,7 @@ def corner_figure(result: Result, names: Sequence[str] | None = None) -> Figure:
             smooth=1.2, smooth1d=1.6, levels=LEVELS, plot_datapoints=False, plot_density=False, fill_contours=filled,
             no_fill_contours=not filled, contour_kwargs={"linewidths": 0.7 if filled else 1.2}, max_n_ticks=3,
             labels=[with_unit(text[name], name) for name in names], label_kwargs={"fontsize": 9})
-    axes = np.reshape(figure.axes, (n, n))
+    axes = np.array(figure.axes, object).reshape(n, n)
     for axis in axes.flat:
         axis.tick_params(direction="in", labelsize=7)
     for k, (name, value) in enumerate(zip(names, truth, strict=True)):
