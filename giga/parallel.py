@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 AXIS = "batch"
@@ -122,4 +123,9 @@ def on_host(tree: Any) -> Any:
     What a sharded program returns is laid out over the mesh; given back to another program as it
     is, it would be compiled for once more.
     """
-    return jax.tree.map(np.asarray, tree)
+    def fetch(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:  # shared with other processes
+            leaf = multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(fetch, tree)

@@ -151,7 +151,7 @@ def test_shapelets_may_be_negative_where_others_may_not(problem):
 # ---------------------------------------------------------------- in the posterior
 
 SOLVED = {"profile": {}, "ridge": {"amplitude_sd": 5.0}, "marginal": {"amplitudes": "marginal", "amplitude_sd": 5.0},
-          "flat marginal": {"amplitudes": "marginal"}, "nonnegative": {"amplitudes": "nonnegative"}}
+          "nonnegative": {"amplitudes": "nonnegative"}}
 
 
 def two_lights() -> Scene:
@@ -188,9 +188,15 @@ def test_marginal_likelihood_is_the_evidence_of_a_linear_gaussian_model(x64, sd)
     assert float(log_likelihood(posterior, z) + posterior.log_norm) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", [mode for mode in SOLVED if mode != "flat marginal"])
+def test_marginal_likelihood_needs_an_amplitude_prior():
+    """A flat prior has no evidence: a light could gain by leaving the image."""
+    with pytest.raises(ValueError, match="amplitude_sd: missing; amplitudes = 'marginal' needs"):
+        Posterior.of(two_lights(), [blank()], "marginal")
+
+
+@pytest.mark.parametrize("mode", SOLVED)
 def test_a_light_outside_the_fitted_area(dtype, mode):
-    """A basis image that is zero leaves value and gradient finite (a flat prior has no evidence there)."""
+    """A basis image that is zero leaves value and gradient finite."""
     observation = observe(Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=2.0)]), blank())
     scene = Scene(lens_light=[Sersic(R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=2.0),
                               Sersic(R_sersic=0.01, n_sersic=0.5, center_x=dist.Normal(30.0, 0.1))])

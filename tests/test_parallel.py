@@ -148,6 +148,35 @@ def test_two_processes_work_as_one():
     assert [out.splitlines()[-1] for out in two_processes(TWO)] == [f"{expected} 4 x cpu"] * 2
 
 
+FIT_TWO = """
+    import sys
+    import jax, numpy as np, numpyro.distributions as dist
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    from giga.parallel import start_nodes
+    start_nodes(sys.argv[1], 2, int(sys.argv[2]))
+    from _problems import blank
+    from giga.inference.pipeline import FitConfig, fit
+    from giga.light import Sersic
+    from giga.scene import Scene
+
+    blank = blank(size=14, pixel_scale=0.2)
+    y, x = np.mgrid[:14, :14] - 6.5
+    observation = blank.replace(image=np.exp(-0.1 * (x**2 + y**2)))
+    prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0)])
+    config = FitConfig(n_screen=8, n_starts=4, n_finalists=4, map_rounds=2, vi_steps=2, vi_samples=8, n_chains=4,
+                       n_block=20, n_pilot=1, min_iterations=20, max_iterations=20)
+    result = fit(prior, [observation], config=config, seed=3)
+    print(len(result.devices), *(repr(float(values.sum())) for values in result.samples.values()))
+    """
+
+
+@pytest.mark.slow
+def test_a_fit_over_two_processes_ends_with_the_same_samples_in_both():
+    first, second = (out.splitlines()[-1] for out in two_processes(FIT_TWO))
+    assert first == second
+    assert first.startswith("4 ")
+
+
 ABSENT = """
     from giga.parallel import DeviceError, start
     try:

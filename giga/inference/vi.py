@@ -59,7 +59,7 @@ class Ascent(NamedTuple):
 
     def run(self, posterior: Posterior, transport: Transport, u: np.ndarray, rates: np.ndarray, steps: int):
         """Take steps; u has shape (self.steps, n_samples, n), of which the first `steps` are used."""
-        return self.program(posterior, *on_host((transport, u, rates, np.int32(steps))))
+        return on_host(self.program(posterior, *on_host((transport, u, rates, np.int32(steps)))))
 
     def evaluate(self, posterior: Posterior, transport: Transport, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and gradient in the map's coordinates, for any number of points."""

@@ -111,3 +111,7 @@ class LikelihoodConfig:
 
     amplitudes: Literal["profile", "marginal", "nonnegative"] = "profile"  # how linear amplitudes are solved
     amplitude_sd: float | None = above(0.0, None)  # standard deviation of their Gaussian prior
+
+    def __post_init__(self) -> None:
+        if self.amplitudes == "marginal" and self.amplitude_sd is None:
+            raise InputError("", "amplitude_sd", "missing", "a number above 0, which amplitudes = 'marginal' needs")
