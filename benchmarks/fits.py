@@ -31,10 +31,12 @@ def prior() -> Scene:
               Shear(gamma1=normal(0.0, 0.05), gamma2=normal(0.0, 0.05))],
         lens_light=[Sersic(amp=log_normal(np.log(300.0), 0.3), R_sersic=log_normal(np.log(1.6), 0.15),
                            n_sersic=uniform(2.0, 6.0), e1=truncated(0.0, 0.05, -0.15, 0.15),
-                           e2=truncated(0.0, 0.05, -0.15, 0.15), center_x=normal(0.0, 0.01), center_y=normal(0.0, 0.01))],
+                           e2=truncated(0.0, 0.05, -0.15, 0.15), center_x=normal(0.0, 0.01),
+                           center_y=normal(0.0, 0.01))],
         source_light=[Sersic(amp=log_normal(np.log(150.0), 0.5), R_sersic=log_normal(np.log(0.25), 0.15),
                              n_sersic=uniform(0.5, 4.0), e1=truncated(0.0, 0.15, -0.5, 0.5),
-                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.0, 0.25), center_y=normal(0.0, 0.25))])
+                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.0, 0.25),
+                             center_y=normal(0.0, 0.25))])
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
             smallest_ess_bulk=round(min(row["ess_bulk"] for row in result.diagnostics.values())),
             smallest_ess_tail=round(min(row["ess_tail"] for row in result.diagnostics.values())),
             divergences=result.info["hmc"]["divergences"], converged=result.info["hmc"]["converged"],
-            agreeing_finalists=result.info["map"]["agreeing_finalists"], worst_pull=round(max(map(abs, pulls.values())), 2),
+            agreeing_finalists=result.info["map"]["agreeing_finalists"],
+            worst_pull=round(max(map(abs, pulls.values())), 2),
             pulls={name: round(value, 2) for name, value in pulls.items()}))
         print({key: value for key, value in rows[-1].items() if key != "pulls"}, flush=True)
     write(options.out, rows)

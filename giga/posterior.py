@@ -54,8 +54,8 @@ class Posterior(Component):
             ValueError: "marginal" without `amplitude_sd`: a flat prior has no evidence.
         """
         if amplitudes == "marginal" and amplitude_sd is None:
-            raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation of "
-                             "the amplitudes' Gaussian prior")
+            raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation "
+                             "of the amplitudes' Gaussian prior")
         data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear) for o in observations)
         return Posterior(prior=Prior.of(scene, dtype), data=data,
                          log_norm=np.asarray(sum(map(_saturated, data)), dtype),
