@@ -10,6 +10,7 @@ import pytest
 
 from giga.component import is_distribution, leaves_with_names
 from giga.io.config import CutoutConfig, RingConfig
+from giga.inference.pipeline import FitConfig
 from giga.io.errors import InputError, nearest
 from giga.io.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
 from giga.io.toml import dump_config, load_config, parse_override, scene_from_config
@@ -186,9 +187,9 @@ def test_round_trip(tmp_path, text):
 
 
 def test_example(tmp_path):
-    config = load_config(EXAMPLE, fit_config_type=Stages, data_dir=tmp_path)
+    config = load_config(EXAMPLE, fit_config_type=FitConfig, data_dir=tmp_path)
     assert config.observation[0].psf == tmp_path / "psf.fits"
-    assert load(tmp_path, dump_config(config)) == config
+    assert load_config(write(tmp_path, dump_config(config)), fit_config_type=FitConfig) == config
     scene = scene_from_config(config)
     assert scene.source_light[1].center_x is scene.source_light[0].center_x
     prior = Prior.of(scene)
