@@ -9,8 +9,8 @@ import numpyro.distributions as dist
 import pytest
 
 from giga.component import is_distribution, leaves_with_names
-from giga.io.config import CutoutConfig, RingConfig
 from giga.inference.pipeline import FitConfig
+from giga.io.config import CutoutConfig, RingConfig
 from giga.io.errors import InputError, nearest
 from giga.io.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
 from giga.io.toml import dump_config, load_config, parse_override, scene_from_config
