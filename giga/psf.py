@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import scipy.fft
 import scipy.interpolate
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 
 from giga.component import Component, static
 
@@ -160,6 +162,7 @@ class Convolution(Component):
             the phases' kernels, shape (1, s*s, k, k), for "direct"; the factors' bands for
             "lowrank", (rows, columns).
         native: The same for an image sampled once a pixel, one phase: the kernel summed over pixels.
+        origin: Zero, in an array: a corner that XLA does not know keeps a padding out of the profiles.
         method: "fft", "direct" or "lowrank".
         shape: (ny, nx) of the image.
         padded: (my, mx) of the transforms.
@@ -168,6 +171,7 @@ class Convolution(Component):
 
     transfer: Any  # Array, or (Array, Array) for "lowrank"
     native: Any
+    origin: Array
     method: str = static()
     shape: tuple[int, int] = static()
     padded: tuple[int, int] = static()
@@ -185,12 +189,45 @@ class Convolution(Component):
         ny, nx = self.shape
         kernel = self.native if len(phases) == 1 else self.transfer
         if self.method == "fft":
-            product = jnp.sum(jnp.fft.rfft2(phases, self.padded) * kernel, axis=0)
-            return jnp.fft.irfft2(product, self.padded)[:ny, :nx]
+            return _fft_convolve(self.padded, kernel, self.origin, phases)[:ny, :nx]
         if self.method == "direct":
             return jax.lax.conv_general_dilated(phases[None], kernel, (1, 1), "SAME", precision=HIGHEST)[0, 0]
         rows, columns = kernel
         return jnp.einsum("rpij,pjk,rpkl->il", rows, phases, columns, optimize=[(0, 1), (0, 1)], precision=HIGHEST)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _fft_convolve(padded: tuple[int, int], kernel: Array, origin: Array, phases: Array) -> Array:
+    """Sum over phases of their convolutions with their kernels, on the padded grid.
+
+    The phases are laid on the padded grid at a corner that XLA does not know. With `jnp.pad` it would
+    evaluate the profiles inside the padding, a branch a pixel: 3.9 ms in place of 1.1 for 128 x 128.
+    """
+    canvas = jnp.zeros((len(phases), *padded), phases.dtype)
+    return _product(padded, kernel, jax.lax.dynamic_update_slice(canvas, phases, (origin,) * 3))
+
+
+@partial(_fft_convolve.defjvp, symbolic_zeros=True)
+def _fft_convolve_jvp(padded, primals, tangents):
+    # Where derivatives are taken the phases are stored anyway, and the plain padding is the faster one.
+    kernel, _, phases = primals
+    kernel_dot, _, phases_dot = tangents
+    ny, nx = phases.shape[1:]
+
+    def convolve(kernel: Array, image: Array) -> Array:
+        return _product(padded, kernel, jnp.pad(image, ((0, 0), (0, padded[0] - ny), (0, padded[1] - nx))))
+
+    out = convolve(kernel, phases)
+    tangent = jnp.zeros_like(out)
+    if not isinstance(phases_dot, SymbolicZero):
+        tangent = tangent + convolve(kernel, phases_dot)
+    if not isinstance(kernel_dot, SymbolicZero):
+        tangent = tangent + convolve(kernel_dot, phases)
+    return out, tangent
+
+
+def _product(padded: tuple[int, int], kernel: Array, canvas: Array) -> Array:
+    return jnp.fft.irfft2(jnp.sum(jnp.fft.rfft2(canvas) * kernel, axis=0), padded)
 
 
 def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto") -> Convolution:
@@ -217,7 +254,8 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
         transfer, coarse = (_transform(k, padded, dtype) for k in (stack, native))
     else:
         raise ValueError(f"convolution method: expected 'auto', 'fft', 'direct' or 'lowrank', got {method!r}")
-    return Convolution(transfer=transfer, native=coarse, method=method, shape=shape, padded=padded, supersampling=s)
+    return Convolution(transfer=transfer, native=coarse, origin=jnp.asarray(0, np.int32), method=method, shape=shape,
+                       padded=padded, supersampling=s)
 
 
 def _fast_length(n: int) -> int:
