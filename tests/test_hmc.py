@@ -142,6 +142,17 @@ def test_dead_chains_are_counted(x64, programs):
     assert not info["converged"]
 
 
+def test_starts_without_a_density_are_replaced(x64, programs):
+    """Half of the draws lie where the density is NaN; no chain is left there."""
+    toy = Toy.of(np.zeros(3), np.eye(3), hole=0.0)
+    state, info = warm_up(jax.random.key(2), toy, gaussian(np.zeros(3), np.eye(3), 0, np.float64), *programs)
+    assert 0 < info["replaced_starts"] < 8
+    assert np.isfinite(state.chains.logdensity).all()
+    nowhere = Toy.of(np.zeros(3), np.eye(3), hole=-50.0)
+    with pytest.raises(FloatingPointError, match="none of 8 draws"):
+        warm_up(jax.random.key(2), nowhere, gaussian(np.zeros(3), np.eye(3), 0, np.float64), *programs)
+
+
 def test_blocks_go_on_bit_for_bit(x64, programs):
     toy = Toy.of(np.ones(3), np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 0.1]]))
     transport = gaussian(np.ones(3), np.eye(3), 0, np.float64)

@@ -153,12 +153,16 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         report: Called after each of the two rounds with "acceptance".
 
     Returns:
-        State from which `sample_hmc` goes on, and the gradients used.
+        State from which `sample_hmc` goes on, the gradients used, and how many starts were replaced
+        because their log-density is not finite.
+
+    Raises:
+        FloatingPointError: No start has a finite log-density.
     """
     config = sampler.config
     start, *rounds = jax.random.split(key, 3)
     u = np.asarray(jax.random.normal(start, (config.n_chains, transport.size), transport.shift.dtype))
-    state = _chains(posterior, transport, u, 0.3, ascent)
+    state, replaced = _alive(_chains(posterior, transport, u, 0.3, ascent))
     gradients = config.n_chains
     for part in rounds:
         kept = []
@@ -168,7 +172,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
             kept.append(np.asarray(out.z, float)[:, config.n_block // 3 if k == 0 else 0:])
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
-    return state, {"evaluations": gradients}
+    return state, {"evaluations": gradients, "replaced_starts": replaced}
 
 
 def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
@@ -288,6 +292,17 @@ def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size
     value, gradient = ascent.evaluate(posterior, transport, u)
     dtype = transport.shift.dtype
     return HMCState(Chains(np.asarray(u, dtype), value, gradient), np.asarray(step_size, dtype), transport)
+
+
+def _alive(state: HMCState) -> tuple[HMCState, int]:
+    """Put chains whose density is not finite, and that could never move, on the places of the others."""
+    chains = on_host(state.chains)
+    good = np.isfinite(chains.logdensity) & np.isfinite(chains.logdensity_grad).all(1)
+    if not good.any():
+        raise FloatingPointError(f"HMC: none of {len(good)} draws of the variational posterior has a finite "
+                                 "log-posterior")
+    place = np.where(good, np.arange(len(good)), np.resize(np.flatnonzero(good), len(good)))
+    return state._replace(chains=Chains(*(a[place] for a in chains))), int(np.sum(~good))
 
 
 def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Ascent) -> HMCState:

@@ -80,8 +80,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.map_method not in ("lm", "adam"):
             raise ValueError(f"inference.map_method: expected lm or adam, got {self.map_method!r}")
-        for name in ("n_screen", "n_starts", "n_finalists", "map_steps", "vi_steps", "n_chains", "n_pilot", "n_block",
-                     "max_iterations"):
+        for name in ("n_screen", "n_starts", "n_finalists", "map_steps", "map_rounds", "vi_steps", "n_chains",
+                     "n_pilot", "n_block", "max_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"inference.{name}: expected a positive integer, got {getattr(self, name)}")
         if self.n_chains < 4:
@@ -252,7 +252,8 @@ class _Run:
                     self.store.save("warm", warm, info)
             _, draws, more = sample_hmc(self.keys[3], self.posterior, warm, self.sampler,
                                         lambda d: self.report("hmc", d), blocks, self._keep_block)
-            return draws, more | {"evaluations": more["evaluations"] + info["evaluations"]}
+            return draws, more | {"evaluations": more["evaluations"] + info["evaluations"],
+                                  "replaced_starts": info["replaced_starts"]}
 
         return self.stage("hmc", clock, work)
 
