@@ -36,9 +36,9 @@ figure img { display: block; width: 100%; height: auto; }
 figcaption, .note { color: var(--soft); font-size: .85rem; margin: .45rem .2rem 0; }
 figcaption { color: #5b6675; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .85rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .8rem; }
 small { color: var(--soft); }
-th, td { text-align: right; padding: .28rem .5rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .28rem .36rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 td.bad { color: var(--bad); background: var(--bad-back); font-weight: 600; }
 code, pre { font: .85rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
