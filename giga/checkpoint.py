@@ -58,10 +58,13 @@ class Store:
         (self.folder / f"{name}.json").unlink(missing_ok=True)  # first the note, so that no half is taken for a whole
         if path.exists():
             shutil.rmtree(path)
-        arrays = {f"{k:05d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
+        leaves = {f"{k:05d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
+        arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
+        # Orbax keeps no array without entries.
+        empty = {name: [leaf.shape, str(leaf.dtype)] for name, leaf in leaves.items() if not leaf.size}
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(path, arrays)
-        _write_json(self.folder / f"{name}.json", {"meta": meta, "leaves": len(arrays)})
+        _write_json(self.folder / f"{name}.json", {"meta": meta, "leaves": len(leaves), "empty": empty})
 
     def meta(self, name: str) -> dict[str, Any]:
         """The JSON note of a state."""
@@ -75,18 +78,21 @@ class Store:
         """
         path = self.folder / name
         structure = jax.tree.structure(like)
-        expected = _read_json(self.folder / f"{name}.json")["leaves"]
+        note = _read_json(self.folder / f"{name}.json")
+        expected, empty = note["leaves"], note["empty"]
         if structure.num_leaves != expected:
             raise CheckpointError(f"{path}: holds {expected} arrays, expected {structure.num_leaves}")
-        template = {f"{k:05d}": 0 for k in range(expected)}
+        places = [f"{k:05d}" for k in range(expected)]
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 metadata = checkpointer.metadata(path).item_metadata
-                target = {k: jax.ShapeDtypeStruct(metadata[k].shape, metadata[k].dtype) for k in template}
+                kept = [k for k in places if k not in empty]
+                target = {k: jax.ShapeDtypeStruct(metadata[k].shape, metadata[k].dtype) for k in kept}
                 arrays = checkpointer.restore(path, target)
         except (ValueError, KeyError, OSError, TypeError) as error:
             raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
-        return jax.tree.unflatten(structure, [np.asarray(arrays[k]) for k in template]), self.meta(name)
+        arrays |= {k: np.zeros(*shape_and_type) for k, shape_and_type in empty.items()}
+        return jax.tree.unflatten(structure, [np.asarray(arrays[k]) for k in places]), note["meta"]
 
 
 def identity_of(*parts: Any) -> str:

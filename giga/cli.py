@@ -21,15 +21,18 @@ from rich.table import Table
 
 from giga import parallel
 from giga.checkpoint import CheckpointError, Store, identity_of
+from giga.component import is_distribution, leaves_with_names
 from giga.demo import SEED, TRUTH, write_demo
 from giga.inference.pipeline import PACKAGES, FitConfig, fit
 from giga.inference.result import Result
-from giga.io.errors import InputError
+from giga.io.atomic import write_text
+from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
 from giga.io.results import FILES, redraw, write_results
 from giga.io.toml import Config, dump_config, load_config, parse_override, scene_from_config
 from giga.prior import values_of
 from giga.progress import FitProgress
+from giga.scene import Scene
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Strong gravitational lensing in JAX.")
@@ -49,17 +52,21 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
-        except (InputError, parallel.DeviceError, CheckpointError, FloatingPointError) as error:
+        except (InputError, parallel.DeviceError, CheckpointError) as error:
             _fail(str(error))
+        except FloatingPointError as error:
+            _fail(str(error), code=1)
+        except KeyboardInterrupt:
+            _fail("interrupted; go on with the same command and --resume", code=130)
         except OSError as error:
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
     return wrapped
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2)
+    raise typer.Exit(code)
 
 
 @app.command("fit")
@@ -123,7 +130,7 @@ def doctor() -> None:
         memory = f", {stats['bytes_limit'] / 2**30:.1f} GiB for JAX" if "bytes_limit" in stats else ""
         table.add_row(f"device {device.id}", f"{device.platform}: {device.device_kind}{memory}")
     table.add_row("precision", "float32 by default; [run] precision = \"float64\" asks for more")
-    table.add_row("GPU build", _gpu_build(devices))
+    table.add_row("GPU build", escape(_gpu_build(devices)))
     table.add_row("processes",
                   f"{jax.process_count()} (this is {jax.process_index()}), {parallel.cores()} CPU cores here")
     console.print(table)
@@ -150,8 +157,12 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         OSError: A file cannot be written.
     """
     notes: list[str] = []
-    _start_devices(config.run.devices, config.run.precision)
+    try:
+        _start_devices(config.run.devices, config.run.precision)
+    except parallel.DeviceError as error:
+        raise InputError(config.file, "run.devices", str(error)) from error
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
+    _check_parameters(config, prior)
     _claim(out, resume=resume, overwrite=overwrite)
     out.mkdir(parents=True, exist_ok=True)
     for note in notes:
@@ -160,6 +171,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
     text = dump_config(config)
     arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in observations]
     store = Store(out / "checkpoint", identity_of(text, arrays))
+    write_text(out / "config.toml", text)
     with FitProgress(console) as report:
         result = fit(prior, observations, config=config.inference, seed=config.run.seed,
                      amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
@@ -170,6 +182,17 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
     return result
 
 
+def _check_parameters(config: Config, prior: Scene) -> None:
+    """Check what can only be checked against the free parameters."""
+    free = [(name, leaf) for name, leaf in leaves_with_names(prior) if is_distribution(leaf)]
+    names = list({id(leaf): name for name, leaf in reversed(free)}.values())  # of tied leaves the first
+    if not names:
+        raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
+    axis = config.inference.vi_axis
+    if axis not in ("auto", "none", *names):
+        raise InputError(config.file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
+
+
 def _start_devices(wanted: str, precision: str) -> None:
     parallel.start(wanted)
     if precision == "float64":
@@ -178,6 +201,8 @@ def _start_devices(wanted: str, precision: str) -> None:
 
 def _claim(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over."""
+    if resume and overwrite:
+        raise InputError(out, "--resume", "given together with --overwrite", "one of them")
     held = [name for name in (*FILES, "checkpoint") if (out / name).exists()]
     if not held or resume:
         return
@@ -212,7 +237,9 @@ def _show(result: Result, out: Path) -> None:
                       f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
-    console.print(f"chi2 {result.chi2:.1f} for {result.n_pixels} pixels, {result.n_free} free: "
+    sampled = len(result.names)
+    console.print(f"chi2 {result.chi2:.1f} for {result.n_pixels} pixels, {sampled} sampled and "
+                  f"{result.n_free - sampled} solved parameters: "
                   f"reduced {result.reduced_chi2:.4f}")
     console.print(f"dead lanes {found['dead_lanes']} of {found['starts']}, dead chains {hmc['dead_chains']} of "
                   f"{hmc['chains']}, divergences {hmc['divergences']}, acceptance {hmc['acceptance']:.2f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,15 @@ class Posterior(Component):
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
 
         Raises:
-            ValueError: "marginal" without `amplitude_sd`: a flat prior has no evidence.
+            ValueError: No observation, a scene without light, an unknown way with amplitudes, or "marginal"
+                without `amplitude_sd` (a flat prior has no evidence).
         """
+        if not observations:
+            raise ValueError("observations: expected at least one Observation, got none")
+        if not scene.light:
+            raise ValueError("scene: expected a light profile in lens_light or source_light, got none")
+        if amplitudes not in get_args(AmplitudeMethod):
+            raise ValueError(f"amplitudes: expected one of {', '.join(get_args(AmplitudeMethod))}, got {amplitudes!r}")
         if amplitudes == "marginal" and amplitude_sd is None:
             raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation "
                              "of the amplitudes' Gaussian prior")

@@ -130,8 +130,10 @@ class Prior(Component):
         """Unconstrained vector of physical values given by name.
 
         Raises:
-            KeyError: A parameter without a value, named.
+            KeyError: A parameter without a value, or a value without a parameter, named.
         """
+        if unknown := [name for name in values if name not in self.names]:
+            raise KeyError(f"no parameter {unknown[0]}; expected {', '.join(self.names)}")
         missing = [name for name in self.names if name not in values]
         if missing:
             raise KeyError(f"no value for {missing[0]}; expected {', '.join(self.names)}")

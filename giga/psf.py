@@ -61,6 +61,8 @@ class PSF(Component):
         if resampling not in ("integrated", "lenstronomy"):
             raise ValueError(f"psf resampling: expected 'integrated' or 'lenstronomy', got {resampling!r}")
         kernel = np.asarray(kernel, float)
+        if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
+            raise ValueError(f"psf: kernel must be square with an odd side, got shape {kernel.shape}")
         if supersampling > 1:
             kernel = (_integrated if resampling == "integrated" else _as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)

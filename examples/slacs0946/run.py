@@ -25,7 +25,7 @@ SHORT = {"inference.n_screen": 16, "inference.n_starts": 4, "inference.n_finalis
          "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4, "inference.max_iterations": 8}
 
 
-def stand_in(folder: Path, pixels: int = 105) -> None:
+def stand_in(folder: Path, pixels: int = 131) -> None:
     """Write a simulated lens in the files, units and traps of the real one."""
     scene = Scene(
         mass=[EPL(theta_E=1.38, gamma=2.05, e1=-0.03, e2=0.05), Shear(gamma1=-0.05, gamma2=0.06)],

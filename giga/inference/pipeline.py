@@ -91,6 +91,9 @@ class FitConfig:
         if not self.n_finalists <= self.n_starts <= self.n_screen:
             raise ValueError(f"inference: expected n_finalists <= n_starts <= n_screen, got {self.n_finalists}, "
                              f"{self.n_starts}, {self.n_screen}")
+        if not 0 <= self.min_iterations <= self.max_iterations:
+            raise ValueError(f"inference.min_iterations: expected 0 to max_iterations = {self.max_iterations}, "
+                             f"got {self.min_iterations}")
         if not 0.0 < self.target_accept < 1.0:
             raise ValueError(f"inference.target_accept: expected a number between 0 and 1, got {self.target_accept}")
         if not self.target_rhat > 1.0:
@@ -163,14 +166,18 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         The result, on the host.
 
     Raises:
-        ValueError: The prior has no distribution, or precision is not available.
-        FloatingPointError: Every start has a log-posterior that is not finite.
+        ValueError: The prior has no distribution, no observation, or a setting that does not fit them.
+        FloatingPointError: The search or the variational posterior ended where the log-posterior is
+            not a number.
     """
     config = config or FitConfig()
     dtype = _dtype(precision)
     over = over or parallel.mesh()
     posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype)
     run = _Run(posterior, config, seed, report, store, over)
+    names = posterior.prior.names
+    if config.vi_axis not in ("auto", "none", *names):
+        raise ValueError(f"inference.vi_axis: expected auto, none or one of {', '.join(names)}, got {config.vi_axis!r}")
     with CompileClock() as clock:
         first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
         found = run.map(clock, first)

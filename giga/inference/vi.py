@@ -112,6 +112,11 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(dtype)
     transport, elbo, sd, *_ = ascent.run(posterior, transport, np.concatenate([half, -half], 1), rates, config.steps)
     trace = [float(v) for v in elbo]
+    if not np.isfinite(trace).all():
+        raise FloatingPointError(
+            "VI: the evidence lower bound is not a number about a mode of log-posterior "
+            f"{float(found.log_prob[0]):.6g}; the search has probably not reached the mode "
+            "(raise inference.map_rounds or n_starts), or the noise is far too small")
     info |= {"elbo_start": trace[0], "elbo": float(np.mean(trace[-3:])), "elbo_trace": trace, "elbo_sd": float(sd[-1]),
              "evaluations": info["evaluations"] + config.steps * config.n_samples}
     report({"elbo": info["elbo"], "done": 1.0})

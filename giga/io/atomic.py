@@ -32,7 +32,8 @@ def write_atomically(path: str | PathLike[str], write: Callable[[Path], object])
         os.replace(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC or "No space left" in str(error):
-            raise OSError(errno.ENOSPC, "disk full while writing; free some space and run again", str(path)) from error
+            advice = "disk full while writing; free some space, then go on (a fit with --resume)"
+            raise OSError(errno.ENOSPC, advice, str(path)) from error
         raise OSError(error.errno, f"cannot be written ({error.strerror or error})", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -18,6 +18,10 @@ class RunConfig:
     precision: Literal["float32", "float64"] = "float32"  # precision of the fit
     devices: Literal["auto", "cpu", "gpu"] = "auto"  # where it runs; "gpu" fails when there is none
 
+    def __post_init__(self) -> None:
+        if not self.seed < 2**32:
+            raise InputError("", "seed", f"got {self.seed}", f"an integer below {2**32}")
+
 
 @dataclass(frozen=True)
 class CutoutConfig:

@@ -1,0 +1,101 @@
+"""The command line at its edges: one line, exit code 2, nothing left behind. The road itself is slow."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from giga.cli import app
+from giga.demo import write_demo
+from giga.io.results import FILES
+
+SHORT = ["n_screen=16", "n_starts=4", "n_finalists=4", "map_steps=3", "map_rounds=2", "vi_steps=2", "vi_samples=8",
+         "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10"]
+SETTINGS = [word for value in SHORT for word in ("--set", f"inference.{value}")]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return write_demo(tmp_path_factory.mktemp("data"))
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def refused(out: Path, *words: object) -> str:
+    """The message of a command that must fail with exit code 2 and leave no folder."""
+    result = run("fit", *words, "--out", out)
+    assert result.exit_code == 2, result.output
+    assert not out.exists()
+    message = " ".join(result.stderr.split())
+    assert message.startswith("error: ") and "Traceback" not in message
+    return message
+
+
+def changed(config: Path, old: str, new: str) -> Path:
+    text = config.read_text()
+    assert old in text
+    path = config.with_name("changed.toml")
+    path.write_text(text.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ('image = "data.fits"', 'image = "none.fits"', ["none.fits", "no such file"]),
+    ('profile = "EPL"', 'profile = "EPPL"', ["mass.0", "EPPL", "nearest: 'EPL'"]),
+    ('[run]', '[run]\ndevices = "gpu"', ["run.devices", "gpu was asked for"]),
+    ('[run]', '[inference]\nvi_axis = "mass.0.gama"\n[run]', ["inference.vi_axis", "nearest: 'mass.0.gamma'"]),
+    ('[run]', '[inference]\nmin_iterations = 50\nmax_iterations = 10\n[run]', ["min_iterations", "got 50"]),
+    ('seed = 1', 'seed = 99999999999999999999', ["run.seed", "below 4294967296"]),
+])
+def test_bad_input_is_one_line(config, tmp_path, old, new, words):
+    message = refused(tmp_path / "run", changed(config, old, new))
+    for word in words:
+        assert word in message
+
+
+def test_a_scene_without_a_free_parameter(config, tmp_path):
+    lines = [line.split("{")[0] + "0.5" if "{dist" in line else line for line in config.read_text().splitlines()]
+    path = config.with_name("fixed.toml")
+    path.write_text("\n".join(lines).replace("gamma = 0.5", "gamma = 2.0"))
+    assert "no free parameter" in refused(tmp_path / "run", path)
+
+
+def test_a_folder_that_holds_a_run(config, tmp_path):
+    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    result = run("fit", config, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "already holds a run" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "summary.json"]
+    assert run("fit", config, "--out", tmp_path, "--resume", "--overwrite").exit_code == 2
+
+
+def test_plot_without_a_run(tmp_path):
+    result = run("plot", tmp_path / "none")
+    assert result.exit_code == 2 and "none" in result.stderr
+
+
+def test_doctor_names_devices_and_the_way_to_a_gpu():
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert "device 0" in result.output and "float32" in result.output
+
+
+@pytest.mark.slow
+def test_the_road(config, tmp_path):
+    """Fit, every file there, resume gives the same numbers, overwrite keeps what is not giga's, plot redraws."""
+    out = tmp_path / "run"
+    first = run("fit", config, "--out", out, *SETTINGS)
+    assert first.exit_code == 0, first.output
+    assert all((out / name).exists() for name in FILES)
+    summary = json.loads((out / "summary.json").read_text())
+    assert run("fit", config, "--out", out, *SETTINGS, "--resume").exit_code == 0
+    assert json.loads((out / "summary.json").read_text())["parameters"] == summary["parameters"]
+    other = run("fit", config, "--out", out, *SETTINGS, "--set", "run.seed=2", "--resume")
+    assert other.exit_code == 2 and "other data or another configuration" in " ".join(other.stderr.split())
+    (out / "fit.png").unlink()
+    assert run("plot", out).exit_code == 0
+    assert (out / "fit.png").stat().st_size > 10_000
