@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from scipy.ndimage import uniform_filter
 
-from giga import EPL, PSF, FitConfig, Grid, Scene, Sersic, Shear
+from giga import EPL, PSF, FitConfig, Grid, Result, Scene, Sersic, Shear
 from giga.cli import run_fit
 from giga.io.toml import load_config
 from giga.psf import plan
@@ -42,11 +43,30 @@ def stand_in(folder: Path, pixels: int = 131) -> None:
         fits.PrimaryHDU(array).writeto(folder / f"{name}.fits")
 
 
+def ring_residuals(result: Result, inner: float = 0.9, outer: float = 1.9) -> tuple[float, float]:
+    """Largest normalised residual between two radii, of single pixels and of means over 3 x 3 pixels."""
+    observation, model, sigma = result.observations[0], result.model_images[0], result.sigma_images[0]
+    fitted = observation.mask
+    residual = np.where(fitted, (observation.image - model) / sigma, 0.0)
+    share = uniform_filter(fitted.astype(float), 3)
+    mean = 3.0 * uniform_filter(residual, 3) / np.sqrt(np.where(fitted, share, 1.0))
+    radius = np.hypot(*(np.asarray(axis) for axis in observation.grid.coordinates()))
+    ring = fitted & (radius >= inner) & (radius < outer)
+    return float(np.abs(residual[ring]).max()), float(np.abs(mean[ring]).max())
+
+
+def show(result: Result) -> None:
+    """Print how well the ring is fitted."""
+    pixel, mean = ring_residuals(result)
+    print(f"ring, 0.9 to 1.9 arcsec: largest residual {pixel:.1f} sigma in a pixel, {mean:.1f} in a mean over 3 x 3")
+
+
 def main() -> None:
     """Read the command line and fit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, help="folder of the HST files")
     parser.add_argument("--out", type=Path, default=Path("runs/slacs0946"))
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a simulated stand-in, cut short")
     arguments = parser.parse_args()
@@ -54,12 +74,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             stand_in(Path(folder))
             config = load_config(CONFIG, fit_config_type=FitConfig, data_dir=folder).with_overrides(SHORT)
-            run_fit(config, Path(folder) / "run")
+            show(run_fit(config, Path(folder) / "run"))
         return
     if arguments.data is None:
         parser.error("give the folder of the HST files, or --smoke")
-    run_fit(load_config(CONFIG, fit_config_type=FitConfig, data_dir=arguments.data), arguments.out,
-            overwrite=arguments.overwrite)
+    config = load_config(CONFIG, fit_config_type=FitConfig, data_dir=arguments.data)
+    show(run_fit(config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite))
 
 
 if __name__ == "__main__":
