@@ -100,9 +100,13 @@ def identity_of(*parts: Any) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for leaf in [part] if isinstance(part, str) else jax.tree.leaves(part):
-            data = leaf.encode() if isinstance(leaf, str) else np.ascontiguousarray(np.asarray(leaf)).tobytes()
+            data = leaf.encode() if isinstance(leaf, str) else _bytes(np.asarray(leaf))
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

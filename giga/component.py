@@ -98,10 +98,5 @@ def found_in(package: str, base: type[T]) -> dict[str, type[T]]:
     return found
 
 
-def stack(trees: list[Any]) -> Any:
-    """Stack trees of equal structure into one tree with a leading axis."""
-    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *trees)
-
-
 __all__ = ["AnyArray", "Array", "Component", "Param", "found_in", "is_distribution", "leaves_with_names", "names",
-           "path_name", "stack", "static"]
+           "path_name", "static"]

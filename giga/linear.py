@@ -49,19 +49,27 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     normal = jnp.matmul(weighted, basis.T, precision=jax.lax.Precision.HIGHEST)
     right = weighted @ (data.image - fixed).reshape(-1)
     precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
-    scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
-    scaled = normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + JITTER[str(normal.dtype)])
+    scale, scaled = unit_diagonal(normal, precision)
+    factor = jnp.linalg.cholesky(scaled)
     if nonnegative:
-        factor = jnp.linalg.cholesky(scaled)
         values = _solve_nonnegative(*jax.lax.stop_gradient((scaled, right * scale)), _signs(scene))
     else:
-        factor = jnp.linalg.cholesky(scaled)
         values = jax.scipy.linalg.cho_solve((factor, True), right * scale)
     values = values * scale
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) - 2.0 * jnp.sum(jnp.log(scale))
     if amplitude_sd is not None:
         log_det = log_det - len(basis) * jnp.log(precision)
     return Amplitudes(_split(scene, values), precision * jnp.sum(values**2), log_det)
+
+
+def unit_diagonal(normal: Array, precision: Array | float) -> tuple[Array, Array]:
+    """Add the prior's precision to a normal matrix and scale it to a unit diagonal, with the jitter.
+
+    Returns:
+        The scale s, shape (n,), and the matrix s (N + precision) s + jitter, shape (n, n).
+    """
+    scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
+    return scale, normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + JITTER[str(normal.dtype)])
 
 
 def _without_linear(scene: Scene) -> Scene:

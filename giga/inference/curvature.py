@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.jacobian import image_jacobian
-from giga.linear import JITTER
+from giga.linear import unit_diagonal
 from giga.observation import Data
 from giga.posterior import Posterior, log_density, variance
 from giga.prior import FIXED, Prior
@@ -94,8 +94,7 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
         basis = basis * (values != 0.0)[:, None, None]
     normal = jnp.einsum("kyx,lyx->kl", basis, basis, precision=jax.lax.Precision.HIGHEST)
     prior_precision = 0.0 if posterior.amplitude_sd is None else 1.0 / posterior.amplitude_sd**2
-    scale = jax.lax.rsqrt(jnp.diag(normal) + prior_precision + jnp.finfo(normal.dtype).tiny)
-    scaled = normal * jnp.outer(scale, scale) + jnp.diag(prior_precision * scale**2 + JITTER[str(normal.dtype)])
+    scale, scaled = unit_diagonal(normal, prior_precision)
     cross = scale[:, None] * jnp.einsum("kyx,lyx->kl", basis, root, precision=jax.lax.Precision.HIGHEST)
     taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)
     projected = root - jnp.einsum("kl,kyx->lyx", taken, basis, precision=jax.lax.Precision.HIGHEST)
