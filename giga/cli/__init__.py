@@ -1,0 +1,9 @@
+"""The command line. `giga.cli.base` is what the commands share; each command has a file of its own.
+
+A new command is a file here, and its name in the import below.
+"""
+
+from giga.cli import demo, doctor, fit, plot
+from giga.cli.base import app as app
+
+COMMANDS = (demo, fit, plot, doctor)  # importing them registers them

@@ -1,0 +1,53 @@
+"""What the commands share: the application, its consoles, common options, and how bad input ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from giga.checkpoint import CheckpointError
+from giga.io.errors import InputError
+from giga.parallel import DeviceError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Strong gravitational lensing in JAX.")
+console = Console()
+errors = Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration, a TOML file.")]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder that the observations' paths are relative to.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that the folder holds.")]
+Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
+
+
+def edge(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn bad input into one line on the error stream and exit code 2."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (InputError, DeviceError, CheckpointError) as error:
+            fail(str(error))
+        except FloatingPointError as error:
+            fail(str(error), code=1)
+        except KeyboardInterrupt:
+            fail("interrupted; go on with the same command and --resume", code=130)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+    return wrapped
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Print one line on the error stream and leave."""
+    errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(code)

@@ -1,0 +1,18 @@
+"""`giga fit`: from FITS images to a posterior, pictures and a report."""
+
+from __future__ import annotations
+
+from giga.cli.base import ConfigFile, DataFolder, Out, Override, Overwrite, Resume, app, console, edge
+from giga.inference.pipeline import FitConfig
+from giga.io.toml import load_config, parse_override
+from giga.run import run_fit
+
+
+@app.command("fit")
+@edge
+def fit_command(config: ConfigFile, out: Out, data: DataFolder = None, override: Override = None,
+                resume: Resume = False, overwrite: Overwrite = False) -> None:
+    """Fit a lens: from FITS images to a posterior, pictures and a report."""
+    settings = load_config(config, fit_config_type=FitConfig, data_dir=data)
+    settings = settings.with_overrides(dict(map(parse_override, override or [])))
+    run_fit(settings, out, resume=resume, overwrite=overwrite, console=console)

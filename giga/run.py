@@ -1,0 +1,159 @@
+"""One fit as a user runs it: from a configuration to the folder of its results."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.markup import escape
+
+from giga import parallel
+from giga.checkpoint import Store, identity_of
+from giga.component import is_distribution, leaves_with_names
+from giga.inference.pipeline import fit
+from giga.inference.result import Result
+from giga.io.atomic import write_text
+from giga.io.errors import InputError, nearest
+from giga.io.fits import load_observations
+from giga.io.results import FILES, write_results
+from giga.io.toml import Config, dump_config, scene_from_config
+from giga.observation import Observation
+from giga.progress import FitProgress
+from giga.scene import Scene
+from giga.terminal import show_result
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A configuration made ready to be fitted. Made by `prepare`.
+
+    Attributes:
+        config: The configuration.
+        text: The same as TOML with every default, as it is kept beside the results.
+        prior: Scene with distributions on the leaves to be fitted.
+        observations: The data.
+        notes: What the user should know of the data.
+    """
+
+    config: Config
+    text: str
+    prior: Scene
+    observations: Sequence[Observation]
+    notes: Sequence[str]
+
+    def store(self, out: Path) -> Store:
+        """The checkpoints in the folder of this run, and config.toml beside them.
+
+        Raises:
+            CheckpointError: The folder holds checkpoints of other data or of another configuration.
+            OSError: A file cannot be written.
+        """
+        arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
+        out.mkdir(parents=True, exist_ok=True)
+        store = Store(out / "checkpoint", identity_of(self.text, arrays))
+        write_text(out / "config.toml", self.text)
+        return store
+
+
+def prepare(config: Config) -> Job:
+    """Load the data of a configuration and build its prior.
+
+    Raises:
+        InputError: Bad input.
+    """
+    notes: list[str] = []
+    observations, prior = load_observations(config.observation, notes), scene_from_config(config)
+    _check_parameters(config, prior)
+    return Job(config, dump_config(config), prior, observations, notes)
+
+
+def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
+            truth: Mapping[str, float] | None = None, console: Console | None = None) -> Result:
+    """Run a configuration and leave every file of a fit in a folder.
+
+    Args:
+        config: The configuration.
+        out: The folder.
+        resume: Go on from its checkpoint, if there is one.
+        overwrite: Remove the run that it holds.
+        truth: True values by path name, when known.
+        console: Where to print; the standard output by default.
+
+    Returns:
+        The result, also written.
+
+    Raises:
+        InputError: Bad input, or a folder that holds a run already.
+        DeviceError: A device was asked for that is not there.
+        CheckpointError: A checkpoint of other data or another configuration.
+        OSError: A file cannot be written.
+    """
+    console = console or Console()
+    start_devices_of(config)
+    job = prepare(config)
+    claim(out, resume=resume, overwrite=overwrite)
+    for note in job.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    console.print(f"fitting on {parallel.describe()}", highlight=False)
+    store = job.store(out)
+    with FitProgress(console) as report:
+        result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,
+                     amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
+                     precision=config.run.precision, truth=truth, report=report, store=store)
+    with console.status("writing pictures and tables"):
+        write_results(result, out, job.text)
+    show_result(result, out, console)
+    return result
+
+
+def start_devices_of(config: Config) -> None:
+    """Start the devices that a configuration asks for.
+
+    Raises:
+        InputError: They are not there.
+    """
+    try:
+        start_devices(config.run.devices, config.run.precision)
+    except parallel.DeviceError as error:
+        raise InputError(config.file, "run.devices", str(error)) from error
+
+
+def start_devices(wanted: str, precision: str) -> None:
+    """Start devices, and float64 if it is wanted. Raises DeviceError."""
+    parallel.start(wanted)
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+
+
+def claim(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds a run, unless told to go on or to start over.
+
+    Raises:
+        InputError: It holds one, or the options contradict each other.
+    """
+    if resume and overwrite:
+        raise InputError(out, "--resume", "given together with --overwrite", "one of them")
+    held = [name for name in (*FILES, "checkpoint") if (out / name).exists()]
+    if not held or resume:
+        return
+    if not overwrite:
+        raise InputError(out, "--out", f"already holds a run ({', '.join(held)})",
+                         "an empty or new folder, or --resume to go on, or --overwrite to start over")
+    for name in held:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_parameters(config: Config, prior: Scene) -> None:
+    """Check what can only be checked against the free parameters."""
+    free = [(name, leaf) for name, leaf in leaves_with_names(prior) if is_distribution(leaf)]
+    names = list({id(leaf): name for name, leaf in reversed(free)}.values())  # of tied leaves the first
+    if not names:
+        raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
+    axis = config.inference.vi_axis
+    if axis not in ("auto", "none", *names):
+        raise InputError(config.file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
