@@ -1,0 +1,87 @@
+"""Files of a calibration study: one a lens, and the summary of all."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from giga.io.atomic import write_bytes, write_text
+from giga.io.errors import InputError
+
+MARK, ROWS, SUMMARY, PICTURE = "study.json", "lenses", "calibration.json", "calibration.png"
+NEEDED = ("ranks", "below", "draws")
+
+
+class Study:
+    """The folder of a study; a lens is there whole or not at all.
+
+    Args:
+        folder: Made if it is not there.
+        identity: Hash of all that the ranks depend on.
+
+    Raises:
+        InputError: The folder holds a study of another identity.
+    """
+
+    def __init__(self, folder: str | PathLike[str], identity: str):
+        self.folder = Path(folder)
+        mark = self.folder / MARK
+        if mark.exists():
+            seen = read_json(mark).get("identity")
+            if seen != identity:
+                raise InputError(mark, "identity", f"a study of other settings (hash {str(seen)[:12]})",
+                                 f"hash {identity[:12]}; use another output folder")
+        (self.folder / ROWS).mkdir(parents=True, exist_ok=True)
+        if not mark.exists():
+            write_text(mark, json.dumps({"identity": identity}) + "\n")
+
+    def has(self, number: int) -> bool:
+        """Whether a lens is there."""
+        return self._path(number).exists()
+
+    def write(self, number: int, row: dict[str, Any]) -> None:
+        """Write the row of a lens; NaN and infinity are refused."""
+        write_text(self._path(number), json.dumps(row, indent=1, allow_nan=False) + "\n")
+
+    def rows(self, count: int) -> list[dict[str, Any]]:
+        """Rows of the lenses below a number that are there, in order.
+
+        Raises:
+            InputError: A row that cannot be read.
+        """
+        rows = []
+        for number in range(count):
+            if self.has(number):
+                row = read_json(self._path(number))
+                for key in () if "failed" in row else NEEDED:
+                    if key not in row:
+                        raise InputError(self._path(number), key, "missing", "the row of a lens; remove the file")
+                rows.append(row)
+        return rows
+
+    def _path(self, number: int) -> Path:
+        return self.folder / ROWS / f"{number:05d}.json"
+
+
+def write_summary(folder: str | PathLike[str], found: dict[str, Any], picture: bytes) -> list[Path]:
+    """Write calibration.json and calibration.png."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [write_text(folder / SUMMARY, json.dumps(found, indent=1, allow_nan=False) + "\n"),
+            write_bytes(folder / PICTURE, picture)]
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: Missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "", "no such file", "a JSON file") from None
+    except ValueError as error:
+        raise InputError(path, "", f"cannot be read ({error})", "a whole JSON file; remove it to have it anew") from error
