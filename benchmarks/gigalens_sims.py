@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import yaml
-from _common import measure, parser, write
+from _common import parser, write
 
+from giga.bench.measure import measure
 from giga.grid import Grid
 from giga.light import Sersic
 from giga.mass import EPL, Shear

@@ -7,9 +7,10 @@ error is against a convolution on the fine grid in float64.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _common import measure, parser, write
+from _common import parser, write
 from scipy.signal import fftconvolve
 
+from giga.bench.measure import measure
 from giga.psf import PSF, plan, rank
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _common import HERE, measure, parser, write
+from _common import HERE, parser, write
 
+from giga.bench.measure import measure
 from giga.grid import Grid
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL, Shear

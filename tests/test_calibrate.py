@@ -1,20 +1,26 @@
 """The run of a calibration study: simulated data, ranks, going on; posteriors known in closed form."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+import xarray as xr
 from _problems import blank
+from astropy.io import fits
+from typer.testing import CliRunner
 
 import giga.calibrate
 from giga.calibrate import Calibration, run
+from giga.cli import app
 from giga.inference.calibration import coverage, uniformity
 from giga.inference.pipeline import FitConfig
 from giga.inference.result import Result
 from giga.io.calibration import Study
 from giga.io.errors import InputError
+from giga.io.posterior import GROUPS
 from giga.light import Sersic
 from giga.posterior import Posterior
 from giga.prior import Prior
@@ -157,3 +163,100 @@ def test_a_study_of_real_fits(tmp_path):
         assert row["below"]["lens_light.0.amp"] == pytest.approx(share, abs=0.2)
         assert json.loads(json.dumps(row)) == row
     assert Prior.of(calibration.prior).size == 1
+
+
+CONFIG = """\
+[[observation]]
+image = "image.fits"
+pixel_scale = 0.13
+background_rms = 0.3
+psf_fwhm = 0.15
+psf_size = 5
+
+[[lens_light]]
+profile = "Sersic"
+amp = {dist = "Normal", loc = 10.0, scale = 2.0}
+R_sersic = 0.5
+n_sersic = 1.0
+
+[inference]
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The configuration of `one_amplitude`, with short fits."""
+    fits.PrimaryHDU(np.zeros((12, 12))).writeto(tmp_path / "image.fits")
+    settings = {key: value for key, value in dataclasses.asdict(SHORT).items() if not isinstance(value, str)}
+    path = tmp_path / "lens.toml"
+    path.write_text(CONFIG + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    return path
+
+
+def call(*words: object):
+    return CliRunner().invoke(app, ["calibrate", *map(str, words)])
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_and_leaves_its_files(config, tmp_path):
+    out = tmp_path / "study"
+    assert call(config, "--out", out, "--n", 10).exit_code == 0
+    first = json.loads((out / "calibration.json").read_text())
+    stamp = (out / "lenses" / "00003.json").stat().st_mtime_ns
+    result = call(config, "--out", out, "--n", 12)
+    assert result.exit_code == 0, result.output
+    assert "lens 9" not in result.output and "lens 11" in result.output
+    assert (out / "lenses" / "00003.json").stat().st_mtime_ns == stamp
+    found = json.loads((out / "calibration.json").read_text())
+    assert (found["lenses"], first["lenses"]) == (12, 10)
+    assert found["ranks"]["lens_light.0.amp"][:10] == first["ranks"]["lens_light.0.amp"]
+    assert set(found["quantities"]) == {"lens_light.0.amp", "log_likelihood", "log_prior"}
+    assert (out / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+    (out / "lenses" / "00002.json").write_text("{")
+    refused = call(config, "--out", out, "--n", 12)
+    assert refused.exit_code == 2 and "00002.json" in refused.stderr.replace("\n", "")
+    refused = call(config, "--out", out, "--n", 12, "--seed", 5)
+    assert refused.exit_code == 2 and "study of other settings" in refused.stderr.replace("\n", " ")
+
+
+def write_run(folder, seed: int, truth: bool = True) -> None:
+    """As much of a finished run as a study reads: a calibrated posterior of one parameter."""
+    rng, folder = np.random.default_rng(seed), folder / f"run{seed}"
+    folder.mkdir()
+    value = rng.normal()
+    datum = value + rng.normal()
+    groups = {name: xr.Dataset() for name in GROUPS}
+    groups["posterior"] = xr.Dataset({"x": (("chain", "draw"), 0.5 * datum + np.sqrt(0.5) * rng.normal(size=(4, 50)))})
+    tree = xr.DataTree.from_dict({f"/{name}": group for name, group in groups.items()})
+    (folder / "posterior.nc").write_bytes(bytes(tree.to_netcdf(engine="h5netcdf")))
+    known = dict.fromkeys(("chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices",
+                           "versions", "seed"), 0) | {"parameters": {"x": {}}}
+    (folder / "summary.json").write_text(json.dumps(known | ({"truth": {"x": value}} if truth else {})))
+
+
+def test_finished_runs_are_ranked(tmp_path):
+    for seed in range(40):
+        write_run(tmp_path, seed)
+    folders = sorted(tmp_path.glob("run*"))
+    words = [word for folder in folders for word in ("--from", folder)]
+    result = call(*words, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert found["lenses"] == 40
+    assert found["quantities"]["x"]["p_chi2"] > 0.01
+    assert found["coverage"][0]["low"] <= found["coverage"][0]["share"] <= found["coverage"][0]["high"]
+
+
+def test_what_cannot_be_ranked_is_refused(config, tmp_path):
+    write_run(tmp_path, 0, truth=False)
+    write_run(tmp_path, 1)
+    for words, message in (([], "neither of the two"), ([config, "--from", tmp_path], "both"),
+                           (["--from", tmp_path / "run0"], "kept its truth"),
+                           (["--from", tmp_path / "none"], "no such file"),
+                           (["--from", tmp_path / "run1"], "1 lenses with ranks"),
+                           (["--from", tmp_path / "run1", "--ranked", 999], "200 draws"),
+                           (["--from", tmp_path / "run1", "--ranked", 100], "--ranked: got 100")):
+        result = call(*words, "--out", tmp_path / "out")
+        assert result.exit_code == 2, result.output
+        assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()

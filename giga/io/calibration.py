@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from giga.io.atomic import write_bytes, write_text
 from giga.io.errors import InputError
+from giga.io.posterior import read_posterior
+from giga.io.results import read_summary
 
 MARK, ROWS, SUMMARY, PICTURE = "study.json", "lenses", "calibration.json", "calibration.png"
 NEEDED = ("ranks", "below", "draws")
@@ -84,4 +89,21 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(path, "", "no such file", "a JSON file") from None
     except ValueError as error:
-        raise InputError(path, "", f"cannot be read ({error})", "a whole JSON file; remove it to have it anew") from error
+        raise InputError(path, "", f"cannot be read ({error})", "whole JSON; remove it to have it anew") from error
+
+
+def read_runs(folders: Sequence[str | PathLike[str]]) -> Iterator[tuple[Path, dict[str, np.ndarray], dict[str, float]]]:
+    """Folder, samples and truth of finished runs.
+
+    Raises:
+        InputError: A run that is damaged, or that was not told the truth.
+    """
+    for folder in map(Path, folders):
+        known = read_summary(folder / "summary.json")
+        if not known.get("truth"):
+            raise InputError(folder / "summary.json", "truth", "missing", "a run of simulated data that kept its truth")
+        samples = read_posterior(folder / "posterior.nc")["posterior"]
+        for name in known["truth"]:
+            if name not in samples:
+                raise InputError(folder / "posterior.nc", name, "no such parameter", "samples of each true value")
+        yield folder, samples, known["truth"]

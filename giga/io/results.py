@@ -67,7 +67,7 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         InputError: A file that is missing or damaged.
     """
     folder = Path(folder)
-    known = _read_summary(folder / "summary.json")
+    known = read_summary(folder / "summary.json")
     groups = read_posterior(folder / "posterior.nc")
     drawn = read_model(folder / "model.fits")
     parameters, nan = known["parameters"], float("nan")
@@ -158,7 +158,12 @@ def _draw(result: Result, drawn: Sequence[Picture], folder: Path, config_text: s
             write_text(folder / "report.html", page)]
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read summary.json.
+
+    Raises:
+        InputError: Missing, damaged, or not that of a finished fit.
+    """
     if not path.is_file():
         raise InputError(path, "", "no such file", "the folder of a finished fit")
     try:
