@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -24,20 +27,18 @@ class Store:
     Args:
         folder: Where to keep them; made when missing.
         identity: What the states belong to (a hash of data and configuration).
+        interval_s: Longest that a run should go on without saving [s].
 
     Raises:
         CheckpointError: The folder holds states of another identity.
     """
 
-    def __init__(self, folder: str | Path, identity: str):
-        self.folder = Path(folder).absolute()
+    def __init__(self, folder: str | Path, identity: str, interval_s: float = 30.0):
+        self.folder, self.identity, self.interval_s = Path(folder).absolute(), identity, interval_s
         self.folder.mkdir(parents=True, exist_ok=True)
         mark = self.folder / "identity.json"
         if mark.exists():
-            seen = _read_json(mark).get("identity")
-            if seen != identity:
-                raise CheckpointError(f"{mark}: belongs to other data or another configuration (hash {str(seen)[:12]}, "
-                                      f"this run has {identity[:12]}); use another output folder or --overwrite")
+            self._same(mark, _read_json(mark))
         else:
             _write_json(mark, {"identity": identity})
 
@@ -45,61 +46,91 @@ class Store:
         """Whether a state was saved whole."""
         return (self.folder / f"{name}.json").exists()
 
-    def count(self, prefix: str) -> int:
-        """Number of states whose names start with a prefix and are numbered from zero without a gap."""
-        number = 0
-        while self.has(f"{prefix}{number:04d}"):
-            number += 1
-        return number
+    def names(self, prefix: str) -> list[str]:
+        """Names of the whole states that start with a prefix, sorted."""
+        return sorted(path.stem for path in self.folder.glob(f"{prefix}*.json"))
 
     def save(self, name: str, state: Any, meta: dict[str, Any]) -> None:
         """Save a pytree of arrays and a JSON note; the note, written last, says that the state is whole."""
-        path = self.folder / name
-        (self.folder / f"{name}.json").unlink(missing_ok=True)  # first the note, so that no half is taken for a whole
-        if path.exists():
-            shutil.rmtree(path)
-        leaves = {f"{k:05d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
-        arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
-        # Orbax keeps no array without entries.
-        empty = {name: [leaf.shape, str(leaf.dtype)] for name, leaf in leaves.items() if not leaf.size}
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path, arrays)
-        _write_json(self.folder / f"{name}.json", {"meta": meta, "leaves": len(leaves), "empty": empty})
+        path, note = self.folder / name, self.folder / f"{name}.json"
+        note.unlink(missing_ok=True)  # first the note, so that no half is taken for a whole
+        for left in (path, *self.folder.glob(f"{name}.orbax-checkpoint-tmp*")):  # by a run that was killed
+            if left.exists():
+                shutil.rmtree(left)
+        data, leaves = pack(jax.tree.leaves(state))
+        with _checkpointer() as checkpointer:
+            checkpointer.save(path, {"data": data})
+        _write_json(note, {"identity": self.identity, "leaves": leaves, "sha256": _checksum(data, leaves, meta),
+                           "meta": meta})
 
     def meta(self, name: str) -> dict[str, Any]:
         """The JSON note of a state."""
-        return _read_json(self.folder / f"{name}.json")["meta"]
+        return self._note(name)["meta"]
 
     def load(self, name: str, like: Any) -> tuple[Any, dict[str, Any]]:
         """Restore a state into the structure of `like`, as NumPy arrays.
 
         Raises:
-            CheckpointError: The state is damaged or of another structure.
+            CheckpointError: The state is damaged, of another structure or of another run.
         """
-        path = self.folder / name
-        structure = jax.tree.structure(like)
-        note = _read_json(self.folder / f"{name}.json")
-        expected, empty = note["leaves"], note["empty"]
-        if structure.num_leaves != expected:
-            raise CheckpointError(f"{path}: holds {expected} arrays, expected {structure.num_leaves}")
-        places = [f"{k:05d}" for k in range(expected)]
+        structure, (arrays, meta) = jax.tree.structure(like), self.load_leaves(name)
+        if structure.num_leaves != len(arrays):
+            raise CheckpointError(f"{self.folder / name}: holds {len(arrays)} arrays, expected {structure.num_leaves}")
+        return jax.tree.unflatten(structure, arrays), meta
+
+    def load_leaves(self, name: str) -> tuple[list[np.ndarray], dict[str, Any]]:
+        """Restore the arrays of a state as a list; raises CheckpointError as `load` does."""
+        path, note = self.folder / name, self._note(name)
+        leaves, meta = note["leaves"], note["meta"]
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                metadata = checkpointer.metadata(path).item_metadata
-                kept = [k for k in places if k not in empty]
-                target = {k: jax.ShapeDtypeStruct(metadata[k].shape, metadata[k].dtype) for k in kept}
-                arrays = checkpointer.restore(path, target)
+            with _checkpointer() as checkpointer:
+                stored = checkpointer.metadata(path).item_metadata["data"]
+                data = checkpointer.restore(path, {"data": jax.ShapeDtypeStruct(stored.shape, stored.dtype)})["data"]
         except (ValueError, KeyError, OSError, TypeError) as error:
-            raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
-        arrays |= {k: np.zeros(*shape_and_type) for k, shape_and_type in empty.items()}
-        return jax.tree.unflatten(structure, [np.asarray(arrays[k]) for k in places]), note["meta"]
+            raise CheckpointError(f"{path}: damaged checkpoint ({_first_line(error)})") from error
+        if _checksum(data := np.asarray(data), leaves, meta) != note["sha256"]:
+            raise CheckpointError(f"{path}: damaged checkpoint (its checksum is not the one in {name}.json)")
+        return unpack(data, leaves), meta
+
+    def _note(self, name: str) -> dict[str, Any]:
+        path = self.folder / f"{name}.json"
+        note = _read_json(path)
+        self._same(path, note)
+        if missing := {"leaves", "sha256", "meta"} - set(note):
+            raise CheckpointError(f"{path}: damaged checkpoint (no {', '.join(sorted(missing))})")
+        return note
+
+    def _same(self, path: Path, note: dict[str, Any]) -> None:
+        seen = str(note.get("identity"))
+        if seen != self.identity:
+            raise CheckpointError(f"{path}: belongs to other data or another configuration (hash {seen[:12]}, this run "
+                                  f"has {self.identity[:12]}); use another output folder or --overwrite")
+
+
+def pack(leaves: Sequence[Any]) -> tuple[np.ndarray, list[list[Any]]]:
+    """Put arrays into one array of bytes, and list the shape and type of each."""
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays) or b"-"  # orbax keeps no empty array
+    return np.frombuffer(content, np.uint8), [[list(array.shape), str(array.dtype)] for array in arrays]
+
+
+def unpack(data: np.ndarray, leaves: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+    """Take apart what `pack` put together."""
+    arrays, at = [], 0
+    for shape, kind in leaves:
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        arrays.append(np.frombuffer(data[at:at + size].tobytes(), kind).reshape(shape).copy())
+        at += size
+    return arrays
 
 
 def identity_of(*parts: Any) -> str:
-    """Hash of texts and pytrees of arrays."""
+    """Hash of texts and pytrees of arrays and random keys."""
     digest = hashlib.sha256()
     for part in parts:
         for leaf in [part] if isinstance(part, str) else jax.tree.leaves(part):
+            if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                leaf = jax.random.key_data(leaf)
             data = leaf.encode() if isinstance(leaf, str) else _bytes(np.asarray(leaf))
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
@@ -107,6 +138,21 @@ def identity_of(*parts: Any) -> str:
 
 def _bytes(array: np.ndarray) -> bytes:
     return f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes()
+
+
+def _checksum(data: np.ndarray, leaves: Sequence[Any], meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([leaves, meta], sort_keys=True).encode() + data.tobytes()).hexdigest()
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """Of this process alone: of several processes only the first saves, and the others do not wait for it."""
+    only = jax.process_index()
+    return ocp.StandardCheckpointer(multiprocessing_options=ocp.options.MultiprocessingOptions(
+        primary_host=only, active_processes={only}, barrier_sync_key_prefix=f"process{only}"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -117,6 +163,9 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: damaged checkpoint (not a JSON object)")
+    return content

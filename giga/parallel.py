@@ -67,6 +67,23 @@ def start_nodes(coordinator: str | None = None, processes: int | None = None, pr
     jax.distributed.initialize(coordinator, processes, process)
 
 
+def process_count() -> int:
+    """Number of processes that work as one."""
+    return jax.process_count()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and speaks to the user."""
+    return jax.process_index() == 0
+
+
+def from_first(content: bytes) -> bytes:
+    """What the first process has, in every process; all must call."""
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    mine = np.frombuffer(content, np.uint8) if is_first() else np.zeros(size, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(mine)).astype(np.uint8).tobytes()
+
+
 def mesh(devices: list[Any] | None = None) -> Mesh:
     """A one-dimensional mesh over all devices, or those given."""
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))

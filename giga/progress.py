@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC"}
@@ -33,6 +34,9 @@ class FitProgress:
 
     def __call__(self, stage: str, numbers: dict[str, Any]) -> None:
         """Take one report of the pipeline."""
+        if "note" in numbers:
+            self.console.print(f"[yellow]note:[/] {escape(numbers['note'])}", highlight=False, soft_wrap=True)
+            return
         if stage not in self._tasks:
             if self._current:
                 self._finish(self._current)

@@ -64,11 +64,12 @@ def test_a_new_store_finds_what_another_left(store):
     assert again.has("map") and not again.has("svi")
 
 
-def test_states_are_counted_without_a_gap(store):
-    for k in (0, 1, 3):
-        store.save(f"block-{k:04d}", {"x": np.ones(k + 1)}, {})
-    assert store.count("block-") == 2
-    assert store.count("other-") == 0
+def test_whole_states_are_named(store):
+    for k in (3, 0, 1):
+        store.save(f"part-{k:04d}", {"x": np.ones(k + 1)}, {})
+    (store.folder / "part-0001.json").unlink()
+    assert store.names("part-") == ["part-0000", "part-0003"]
+    assert store.names("other-") == []
 
 
 def test_a_half_written_state_is_not_there(store):
@@ -172,8 +173,49 @@ def test_a_damaged_note_is_refused(store):
 def test_nothing_is_pickled(store):
     store.save("map", make(), {})
     assert not [p for p in files_of(store.folder) if b"\x80\x04\x95" in p.read_bytes()[:16]]
-    assert json.loads((store.folder / "map.json").read_text())["leaves"] == 11
+    assert len(json.loads((store.folder / "map.json").read_text())["leaves"]) == 11
     assert not list(store.folder.rglob("*.tmp"))
+
+
+def test_every_flipped_bit_is_noticed(store):
+    """In the arrays, in their shapes and in the note: refused, naming the state, or without any effect."""
+    store.save("map", make(), {"seconds": 1.5})
+    rng, refused = np.random.default_rng(5), 0
+    for path in [store.folder / "map.json", *files_of(store.folder / "map")]:
+        whole = path.read_bytes()
+        for place in rng.choice(len(whole), min(len(whole), 12), replace=False):
+            bad = bytearray(whole)
+            bad[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(bytes(bad))
+            try:
+                state, meta = store.load("map", LIKE)
+            except CheckpointError as error:
+                assert str(store.folder / "map") in str(error) and "\n" not in str(error)
+                refused += 1
+            else:
+                assert meta == {"seconds": 1.5}
+                assert [f.tobytes() for f in leaves(state)] == [e.tobytes() for e in leaves(make())], path
+        path.write_bytes(whole)
+    assert refused >= 20
+    store.load("map", LIKE)
+
+
+def test_a_state_of_another_run_in_the_folder_is_refused(store, tmp_path):
+    other = Store(tmp_path / "other", "xyz")
+    other.save("map", make(), {})
+    for path in other.folder.glob("map*"):
+        os.rename(path, store.folder / path.name)
+    with pytest.raises(CheckpointError, match=r"map\.json: belongs to other data .*hash xyz, this run has abc"):
+        store.load("map", LIKE)
+
+
+def test_what_a_killed_run_left_is_cleared(store):
+    left = store.folder / "map.orbax-checkpoint-tmp-7"
+    left.mkdir()
+    (left / "half").write_text("x")
+    store.save("map", make(), {})
+    assert not left.exists()
+    store.load("map", LIKE)
 
 
 def test_identity():

@@ -41,7 +41,7 @@ def small_observation(seed: int = 1, **changes):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One fit with its store and its reports."""
-    store = Store(tmp_path_factory.mktemp("fit"), "a")
+    store = Store(tmp_path_factory.mktemp("fit"), "a", interval_s=0.0)
     reports = []
     result = fit(small_prior(), [small_observation()], config=SMALL, seed=5, truth=TRUTH, store=store,
                  report=lambda stage, numbers: reports.append((stage, numbers)))
@@ -102,20 +102,29 @@ def test_reports(run):
 
 @pytest.mark.slow
 def test_a_resumed_fit_is_bit_for_bit_the_same(run, tmp_path):
-    """Killed after the first block of samples, and between two stages."""
-    result, store, _ = run
-    for gone in (["block-0001", "block-0002", "block-0003"], ["block-", "warm", "svi"]):
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    """Killed within each stage, with nothing lost, and with a part that is damaged."""
+    result, store, reports = run
+    called = [store.meta(part)["records"][0][0] for part in store.names("part-")]
+    parts, searched, fitted = len(called), called.index("ascent"), called.index("sample")
+    assert called[0] == "screen" and set(called) == {"screen", "improve", "ascent", "sample"}
+    for kept, damaged in ((1, None), (searched + 1, None), (fitted + 1, None), (parts, None), (parts, parts - 2)):
+        folder = tmp_path / f"{kept}-{damaged}"
         shutil.copytree(store.folder, folder)
-        for pattern in gone:
-            for path in folder.glob(f"{pattern}*"):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        again = fit(small_prior(), [small_observation()], config=SMALL, seed=5, store=Store(folder, "a"))
+        for name in store.names("part-")[kept:]:
+            (folder / f"{name}.json").unlink()
+        if damaged is not None:
+            shutil.rmtree(folder / f"part-{damaged:04d}")
+        told = []
+        again = fit(small_prior(), [small_observation()], config=SMALL, seed=5, store=Store(folder, "a", 0.0),
+                    report=lambda stage, numbers, told=told: told.append(numbers))
         for name in TRUTH:
             np.testing.assert_array_equal(again.samples[name], result.samples[name])
         assert again.best == result.best
         assert again.evaluations == result.evaluations
-        assert set(again.timings_s) == set(result.timings_s)
+        assert again.info == result.info
+        assert sum("note" in numbers for numbers in told) == (damaged is not None)
+        if (kept, damaged) == (parts, None):  # nothing is done again, and all of it was paid for
+            assert all(again.timings_s[stage] > 0.5 * seconds for stage, seconds in result.timings_s.items())
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from giga.component import AnyArray
 from giga.inference.curvature import parameter_numbers, quadratic
+from giga.journal import Keep, direct
 from giga.linear import solve
 from giga.parallel import batched, on_host, sharded
 from giga.posterior import Posterior, variance
@@ -81,7 +82,7 @@ Improve = Callable[[Posterior, Lanes, AnyArray], tuple[Lanes, AnyArray]]
 
 def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve,
              start: np.ndarray | None = None,
-             report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
+             report: Callable[[dict], None] = lambda info: None, keep: Keep = direct) -> tuple[MapState, dict]:
     """Find the mode of the posterior.
 
     Args:
@@ -92,12 +93,14 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, im
         improve: From `improver`.
         start: Starts to add to the screened ones, shape (k, n).
         report: Called between compiled rounds with "log_prob" and "chi2" of the best lane.
+        keep: Makes compiled calls whose outcome is to be kept.
 
     Returns:
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    screened = on_host(_screen(over)(posterior, jax.random.split(key, config.n_screen)))
+    keys = jax.random.split(key, config.n_screen)
+    screened = keep("screen", lambda: on_host(_screen(over)(posterior, keys)), Lanes(0, 0, 0, 0), keys)
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, _ = _best(screened, config.n_starts)
     if start is not None:
@@ -237,7 +240,7 @@ def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes
 
 
 def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
-                     learning_rate: float = 1e-2) -> tuple[MapState, dict]:
+                     learning_rate: float = 1e-2, keep: Keep = direct) -> tuple[MapState, dict]:
     """Plain multi-start Adam with a polynomial schedule, as GIGA-Lens has it, for comparison.
 
     References:
@@ -257,8 +260,10 @@ def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int
         return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
 
     run = jax.jit(sharded(batched(one, over), over))
-    lanes, _ = _best(on_host(run(posterior, jax.random.split(key, n_starts))), n_starts)
-    precision = jax.jit(sharded(batched(lambda p, z: quadratic(p, z).precision, over), over))(posterior, lanes.z)
+    curvature = jax.jit(sharded(batched(lambda p, z: quadratic(p, z).precision, over), over))
+    keys = jax.random.split(key, n_starts)
+    lanes, _ = _best(keep("adam", lambda: on_host(run(posterior, keys)), Lanes(0, 0, 0, 0), keys), n_starts)
+    precision = keep("curvature", lambda: on_host(curvature(posterior, lanes.z)), 0, lanes.z)
     log_prob = np.asarray(lanes.log_prob, float)
     return MapState(lanes.z, lanes.log_prob, precision), {
         "log_prob": float(log_prob[0]), "starts": n_starts, "dead_lanes": int(np.sum(~np.isfinite(log_prob))),

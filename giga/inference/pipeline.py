@@ -15,23 +15,24 @@ from jax.sharding import Mesh
 from giga import parallel
 from giga.checkpoint import Store
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
-from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
-from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam
+from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
+from giga.inference.map import Lanes, MapConfig, MapState, find_map, improver, multi_start_adam
 from giga.inference.result import Result
 from giga.inference.transport import Transport
 from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
+from giga.journal import Journal
 from giga.observation import Observation
+from giga.parallel import on_host
 from giga.posterior import AmplitudeMethod, Posterior, variance
 from giga.prior import Prior
 from giga.render import render_data
 from giga.scene import Scene
 
 Report = Callable[[str, dict], None]
-"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; no numbers when it starts."""
+"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; no numbers when it starts; {"note": text} for what
+the user should know."""
 
 N_VI = 4000  # draws kept of the variational posterior and of the prior
-PLACES = (0,) * 6  # leaves of a structure whose arrays are to be restored
-TRANSPORT_FIELDS = ("location", "width", "mean", "chol", "shift", "factor", "order")
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
 
 
@@ -174,11 +175,13 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
     dtype = _dtype(precision)
     over = over or parallel.mesh()
     posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype)
-    run = _Run(posterior, config, seed, report, store, over)
     names = posterior.prior.names
     if config.vi_axis not in ("auto", "none", *names):
         raise ValueError(f"inference.vi_axis: expected auto, none or one of {', '.join(names)}, got {config.vi_axis!r}")
-    with CompileClock() as clock:
+    clock = CompileClock()
+    journal = Journal(store, lambda text: report("map", {"note": text}), lambda: clock.seconds)
+    with clock, journal:
+        run = _Run(posterior, config, seed, report, journal, over)
         first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
         found = run.map(clock, first)
         fitted = run.vi(clock, found)
@@ -187,98 +190,69 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
 
 
 class _Run:
-    """One pass through the stages: times them, counts, and keeps or takes up checkpoints."""
+    """One pass through the stages: times them, counts, and keeps what the compiled calls return."""
 
-    def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, store: Store | None,
+    def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, journal: Journal,
                  over: Mesh):
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
-        self.store = store
+        self.journal = journal
         self.keys = jax.random.split(jax.random.key(seed), 5)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
         # The programs that the stages share; each is compiled when first used.
-        self.improve = improver(over, config.map_steps)
-        self.ascent = ascender(over, config.vi_samples, config.vi_steps)
-        self.sampler = sampler(over, config.hmc)
+        keep = journal.call
+        improve, ascent, sample = (improver(over, config.map_steps), ascender(over, config.vi_samples, config.vi_steps),
+                                   sampler(over, config.hmc))
+        self.improve = lambda posterior, lanes, frozen: keep(
+            "improve", lambda: improve(posterior, lanes, frozen), (Lanes(0, 0, 0, 0), 0), lanes, frozen)
+        self.ascent = ascent._replace(program=lambda posterior, transport, *rest: keep(
+            "ascent", lambda: on_host(ascent.program(posterior, transport, *rest)), (transport, 0, 0, 0, 0), transport,
+            *rest))
+        self.sampler = sample._replace(program=lambda key, posterior, state, adapt: keep(
+            "sample", lambda: on_host(sample.program(key, posterior, state, adapt)), (state, Draws(0, 0, 0, 0, 0, 0)),
+            key, state, adapt))
 
     def stage(self, name: str, clock: CompileClock, work: Callable[[], tuple[Any, dict]]) -> Any:
         self.report(name, {})
-        begun, compiled = time.perf_counter(), clock.seconds
+        journal, begun, compiled = self.journal, time.perf_counter(), clock.seconds
+        replayed, made, earlier = journal.replayed, journal.made, journal.seconds
         state, info = work()
-        self.timings[name] = time.perf_counter() - begun - (clock.seconds - compiled)
-        self.note(name, info)
-        return state
-
-    def note(self, name: str, info: dict) -> None:
+        journal.flush()
+        # Calls that an earlier run made count with the time that they took then.
+        new = time.perf_counter() - begun - (clock.seconds - compiled)
+        self.timings[name] = new + journal.seconds - earlier
+        if journal.replayed > replayed and journal.made == made:
+            self.report(name, {"restored": True})
         self.evaluations[name] = info["evaluations"]
         self.info[name] = info
-
-    def restored(self, name: str, like: Any) -> Any:
-        """Take up a finished stage, if the store has it."""
-        if self.store is None or not self.store.has(name):
-            return None
-        state, meta = self.store.load(name, like)
-        self.timings[name] = meta["seconds"]
-        self.note(name, meta["info"])
-        self.report(name, {"restored": True})
-        return state
-
-    def keep(self, name: str, state: Any) -> Any:
-        if self.store is not None:
-            self.store.save(name, state, {"info": self.info[name], "seconds": self.timings[name]})
         return state
 
     def map(self, clock: CompileClock, start: np.ndarray | None) -> MapState:
-        found = self.restored("map", MapState(*PLACES[:3]))
-        if found is not None:
-            return found
-
         def work() -> tuple[MapState, dict]:
             if self.config.map_method == "adam":
-                return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists)
+                return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists,
+                                        keep=self.journal.call)
             return find_map(self.keys[0], self.posterior, self.config.map, self.over, self.improve, start,
-                            lambda d: self.report("map", d))
+                            lambda d: self.report("map", d), self.journal.call)
 
-        return self.keep("map", self.stage("map", clock, work))
+        return self.stage("map", clock, work)
 
     def vi(self, clock: CompileClock, found: MapState) -> VIState:
-        if self.store is not None and self.store.has("svi"):
-            return self.restored("svi", VIState(Transport(**dict.fromkeys(TRANSPORT_FIELDS, 0))))
-        return self.keep("svi", self.stage("svi", clock, lambda: fit_vi(
+        return self.stage("svi", clock, lambda: fit_vi(
             self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve,
-            lambda d: self.report("svi", d))))
+            lambda d: self.report("svi", d)))
 
     def hmc(self, clock: CompileClock, fitted: VIState) -> Draws:
         def work() -> tuple[Draws, dict]:
-            warm, blocks, info = self._taken_up(fitted)
-            if warm is None:
-                warm, info = warm_up(self.keys[2], self.posterior, fitted.transport, self.sampler, self.ascent,
-                                     lambda d: self.report("hmc", d))
-                if self.store is not None:
-                    self.store.save("warm", warm, info)
+            warm, info = warm_up(self.keys[2], self.posterior, fitted.transport, self.sampler, self.ascent,
+                                 lambda d: self.report("hmc", d))
             _, draws, more = sample_hmc(self.keys[3], self.posterior, warm, self.sampler,
-                                        lambda d: self.report("hmc", d), blocks, self._keep_block)
+                                        lambda d: self.report("hmc", d))
             return draws, more | {"evaluations": more["evaluations"] + info["evaluations"],
                                   "replaced_starts": info["replaced_starts"]}
 
         return self.stage("hmc", clock, work)
-
-    def _keep_block(self, state: HMCState, draws: Draws) -> None:
-        if self.store is not None:
-            self.store.save(f"block-{self.store.count('block-'):04d}", (state, draws), {})
-
-    def _taken_up(self, fitted: VIState) -> tuple[HMCState | None, list[Draws], dict]:
-        """The state after the last block, the blocks, and the warm-up's note, as far as the store has them."""
-        if self.store is None or not self.store.has("warm"):
-            return None, [], {}
-        like = HMCState(Chains(*PLACES[:3]), 0, fitted.transport)
-        state, info = self.store.load("warm", like)
-        blocks = []
-        for k in range(self.store.count("block-")):
-            (state, draws), _ = self.store.load(f"block-{k:04d}", (like, Draws(*PLACES[:6])))
-            blocks.append(draws)
-        return state, blocks, info
 
 
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,
@@ -317,8 +291,9 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
         model_images=models, sigma_images=sigmas, chi2=chi2, n_pixels=pixels, n_free=len(names) + solved,
         diagnostics={name: {key: float(table[i]) for key, table in tables.items()} for i, name in enumerate(names)},
-        timings_s={"compile": clock.seconds, **run.timings}, evaluations=run.evaluations, info=run.info, truth=truth,
-        seed=run.seed, devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
+        timings_s={"compile": clock.seconds + run.journal.compile_s, **run.timings}, evaluations=run.evaluations,
+        info=run.info, truth=truth, seed=run.seed,
+        devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
         versions={name: importlib.metadata.version(name) for name in PACKAGES})
 
 
