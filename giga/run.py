@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class Job:
         """
         arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
         out.mkdir(parents=True, exist_ok=True)
-        store = Store(out / "checkpoint", identity_of(self.text, arrays))
+        what = dump_config(dataclasses.replace(self.config, run=self.config.run.what))
+        store = Store(out / "checkpoint", identity_of(what, arrays), self.config.run.checkpoint_interval_s)
         write_text(out / "config.toml", self.text)
         return store
 

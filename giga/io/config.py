@@ -17,10 +17,16 @@ class RunConfig:
     seed: int = at_least(0, 0)  # seed of every random number
     precision: Literal["float32", "float64"] = "float32"  # precision of the fit
     devices: Literal["auto", "cpu", "gpu"] = "auto"  # where it runs; "gpu" fails when there is none
+    checkpoint_interval_s: float = at_least(0.0, 30.0)  # longest time between two checkpoints [s]
 
     def __post_init__(self) -> None:
         if not self.seed < 2**32:
             raise InputError("", "seed", f"got {self.seed}", f"an integer below {2**32}")
+
+    @property
+    def what(self) -> RunConfig:
+        """The same without what only says where and how it runs, which may change when a run goes on."""
+        return RunConfig(self.seed, self.precision)
 
 
 @dataclass(frozen=True)
