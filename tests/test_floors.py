@@ -20,7 +20,7 @@ FLOORS = (
     ("inference", "simulate"),
     ("models",),
     ("search",),
-    ("io", "labels", "pictures", "plot", "corner", "report", "progress", "terminal", "demo", "run", "bench",
+    ("io", "labels", "pictures", "plot", "corner", "report", "progress", "terminal", "demo", "problems", "run", "bench",
      "calibrate", "calibration_plot", "cli"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
