@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from giga.io.atomic import write_bytes, write_text
+from giga.io.atomic import write_bytes
 from giga.io.errors import InputError
+from giga.io.jsonfile import read_json, write_json
 from giga.io.posterior import read_posterior
 from giga.io.results import read_summary
 
@@ -40,7 +40,7 @@ class Study:
                                  f"hash {identity[:12]}; use another output folder")
         (self.folder / ROWS).mkdir(parents=True, exist_ok=True)
         if not mark.exists():
-            write_text(mark, json.dumps({"identity": identity}) + "\n")
+            write_json(mark, {"identity": identity})
 
     def has(self, number: int) -> bool:
         """Whether a lens is there."""
@@ -48,7 +48,7 @@ class Study:
 
     def write(self, number: int, row: dict[str, Any]) -> None:
         """Write the row of a lens; NaN and infinity are refused."""
-        write_text(self._path(number), json.dumps(row, indent=1, allow_nan=False) + "\n")
+        write_json(self._path(number), row)
 
     def rows(self, count: int) -> list[dict[str, Any]]:
         """Rows of the lenses below a number that are there, in order.
@@ -74,22 +74,8 @@ def write_summary(folder: str | PathLike[str], found: dict[str, Any], picture: b
     """Write calibration.json and calibration.png."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [write_text(folder / SUMMARY, json.dumps(found, indent=1, allow_nan=False) + "\n"),
+    return [write_json(folder / SUMMARY, found),
             write_bytes(folder / PICTURE, picture)]
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: Missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "", "no such file", "a JSON file") from None
-    except ValueError as error:
-        raise InputError(path, "", f"cannot be read ({error})", "whole JSON; remove it to have it anew") from error
 
 
 def read_runs(folders: Sequence[str | PathLike[str]]) -> Iterator[tuple[Path, dict[str, np.ndarray], dict[str, float]]]:
