@@ -114,6 +114,8 @@ class _Nvidia:
         self._process.terminate()
         self._process.wait()
         self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         try:
             watts = [float(line) for line in self._said]
         except ValueError:

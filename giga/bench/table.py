@@ -15,12 +15,14 @@ COLUMNS = ("problem", "devices", "forward\n1/s", "gradients\n1/s", "Jacobians\n1
 
 
 def where(row: Row) -> str:
-    """Name of the devices: `1 x NVIDIA H200`, or `2 cores of AMD EPYC`."""
+    """Name of the devices: `1 x NVIDIA H200`, `AMD EPYC, 2 cores`, or `AMD EPYC, 4 devices on 2 cores`."""
     devices = row["devices"]
     if devices["platform"] != "cpu":
         return f"{devices['count']} x {devices['kind']}"
-    return f"{devices['count']} x {row['environment']['cpu']} core" + (
-        f" (of {devices['cores']})" if devices["oversubscribed"] else "")
+    count, cpu = devices["count"], row["environment"]["cpu"]
+    if devices["oversubscribed"]:
+        return f"{cpu}, {count} devices on {devices['cores']} cores"
+    return f"{cpu}, {count} core{'s' if count > 1 else ''}"
 
 
 def best(rows: Sequence[Row] | None) -> Row | None:
@@ -99,7 +101,7 @@ def _caption(rows: Sequence[Row]) -> str:
     """What a reader must know of the numbers."""
     out = ["rates a device, at the batch a device that is fastest; R-hat, ESS: the worst parameter"]
     if any(row["devices"]["simulated"] for row in rows):
-        out.append("devices of a CPU are simulated: one a core, or several that share one")
+        out.append("devices of a CPU are simulated, one a core where there are as many")
     busy = [row for row in rows if row["environment"]["load_1min"] > row["environment"]["cores"]]
     if busy:
         out.append(f"{len(busy)} of {len(rows)} rows began on a machine that was busy with other work (load above the "
