@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC"}
+TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "evidence": "lnZ"}
+
+
+def title(stage: str) -> str:
+    """Name of a stage for people: `HMC 2` for the chains of the second mode."""
+    name, _, number = stage.partition("-")
+    return f"{TITLES[name]} {number}".strip()
 
 
 class FitProgress:
@@ -41,17 +47,17 @@ class FitProgress:
             if self._current:
                 self._finish(self._current)
             self._current = stage
-            self._tasks[stage] = self._bars.add_task(TITLES[stage], total=1.0, numbers="compiling ...")
+            self._tasks[stage] = self._bars.add_task(title(stage), total=1.0, numbers="compiling ...")
             self._started[stage] = time.monotonic()
             if not self.console.is_terminal:
-                self.console.print(f"{TITLES[stage]}: compiling ...")
+                self.console.print(f"{title(stage)}: compiling ...")
         if not numbers:
             return
         done = float(numbers.get("done", 1.0))
         text = describe(numbers, self._left(stage, done))
         self._bars.update(self._tasks[stage], completed=done, numbers=text)
         if not self.console.is_terminal:
-            self.console.print(f"{TITLES[stage]}: {text}")
+            self.console.print(f"{title(stage)}: {text}")
 
     def _finish(self, stage: str) -> None:
         self._bars.update(self._tasks[stage], completed=1.0)
@@ -71,7 +77,7 @@ def describe(numbers: dict[str, Any], left: float | None = None) -> str:
     parts = []
     for key, text in (("chi2", "chi2 {:.1f}"), ("log_prob", "log posterior {:.1f}"), ("elbo", "ELBO {:.1f}"),
                       ("iterations", "{:d} iterations"), ("acceptance", "acceptance {:.2f}"), ("rhat", "R-hat {:.3f}"),
-                      ("ess", "ESS {:.0f}")):
+                      ("ess", "ESS {:.0f}"), ("log_evidence", "log evidence {:.2f}")):
         if key in numbers:
             parts.append(text.format(numbers[key]))
     if numbers.get("done") == 0.0:

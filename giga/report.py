@@ -13,7 +13,8 @@ from giga.inference.result import Result
 from giga.labels import unit
 
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
-STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo"}
+STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
+          "evidence": "Evidence"}
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d5dae1; --page: #ffffff; --card: #f5f7f9;
@@ -79,6 +80,7 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
                                "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
                                "were not fitted."),
         "<h2>Parameters</h2>", _parameters(result),
+        *_modes(result),
         "<h2>Posterior</h2>",
         _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational posterior (lines)."),
     ]
@@ -148,6 +150,29 @@ def _parameter_row(result: Result, name: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
+def _modes(result: Result) -> list[str]:
+    """What modes were found: a sentence, and a table where there are several."""
+    rows = result.info.get("map", {}).get("modes", [])
+    if not rows:
+        return []
+    text = f'<p class="note">Modes: {escape(result.info["map"]["modes_sentence"])}.</p>'
+    if len(rows) == 1:
+        return [text]
+    heads = ["mode", "weight", "log evidence", "Laplace weight", "log posterior", "distance / σ", "pass below",
+             "finalists", "sampled"]
+    body = []
+    for k, row in enumerate(rows):
+        weight, evidence = row.get("weight", math.nan), row.get("log_evidence", math.nan)
+        barrier = math.nan if row["barrier"] is None else row["barrier"]
+        body.append(f"<tr><td>{k + 1}</td><td>{_number(weight, 4)}</td><td>{_number(evidence, 2)}</td>"
+                    f"<td>{row['laplace_weight']:.2g}</td><td>{_number(row['log_prob'], 2)}</td>"
+                    f"<td>{_number(row['distance'], 1)}</td><td>{_number(barrier, 1)}</td><td>{row['starts']}</td>"
+                    f"<td>{'yes' if row['sampled'] else 'no'}</td></tr>")
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    return ["<h2>Modes</h2>", text, f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+            f'<tbody>{"".join(body)}</tbody></table></div>']
+
+
 def _flagged(value: float, digits: int, bad: bool) -> str:
     kind = "bad" if bad else "good"
     return f'<td class="{kind}">{_number(value, digits)}</td>'
@@ -168,7 +193,7 @@ def _stages(result: Result) -> str:
         if stage in result.evaluations:
             rows.append(("gradient evaluations", f"{result.evaluations[stage]:,}"))
         rows += [(str(key).replace("_", " "), _value(value)) for key, value in result.info.get(stage, {}).items()
-                 if key not in ("seconds", "evaluations")]
+                 if key not in ("seconds", "evaluations", "modes", "modes_sentence")]
         if stage == "hmc":
             rows += _hmc_rows(result)
         if rows:

@@ -42,6 +42,11 @@ def show_result(result: Result, out: Path, console: Console) -> None:
                   f"reduced {result.reduced_chi2:.4f}")
     console.print(f"dead lanes {found['dead_lanes']} of {found['starts']}, dead chains {hmc['dead_chains']} of "
                   f"{hmc['chains']}, divergences {hmc['divergences']}, acceptance {hmc['acceptance']:.2f}")
+    if "modes_sentence" in found:
+        console.print(f"modes: {found['modes_sentence']}", highlight=False)
+    if "evidence" in result.info:
+        evidence = result.info["evidence"]
+        console.print(f"log evidence {evidence['log_evidence']:.2f} +- {evidence['error']:.2f} ({evidence['method']})")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.timings_s.items())
     console.print(f"time: {times}")
     if not hmc["converged"]:

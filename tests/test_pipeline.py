@@ -71,8 +71,9 @@ def test_result_is_complete(run):
     assert {a.shape for a in drawn} == {shape}
     assert {a.shape for a in (*result.vi_samples.values(), *result.prior_samples.values())} == {(4000,)}
     assert result.n_pixels == 24 * 24 and result.n_free == 5
-    assert set(result.timings_s) == {"compile", "map", "svi", "hmc"} and min(result.timings_s.values()) > 0.0
-    assert set(result.evaluations) == {"map", "svi", "hmc"} and min(result.evaluations.values()) > 0
+    stages = {"map", "svi", "hmc", "evidence"}
+    assert set(result.timings_s) == {"compile", *stages} and min(result.timings_s.values()) > 0.0
+    assert set(result.evaluations) == stages and min(result.evaluations.values()) > 0
     assert set(result.diagnostics["mass.0.gamma"]) == {"rhat", "rhat_gelman_rubin", "ess_bulk", "ess_tail"}
     assert result.seed == 5 and result.devices and result.versions["jax"] == jax.__version__
     assert json.loads(json.dumps([result.info, result.best, result.timings_s, result.evaluations, result.diagnostics]))
@@ -94,8 +95,8 @@ def test_result_images_and_likelihood(run):
 def test_reports(run):
     _, _, reports = run
     stages = [stage for stage, _ in reports]
-    assert sorted(set(stages), key=stages.index) == ["map", "svi", "hmc"]
-    for stage in ("map", "svi", "hmc"):
+    assert sorted(set(stages), key=stages.index) == ["map", "svi", "hmc", "evidence"]
+    for stage in ("map", "svi", "hmc", "evidence"):
         numbers = [n for s, n in reports if s == stage]
         assert numbers[0] == {} and numbers[-1]["done"] <= 1.0
 
@@ -124,7 +125,9 @@ def test_a_resumed_fit_is_bit_for_bit_the_same(run, tmp_path):
         assert again.info == result.info
         assert sum("note" in numbers for numbers in told) == (damaged is not None)
         if (kept, damaged) == (parts, None):  # nothing is done again, and all of it was paid for
-            assert all(again.timings_s[stage] > 0.5 * seconds for stage, seconds in result.timings_s.items())
+            # The evidence's small programs are traced once a process, and that counts as run time.
+            assert all(again.timings_s[stage] > 0.5 * seconds for stage, seconds in result.timings_s.items()
+                       if stage != "evidence")
 
 
 @pytest.mark.slow

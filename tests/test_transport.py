@@ -27,6 +27,17 @@ def test_log_det_is_that_of_the_jacobian(x64, rng, axis, reach):
     np.testing.assert_allclose(jax.vmap(transport)(u)[1], np.linalg.slogdet(jacobian(u))[1], atol=1e-10)
 
 
+@pytest.mark.parametrize("axis", [0, 3])
+def test_pull_is_the_inverse(x64, rng, axis):
+    """Also far out, where the bend is held, and for a single parameter."""
+    for transport, u in ((bent(rng, axis), 4.0 * rng.normal(size=(6, 4))),
+                         (gaussian(np.array([0.3]), np.array([[4.0]]), 0, np.float64), rng.normal(size=(6, 1)))):
+        z, log_det = jax.vmap(transport)(u)
+        back, same = jax.vmap(transport.pull)(z)
+        np.testing.assert_allclose(back, u, atol=1e-10)
+        np.testing.assert_allclose(same, log_det, atol=1e-10)
+
+
 @pytest.mark.parametrize("axis", [0, 2, 4])
 def test_gaussian_has_mean_and_covariance(x64, rng, axis):
     mean, covariance = rng.normal(size=5), random_covariance(rng, 5, 1e4)

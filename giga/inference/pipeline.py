@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,9 +15,11 @@ from jax.sharding import Mesh
 from giga import parallel
 from giga.checkpoint import Store
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
-from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
+from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.map import Lanes, MapConfig, MapState, find_map, improver, multi_start_adam
+from giga.inference.modes import Mode, ModesConfig, find_modes
 from giga.inference.result import Result
+from giga.inference.sampling import sample_modes, stage_name
 from giga.inference.transport import Transport
 from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
 from giga.journal import Journal
@@ -29,8 +31,8 @@ from giga.render import render_data
 from giga.scene import Scene
 
 Report = Callable[[str, dict], None]
-"""Called as `report(stage, numbers)`: stage "map", "svi" or "hmc"; no numbers when it starts; {"note": text} for what
-the user should know."""
+"""Called as `report(stage, numbers)`: stage "map", "svi", "hmc" or "evidence", or "svi-2", "hmc-2" for the second
+of several modes; no numbers when it starts; {"note": text} for what the user should know."""
 
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
@@ -58,6 +60,8 @@ class FitConfig:
         target_ess: Bulk effective sample size wanted of every parameter.
         target_rhat: Largest R-hat wanted.
         target_accept: Acceptance that the step size aims at.
+        mode_floor: Smallest share of the evidence from which a separate mode is sampled.
+        n_bridge: Proposals of each mode for the evidence.
     """
 
     map_method: str = "lm"
@@ -77,12 +81,14 @@ class FitConfig:
     target_ess: float = 1000.0
     target_rhat: float = 1.01
     target_accept: float = 0.9
+    mode_floor: float = 1e-3
+    n_bridge: int = 1024
 
     def __post_init__(self) -> None:
         if self.map_method not in ("lm", "adam"):
             raise ValueError(f"inference.map_method: expected lm or adam, got {self.map_method!r}")
         for name in ("n_screen", "n_starts", "n_finalists", "map_steps", "map_rounds", "vi_steps", "n_chains",
-                     "n_pilot", "n_block", "max_iterations"):
+                     "n_pilot", "n_block", "max_iterations", "n_bridge"):
             if getattr(self, name) < 1:
                 raise ValueError(f"inference.{name}: expected a positive integer, got {getattr(self, name)}")
         if self.n_chains < 4:
@@ -97,6 +103,8 @@ class FitConfig:
                              f"got {self.min_iterations}")
         if not 0.0 < self.target_accept < 1.0:
             raise ValueError(f"inference.target_accept: expected a number between 0 and 1, got {self.target_accept}")
+        if not 0.0 < self.mode_floor < 1.0:
+            raise ValueError(f"inference.mode_floor: expected a number between 0 and 1, got {self.mode_floor}")
         if not self.target_rhat > 1.0:
             raise ValueError(f"inference.target_rhat: expected a number above 1, got {self.target_rhat}")
 
@@ -110,6 +118,11 @@ class FitConfig:
     def vi(self) -> VIConfig:
         """Settings of the variational stage."""
         return VIConfig(steps=self.vi_steps, n_samples=self.vi_samples, axis=self.vi_axis)
+
+    @property
+    def modes(self) -> ModesConfig:
+        """What counts as a mode."""
+        return ModesConfig(floor=self.mode_floor, n_bridge=self.n_bridge)
 
     @property
     def hmc(self) -> HMCConfig:
@@ -183,9 +196,8 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
     with clock, journal:
         run = _Run(posterior, config, seed, report, journal, over)
         first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
-        found = run.map(clock, first)
-        fitted = run.vi(clock, found)
-        draws = run.hmc(clock, fitted)
+        found, modes = run.map(clock, first)
+        fitted, draws = sample_modes(run, clock, found, modes)
         return _result(run, found, fitted, draws, prior, observations, truth, clock)
 
 
@@ -228,31 +240,46 @@ class _Run:
         self.info[name] = info
         return state
 
-    def map(self, clock: CompileClock, start: np.ndarray | None) -> MapState:
-        def work() -> tuple[MapState, dict]:
+    def map(self, clock: CompileClock, start: np.ndarray | None) -> tuple[MapState, list[Mode]]:
+        def search() -> tuple[MapState, dict]:
             if self.config.map_method == "adam":
                 return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists,
                                         keep=self.journal.call)
             return find_map(self.keys[0], self.posterior, self.config.map, self.over, self.improve, start,
                             lambda d: self.report("map", d), self.journal.call)
 
+        def work() -> tuple[tuple[MapState, list[Mode]], dict]:
+            found, info = search()
+            modes, evaluations = find_modes(self.posterior, found, self.improve, self.ascent, self.config.modes)
+            return (found, modes), info | {"evaluations": info["evaluations"] + evaluations}
+
         return self.stage("map", clock, work)
 
-    def vi(self, clock: CompileClock, found: MapState) -> VIState:
-        return self.stage("svi", clock, lambda: fit_vi(
-            self.keys[1], self.posterior, found, self.config.vi, self.ascent, self.improve,
-            lambda d: self.report("svi", d)))
+    def vi(self, clock: CompileClock, found: MapState, k: int = 0) -> VIState:
+        """The variational stage of mode k."""
+        name = stage_name("svi", k)
+        return self.stage(name, clock, lambda: fit_vi(
+            self.key(1, k), self.posterior, found, self.config.vi, self.ascent, self.improve,
+            lambda d: self.report(name, d)))
 
-    def hmc(self, clock: CompileClock, fitted: VIState) -> Draws:
-        def work() -> tuple[Draws, dict]:
-            warm, info = warm_up(self.keys[2], self.posterior, fitted.transport, self.sampler, self.ascent,
-                                 lambda d: self.report("hmc", d))
-            _, draws, more = sample_hmc(self.keys[3], self.posterior, warm, self.sampler,
-                                        lambda d: self.report("hmc", d))
-            return draws, more | {"evaluations": more["evaluations"] + info["evaluations"],
-                                  "replaced_starts": info["replaced_starts"]}
+    def hmc(self, clock: CompileClock, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
+        """The chains of mode k, which is asked for its share of the effective sample size."""
+        name = stage_name("hmc", k)
+        sampler = self.sampler._replace(config=replace(self.config.hmc, ess=share * self.config.target_ess))
 
-        return self.stage("hmc", clock, work)
+        def work() -> tuple[tuple[HMCState, Draws], dict]:
+            warm, info = warm_up(self.key(2, k), self.posterior, fitted.transport, sampler, self.ascent,
+                                 lambda d: self.report(name, d))
+            state, draws, more = sample_hmc(self.key(3, k), self.posterior, warm, sampler,
+                                            lambda d: self.report(name, d))
+            return (state, draws), more | {"evaluations": more["evaluations"] + info["evaluations"],
+                                           "replaced_starts": info["replaced_starts"]}
+
+        return self.stage(name, clock, work)
+
+    def key(self, stage: int, k: int) -> jax.Array:
+        """Random key of a stage for mode k."""
+        return jax.random.fold_in(self.keys[stage], k) if k else self.keys[stage]
 
 
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,

@@ -35,8 +35,8 @@ class Result:
         n_free: Number of sampled parameters plus solved amplitudes.
         diagnostics: By path name: "rhat", "rhat_gelman_rubin" (the 1992 definition that
             TensorFlow Probability uses), "ess_bulk", "ess_tail".
-        timings_s: Seconds: "compile", "map", "svi", "hmc".
-        evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc".
+        timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence".
+        evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
             strings and lists, fit for JSON.
         truth: True value by path name when the data was simulated.

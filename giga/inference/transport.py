@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component
@@ -45,16 +46,26 @@ class Transport(Component):
     def __call__(self, u: Array) -> tuple[Array, Array]:
         """Return z, shape (n,), and the log-determinant of dz/du."""
         v = self.shift + self.factor @ u
-        t = v[0]
+        mean, lower, log_det = self._given(v[0])
+        z = jnp.concatenate([(self.location + self.width * v[0])[None], mean + lower @ v[1:]])[self.order]
+        return z, log_det
+
+    def pull(self, z: Array) -> tuple[Array, Array]:
+        """Return u, shape (n,), of a point z, and the log-determinant of dz/du there."""
+        ordered = jnp.zeros_like(z).at[self.order].set(z)
+        t = (ordered[0] - self.location) / self.width
+        mean, lower, log_det = self._given(t)
+        v = jnp.concatenate([t[None], solve_triangular(lower, ordered[1:] - mean, lower=True)])
+        return solve_triangular(self.factor, v - self.shift, lower=True), log_det
+
+    def _given(self, t: Array) -> tuple[Array, Array, Array]:
+        """Mean and Cholesky factor of the other coordinates given the axis's, and the whole log-determinant."""
         bounded = jnp.clip(t, -1.1 * REACH, 1.1 * REACH)
         mean = self.mean[0] + self.mean[1] * t + self.mean[2] * bounded**2 + self.mean[3] * bounded**3
         chol = self.chol[0] + self.chol[1] * bounded + self.chol[2] * bounded**2
         log_diagonal = jnp.diag(chol)
         lower = jnp.tril(chol, -1) + jnp.diag(jnp.exp(log_diagonal))
-        rest = mean + lower @ v[1:]
-        z = jnp.concatenate([(self.location + self.width * t)[None], rest])[self.order]
-        log_det = jnp.log(self.width) + jnp.sum(log_diagonal) + jnp.sum(jnp.log(jnp.diag(self.factor)))
-        return z, log_det
+        return mean, lower, jnp.log(self.width) + jnp.sum(log_diagonal) + jnp.sum(jnp.log(jnp.diag(self.factor)))
 
     def behind(self, shift: AnyArray, factor: AnyArray) -> Transport:
         """The map u -> self(shift + factor u), factor lower-triangular."""

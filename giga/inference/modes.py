@@ -1,0 +1,368 @@
+"""Modes of a posterior: which of the search's finalists are separate, how heavy each is, and draws from all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from giga.component import AnyArray
+from giga.inference.evidence import Evidence, bridge, laplace, log_density_of, propose
+from giga.inference.hmc import Draws
+from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
+from giga.inference.transport import Transport, gaussian
+from giga.inference.vi import Ascent
+from giga.posterior import Posterior
+
+CLOSE = 2.0  # finalists within this Mahalanobis distance are one mode without a look between them
+SETTLED = 0.05  # a round that gains less in log-posterior has arrived
+SETTLING_ROUNDS = 4
+HOPEFUL = 10.0  # finalists this far below the floor in log-weight are not improved further
+BETWEEN = 3  # points looked at between neighbouring nodes of a path
+
+
+@dataclass(frozen=True)
+class ModesConfig:
+    """What counts as a mode.
+
+    Attributes:
+        floor: Smallest share of the evidence (Laplace's) from which a mode is sampled.
+        dip: Two points are one mode when a path joins them on which the log-posterior falls by no
+            more than this below the lower of them; chains cross such a pass.
+        n_bridge: Proposals of each mode for its evidence.
+    """
+
+    floor: float = 1e-3
+    dip: float = 2.0
+    n_bridge: int = 1024
+
+
+class Mode(NamedTuple):
+    """A mode.
+
+    Attributes:
+        z: Where it is, shape (n,).
+        log_prob: Log-posterior there.
+        precision: Gauss-Newton precision there, shape (n, n).
+        starts: Finalists of the search that ended in it.
+        weight: Its share of the evidence of all modes, by Laplace's approximation.
+        distance: Mahalanobis distance from the heaviest mode.
+        barrier: How far the log-posterior falls on the way to the nearest heavier mode (the best path
+            found), below the lower of the two; NaN where no way was looked for.
+    """
+
+    z: AnyArray
+    log_prob: float
+    precision: AnyArray
+    starts: int
+    weight: float
+    distance: float
+    barrier: float
+
+
+def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: Ascent,
+               config: ModesConfig) -> tuple[list[Mode], int]:
+    """Group the finalists of the search into modes.
+
+    Finalists within two standard deviations are one mode. What is left and may carry weight is
+    improved until it has settled. Two of these are one mode when the log-posterior does not dip
+    between them: along the straight line, or along a path that is bent to the ridge by damped steps
+    with one coordinate held at each node.
+
+    Args:
+        posterior: The posterior.
+        found: The search's finalists.
+        improve: From `giga.inference.map.improver`.
+        ascent: From `giga.inference.vi.ascender`, which evaluates points.
+        config: What counts as a mode.
+
+    Returns:
+        The modes, heaviest first, and the gradients used.
+    """
+    groups = _close(found)
+    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config)
+    modes: list[Mode] = []
+    hopeful = _hopeful(groups, config)
+    for group, wanted in zip(groups, hopeful, strict=True):
+        barriers = []
+        for k, mode in enumerate(modes if wanted else []):
+            dip, cost = _dip(posterior, mode, group, improve, ascent, len(found.z), config)
+            evaluations += cost
+            if dip <= config.dip:
+                modes[k] = mode._replace(starts=mode.starts + group.starts)
+                break
+            barriers.append(dip)
+        else:
+            modes.append(group._replace(barrier=min(barriers, default=np.nan)))
+    return _weighed(modes), evaluations
+
+
+def _close(found: MapState) -> list[Mode]:
+    """Finalists that are not within `CLOSE` of a better one, best first."""
+    groups: list[Mode] = []
+    log_prob = np.asarray(found.log_prob, float)
+    for k in np.argsort(-np.where(np.isfinite(log_prob), log_prob, -np.inf), kind="stable"):
+        precision = np.asarray(found.precision[k], float)
+        if not (np.isfinite(log_prob[k]) and np.isfinite(precision).all()):
+            continue
+        mode = Mode(np.asarray(found.z[k]), float(log_prob[k]), precision, 1, 0.0, 0.0, np.nan)
+        near = [i for i, other in enumerate(groups) if _distance(other, mode) < CLOSE]
+        if near:
+            groups[near[0]] = groups[near[0]]._replace(starts=groups[near[0]].starts + 1)
+        else:
+            groups.append(mode)
+    return groups
+
+
+def _distance(a: Mode, b: Mode) -> float:
+    """Mahalanobis distance under the mean of the two precisions."""
+    step = np.asarray(a.z, float) - np.asarray(b.z, float)
+    return float(np.sqrt(max(0.0, 0.5 * step @ (a.precision + b.precision) @ step)))
+
+
+def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
+    """Which groups may reach the floor."""
+    log_weight = np.array([laplace(g.log_prob, g.precision) for g in groups])
+    return log_weight > log_weight.max() + np.log(config.floor) - HOPEFUL
+
+
+def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: int,
+            config: ModesConfig) -> tuple[list[Mode], int]:
+    """Improve the groups that may carry weight until they gain no more, and group them again."""
+    evaluations = 0
+    for _ in range(SETTLING_ROUNDS if len(groups) > 1 else 0):
+        hopeful = _hopeful(groups, config)
+        if hopeful.sum() < 2:
+            break
+        chosen = [g for g, wanted in zip(groups, hopeful, strict=True) if wanted]
+        dtype = chosen[0].z.dtype
+        z = np.stack([g.z for g in chosen])
+        lanes, precision = _round(posterior, z, np.zeros(z.shape[1], bool), improve, width)
+        evaluations += int(width * JACOBIAN_COST)
+        after = np.asarray(lanes.log_prob, float)[:len(chosen)]
+        gain = max(a - g.log_prob for a, g in zip(after, chosen, strict=True))
+        moved = [g._replace(z=np.asarray(lanes.z[k], dtype), log_prob=float(after[k]),
+                            precision=np.asarray(precision[k], float)) if after[k] >= g.log_prob else g
+                 for k, g in enumerate(chosen)]
+        rest = [g for g, wanted in zip(groups, hopeful, strict=True) if not wanted]
+        groups = _regrouped(moved + rest)
+        if gain < SETTLED:
+            break
+    return groups, evaluations
+
+
+def _regrouped(groups: list[Mode]) -> list[Mode]:
+    out: list[Mode] = []
+    for group in sorted(groups, key=lambda g: -g.log_prob):
+        near = [i for i, other in enumerate(out) if _distance(other, group) < CLOSE]
+        if near:
+            out[near[0]] = out[near[0]]._replace(starts=out[near[0]].starts + group.starts)
+        else:
+            out.append(group)
+    return out
+
+
+def _round(posterior: Posterior, z: np.ndarray, frozen: np.ndarray, improve: Improve,
+           width: int) -> tuple[Lanes, AnyArray]:
+    """A round of damped steps for up to `width` points, in as many lanes as the program has."""
+    padded = np.concatenate([z, np.repeat(z[:1], width - len(z), 0)])
+    lanes = Lanes(padded, *(np.full(width, value, z.dtype) for value in (-np.inf, 1e-2, 0.0)))
+    return improve(posterior, lanes, frozen)
+
+
+def _dip(posterior: Posterior, a: Mode, b: Mode, improve: Improve, ascent: Ascent, width: int,
+         config: ModesConfig) -> tuple[float, int]:
+    """How far the log-posterior falls between two points, on the best path that was tried, and the gradients used."""
+    lower = min(a.log_prob, b.log_prob)
+    start, step = np.asarray(a.z, float), np.asarray(b.z, float) - np.asarray(a.z, float)
+    straight = start + np.linspace(0.0, 1.0, width + 2)[1:-1, None] * step
+    best, evaluations = lower - _lowest(posterior, straight, ascent), width
+    precision = 0.5 * (a.precision + b.precision)
+    along_ridge = np.abs(step) / np.sqrt(np.diag(np.linalg.inv(precision + 1e-6 * np.eye(len(step)))))
+    across = np.abs(step) * np.sqrt(np.diag(precision))
+    for axis in dict.fromkeys([int(np.argmax(along_ridge)), int(np.argmax(across))]):
+        if best <= config.dip:
+            break
+        frozen = np.arange(len(step)) == axis
+        lanes, _ = _round(posterior, straight.astype(a.z.dtype), frozen, improve, width)
+        path = np.concatenate([start[None], np.asarray(lanes.z, float), (start + step)[None]])
+        shares = np.linspace(0.0, 1.0, BETWEEN + 2)[:-1, None, None]
+        dense = ((1.0 - shares) * path[:-1] + shares * path[1:]).reshape(-1, len(step))
+        best = min(best, lower - _lowest(posterior, dense, ascent))
+        evaluations += int(width * JACOBIAN_COST) + len(dense)
+    return float(best), evaluations
+
+
+def _lowest(posterior: Posterior, z: np.ndarray, ascent: Ascent) -> float:
+    """Lowest log-posterior of some points; -inf where one is not finite."""
+    n, dtype = z.shape[1], posterior.prior.shift.dtype
+    value, _ = ascent.evaluate(posterior, gaussian(np.zeros(n), np.eye(n), 0, dtype), z.astype(dtype))
+    value = np.asarray(value, float)
+    return float(value.min()) if np.isfinite(value).all() else -np.inf
+
+
+def _weighed(modes: list[Mode]) -> list[Mode]:
+    """Modes with their weights, heaviest first."""
+    log_evidence = np.array([laplace(m.log_prob, m.precision) for m in modes])
+    weights = np.exp(log_evidence - log_evidence.max())
+    order = np.argsort(-weights, kind="stable")
+    return [modes[k]._replace(weight=float(weights[k] / weights.sum()), distance=_distance(modes[order[0]], modes[k]))
+            for k in order]
+
+
+def note_of(modes: Sequence[Mode], floor: float, weighed: Weighed | None = None,
+            failed: Mapping[int, str] | None = None) -> list[dict]:
+    """What a person wants to know of each mode, fit for JSON.
+
+    Args:
+        modes: From `find_modes`.
+        floor: Smallest weight from which a mode is sampled.
+        weighed: Evidence of those that were sampled, in their order.
+        failed: Why a mode could not be sampled, by its place.
+    """
+    failed, sampled = failed or {}, iter(zip(weighed.modes, weighed.weights, strict=True) if weighed else ())
+    rows = []
+    for k, mode in enumerate(modes):
+        row = {"log_prob": mode.log_prob, "starts": mode.starts, "laplace_weight": mode.weight,
+               "distance": mode.distance, "barrier": mode.barrier if np.isfinite(mode.barrier) else None,
+               "sampled": mode.weight >= floor and k not in failed}
+        if k in failed:
+            row["failed"] = failed[k]
+        if row["sampled"] and weighed is not None:
+            evidence, weight = next(sampled)
+            row |= {"weight": float(weight), "log_evidence": evidence.log, "log_evidence_error": evidence.error}
+        rows.append(row)
+    return rows
+
+
+def sentence(rows: Sequence[Mapping]) -> str:
+    """Say what modes there are: `2 modes: weights 0.63 +- 0.01 and 0.37 +- 0.01, both sampled.`"""
+    taken = [row for row in rows if row["sampled"]]
+    starts = sum(row["starts"] for row in rows)
+    if len(taken) == 1:
+        text = f"one mode, in which {taken[0]['starts']} of {starts} finalists ended"
+    else:
+        parts = [f"{row['weight']:.3f} +- {row['weight'] * row['log_evidence_error']:.3f} ({row['starts']} finalists)"
+                 for row in taken if "weight" in row]
+        text = f"{len(taken)} modes were sampled, with weights {', '.join(parts)}"
+    failed = [row for row in rows if "failed" in row]
+    if failed:
+        text += f"; {len(failed)} could not be sampled ({'; '.join(row['failed'] for row in failed)})"
+    small = [row for row in rows if not row["sampled"] and "failed" not in row]
+    if small:
+        share = sum(row["laplace_weight"] for row in small)
+        text += (f"; {sum(row['starts'] for row in small)} finalists ended elsewhere, in {len(small)} places that hold "
+                 f"{share:.1g} of the evidence by Laplace's approximation and were not sampled")
+    return text
+
+
+def as_found(mode: Mode, found: MapState) -> MapState:
+    """The finalists with a mode in the first place, from which the variational stage starts."""
+    dtype = found.z.dtype
+    return MapState(np.concatenate([np.asarray(mode.z, dtype)[None], found.z[1:]]),
+                    np.concatenate([np.asarray([mode.log_prob], dtype), found.log_prob[1:]]),
+                    np.concatenate([np.asarray(mode.precision, dtype)[None], found.precision[1:]]))
+
+
+class Weighed(NamedTuple):
+    """Evidence of sampled modes.
+
+    Attributes:
+        total: Log-evidence of all of them.
+        modes: Of each.
+        labels: For each mode, of each of its draws the mode in whose region it lies, (chains, draws).
+        dead: Proposals at which the log-posterior is not finite.
+    """
+
+    total: Evidence
+    modes: list[Evidence]
+    labels: list[np.ndarray]
+    dead: int
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Share of each mode."""
+        logs = np.array([e.log for e in self.modes])
+        share = np.exp(logs - logs.max())
+        return share / share.sum()
+
+
+def weigh(key: Array, posterior: Posterior, transports: Sequence[Transport], shares: Sequence[float],
+          draws: Sequence[Draws], ascent: Ascent, count: int) -> Weighed:
+    """Evidence of each mode by bridge sampling, with the map of its chains as the proposal.
+
+    Space is cut into one region a mode: a point belongs to the mode whose map, times its share by
+    Laplace, has the largest density there. Draws and proposals outside the region of their mode are
+    left out, so that the modes' evidences add up even where their regions touch.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        transports: Map of each mode's chains.
+        shares: A first guess of the weights.
+        draws: Draws of each mode's chains.
+        ascent: From `giga.inference.vi.ascender`.
+        count: Proposals of each mode.
+    """
+    def region(z: np.ndarray) -> np.ndarray:
+        if len(transports) == 1:
+            return np.zeros(z.shape[:-1], int)
+        density = [np.log(s) + log_density_of(t, z) for s, t in zip(shares, transports, strict=True)]
+        return np.argmax(density, axis=0)
+
+    labels, evidences, dead = [region(np.asarray(d.z)) for d in draws], [], 0
+    for k, (sub, transport) in enumerate(zip(jax.random.split(key, len(transports)), transports, strict=True)):
+        proposals = propose(sub, posterior, transport, ascent, count)
+        inside = region(np.asarray(proposals.z)) == k
+        ratio = np.where(inside, proposals.log_prob - log_density_of(transport, proposals.z), -np.inf)
+        own = np.asarray(draws[k].log_prob, float) - log_density_of(transport, draws[k].z)
+        evidences.append(bridge(np.where(labels[k] == k, own, np.nan), ratio))
+        dead += proposals.dead
+    logs, errors = np.array(evidences).T
+    weights = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
+    total = Evidence(float(logs.max() + np.log(np.exp(logs - logs.max()).sum())),
+                     float(np.sqrt(np.sum((weights * errors) ** 2))))
+    return Weighed(total, evidences, labels, dead)
+
+
+def mixture(rng: np.random.Generator, draws: Sequence[Draws], weighed: Weighed) -> Draws:
+    """Chains that each hold all modes in proportion to their weights.
+
+    Chain c of the result takes its draws from chain c of every mode, in their order, at places chosen
+    at random. Autocorrelation within a mode and disagreement between chains therefore show in R-hat
+    and the effective sample size as they do for one mode; the error of the weights does not, and is
+    reported apart.
+
+    Args:
+        rng: Where the places come from.
+        draws: Draws of each mode, all of as many chains.
+        weighed: From `weigh`.
+    """
+    if len(draws) == 1:
+        return draws[0]
+    chains = len(draws[0].log_prob)
+    pools = []
+    for k, labels in enumerate(weighed.labels):
+        chain, draw = np.nonzero(labels == k)
+        size = len(chain) // chains * chains
+        pools.append((chain[:size].reshape(chains, -1), draw[:size].reshape(chains, -1)))
+    weights = weighed.weights
+    length = int(min(pool[0].shape[1] / w for pool, w in zip(pools, weights, strict=True)))
+    rows = []
+    for c in range(chains):
+        edges = np.floor(np.cumsum(weights) * length + (c + rng.uniform()) / chains).astype(int)
+        counts = np.diff(np.clip(edges, 0, length), prepend=0)
+        counts[-1] = length - counts[:-1].sum()
+        mode = rng.permutation(np.repeat(np.arange(len(draws)), counts))
+        row = [np.empty((length, *np.shape(a)[2:]), np.asarray(a).dtype) for a in draws[0]]
+        for k, count in enumerate(counts):
+            size = pools[k][0].shape[1]
+            take = np.floor(np.linspace(0.0, size, count, endpoint=False)).astype(int)
+            for out, values in zip(row, draws[k], strict=True):
+                out[mode == k] = np.asarray(values)[pools[k][0][c, take], pools[k][1][c, take]]
+        rows.append(row)
+    return Draws(*(np.stack(parts) for parts in zip(*rows, strict=True)))
