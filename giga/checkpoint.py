@@ -21,6 +21,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used: foreign, damaged, or of other data or configuration."""
 
 
+class ForeignCheckpoint(CheckpointError):
+    """A checkpoint of other data or another configuration."""
+
+
 class Store:
     """A folder of named states. A state is there whole or not at all.
 
@@ -103,8 +107,8 @@ class Store:
     def _same(self, path: Path, note: dict[str, Any]) -> None:
         seen = str(note.get("identity"))
         if seen != self.identity:
-            raise CheckpointError(f"{path}: belongs to other data or another configuration (hash {seen[:12]}, this run "
-                                  f"has {self.identity[:12]}); use another output folder or --overwrite")
+            raise ForeignCheckpoint(f"{path}: belongs to other data or another configuration (hash {seen[:12]}, this "
+                                    f"run has {self.identity[:12]}); use another output folder or --overwrite")
 
 
 def pack(leaves: Sequence[Any]) -> tuple[np.ndarray, list[list[Any]]]:

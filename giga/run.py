@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga import parallel
-from giga.checkpoint import Store, identity_of
+from giga.checkpoint import ForeignCheckpoint, Store, identity_of
 from giga.component import is_distribution, leaves_with_names
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
@@ -21,7 +21,7 @@ from giga.io.atomic import write_text
 from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
 from giga.io.results import FILES, write_results
-from giga.io.toml import Config, dump_config, scene_from_config
+from giga.io.toml import Config, differences, dump_config, load_config, scene_from_config
 from giga.observation import Observation
 from giga.progress import FitProgress
 from giga.scene import Scene
@@ -46,6 +46,12 @@ class Job:
     observations: Sequence[Observation]
     notes: Sequence[str]
 
+    @property
+    def identity(self) -> str:
+        """Hash of the data and of what the configuration says of the result."""
+        arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
+        return identity_of(_what(self.config), arrays)
+
     def store(self, out: Path) -> Store:
         """The checkpoints in the folder of this run, and config.toml beside them.
 
@@ -53,12 +59,42 @@ class Job:
             CheckpointError: The folder holds checkpoints of other data or of another configuration.
             OSError: A file cannot be written.
         """
-        arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
         out.mkdir(parents=True, exist_ok=True)
-        what = dump_config(dataclasses.replace(self.config, run=self.config.run.what))
-        store = Store(out / "checkpoint", identity_of(what, arrays), self.config.run.checkpoint_interval_s)
+        try:
+            store = Store(out / "checkpoint", self.identity, self.config.run.checkpoint_interval_s)
+        except ForeignCheckpoint as error:
+            changes = changed_values(out, self.config) or "not the configuration changed but the data (or giga)"
+            raise ForeignCheckpoint(f"{error}: {changes}") from None
         write_text(out / "config.toml", self.text)
         return store
+
+
+def changed_values(out: Path, config: Config) -> str:
+    """What a configuration changes of the one that a folder was made with, in words.
+
+    Args:
+        out: Folder of a run.
+        config: The new configuration.
+
+    Returns:
+        The first values that differ, without those that say only where and how it runs; an empty text when none
+        differs.
+    """
+    path = out / "config.toml"
+    if not path.is_file():
+        return ""
+    try:
+        kept = load_config(path, fit_config_type=type(config.inference))
+    except InputError as error:
+        return str(error)
+    changes = differences(_what(kept), _what(config))
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return ", ".join(changes[:3]) + more
+
+
+def _what(config: Config) -> str:
+    """The part of a configuration that the result depends on."""
+    return dump_config(dataclasses.replace(config, run=config.run.what))
 
 
 def prepare(config: Config) -> Job:
@@ -69,7 +105,7 @@ def prepare(config: Config) -> Job:
     """
     notes: list[str] = []
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
-    _check_parameters(config, prior)
+    check_parameters(config, prior)
     return Job(config, dump_config(config), prior, observations, notes)
 
 
@@ -150,12 +186,17 @@ def claim(out: Path, *, resume: bool, overwrite: bool) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _check_parameters(config: Config, prior: Scene) -> None:
-    """Check what can only be checked against the free parameters."""
-    free = [(name, leaf) for name, leaf in leaves_with_names(prior) if is_distribution(leaf)]
-    names = list({id(leaf): name for name, leaf in reversed(free)}.values())  # of tied leaves the first
+def check_parameters(config: Config, prior: Scene) -> None:
+    """Check what can only be checked against the free parameters. Raises InputError."""
+    names = free_names(prior)
     if not names:
         raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
     axis = config.inference.vi_axis
     if axis not in ("auto", "none", *names):
         raise InputError(config.file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
+
+
+def free_names(prior: Scene) -> list[str]:
+    """Path names of the free parameters; of tied leaves the first."""
+    free = [(name, leaf) for name, leaf in leaves_with_names(prior) if is_distribution(leaf)]
+    return list({id(leaf): name for name, leaf in reversed(free)}.values())

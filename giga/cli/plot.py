@@ -1,4 +1,4 @@
-"""`giga plot`: the pictures and the report of a finished run, drawn again."""
+"""`giga plot`: the pictures and the reports of finished runs, drawn again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from giga.io.results import redraw
 
 @app.command()
 @edge
-def plot(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
-    """Draw the pictures and the report of a finished run again."""
-    for path in redraw(run):
-        console.print(f"wrote {escape(str(path))}")
+def plot(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
+    """Draw the pictures and the report of finished runs again."""
+    for run in runs:
+        for path in redraw(run):
+            console.print(f"wrote {escape(str(path))}")

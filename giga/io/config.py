@@ -91,6 +91,10 @@ class ObservationConfig:
     pixel_scale: float | None = above(0.0, None)  # side of a pixel [arcsec]; none takes it from the WCS
     band: str | None = None  # name of the band
 
+    def files(self) -> list[Path]:
+        """The files that it names."""
+        return [path for path in (self.image, self.noise_map, self.psf, self.mask) if path is not None]
+
     def __post_init__(self) -> None:
         def check(right: bool, field: str, seen: str, expected: str) -> None:
             if not right:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -32,19 +33,30 @@ def read_image(path: str | PathLike[str], hdu: int | str | None = None,
     Raises:
         InputError: Missing file, not FITS, no such HDU, or an HDU that is not a 2-D image.
     """
+    def read(chosen: Any) -> tuple[np.ndarray, fits.Header]:
+        return np.array(chosen.data, dtype=np.float64), chosen.header.copy()
+
+    image, header = _opened(path, hdu, field, read)
+    return image, header, str(header["BUNIT"]).strip() if "BUNIT" in header else None
+
+
+def image_shape(path: str | PathLike[str], hdu: int | str | None = None, field: str = "image") -> tuple[int, int]:
+    """Shape (ny, nx) of the image that `read_image` would read, from its header. Raises InputError."""
+    return _opened(path, hdu, field, lambda chosen: chosen.shape)
+
+
+def _opened(path: str | PathLike[str], hdu: int | str | None, field: str, read: Callable[[Any], Any]) -> Any:
+    """What a function makes of an HDU."""
     if not Path(path).is_file():
         raise InputError(path, field, "no such file", "a FITS file")
     try:
         with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
             warnings.filterwarnings("error", "File may have been truncated")
-            chosen = _choose(hdus, path, hdu, field)
-            image = np.array(chosen.data, dtype=np.float64)
-            header = chosen.header.copy()
+            return read(_choose(hdus, path, hdu, field))
     except InputError:
         raise
     except (OSError, ValueError, TypeError, Warning) as error:
         raise InputError(path, field, f"cannot be read ({error})", "a FITS file") from error
-    return image, header, str(header["BUNIT"]).strip() if "BUNIT" in header else None
 
 
 def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:

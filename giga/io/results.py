@@ -24,7 +24,7 @@ FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
-def write_results(result: Result, folder: str | PathLike[str], config_text: str) -> list[Path]:
+def write_results(result: Result, folder: str | PathLike[str], config_text: str, *, draw: bool = True) -> list[Path]:
     """Write every file of a fit into a folder, each under a temporary name first.
 
     summary.json comes last: where it is, the rest is.
@@ -33,6 +33,7 @@ def write_results(result: Result, folder: str | PathLike[str], config_text: str)
         result: The fit.
         folder: Made if it is not there.
         config_text: The configuration as run.
+        draw: Draw pictures and report too; `redraw` does it later.
 
     Returns:
         The files written.
@@ -52,7 +53,7 @@ def write_results(result: Result, folder: str | PathLike[str], config_text: str)
         write_text(folder / "config.toml", config_text),
         write_posterior(folder / "posterior.nc", result),
         write_model(folder / "model.fits", drawn, cards),
-        *_draw(result, drawn, folder, config_text),
+        *(_draw(result, drawn, folder, config_text) if draw else ()),
         write_text(folder / "summary.json", text),
     ]
 

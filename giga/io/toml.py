@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -45,7 +45,7 @@ class Config:
         """
         tables = to_tables(self)
         for path, value in overrides.items():
-            _override(tables, path, value, Place(self.file))
+            override(tables, path, value, Place(self.file))
         return parse_config(tables, self.file, type(self.inference))
 
 
@@ -61,9 +61,14 @@ def load_config(path: str | PathLike[str], *, fit_config_type: type,
     Raises:
         InputError: File, path of the field, value seen and what was expected.
     """
+    return parse_config(read_toml(path), Path(path), fit_config_type, data_dir)
+
+
+def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read the tables of a configuration, unchecked. Raises InputError."""
     file = Path(path)
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(file, "", "no such file", "a TOML configuration") from None
     except OSError as error:
@@ -72,7 +77,6 @@ def load_config(path: str | PathLike[str], *, fit_config_type: type,
         raise InputError(file, "", "not text in UTF-8", "a TOML configuration") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(file, "", f"not TOML ({error})", "a TOML configuration") from error
-    return parse_config(tables, file, fit_config_type, data_dir)
 
 
 def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
@@ -142,11 +146,42 @@ def parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise InputError("", text, "no name=value", "an override such as run.seed=1")
+    return name.strip(), parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """Read one value that is TOML, or else the text itself."""
     try:
-        tables = tomllib.loads(f"value = {value}")
+        tables = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
-    return name.strip(), tables["value"] if list(tables) == ["value"] else value.strip()
+        return text.strip()
+    return tables["value"] if list(tables) == ["value"] else text.strip()
+
+
+def differences(old: str, new: str) -> list[str]:
+    """Values that differ between two configurations, each as `path: old -> new`.
+
+    >>> differences("[run]\\nseed = 1", "[run]\\nseed = 2\\ndevices = 'cpu'")
+    ["run.devices: none -> 'cpu'", 'run.seed: 1 -> 2']
+
+    Args:
+        old: One, as TOML.
+        new: The other.
+    """
+    before, after = (dict(_flat(tomllib.loads(text))) for text in (old, new))
+    shown = {path: [repr(values[path]) if path in values else "none" for values in (before, after)]
+             for path in sorted(before | after) if before.get(path) != after.get(path)}
+    return [f"{path}: {seen} -> {now}" for path, (seen, now) in shown.items()]
+
+
+def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested tables and lists by path."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+    if entries is None:
+        yield path, node
+        return
+    for key, value in entries:
+        yield from _flat(value, f"{path}.{key}" if path else str(key))
 
 
 def _list(tables: Mapping[str, Any], section: str, place: Place) -> list[tuple[Any, Place]]:
@@ -195,7 +230,7 @@ def _check(config: Config, place: Place) -> None:
                                                                     "the observations")
 
 
-def _override(tables: dict[str, Any], path: str, value: Any, place: Place) -> None:
+def override(tables: dict[str, Any], path: str, value: Any, place: Place) -> None:
     """Set one value in nested tables; unknown names are refused when the tables are read again."""
     *parents, last = path.split(".")
     node: Any = tables
@@ -210,9 +245,7 @@ def _override(tables: dict[str, Any], path: str, value: Any, place: Place) -> No
         else:
             raise here.error("unknown name", "a path such as inference.n_chains or mass.0.theta_E")
         if depth < len(parents):
-            if isinstance(node, dict) and key not in node:
-                raise here.error("unknown name", nearest(part, node))
-            node = node[key]
+            node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
     if value is None:
         if key not in (node if isinstance(node, dict) else ()):
             raise here.error("no such value to take away", "a value that is set")

@@ -1,0 +1,57 @@
+"""`giga fit-many`: a catalogue of lenses with one configuration."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from giga.claims import EXPIRY
+from giga.cli.base import DataFolder, Override, app, console, edge
+from giga.fleet import check_data, plan_fleet
+from giga.io.errors import InputError
+from giga.io.toml import parse_override
+from giga.many import run_fleet
+
+
+@app.command("fit-many")
+@edge
+def fit_many_command(
+    catalogue: Annotated[Path, typer.Argument(help="Table with one row a lens: CSV, ECSV, FITS, VOTable.")],
+    config: Annotated[Path, typer.Option("--config", help="Configuration that the lenses share, a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the fleet.")],
+    data: DataFolder = None,
+    override: Override = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Column to pass over.")] = None,
+    together: Annotated[int | None, typer.Option("--together", min=1, help="Lenses in one compiled call.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed lenses again.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a catalogue with missing files.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Load all data, say what is wrong, fit nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the lenses of other workers.")] = True,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
+    claim_expiry: Annotated[float, typer.Option("--claim-expiry", min=1.0,
+                                                help="Age at which the claim of a worker is taken over [s].")] = EXPIRY,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on, which a fleet always does.")] = False,
+) -> None:
+    """Fit many lenses: one configuration, one catalogue, one folder; run it again to go on."""
+    if ignore and "name" in ignore:
+        raise InputError("", "--ignore", "got 'name'", "a column that is not needed")
+    fleet = plan_fleet(catalogue, config, data_dir=data, overrides=dict(map(parse_override, override or [])),
+                       ignore=ignore or (), strict=strict)
+    if check:
+        status = check_data(fleet, console)
+    else:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's notice: claims are given back
+        status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait, retry_failed=retry_failed,
+                           draw=pictures, console=console)
+        console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)
+    bad = {name: f"{said}: {reason}" for name, (said, reason) in status.items() if said in ("failed", "refused")}
+    for name, reason in bad.items():
+        console.print(f"[red]{escape(name)}[/] {escape(reason)}", highlight=False, soft_wrap=True)
+    done = sum(said == "done" for said, _ in status.values())
+    console.print(f"{done} done, {len(bad)} failed, {len(status) - done - len(bad)} left", highlight=False)
+    if bad:
+        raise typer.Exit(1)

@@ -1,0 +1,247 @@
+"""A fleet run by a worker: every lens ends, whatever happens to the others, and nothing is done twice."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from _factory import make_result
+from astropy.io import fits
+from astropy.table import Table
+from rich.console import Console
+from test_cli import SETTINGS, run
+
+from giga import many
+from giga.claims import Claims
+from giga.fleet import check_data, plan_fleet
+from giga.io.results import FILES, summary
+from giga.many import run_fleet
+
+CONFIG = """
+[[observation]]
+background_rms = 0.02
+pixel_scale = 0.12
+psf_fwhm = 0.15
+psf_size = 5
+
+[[mass]]
+profile = "SIE"
+theta_E = {dist = "LogNormal", loc = 0.0, scale = 0.1}
+
+[[source_light]]
+profile = "Sersic"
+R_sersic = {dist = "LogNormal", loc = -1.6, scale = 0.3}
+n_sersic = 1.0
+center_x = 0.05
+"""
+NAMES = ["one", "two", "three", "gone"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three images, and a catalogue with a row more."""
+    (tmp_path / "fleet.toml").write_text(CONFIG)
+    for k, name in enumerate(NAMES[:3]):
+        image = np.random.default_rng(k).normal(0.0, 0.02, (24, 24))
+        image[8:16, 8:16] += 0.5
+        fits.PrimaryHDU(image).writeto(tmp_path / f"{name}.fits")
+    rows = "".join(f"{name},{name}.fits,{k}\n" for k, name in enumerate(NAMES))
+    (tmp_path / "catalogue.csv").write_text(f"name,image,seed\n{rows}")
+    return tmp_path
+
+
+BROKEN = FloatingPointError("the log-posterior is not a number")
+
+
+class Fit:
+    """In the place of the fit: the result is made up, and what is asked for is noted."""
+
+    def __init__(self, fail=(), error=BROKEN):
+        self.fail, self.error, self.seen = fail, error, []
+
+    def __call__(self, lenses, *, done, **settings):
+        for lens in lenses:
+            self.seen.append(lens.name)
+            self.settings = settings
+            done(lens, self.error if lens.name in self.fail else make_result(seed=lens.seed))
+
+
+@pytest.fixture
+def folder(files, monkeypatch):
+    """The files, for runs that leave results without the arrays and pictures, which take seconds."""
+    def write(result, folder, text, draw):
+        (folder / "summary.json").write_text(json.dumps(summary(result)))
+
+    monkeypatch.setattr(many, "write_results", write)
+    return files
+
+
+def go(folder, fit, out="out", overrides=None, **options):
+    fleet = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml", overrides=overrides)
+    console = Console(record=True, width=200)
+    status = run_fleet(fleet, folder / out, draw=False, console=console, fit=fit, **options)
+    return {name: said for name, (said, _) in status.items()}, status, console.export_text()
+
+
+def test_failures_do_not_stop_the_rest_and_are_kept(folder):
+    fit = Fit(fail=["two"])
+    said, status, text = go(folder, fit, together=2)
+    assert said == {"one": "done", "two": "failed", "three": "done", "gone": "failed"}
+    assert status["two"][1] == "the log-posterior is not a number" and "no such file" in status["gone"][1]
+    assert fit.seen == ["one", "two", "three"] and fit.settings["together"] == 2
+    assert fit.settings["precision"] == "float32" and fit.settings["amplitudes"] == "profile"
+    assert "two: failed: the log-posterior" in text and "2 done, 2 failed, 0 left" in text
+    assert (folder / "out/lenses/one/config.toml").is_file() and (folder / "out/lenses/one/checkpoint").is_dir()
+
+
+def test_the_table_has_a_row_a_lens_with_numbers_and_units(folder):
+    go(folder, Fit(fail=["two"], error=ValueError("Größe")))
+    table = Table.read(folder / "out/summary.fits")
+    assert list(table["name"]) == NAMES and list(table["status"]) == ["done", "failed", "done", "failed"]
+    assert table["reason"][1].startswith("ValueError: Gr") and table["reason"][0] in ("", np.ma.masked)
+    known = json.loads((folder / "out/lenses/one/summary.json").read_text())
+    moments = known["parameters"]["mass.0.theta_E"]
+    for key in ("mean", "sd", "q16", "q50", "q84"):
+        assert table[f"mass_0_theta_E_{key}"][0] == moments[key]
+        assert table[f"mass_0_theta_E_{key}"].unit == "arcsec" and table[f"mass_0_gamma_{key}"].unit is None
+    assert table["worst_rhat"][0] == 1.04 and table["smallest_ess"][0] == 210.0
+    assert table["reduced_chi2"][0] == pytest.approx(known["reduced_chi2"]) and table["seconds"].unit == "s"
+    assert table["mass_0_theta_E_truth"][0] == known["truth"]["mass.0.theta_E"]
+    assert np.ma.is_masked(table["reduced_chi2"][1]) or np.isnan(table["reduced_chi2"][1])
+    with open(folder / "out/summary.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == NAMES and rows[1]["reason"] == "ValueError: Größe"
+    assert float(rows[0]["mass_0_theta_E_mean"]) == moments["mean"] and rows[1]["mass_0_theta_E_mean"] == ""
+
+
+def test_running_again_skips_what_has_ended_and_retries_on_request(folder):
+    go(folder, Fit(fail=["two"]))
+    again = Fit()
+    assert go(folder, again)[0]["two"] == "failed" and again.seen == []
+    said, _, _ = go(folder, again, retry_failed=True)
+    assert again.seen == ["two"] and said["two"] == "done"
+    shutil.copy(folder / "one.fits", folder / "gone.fits")  # the file has come: no retry needs to be asked for
+    assert go(folder, again)[0]["gone"] == "done" and again.seen == ["two", "gone"]
+
+
+def test_a_changed_configuration_is_refused_for_finished_lenses(folder):
+    go(folder, Fit())
+    (folder / "catalogue.csv").write_text("name,image,seed\none,one.fits,0\ntwo,two.fits,5\nnew,three.fits,1\n")
+    fit = Fit()
+    said, status, _ = go(folder, fit)
+    assert said == {"one": "done", "two": "refused", "new": "done"} and fit.seen == ["new"]
+    assert "another configuration (run.seed: 1 -> 5)" in status["two"][1]
+    assert (folder / "out/lenses/two/summary.json").is_file()
+
+
+def test_changed_data_is_refused(folder):
+    go(folder, Fit())
+    fits.PrimaryHDU(np.ones((24, 24))).writeto(folder / "one.fits", overwrite=True)
+    said, status, _ = go(folder, Fit())
+    assert said["one"] == "refused" and "but the data" in status["one"][1] and said["two"] == "done"
+
+
+def test_an_image_that_cannot_be_fitted_fails_when_it_is_loaded(folder):
+    fits.PrimaryHDU(np.full((24, 24), np.nan)).writeto(folder / "two.fits", overwrite=True)
+    fit = Fit()
+    said, status, _ = go(folder, fit)
+    assert said["two"] == "failed" and "NaN or infinite" in status["two"][1] and fit.seen == ["one", "three"]
+    fleet = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml")
+    checked = check_data(fleet, Console(quiet=True))
+    assert [said for said, _ in checked.values()] == ["waiting", "failed", "waiting", "failed"]
+
+
+def test_lenses_of_other_workers_are_left_to_them(folder):
+    with Claims(folder / "out/claims") as other:
+        other.take("one")
+        fit = Fit()
+        said, _, _ = go(folder, fit, wait=False)
+        assert fit.seen == ["two", "three"] and said["one"] == "running"
+    assert go(folder, fit)[0]["one"] == "done" and fit.seen == ["two", "three", "one"]
+
+
+def test_a_lens_taken_over_meanwhile_is_left_to_its_new_worker(folder):
+    class Slow(Fit):
+        def __call__(self, lenses, *, done, **settings):
+            for lens in lenses:
+                self.seen.append(lens.name)
+                if lens.name == "one" and len(self.seen) == 1:
+                    (folder / "out/claims/one/000002").write_text("{}")  # of another worker
+                done(lens, make_result())
+
+    fit = Slow()
+    said, _, text = go(folder, fit, wait=False)
+    assert "one: left to the worker that took it over" in text
+    assert said["one"] == "running" and not (folder / "out/lenses/one/summary.json").exists()
+
+
+def test_a_lens_that_workers_die_of_is_given_up(folder):
+    (folder / "out/claims/one").mkdir(parents=True)
+    (folder / "out/claims/one/000007").write_text('{"deaths": 2}')
+    os.utime(folder / "out/claims/one/000007", (1e9, 1e9))
+    said, status, _ = go(folder, Fit())
+    assert said["one"] == "failed" and "3 workers died" in status["one"][1] and said["two"] == "done"
+
+
+def test_a_full_disk_stops_the_worker_and_gives_its_lenses_back(folder):
+    error = OSError(28, "disk full while writing", "posterior.nc")
+    with pytest.raises(OSError, match="disk full"):
+        go(folder, Fit(fail=["two"], error=error))
+    assert not (folder / "out/lenses/two/failure.json").exists()
+    fit = Fit()
+    assert go(folder, fit)[0]["two"] == "done" and fit.seen == ["two", "three"]
+
+
+def test_a_damaged_summary_is_a_failure_that_is_named(folder):
+    go(folder, Fit())
+    (folder / "out/lenses/one/summary.json").write_text("{")
+    said, status, _ = go(folder, Fit())
+    assert said["one"] == "failed" and "summary.json: cannot be read" in status["one"][1] and said["two"] == "done"
+
+
+@pytest.mark.parametrize(("columns", "cells", "words"), [
+    ("truth.mass.0.theta_E", "1.0", ["truth.source_light.0.R_sersic", "missing"]),
+    ("truth.mass.0.theta", "1.0", ["truth.mass.0.theta", "nearest: 'mass.0.theta_E'"]),
+])
+def test_truths_are_those_of_the_free_parameters(folder, columns, cells, words):
+    (folder / "catalogue.csv").write_text(f"name,image,{columns}\none,one.fits,{cells}\n")
+    _, status, _ = go(folder, Fit())
+    assert status["one"][0] == "failed" and all(word in status["one"][1] for word in words)
+
+
+def test_the_command_refuses_a_catalogue_before_anything_is_computed(files):
+    (files / "catalogue.csv").write_text("name,imagee\none,one.fits\n")
+    words = "fit-many", files / "catalogue.csv", "--config", files / "fleet.toml", "--out", files / "out"
+    result = run(*words)
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "catalogue.csv: imagee: unknown column" in message and "Traceback" not in message
+    assert not (files / "out").exists()
+    (files / "catalogue.csv").write_text("name,image\none,one.fits\ngone,gone.fits\n")
+    assert run(*words, "--strict").exit_code == 2
+    checked = run(*words, "--check")
+    assert checked.exit_code == 1 and "gone failed" in " ".join(checked.output.split())
+    assert not (files / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_road(files):
+    """Three small lenses and a missing one: exit code, files, a second call that does nothing, one fit to compare."""
+    words = ["fit-many", files / "catalogue.csv", "--config", files / "fleet.toml", "--out", files / "out", *SETTINGS]
+    result = run(*words)
+    assert result.exit_code == 1, result.output
+    assert "3 done, 1 failed, 0 left" in result.output and "gone failed:" in result.output
+    lenses = files / "out/lenses"
+    assert sorted(path.name for path in lenses.iterdir()) == sorted(NAMES[:3])
+    for name in NAMES[:3]:
+        assert {path.name for path in (lenses / name).iterdir()} == {*FILES, "checkpoint"}
+    dates = {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
+    assert run(*words).exit_code == 1
+    assert dates == {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
+    assert len(Table.read(files / "out/summary.fits")) == 4
+    assert run("fit", lenses / "two/config.toml", "--out", files / "single").exit_code == 0
+    single, fleet = (json.loads((path / "summary.json").read_text()) for path in (files / "single", lenses / "two"))
+    assert single["n_pixels"] == fleet["n_pixels"] and single["seed"] == fleet["seed"] == 1
+    for name, row in single["parameters"].items():
+        assert abs(row["mean"] - fleet["parameters"][name]["mean"]) < row["sd"], name
