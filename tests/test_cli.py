@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from giga.checkpoint import CheckpointError
 from giga.cli import app
 from giga.demo import write_demo
+from giga.inference.pipeline import FitConfig
 from giga.io.results import FILES
+from giga.io.toml import load_config
+from giga.run import prepare
 
 SHORT = ["n_screen=16", "n_starts=4", "n_finalists=4", "map_steps=3", "map_rounds=2", "vi_steps=2", "vi_samples=8",
          "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10"]
@@ -82,6 +86,23 @@ def test_doctor_names_devices_and_the_way_to_a_gpu():
     result = run("doctor")
     assert result.exit_code == 0
     assert "device 0" in result.output and "float32" in result.output
+
+
+def test_what_changed_under_a_checkpoint_is_named(config, tmp_path):
+    settings = load_config(config, fit_config_type=FitConfig)
+    prepare(settings).store(tmp_path)
+    prepare(settings.with_overrides({"run.devices": "cpu"})).store(tmp_path)  # where it runs may change
+    other = settings.with_overrides({"run.seed": 7, "mass.0.theta_E.scale": 0.5})
+    with pytest.raises(CheckpointError, match=r"theta_E\.scale: 0\.25 -> 0\.5, run\.seed: 1 -> 7"):
+        prepare(other).store(tmp_path)
+    job = prepare(settings)
+    job.observations[0].image[3, 4] += 1.0
+    with pytest.raises(CheckpointError, match="not the configuration changed but the data"):
+        job.store(tmp_path)
+    (tmp_path / "checkpoint" / "identity.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read as JSON") as caught:
+        prepare(settings).store(tmp_path)
+    assert "changed but" not in str(caught.value)
 
 
 @pytest.mark.slow

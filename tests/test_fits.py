@@ -117,6 +117,7 @@ def test_hdu(several, hdu, value):
 @pytest.mark.parametrize("hdu, words", [
     ("WHT", ["no HDU 'WHT'", "2 SCI 2-D (3, 4)", "3 CAT a table"]),
     (9, ["no HDU 9", "0 PRIMARY without data"]),
+    (-1, ["no HDU -1", "0 PRIMARY without data"]),
     ("SCI,x", ["no HDU 'SCI,x'"]),
     ("CUBE", ["3-D (2, 3, 4)", "a 2-D image"]),
     (0, ["without data"]),
@@ -287,7 +288,9 @@ def test_mask_meaning(config, tmp_path, meaning):
 def test_mask_that_leaves_nothing(config, tmp_path):
     empty = replace(config, mask=write(tmp_path / "none.fits", np.zeros(SHAPE)), mask_is="good")
     refused(empty, "none.fits", "observation.mask", "no pixel is left to fit, all 720")
-    refused(replace(config, mask_keep=(RingConfig(radius=0.5, x=99.0),)), "image.fits", "no pixel is left")
+    far, all_of_it = (RingConfig(radius=0.5, x=99.0),), (RingConfig(radius=99.0),)
+    refused(replace(config, mask_keep=far), "image.fits", "observation.mask_keep", "no pixel is left")
+    refused(replace(config, mask_exclude=all_of_it), "image.fits", "observation.mask_exclude", "no pixel is left")
 
 
 def test_mask_shape_and_nan(config, tmp_path):
@@ -391,7 +394,8 @@ def test_cutout_of_all_the_maps(config, tmp_path, rng, image):
 
 
 @pytest.mark.parametrize("part, word", [(CutoutConfig(size=10, x=1.0, y=8.0), "over the edge"),
-                                        (CutoutConfig(size=10, ra=10.0, dec=2.0), "over the edge"),
+                                        (CutoutConfig(size=10, ra=10.0, dec=2.0), "ra 10, dec 2 is too far"),
+                                        (CutoutConfig(size=10, ra=150.2, dec=2.2), "over the edge"),
                                         (CutoutConfig(size=100), "24 x 30")])
 def test_cutout_over_the_edge(config, part, word):
     refused(replace(config, cutout=part), "image.fits", "observation.cutout", word)

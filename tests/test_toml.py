@@ -248,6 +248,8 @@ def test_override_text_without_value():
 @pytest.mark.parametrize("old, new, words", [
     ("[[mass]]", "[[masses]]", ["masses", "unknown section", "nearest: 'mass'"]),
     ("[[mass]]", "[mass]", ["mass", "double brackets"]),
+    ("[[mass]]", "[mass]\nprofile = 'Shear'\n[mass]", ["mass: not TOML", "[[mass]] in double brackets"]),
+    ("[[mass]]", "[[run]]\nseed = 1\n[[mass]]", ["run", "[run] in single brackets"]),
     ('"EPL"', '"EPLL"', ["mass.0.profile", "got 'EPLL'", "nearest: 'EPL'"]),
     ('"EPL"', '"Sersic"', ["mass.0.profile", "got 'Sersic'"]),
     ('"EPL"', "3", ["mass.0.profile", "got 3"]),

@@ -152,19 +152,22 @@ def _read_like(file: Path, hdu: int | str | None, shape: tuple[int, ...], field:
 
 
 def _mask(config: ObservationConfig, shape: tuple[int, ...], window, grid: Grid, path: str) -> np.ndarray:
-    mask, file = np.ones(grid.shape, bool), config.mask or config.image
+    mask = np.ones(grid.shape, bool)
     if config.mask is not None:
         values = _read_like(config.mask, config.mask_hdu, shape, f"{path}.mask", config.image)[window]
         if not np.isfinite(values).all():
-            raise InputError(file, f"{path}.mask", f"{np.sum(~np.isfinite(values))} pixels are NaN or infinite",
+            raise InputError(config.mask, f"{path}.mask", f"{np.sum(~np.isfinite(values))} pixels are NaN or infinite",
                              "zeros and ones")
-        mask = (values != 0.0) == (config.mask_is == "good")
+        mask = _left((values != 0.0) == (config.mask_is == "good"), config.mask, f"{path}.mask")
     if config.mask_keep:
-        mask &= ring_mask(config.mask_keep, grid)
-    mask &= ~ring_mask(config.mask_exclude, grid)
+        mask = _left(mask & ring_mask(config.mask_keep, grid), config.image, f"{path}.mask_keep")
+    return _left(mask & ~ring_mask(config.mask_exclude, grid), config.image, f"{path}.mask_exclude")
+
+
+def _left(mask: np.ndarray, file: Path, field: str) -> np.ndarray:
+    """A mask that keeps some pixels; else the error of the field that leaves none."""
     if not mask.any():
-        raise InputError(file, f"{path}.mask", f"no pixel is left to fit, all {mask.size} are masked",
-                         "a mask that keeps pixels")
+        raise InputError(file, field, f"no pixel is left to fit, all {mask.size} are masked", "some that are kept")
     return mask
 
 

@@ -69,6 +69,8 @@ def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None
         raise InputError(path, field, f"no 2-D image among its HDUs: {present}", "a 2-D image")
     name, comma, version = str(hdu).partition(",")
     try:
+        if isinstance(hdu, int) and hdu < 0:
+            raise IndexError(hdu)  # astropy would count from the end
         found: Any = hdus[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
     except (KeyError, IndexError, ValueError):
         raise InputError(path, field, f"no HDU {hdu!r}", f"one of its HDUs: {present}") from None
@@ -113,6 +115,9 @@ def cutout(image: np.ndarray, size: int | tuple[int, int], wcs: WCS | None = Non
         if wcs is None:
             raise ValueError("a sky position, but the header has no celestial WCS")
         pixel = position_to_pixel(wcs, *position)
+        if not np.isfinite(pixel).all():
+            raise ValueError(f"ra {position[0]:.6g}, dec {position[1]:.6g} is too far from the image for its WCS, "
+                             f"whose centre is at ra {wcs.wcs.crval[0]:.6g}, dec {wcs.wcs.crval[1]:.6g}")
     if pixel is None:
         pixel = (0.5 * (image.shape[1] - 1), 0.5 * (image.shape[0] - 1))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from giga.io.profiles import SECTIONS, DistributionConfig, ProfileConfig, Tie, V
 from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.light.base import LightProfile
 from giga.scene import Scene
+
+LISTS = ("observation", *SECTIONS)
+"""Sections in double brackets."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,10 @@ def load_config(path: str | PathLike[str], *, fit_config_type: type,
 
 def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read the tables of a configuration, unchecked. Raises InputError."""
-    file = Path(path)
+    file, text = Path(path), ""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(file, "", "no such file", "a TOML configuration") from None
     except OSError as error:
@@ -76,7 +81,9 @@ def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(file, "", "not text in UTF-8", "a TOML configuration") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(file, "", f"not TOML ({error})", "a TOML configuration") from error
+        single = re.search(rf"^[ \t]*\[({'|'.join(LISTS)})\]", text, re.MULTILINE)  # twice, as one list never is
+        expected = f"[[{single[1]}]] in double brackets" if single else "a TOML configuration"
+        raise InputError(file, single[1] if single else "", f"not TOML ({error})", expected) from error
 
 
 def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
@@ -84,9 +91,11 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     """Check the tables of a configuration; see `load_config`."""
     place = Place(file, "", Path(data_dir) if data_dir is not None else file.parent)
     valid = [f.name for f in dataclasses.fields(Config) if f.name != "file"]
-    for name in tables:
+    for name, table in tables.items():
         if name not in valid:
             raise place.at(name).error("unknown section", nearest(name, valid))
+        if isinstance(table, list) and name not in LISTS:
+            raise place.at(name).error("a list", f"[{name}] in single brackets")
     observations = _list(tables, "observation", place)
     if not observations:
         raise place.at("observation").error("missing", "at least one [[observation]]")
