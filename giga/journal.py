@@ -18,6 +18,7 @@ import numpy as np
 
 from giga import parallel
 from giga.checkpoint import CheckpointError, Store, identity_of, pack, unpack
+from giga.nodes import NodeError
 
 T = TypeVar("T")
 PREFIX = "part-"
@@ -97,6 +98,10 @@ class Journal:
             self.made += 1
             return work()
         key = identity_of(name, *inputs)
+        if self._known and len(set(parallel.everywhere(key))) > 1:
+            # Some would answer from the journal and others compute, and wait for each other.
+            raise NodeError(f"the processes differ in the inputs of {name}, as nodes of different kinds do; "
+                            "go on with nodes of one kind, or start over with --overwrite")
         if record := self._known.get(key):
             self.replayed, self.seconds = self.replayed + 1, self.seconds + record.seconds
             self.compile_s += record.compile_s

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
+from giga.nodes import Launch, NodeError, find_launch, meet, neighbours, share_of
+
 AXIS = "batch"
 
 
@@ -19,23 +23,27 @@ class DeviceError(RuntimeError):
     """A device was asked for that is not there."""
 
 
-def start(platform: str = "auto", cpu_devices: int | None = None) -> list[Any]:
-    """Choose the devices of this process; call before the first computation.
+def start(platform: str = "auto", cpu_devices: int | None = None, n_devices: int | None = None) -> list[Any]:
+    """Choose the devices of this process; call before the first computation, and after `start_nodes`.
 
     On a CPU each core becomes one device, since one evaluation is too small to share.
 
     Args:
         platform: "auto" takes what JAX finds first; "cpu" or "gpu" insist.
         cpu_devices: Number of CPU devices; None is one a core, unless XLA_FLAGS says otherwise.
+        n_devices: Number of devices to use, of all processes together; None is all.
+
+    Returns:
+        The devices of all processes.
 
     Raises:
-        DeviceError: A GPU was asked for and JAX sees none; says what it does see.
+        DeviceError: A GPU was asked for and JAX sees none, or more devices than there are; says what it does see.
     """
     if platform not in ("auto", "cpu", "gpu"):
         raise DeviceError(f"devices: expected auto, cpu or gpu, got {platform!r}")
     try:
         if cpu_devices or "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-            jax.config.update("jax_num_cpu_devices", cpu_devices or cores())
+            jax.config.update("jax_num_cpu_devices", cpu_devices or _own_cores())
         if platform == "cpu":
             jax.config.update("jax_platforms", "cpu")
     except RuntimeError as error:  # the backend runs already
@@ -46,7 +54,28 @@ def start(platform: str = "auto", cpu_devices: int | None = None) -> list[Any]:
     if platform != "auto" and found[0].platform != platform:
         raise DeviceError(f"devices: {platform} was asked for, but JAX sees only {describe(found)}; "
                           f"install giga[gpu] on a machine with an NVIDIA driver, or ask for cpu")
-    return found
+    return _first_of(found, n_devices)
+
+
+def _own_cores() -> int:
+    """Cores of this process: those it is bound to, or its share of the node's."""
+    return cores() if cores() < (os.cpu_count() or 1) else max(1, cores() // neighbours(os.environ))
+
+
+def _first_of(found: list[Any], wanted: int | None) -> list[Any]:
+    """The first devices of each process, as many from each."""
+    processes = jax.process_count()
+    counts = [sum(device.process_index == k for device in found) for k in range(processes)]
+    if len(set(counts)) > 1:
+        raise DeviceError(f"devices: the processes have {', '.join(map(str, counts))}; expected as many in each")
+    if not wanted:
+        return found
+    if wanted > len(found):
+        raise DeviceError(f"n_devices: {wanted} were asked for, but JAX sees only {describe(found)}")
+    if wanted % processes:
+        raise DeviceError(f"n_devices: {wanted} were asked for, which {processes} processes cannot share evenly")
+    each = wanted // processes
+    return [d for k in range(processes) for d in [d for d in found if d.process_index == k][:each]]
 
 
 def cores() -> int:
@@ -62,9 +91,55 @@ def describe(devices: list[Any] | None = None) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
-def start_nodes(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Join the processes of a multi-node run; with no arguments, as SLURM or Open MPI set them up."""
-    jax.distributed.initialize(coordinator, processes, process)
+def start_nodes(coordinator: str | None = None, processes: int | None = None, process: int | None = None,
+                timeout_s: float = 60.0) -> Launch | None:
+    """Join the processes of a run of several; call before the first computation.
+
+    With no arguments, as srun or mpirun set them up; without these, there is one process and nothing to do.
+
+    Args:
+        coordinator: HOST:PORT of process 0.
+        processes: Number of processes.
+        process: Number of this one, from zero.
+        timeout_s: Longest time to wait for the others [s].
+
+    Returns:
+        The place of this process; None if there is only one.
+
+    Raises:
+        NodeError: The settings are wrong, or the processes do not all find each other.
+    """
+    launch = find_launch(os.environ, coordinator, processes, process)
+    if launch is None or launch.processes == 1:
+        return None
+    own = share_of(_visible_gpus(), launch)
+    meet(launch, timeout_s)
+    try:
+        jax.distributed.initialize(launch.coordinator, launch.processes, launch.process, local_device_ids=own,
+                                   cluster_detection_method="deactivate", initialization_timeout=math.ceil(timeout_s))
+    except RuntimeError as error:
+        raise NodeError(f"coordinator {launch.coordinator}: process {launch.process}: {error}") from error
+    return launch
+
+
+def _visible_gpus() -> int:
+    """Number of NVIDIA GPUs that this process may use, before JAX has started."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([part for part in named.split(",") if part.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def everywhere(text: str) -> list[str]:
+    """Texts of all processes, in every process; all must call, in the same order."""
+    if jax.process_count() == 1:
+        return [text]
+    content = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(content))))
+    padded = np.zeros(max(int(sizes.max()), 1), np.uint8)
+    padded[:len(content)] = content
+    rows = np.asarray(multihost_utils.process_allgather(padded)).astype(np.uint8)
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def process_count() -> int:

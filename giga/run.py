@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 from rich.console import Console
 from rich.markup import escape
 
 from giga import parallel
-from giga.checkpoint import ForeignCheckpoint, Store, identity_of
+from giga.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
 from giga.component import is_distribution, leaves_with_names
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
@@ -22,10 +23,13 @@ from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
 from giga.io.results import FILES, write_results
 from giga.io.toml import Config, differences, dump_config, load_config, scene_from_config
+from giga.nodes import NodeError
 from giga.observation import Observation
 from giga.progress import FitProgress
 from giga.scene import Scene
 from giga.terminal import show_result
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,44 +131,81 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
     Raises:
         InputError: Bad input, or a folder that holds a run already.
         DeviceError: A device was asked for that is not there.
+        NodeError: Of several processes, one has failed, or has other data or another configuration.
         CheckpointError: A checkpoint of other data or another configuration.
         OSError: A file cannot be written.
     """
-    console = console or Console()
-    start_devices_of(config)
-    job = prepare(config)
-    claim(out, resume=resume, overwrite=overwrite)
+    devices = start_devices_of(config)
+    first = parallel.is_first()  # of several processes it alone writes and prints
+    console = (console or Console()) if first else Console(quiet=True)
+    job = together(lambda: prepare(config))
+    check_same(job)
+    together(lambda: claim(out, resume=resume, overwrite=overwrite) if first else None)
     for note in job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    console.print(f"fitting on {parallel.describe()}", highlight=False)
-    store = job.store(out)
+    count = parallel.process_count()
+    of = f", {count} processes" if count > 1 else ""
+    console.print(f"fitting on {parallel.describe(devices)}{of}", highlight=False)
+    store = together(lambda: job.store(out) if first else None)
     with FitProgress(console) as report:
         result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,
                      amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
-                     precision=config.run.precision, truth=truth, report=report, store=store)
-    with console.status("writing pictures and tables"):
-        write_results(result, out, job.text)
-    show_result(result, out, console)
+                     precision=config.run.precision, truth=truth, report=report, store=store,
+                     over=parallel.mesh(devices))
+    if first:
+        with console.status("writing pictures and tables"):
+            write_results(result, out, job.text)
+        show_result(result, out, console)
     return result
 
 
-def start_devices_of(config: Config) -> None:
+def together(work: Callable[[], T]) -> T:
+    """Do something in every process; where it fails in one, no process goes on.
+
+    Raises:
+        NodeError: It failed in another process.
+    """
+    try:
+        out, failure = work(), None
+    except (InputError, parallel.DeviceError, CheckpointError, OSError) as error:
+        out, failure = None, error
+    messages = parallel.everywhere(str(failure) if failure else "")
+    if failure:
+        raise failure
+    for k, message in enumerate(messages):
+        if message:
+            raise NodeError(f"process {k}: {message}")
+    return out  # pyright: ignore[reportReturnType]
+
+
+def check_same(job: Job) -> None:
+    """See that all processes have the same data and configuration; raises NodeError in all if not."""
+    hashes = parallel.everywhere(job.identity)
+    if len(set(hashes)) > 1:
+        listed = ", ".join(f"process {k}: {text[:12]}" for k, text in enumerate(hashes))
+        raise NodeError(f"{job.config.file}: the processes have different data or configurations (hashes: {listed}); "
+                        "give every process the same files and options")
+
+
+def start_devices_of(config: Config) -> list[Any]:
     """Start the devices that a configuration asks for.
 
     Raises:
         InputError: They are not there.
     """
     try:
-        start_devices(config.run.devices, config.run.precision)
+        return start_devices(config.run.devices, config.run.precision, config.run.n_devices)
     except parallel.DeviceError as error:
-        raise InputError(config.file, "run.devices", str(error)) from error
+        field = "n_devices" if str(error).startswith("n_devices") else "devices"
+        raise InputError(config.file, f"run.{field}", str(error).removeprefix(f"{field}: ")) from error
 
 
-def start_devices(wanted: str, precision: str) -> None:
+def start_devices(wanted: str, precision: str, count: int | None = None) -> list[Any]:
     """Start devices, and float64 if it is wanted. Raises DeviceError."""
-    parallel.start(wanted)
+    devices = parallel.start(wanted, n_devices=count)
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)
+    return devices
 
 
 def claim(out: Path, *, resume: bool, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from giga.checkpoint import CheckpointError
 from giga.io.errors import InputError
+from giga.nodes import NodeError
 from giga.parallel import DeviceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -25,6 +26,11 @@ DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder that the
 Out = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that the folder holds.")]
+Coordinator = Annotated[str | None, typer.Option("--coordinator", help="HOST:PORT of process 0, if there are several; "
+                                                 "found under srun and mpirun.")]
+Processes = Annotated[int | None, typer.Option("--processes", help="Number of processes that work as one.")]
+Process = Annotated[int | None, typer.Option("--process", help="Number of this process, from 0.")]
+CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others [s].")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
 
 
@@ -35,7 +41,7 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
-        except (InputError, DeviceError, CheckpointError) as error:
+        except (InputError, DeviceError, NodeError, CheckpointError) as error:
             fail(str(error))
         except FloatingPointError as error:
             fail(str(error), code=1)

@@ -17,6 +17,7 @@ class RunConfig:
     seed: int = at_least(0, 0)  # seed of every random number
     precision: Literal["float32", "float64"] = "float32"  # precision of the fit
     devices: Literal["auto", "cpu", "gpu"] = "auto"  # where it runs; "gpu" fails when there is none
+    n_devices: int | None = at_least(1, None)  # how many of them, in all processes; none is all
     checkpoint_interval_s: float = at_least(0.0, 30.0)  # longest time between two checkpoints [s]
 
     def __post_init__(self) -> None:
