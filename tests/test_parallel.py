@@ -109,7 +109,6 @@ def test_a_fit_does_not_depend_on_the_number_of_devices():
 TWO = """
     import sys
     import jax, numpy as np
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
     from giga.parallel import AXIS, describe, mesh, sharded, start_nodes
     start_nodes(sys.argv[1], 2, int(sys.argv[2]))
     import jax.numpy as jnp
@@ -132,10 +131,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def two_processes(code: str) -> list[str]:
+def two_processes(code: str, *arguments: object) -> list[str]:
     address = f"127.0.0.1:{free_port()}"
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    processes = [start_python(code, address, str(k), **flags) for k in range(2)]
+    processes = [start_python(code, address, str(k), *map(str, arguments), **flags) for k in range(2)]
     try:
         return [finish(process) for process in processes]
     finally:
@@ -149,32 +148,57 @@ def test_two_processes_work_as_one():
 
 
 FIT_TWO = """
-    import sys
+    import shutil, sys
+    from pathlib import Path
     import jax, numpy as np, numpyro.distributions as dist
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    from giga.parallel import start_nodes
-    start_nodes(sys.argv[1], 2, int(sys.argv[2]))
+    from giga.parallel import everywhere, from_first, is_first, mesh, start_nodes
+    launch = start_nodes(sys.argv[1], 2, int(sys.argv[2]), 60.0)
+    jax.config.update("jax_enable_x64", True)
     from _problems import blank
+    from giga.checkpoint import Store
     from giga.inference.pipeline import FitConfig, fit
     from giga.light import Sersic
     from giga.scene import Scene
 
+    assert launch.process == jax.process_index() and is_first() == (launch.process == 0)
+    assert everywhere("ab" * launch.process) == ["", "abab"[:2]]
+    assert from_first(b"" if launch.process else b"xyz") == b"xyz" and from_first(b"") == b""
     blank = blank(size=14, pixel_scale=0.2)
     y, x = np.mgrid[:14, :14] - 6.5
     observation = blank.replace(image=np.exp(-0.1 * (x**2 + y**2)))
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0)])
     config = FitConfig(n_screen=8, n_starts=4, n_finalists=4, map_rounds=2, vi_steps=2, vi_samples=8, n_chains=4,
                        n_block=20, n_pilot=1, min_iterations=20, max_iterations=20)
-    result = fit(prior, [observation], config=config, seed=3)
-    print(len(result.devices), *(repr(float(values.sum())) for values in result.samples.values()))
+    folder, told = Path(sys.argv[3]) / str(launch.process), []
+
+    def run(over=None):
+        store = Store(folder, "abc", 0.0)
+        return fit(prior, [observation], config=config, seed=3, precision="float64", store=store, over=over,
+                   report=lambda stage, numbers: told.append(numbers.get("note")))
+
+    first = run()
+    parts = sorted(folder.glob("part-*.json"))
+    assert len(first.devices) == 4 and bool(parts) == is_first()  # process 1 keeps nothing
+    if is_first():  # killed in the last block, and a part is damaged
+        parts[-1].unlink()
+        shutil.rmtree(parts[2].with_suffix(""))
+    second = run()
+    assert sum(note is not None for note in told) == is_first()
+    shutil.rmtree(folder)
+    alone = run(mesh(jax.local_devices()[:1]))
+    assert len(alone.devices) == 1
+    for name, values in first.samples.items():
+        np.testing.assert_array_equal(second.samples[name], values)
+        np.testing.assert_allclose(alone.samples[name], values, rtol=1e-7)
+    print(*(repr(float(values.sum())) for values in first.samples.values()))
     """
 
 
 @pytest.mark.slow
-def test_a_fit_over_two_processes_ends_with_the_same_samples_in_both():
-    first, second = (out.splitlines()[-1] for out in two_processes(FIT_TWO))
+def test_a_fit_over_two_processes(tmp_path):
+    """The samples of one process to rounding, the same in both; one of them writes, and both go on from it."""
+    first, second = (out.splitlines()[-1] for out in two_processes(FIT_TWO, tmp_path))
     assert first == second
-    assert first.startswith("4 ")
 
 
 ABSENT = """
@@ -202,6 +226,21 @@ CHOOSE = """
 
 def test_devices_can_be_chosen_after_the_import():
     finish(start_python(CHOOSE))
+
+
+FEWER = """
+    from giga.parallel import DeviceError, start
+    assert len(start("cpu", n_devices=3)) == 3
+    try:
+        start("cpu", n_devices=9)
+    except DeviceError as error:
+        print(error)
+    """
+
+
+def test_fewer_devices_than_asked():
+    out = finish(start_python(FEWER, **EIGHT))
+    assert out.strip() == "n_devices: 9 were asked for, but JAX sees only 8 x cpu"
 
 
 FLAGS = """

@@ -1,5 +1,11 @@
 """A fit as a user runs it, without the fitting."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from giga.checkpoint import CheckpointError
@@ -22,3 +28,22 @@ def test_a_checkpoint_belongs_to_what_is_computed_not_to_where(config, tmp_path)
                    {"observation.0.mask_keep": [{"radius": 1.0}]}):
         with pytest.raises(CheckpointError, match="belongs to other data or another configuration"):
             prepare(config.with_overrides(change)).store(tmp_path)
+
+
+@pytest.mark.slow
+def test_processes_that_disagree_end_with_one_error_each(config, tmp_path):
+    """Two processes, one of which was given another setting; nothing hangs and nothing is written."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
+    started = [subprocess.Popen(
+        [sys.executable, "-m", "giga.cli", "fit", str(config.file), "--out", str(tmp_path / "run"), "--coordinator", at,
+         "--processes", "2", "--process", str(k), "--set", f"inference.n_chains={8 + 4 * k}"],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for k in range(2)]
+    for process in started:
+        _, error = process.communicate(timeout=240)
+        assert process.returncode == 2, error
+        (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert "different data or configurations (hashes: process 0: " in line and ", process 1: " in line
+    assert not (tmp_path / "run").exists()
