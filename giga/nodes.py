@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FIRST_PORT, PORTS = 61440, 4096  # above the ports that Linux hands out
+GRACE_S = 3.0  # for others to come when something is wrong with one [s]
 
 
 class NodeError(RuntimeError):
@@ -167,19 +168,20 @@ def _receive(launch: Launch, timeout_s: float) -> None:
     connections: list[socket.socket] = []
     try:
         with _listen(port) as server:
-            while waiting and not problem:
+            while waiting:
                 server.settimeout(max(deadline - time.monotonic(), 0.01))
                 try:
                     connection = server.accept()[0]
                 except TimeoutError:
-                    problem = (f"{_numbered(waiting)} of {launch.processes} did not reach the coordinator "
-                               f"{launch.coordinator} within {timeout_s:g} s")
+                    problem = problem or (f"{_numbered(waiting)} of {launch.processes} did not reach the coordinator "
+                                          f"{launch.coordinator} within {timeout_s:g} s")
                     break
                 connections.append(connection)
                 hello = _read_line(connection, 5.0)
                 if "giga run of" not in hello:  # no process of ours
                     continue
-                problem = _difference(mine, hello, waiting)
+                if not problem and (problem := _difference(mine, hello, waiting)):
+                    deadline = min(deadline, time.monotonic() + GRACE_S)  # for the others to come and hear it
                 waiting.discard(hello.get("process", -1))
         for connection in connections:
             _write_line(connection, {"problem": problem})

@@ -115,10 +115,7 @@ def test_all_that_came_learn_who_is_missing():
 ])
 def test_processes_of_other_runs(launches, message):
     at = f"localhost:{free_port()}"
-    found = outcomes([Launch(at, count, k) for count, k in launches], 5.0)
-    assert found[0] == message and set(found) <= {message, *(f"coordinator {at}: no answer to process {k} within 5 s "
-                                                             "(Connection refused); process 0 must run there, and the "
-                                                             "port be open" for k in (1, 2))}
+    assert outcomes([Launch(at, count, k) for count, k in launches]) == [message] * 3
 
 
 def test_other_versions_are_refused(monkeypatch):
