@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "evidence": "lnZ"}
+TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "smc": "SMC", "evidence": "lnZ"}
 
 
 def title(stage: str) -> str:
@@ -76,8 +76,9 @@ def describe(numbers: dict[str, Any], left: float | None = None) -> str:
         return "taken up from the checkpoint"
     parts = []
     for key, text in (("chi2", "chi2 {:.1f}"), ("log_prob", "log posterior {:.1f}"), ("elbo", "ELBO {:.1f}"),
-                      ("iterations", "{:d} iterations"), ("acceptance", "acceptance {:.2f}"), ("rhat", "R-hat {:.3f}"),
-                      ("ess", "ESS {:.0f}"), ("log_evidence", "log evidence {:.2f}")):
+                      ("iterations", "{:d} iterations"), ("beta", "exponent {:.2g}"),
+                      ("acceptance", "acceptance {:.2f}"), ("rhat", "R-hat {:.3f}"), ("ess", "ESS {:.0f}"),
+                      ("log_evidence", "log evidence {:.2f}")):
         if key in numbers:
             parts.append(text.format(numbers[key]))
     if numbers.get("done") == 0.0:

@@ -15,6 +15,7 @@ from giga.labels import unit
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
 STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
           "evidence": "Evidence"}
+SAMPLERS = {"smc": "Tempered sequential Monte Carlo"}
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d5dae1; --page: #ffffff; --card: #f5f7f9;
@@ -197,7 +198,8 @@ def _stages(result: Result) -> str:
         if stage == "hmc":
             rows += _hmc_rows(result)
         if rows:
-            cards.append(f'<div class="card"><h3>{escape(STAGES.get(stage, stage))}</h3>{_pairs(rows)}</div>')
+            title = SAMPLERS.get(result.info.get(stage, {}).get("sampler", ""), STAGES.get(stage, stage))
+            cards.append(f'<div class="card"><h3>{escape(title)}</h3>{_pairs(rows)}</div>')
     return f'<div class="columns">{"".join(cards)}</div>'
 
 

@@ -57,6 +57,29 @@ def lens_prior(amp: tuple | None = ()) -> Scene:
                              center_x=dist.Normal(0.0, 0.1), center_y=dist.Normal(0.0, 0.1))])
 
 
+PLACES = ((0.08, 0.05), (-0.1, -0.06))  # of the two sources of `exchangeable`
+
+
+def exchangeable() -> tuple[Scene, Scene]:
+    """A lens with two sources of one shape, and its prior, which holds one order of them more likely.
+
+    Only their places and the lens's radius are free.
+    """
+    def scene(theta_E, places) -> Scene:
+        return Scene(mass=[EPL(theta_E=theta_E, gamma=2.0, e1=0.1, e2=-0.05)],
+                     source_light=[Sersic(amp=15.0, R_sersic=0.12, n_sersic=1.0, e1=0.0, e2=0.0, center_x=x, center_y=y)
+                                   for x, y in places])
+
+    priors = [(dist.Normal(x, 0.15), dist.Normal(0.0, 0.15)) for x in (0.03, -0.03)]
+    return scene(0.9, PLACES), scene(dist.LogNormal(-0.1, 0.1), priors)
+
+
+def odds_of_the_order() -> float:
+    """Weight of the true order: the likelihood does not know it, so that the priors' ratio decides."""
+    odds = np.exp(0.06 * (PLACES[0][0] - PLACES[1][0]) / 0.15**2)
+    return float(odds / (1.0 + odds))
+
+
 # Compiled once for all tests that evaluate posteriors of one structure.
 log_prob = jax.jit(lambda posterior, z: posterior.log_prob(z))
 log_likelihood = jax.jit(lambda posterior, z: posterior.log_likelihood(z))
@@ -109,6 +132,41 @@ class Toy(Component):
         norm = 0.5 * jnp.linalg.slogdet(self.precision)[1] - 0.5 * len(self.mean) * jnp.log(2.0 * jnp.pi)
         value = self.log_mass + norm - 0.5 * v @ self.precision @ v
         return jnp.where(z[0] > self.hole, jnp.nan, value)
+
+
+class Mixture(Component):
+    """A mixture of Gaussians, bent by a parabola: z[1] = v[1] + bend v[0]^2, of unit Jacobian.
+
+    Attributes:
+        prior: A prior of the right size; only its names, size and precision are used.
+        means, precisions: Of the components, shapes (k, n) and (k, n, n).
+        log_masses: Logarithms of their integrals.
+        bend: Strength of the parabola.
+    """
+
+    prior: Prior
+    means: Array
+    precisions: Array
+    log_masses: Array
+    bend: Array
+    names: tuple[str, ...] = static(default=())
+
+    @staticmethod
+    def of(means, covariances, masses, bend: float = 0.0) -> "Mixture":
+        means = np.asarray(means, float)
+        prior = Prior.of([dist.Normal(0.0, 1.0) for _ in means[0]], np.float64)
+        return Mixture(prior=prior, means=means, precisions=np.linalg.inv(np.asarray(covariances, float)),
+                       log_masses=np.log(np.asarray(masses, float)), bend=np.asarray(bend, float))
+
+    def parts(self, z: Array) -> Array:
+        """Log-density of each component."""
+        v = z.at[1].add(-self.bend * z[0] ** 2)
+        step = v - self.means
+        half = 0.5 * jnp.linalg.slogdet(self.precisions)[1] - 0.5 * len(z) * jnp.log(2.0 * jnp.pi)
+        return self.log_masses + half - 0.5 * jnp.einsum("ki,kij,kj->k", step, self.precisions, step)
+
+    def log_prob(self, z: Array) -> Array:
+        return jax.scipy.special.logsumexp(self.parts(z))
 
 
 @jax.jit

@@ -5,14 +5,12 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 import pytest
 import scipy.stats
-from _problems import blank, observe
+from _problems import Mixture, blank, exchangeable, observe, odds_of_the_order
 from jax import Array
 
 from giga.checkpoint import Store
-from giga.component import Component, static
 from giga.inference.evidence import bridge, laplace, log_density_of
 from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
 from giga.inference.map import Lanes, MapState
@@ -20,48 +18,9 @@ from giga.inference.modes import ModesConfig, as_found, find_modes, mixture, not
 from giga.inference.pipeline import FitConfig, fit
 from giga.inference.transport import gaussian
 from giga.inference.vi import ascender
-from giga.light import Sersic
-from giga.mass import EPL
 from giga.parallel import mesh
-from giga.prior import Prior
-from giga.scene import Scene
 
 CONFIG = ModesConfig()
-
-
-class Mixture(Component):
-    """A mixture of Gaussians, bent by a parabola: z[1] = v[1] + bend v[0]^2, of unit Jacobian.
-
-    Attributes:
-        prior: A prior of the right size; only its names, size and precision are used.
-        means, precisions: Of the components, shapes (k, n) and (k, n, n).
-        log_masses: Logarithms of their integrals.
-        bend: Strength of the parabola.
-    """
-
-    prior: Prior
-    means: Array
-    precisions: Array
-    log_masses: Array
-    bend: Array
-    names: tuple[str, ...] = static(default=())
-
-    @staticmethod
-    def of(means, covariances, masses, bend: float = 0.0) -> "Mixture":
-        means = np.asarray(means, float)
-        prior = Prior.of([dist.Normal(0.0, 1.0) for _ in means[0]], np.float64)
-        return Mixture(prior=prior, means=means, precisions=np.linalg.inv(np.asarray(covariances, float)),
-                       log_masses=np.log(np.asarray(masses, float)), bend=np.asarray(bend, float))
-
-    def parts(self, z: Array) -> Array:
-        """Log-density of each component."""
-        v = z.at[1].add(-self.bend * z[0] ** 2)
-        step = v - self.means
-        half = 0.5 * jnp.linalg.slogdet(self.precisions)[1] - 0.5 * len(z) * jnp.log(2.0 * jnp.pi)
-        return self.log_masses + half - 0.5 * jnp.einsum("ki,kij,kj->k", step, self.precisions, step)
-
-    def log_prob(self, z: Array) -> Array:
-        return jax.scipy.special.logsumexp(self.parts(z))
 
 
 @jax.jit
@@ -250,24 +209,12 @@ SMALL = FitConfig(n_screen=64, n_starts=16, n_finalists=8, map_rounds=2, vi_step
                   n_bridge=256)
 
 
-def two_sources(first, second) -> Scene:
-    """Two sources of one shape behind a lens; only where they are, and the lens's radius, is free."""
-    return Scene(mass=[EPL(theta_E=dist.LogNormal(-0.1, 0.1), gamma=2.0, e1=0.1, e2=-0.05)],
-                 source_light=[Sersic(amp=15.0, R_sersic=0.12, n_sersic=1.0, e1=0.0, e2=0.0, center_x=x, center_y=y)
-                               for x, y in (first, second)])
-
-
 @pytest.fixture(scope="module")
 def swapped(tmp_path_factory):
     """A lens whose two sources may be exchanged: the priors of their places make one order more likely."""
-    def prior(x: float):
-        return dist.Normal(x, 0.15), dist.Normal(0.0, 0.15)
-
-    truth = two_sources((0.08, 0.05), (-0.1, -0.06))
-    truth = truth.replace(mass=[truth.mass[0].replace(theta_E=0.9)])
+    truth, priors = exchangeable()
     data = observe(truth, blank(size=24, pixel_scale=0.12, rms=0.03))
     store = Store(tmp_path_factory.mktemp("swapped"), "a", 0.0)
-    priors = two_sources(prior(0.03), prior(-0.03))
     return priors, data, store, fit(priors, [data], config=SMALL, seed=2, store=store)
 
 
@@ -277,9 +224,7 @@ def test_a_lens_with_exchanged_sources_has_both_orders(swapped):
     *_, result = swapped
     rows = result.info["map"]["modes"]
     assert [row["sampled"] for row in rows[:2]] == [True, True] and not any(row["sampled"] for row in rows[2:])
-    # prior odds of (x1, x2) against (x2, x1): exp((0.03 + 0.03) (x1 - x2) / 0.15^2)
-    odds = np.exp(0.06 * (0.08 + 0.1) / 0.15**2)
-    expected = odds / (1.0 + odds)
+    expected = odds_of_the_order()
     x = result.samples["source_light.0.center_x"]
     share = (x > 0.0).mean()
     assert rows[0]["weight"] == pytest.approx(expected, abs=0.04) and share == pytest.approx(expected, abs=0.05)

@@ -38,7 +38,7 @@ class ModesConfig:
 
     floor: float = 1e-3
     dip: float = 2.0
-    n_bridge: int = 1024
+    n_bridge: int = 512
 
 
 class Mode(NamedTuple):

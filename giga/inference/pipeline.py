@@ -19,7 +19,8 @@ from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, 
 from giga.inference.map import Lanes, MapConfig, MapState, find_map, improver, multi_start_adam
 from giga.inference.modes import Mode, ModesConfig, find_modes
 from giga.inference.result import Result
-from giga.inference.sampling import sample_modes, stage_name
+from giga.inference.sampling import sample_modes, sample_particles, stage_name
+from giga.inference.smc import SMC, SMCConfig, smc_programs
 from giga.inference.transport import Transport
 from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
 from giga.journal import Journal
@@ -62,6 +63,12 @@ class FitConfig:
         target_accept: Acceptance that the step size aims at.
         mode_floor: Smallest share of the evidence from which a separate mode is sampled.
         n_bridge: Proposals of each mode for the evidence.
+        sampler: "hmc" (chains from every mode) or "smc" (tempered sequential Monte Carlo, which finds modes by itself
+            and costs far more evaluations).
+        smc_start: Where its particles start: "prior", or "map", the widened maps of the modes that the search found.
+        smc_groups: Independent groups of particles, whose spread is the error of evidence and weights.
+        smc_particles: Particles in a group.
+        smc_moves: HMC trajectories between two steps of the temperature.
     """
 
     map_method: str = "lm"
@@ -82,13 +89,25 @@ class FitConfig:
     target_rhat: float = 1.01
     target_accept: float = 0.9
     mode_floor: float = 1e-3
-    n_bridge: int = 1024
+    n_bridge: int = 512
+    sampler: str = "hmc"
+    smc_start: str = "prior"
+    smc_groups: int = 8
+    smc_particles: int = 128
+    smc_moves: int = 5
 
     def __post_init__(self) -> None:
         if self.map_method not in ("lm", "adam"):
             raise ValueError(f"inference.map_method: expected lm or adam, got {self.map_method!r}")
+        if self.sampler not in ("hmc", "smc"):
+            raise ValueError(f"inference.sampler: expected hmc or smc, got {self.sampler!r}")
+        if self.smc_start not in ("prior", "map"):
+            raise ValueError(f"inference.smc_start: expected prior or map, got {self.smc_start!r}")
+        if self.smc_groups < 4 or self.smc_particles < 8:
+            raise ValueError("inference.smc_groups, smc_particles: expected at least 4 groups of at least 8 particles "
+                             f"(their spread is the error), got {self.smc_groups} of {self.smc_particles}")
         for name in ("n_screen", "n_starts", "n_finalists", "map_steps", "map_rounds", "vi_steps", "n_chains",
-                     "n_pilot", "n_block", "max_iterations", "n_bridge"):
+                     "n_pilot", "n_block", "max_iterations", "n_bridge", "smc_moves"):
             if getattr(self, name) < 1:
                 raise ValueError(f"inference.{name}: expected a positive integer, got {getattr(self, name)}")
         if self.n_chains < 4:
@@ -123,6 +142,12 @@ class FitConfig:
     def modes(self) -> ModesConfig:
         """What counts as a mode."""
         return ModesConfig(floor=self.mode_floor, n_bridge=self.n_bridge)
+
+    @property
+    def smc(self) -> SMCConfig:
+        """Settings of sequential Monte Carlo."""
+        return SMCConfig(n_groups=self.smc_groups, n_particles=self.smc_particles, n_moves=self.smc_moves,
+                         ess=self.target_ess, rhat=self.target_rhat)
 
     @property
     def hmc(self) -> HMCConfig:
@@ -197,7 +222,8 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         run = _Run(posterior, config, seed, report, journal, over)
         first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
         found, modes = run.map(clock, first)
-        fitted, draws = sample_modes(run, clock, found, modes)
+        sample = sample_modes if config.sampler == "hmc" else sample_particles
+        fitted, draws = sample(run, clock, found, modes)
         return _result(run, found, fitted, draws, prior, observations, truth, clock)
 
 
@@ -276,6 +302,10 @@ class _Run:
                                            "replaced_starts": info["replaced_starts"]}
 
         return self.stage(name, clock, work)
+
+    def smc(self) -> SMC:
+        """The programs of sequential Monte Carlo."""
+        return smc_programs(self.over, self.config.smc, ascender(self.over, self.config.vi_samples, 1))
 
     def key(self, stage: int, k: int) -> jax.Array:
         """Random key of a stage for mode k."""

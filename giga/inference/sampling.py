@@ -14,8 +14,10 @@ from giga.inference.evidence import Evidence, laplace
 from giga.inference.hmc import Draws, HMCState, worst_case
 from giga.inference.map import MapState
 from giga.inference.modes import Mode, Weighed, as_found, mixture, note_of, sentence, weigh
+from giga.inference.smc import SMC, Maps, sample_smc
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, VIState
+from giga.journal import Journal
 from giga.posterior import Posterior
 
 SMALLEST_SHARE = 0.1  # of the effective sample size, asked for from the lightest mode
@@ -26,6 +28,7 @@ class Stages(Protocol):
     """What `sample_modes` needs of a run of the pipeline."""
 
     report: Callable[[str, dict], None]
+    journal: Journal
     posterior: Posterior
     ascent: Ascent
     config: Any
@@ -43,6 +46,10 @@ class Stages(Protocol):
 
     def stage(self, name: str, clock: Any, work: Callable[[], tuple[Any, dict]]) -> Any:
         """Do the work of a stage, timed and noted."""
+        ...
+
+    def smc(self) -> SMC:
+        """The programs of sequential Monte Carlo."""
         ...
 
     def key(self, stage: int, k: int) -> Array:
@@ -109,6 +116,66 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
     if places != [0] or failed:
         _add_up(run, together, weighed, places)
     return fitted[0], together
+
+
+def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
+    """Sample by tempered sequential Monte Carlo, from the prior or from the widened maps of the modes.
+
+    The variational stage of the heaviest mode is there for comparison, and of all modes above the floor
+    when the particles start from them. Each draw is counted for the mode that is nearest to it.
+
+    Args:
+        run: Stages of the pipeline.
+        clock: Counts compile time.
+        found: The search's finalists.
+        modes: From `giga.inference.modes.find_modes`.
+
+    Returns:
+        As `sample_modes`.
+    """
+    config = run.config
+    heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
+    from_maps = config.smc_start == "map"
+    fitted = [run.vi(clock, as_found(modes[k], found), k) for k in (heavy if from_maps else heavy[:1])]
+    start = run.posterior.prior
+    if from_maps:
+        start = Maps.of([state.transport for state in fitted], [modes[k].weight for k in heavy], config.smc.widen)
+    notes: dict[str, dict] = {}
+
+    def work() -> tuple[Draws, dict]:
+        draws, evidence, info = sample_smc(run.key(2, 0), run.posterior, start, run.smc(),
+                                           lambda numbers: run.report("smc", numbers), run.journal.call)
+        notes["evidence"] = evidence_note(evidence, run.posterior, "smc", 0, info["dead_particles"], modes)
+        return draws, info | {"sampler": "smc", "start": config.smc_start}
+
+    draws: Draws = run.stage("smc", clock, work)
+    # The sampling stage has one name, whichever way it went.
+    run.timings["hmc"], run.evaluations["hmc"] = run.timings.pop("smc"), run.evaluations.pop("smc")
+    run.info["hmc"] = run.info.pop("smc")
+    for name in _of_stage("svi", run.timings):
+        if name != "svi":
+            run.timings["svi"] += run.timings.pop(name)
+            run.evaluations["svi"] += run.evaluations.pop(name)
+    rows = note_of([modes[k] for k in heavy] if from_maps else modes, 0.0)
+    _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm))
+    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows)}
+    run.info["evidence"] = notes["evidence"]
+    return fitted[0], draws
+
+
+def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: float) -> None:
+    """Weight of each mode: the share of the draws that it is nearest to, with the groups' spread as the error."""
+    z = np.asarray(draws.z, float)
+    distance = [np.einsum("...i,ij,...j", z - mode.z, mode.precision, z - mode.z) for mode in modes[:len(rows)]]
+    nearest = np.argmin(distance, axis=0)
+    for k, row in enumerate(rows):
+        share = (nearest == k).mean(1)
+        mean, error = float(share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
+        if mean > 0.0:
+            row |= {"weight": mean, "log_evidence": log_evidence + float(np.log(mean)),
+                    "log_evidence_error": error / mean}
+        else:
+            row["sampled"] = False
 
 
 def evidence_note(evidence: Evidence, posterior: Posterior, method: str, evaluations: int, dead: int,
