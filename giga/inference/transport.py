@@ -9,6 +9,7 @@ from jax.scipy.linalg import solve_triangular
 from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component
+from giga.inference.bounds import Bounds
 
 REACH = 3.2  # nodes run this many standard deviations each way along the axis
 
@@ -28,6 +29,7 @@ class Transport(Component):
         shift, factor: Affine map in front, shapes (n,) and (n, n) lower-triangular.
         order: Shape (n,), the place of each coordinate of z in (axis, the others in order); an
             array, so that one compiled program serves any axis.
+        bounds: Elementwise map behind all this, for parameters near a bound of their prior.
     """
 
     location: AnyArray
@@ -37,6 +39,7 @@ class Transport(Component):
     shift: AnyArray
     factor: AnyArray
     order: AnyArray
+    bounds: Bounds
 
     @property
     def size(self) -> int:
@@ -47,16 +50,18 @@ class Transport(Component):
         """Return z, shape (n,), and the log-determinant of dz/du."""
         v = self.shift + self.factor @ u
         mean, lower, log_det = self._given(v[0])
-        z = jnp.concatenate([(self.location + self.width * v[0])[None], mean + lower @ v[1:]])[self.order]
-        return z, log_det
+        y = jnp.concatenate([(self.location + self.width * v[0])[None], mean + lower @ v[1:]])[self.order]
+        z, bent = self.bounds(y)
+        return z, log_det + bent
 
     def pull(self, z: Array) -> tuple[Array, Array]:
         """Return u, shape (n,), of a point z, and the log-determinant of dz/du there."""
-        ordered = jnp.zeros_like(z).at[self.order].set(z)
+        y, bent = self.bounds.pull(z)
+        ordered = jnp.zeros_like(y).at[self.order].set(y)
         t = (ordered[0] - self.location) / self.width
         mean, lower, log_det = self._given(t)
         v = jnp.concatenate([t[None], solve_triangular(lower, ordered[1:] - mean, lower=True)])
-        return solve_triangular(self.factor, v - self.shift, lower=True), log_det
+        return solve_triangular(self.factor, v - self.shift, lower=True), log_det + bent
 
     def _given(self, t: Array) -> tuple[Array, Array, Array]:
         """Mean and Cholesky factor of the other coordinates given the axis's, and the whole log-determinant."""
@@ -91,7 +96,7 @@ def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarr
     order = np.where(place == axis, 0, np.where(place < axis, place + 1, place))
     parts = {"location": location, "width": width, "mean": means, "chol": chols, "shift": np.zeros(n),
              "factor": np.eye(n)}
-    return Transport(order=order.astype(np.int32), **{name: np.asarray(part, dtype) for name, part in parts.items()})
+    return Transport(order=order.astype(np.int32), bounds=Bounds.none(n, dtype), **{name: np.asarray(part, dtype) for name, part in parts.items()})
 
 
 def inverse(precision: np.ndarray) -> np.ndarray:

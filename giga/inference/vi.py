@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.component import AnyArray
+from giga.inference.bounds import Bounds, near_bounds
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.parallel import batched, on_host, sharded
@@ -126,21 +127,25 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
 def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent,
            improve: Improve) -> tuple[Transport, dict]:
     """The Gaussian at the mode, conditional on the parameter along which it bends most."""
-    mode, names, dtype = np.asarray(found.z[0], float), posterior.prior.names, found.z.dtype
-    precision = np.asarray(found.precision[0], float)
+    names, dtype, prior = posterior.prior.names, found.z.dtype, posterior.prior
+    bounds = near_bounds(prior, found.z[0], found.precision[0])
+    (mode,), (precision,) = bounds.moved(prior, found.z[:1], found.precision[:1])
     covariance = inverse(precision)
-    plain = gaussian(mode, covariance, 0, dtype)
+    plain = gaussian(mode, covariance, 0, dtype).replace(bounds=bounds)
     score = bends(posterior, plain, covariance, ascent)
     axis = int(np.argmax(score)) if config.axis in ("auto", "none") else names.index(config.axis)
-    info = {"axis": names[axis], "bend": float(score[axis]), "evaluations": 2 * len(mode), "conditional": False}
+    leaning = [name for name, side in zip(names, bounds.side, strict=True) if side]
+    info = {"axis": names[axis], "bend": float(score[axis]), "near_bounds": leaning, "evaluations": 2 * len(mode),
+            "conditional": False}
     if config.axis == "none" or (config.axis == "auto" and score[axis] < config.bend):
-        return gaussian(mode, covariance, axis, dtype), info
-    lanes, node_precision = walk(posterior, mode, covariance, axis, len(found.z), improve)
+        return gaussian(mode, covariance, axis, dtype).replace(bounds=bounds), info
+    lanes, node_precision = walk(posterior, bounds, mode, covariance, axis, len(found.z), improve)
     info["evaluations"] += int(2 * len(found.z) * JACOBIAN_COST)
     good = np.isfinite(np.asarray(lanes.log_prob)) & np.isfinite(np.asarray(node_precision)).all((1, 2))
     if good.sum() < 4:
-        return gaussian(mode, covariance, axis, dtype), info | {"failed_nodes": int((~good).sum())}
-    transport = conditional(mode, precision, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis, dtype)
+        return gaussian(mode, covariance, axis, dtype).replace(bounds=bounds), info | {"failed_nodes": int((~good).sum())}
+    nodes, node_precision = bounds.moved(prior, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis)
+    transport = conditional(mode, precision, nodes, node_precision, axis, dtype).replace(bounds=bounds)
     return transport, info | {"conditional": True, "failed_nodes": int((~good).sum())}
 
 
@@ -169,12 +174,13 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
     return np.where(np.isfinite(across), across, np.inf).reshape(2, n).mean(0)
 
 
-def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
+def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
          improve: Improve) -> tuple[Lanes, AnyArray]:
     """Conditional modes and precisions at nodes along a coordinate, all at once.
 
     Args:
         posterior: The posterior.
+        bounds: Map from the Gaussian's coordinates to the prior's.
         mode, covariance: The Gaussian at the mode; nodes start on its conditional-mean line.
         axis: The coordinate, held at each node.
         count: Number of nodes, as many as `improve` has lanes.
@@ -182,8 +188,9 @@ def walk(posterior: Posterior, mode: np.ndarray, covariance: np.ndarray, axis: i
     """
     dtype = posterior.prior.shift.dtype
     t = np.linspace(-REACH, REACH, count)
-    z = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
-    lanes = Lanes(z.astype(dtype), *(np.full(count, value, dtype) for value in (-np.inf, 1e-2, 0.0)))
+    y = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
+    z, _ = on_host(jax.vmap(bounds)(y.astype(dtype)))
+    lanes = Lanes(z, *(np.full(count, value, dtype) for value in (-np.inf, 1e-2, 0.0)))
     frozen = np.arange(len(mode)) == axis
     lanes, _ = improve(posterior, lanes, frozen)
     return improve(posterior, lanes, frozen)
