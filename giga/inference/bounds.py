@@ -134,7 +134,7 @@ def near_bounds(prior: Prior, mode: np.ndarray, precision: np.ndarray) -> Bounds
     side, log_soft = np.zeros(len(line)), np.zeros(len(line))
     for sign, has in bounded.items():
         log_w = -sign * line
-        here = has & (log_w < 0.0) & (sd > NEAR) & (log_w + np.log(sd) < np.log(NARROW))
+        here = has & (log_w < np.log(0.5)) & (sd > NEAR) & (log_w + np.log(sd) < np.log(NARROW))
         side, log_soft = np.where(here, sign, side), np.where(here, log_w + np.log(sd), log_soft)
     dtype = prior.shift.dtype
     return Bounds(side=side.astype(dtype), log_soft=log_soft.astype(dtype), shift=np.asarray(prior.shift),
