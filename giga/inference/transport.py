@@ -96,7 +96,8 @@ def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarr
     order = np.where(place == axis, 0, np.where(place < axis, place + 1, place))
     parts = {"location": location, "width": width, "mean": means, "chol": chols, "shift": np.zeros(n),
              "factor": np.eye(n)}
-    return Transport(order=order.astype(np.int32), bounds=Bounds.none(n, dtype), **{name: np.asarray(part, dtype) for name, part in parts.items()})
+    numbers = {name: np.asarray(part, dtype) for name, part in parts.items()}
+    return Transport(order=order.astype(np.int32), bounds=Bounds.none(n, dtype), **numbers)
 
 
 def inverse(precision: np.ndarray) -> np.ndarray:

@@ -137,13 +137,14 @@ def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Asce
     leaning = [name for name, side in zip(names, bounds.side, strict=True) if side]
     info = {"axis": names[axis], "bend": float(score[axis]), "near_bounds": leaning, "evaluations": 2 * len(mode),
             "conditional": False}
+    unbent = gaussian(mode, covariance, axis, dtype).replace(bounds=bounds)
     if config.axis == "none" or (config.axis == "auto" and score[axis] < config.bend):
-        return gaussian(mode, covariance, axis, dtype).replace(bounds=bounds), info
+        return unbent, info
     lanes, node_precision = walk(posterior, bounds, mode, covariance, axis, len(found.z), improve)
     info["evaluations"] += int(2 * len(found.z) * JACOBIAN_COST)
     good = np.isfinite(np.asarray(lanes.log_prob)) & np.isfinite(np.asarray(node_precision)).all((1, 2))
     if good.sum() < 4:
-        return gaussian(mode, covariance, axis, dtype).replace(bounds=bounds), info | {"failed_nodes": int((~good).sum())}
+        return unbent, info | {"failed_nodes": int((~good).sum())}
     nodes, node_precision = bounds.moved(prior, np.asarray(lanes.z)[good], np.asarray(node_precision)[good], axis)
     transport = conditional(mode, precision, nodes, node_precision, axis, dtype).replace(bounds=bounds)
     return transport, info | {"conditional": True, "failed_nodes": int((~good).sum())}
