@@ -194,6 +194,21 @@ def test_a_full_disk_stops_the_worker_and_gives_its_lenses_back(folder):
     assert go(folder, fit)[0]["two"] == "done" and fit.seen == ["two", "three"]
 
 
+def test_an_interrupted_worker_gives_its_lenses_back(folder):
+    class Interrupted(Fit):
+        def __call__(self, lenses, *, done, **settings):
+            done(next(lenses), make_result())
+            next(lenses)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(folder, Interrupted())
+    with Claims(folder / "out/claims") as other:
+        assert all(other.is_free(name) for name in NAMES)
+    fit = Fit()
+    assert go(folder, fit, wait=False)[0]["two"] == "done" and fit.seen == ["two", "three"]
+
+
 def test_a_damaged_summary_is_a_failure_that_is_named(folder):
     go(folder, Fit())
     (folder / "out/lenses/one/summary.json").write_text("{")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,8 @@ def write_atomically(path: str | PathLike[str], write: Callable[[Path], object])
         OSError: The disk is full, or the file cannot be written; the message names it.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Workers on several machines may write one file.
+    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
