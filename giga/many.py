@@ -54,10 +54,10 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
     """
     console = console or Console()
     shared = next(iter(fleet.configs.values()))
-    start_devices_of(shared)
+    devices = start_devices_of(shared)
     for note in fleet.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe()}", highlight=False)
+    console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe(devices)}", highlight=False)
     with Claims(FleetFolder(out).claims, expiry) as claims:
         worker = _Worker(fleet, FleetFolder(out), claims, Drawers() if draw else None)
         worker.look_at_results(retry_failed)
@@ -65,7 +65,7 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
             for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
                 fit(worker.lenses(turn), config=shared.inference, amplitudes=shared.likelihood.amplitudes,
                     amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
-                    done=worker.done)
+                    over=parallel.mesh(devices), done=worker.done)
         if worker.drawers is not None:
             with console.status("drawing pictures"):
                 worker.drawers.finish()
@@ -130,9 +130,8 @@ class _Worker:
                 self.refused[name] = str(error)
                 self._end(name, f"refused: {error}")
                 continue
-            for note in set(job.notes) - self.noted:
-                self._say(f"note: {note}")
-            self.noted |= set(job.notes)
+            for note in job.notes:
+                self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
                        truth=truth, store=store)
@@ -162,6 +161,13 @@ class _Worker:
         self.folder.write_table(status)
         if self.board is not None:
             self.board.lens(name, text, status)
+
+    def _note(self, note: str) -> None:
+        """Say what should be known of the data of a lens, unless it was said of another."""
+        said = note.partition(": ")[2] or note  # without the file
+        if said not in self.noted:
+            self._say(f"note: {note}")
+        self.noted.add(said)
 
     def _say(self, text: str) -> None:
         if self.board is not None:
