@@ -17,6 +17,13 @@ from giga.prior import values_of
 from giga.problems import gigalens_prior
 
 
+def ranked(truth: dict[str, float], result: Result, system: int) -> dict:
+    """Share of the draws below the truth ("ranks"), their number, and the truth's rank among thinned ones."""
+    row = row_of(truth, result.samples, {}, RANKED, system)
+    return dict(ranks={name: round(share, 5) for name, share in row["below"].items()}, draws=row["draws"],
+                thinned_ranks=row["ranks"], thinned_draws=RANKED)
+
+
 def main() -> None:
     arguments = parser(__doc__, "fits")
     arguments.add_argument("folder", type=Path, help="folder with standard80.npz, standard80.yaml and psf.npy")
@@ -44,7 +51,7 @@ def main() -> None:
             smallest_ess_tail=round(min(row["ess_tail"] for row in result.diagnostics.values())),
             divergences=result.info["hmc"]["divergences"], converged=result.info["hmc"]["converged"],
             agreeing_finalists=result.info["map"]["agreeing_finalists"],
-            worst_pull=round(max(map(abs, pulls.values())), 2),
+            **ranked(truth, result, system), worst_pull=round(max(map(abs, pulls.values())), 2),
             pulls={name: round(value, 2) for name, value in pulls.items()}))
         print({key: value for key, value in rows[-1].items() if key != "pulls"}, flush=True)
     write(options.out, rows)

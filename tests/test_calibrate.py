@@ -250,7 +250,11 @@ def test_finished_runs_are_ranked(tmp_path):
 def test_what_cannot_be_ranked_is_refused(config, tmp_path):
     write_run(tmp_path, 0, truth=False)
     write_run(tmp_path, 1)
-    for words, message in (([], "neither of the two"), ([config, "--from", tmp_path], "both"),
+    for words, message in (([], "0 of them given"), ([config, "--from", tmp_path], "2 of them given"),
+                           (["--problem", "demo61"], "nearest: 'demo60'"),
+                           (["--problem", "demo60", "--set", "mass.0=1"], "got mass.0"),
+                           (["--problem", "demo60", "--set", "inference.n_chans=8"], "nearest: 'n_chains'"),
+                           (["--problem", "foundry128"], "foundry128: likelihood.amplitudes: got 'profile'"),
                            (["--from", tmp_path / "run0"], "kept its truth"),
                            (["--from", tmp_path / "none"], "no such file"),
                            (["--from", tmp_path / "run1"], "1 lenses with ranks"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -18,11 +19,18 @@ from giga.cli.base import DataFolder, Override, app, console, edge, fail
 from giga.inference.calibration import summary
 from giga.inference.pipeline import FitConfig
 from giga.io.calibration import Study, read_runs, write_summary
-from giga.io.errors import InputError
+from giga.io.config import LikelihoodConfig, RunConfig
+from giga.io.errors import InputError, nearest
+from giga.io.tables import Place, read_table
 from giga.io.toml import load_config, parse_override
+from giga.observation import Observation
 from giga.plot import png
-from giga.run import prepare, start_devices_of
+from giga.problems import demo60, foundry128, gigalens80
+from giga.run import prepare, start_devices, start_devices_of
+from giga.scene import Scene
 
+PROBLEMS = {"demo60": demo60, "foundry128": foundry128, "gigalens80": lambda: gigalens80(1)}
+SECTIONS = {"run": RunConfig, "likelihood": LikelihoodConfig, "inference": FitConfig}  # what --set changes of a problem
 FEWEST = 10  # lenses; tests of fewer say nothing
 
 
@@ -33,38 +41,71 @@ def calibrate_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of the study; the same command goes on in it.")] = Path(
         "runs/calibration"),
     n: Annotated[int, typer.Option("--n", min=1, help="Number of lenses.")] = 60,
+    problem: Annotated[str | None, typer.Option("--problem", help=f"Fixed problem instead of a configuration: "
+                                                                  f"{', '.join(PROBLEMS)}.")] = None,
     runs: Annotated[list[Path] | None, typer.Option("--from", help="Finished run with a known truth; any number, "
                                                                    "instead of a configuration.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of truths, noise and fits; by default run.seed.")] = None,
     ranked: Annotated[int, typer.Option(help="Draws that each truth is ranked among.")] = RANKED,
     data: DataFolder = None, override: Override = None) -> None:
     """Draw truths from the prior, simulate and fit them, and test ranks and coverage of the posteriors."""
-    if (config is None) == (not runs):
-        raise InputError("", "calibrate", "both" if runs else "neither of the two",
-                         "a configuration, or --from with finished runs")
+    given = [config is not None, problem is not None, bool(runs)]
+    if sum(given) != 1:
+        raise InputError("", "calibrate", f"{sum(given)} of them given",
+                         "one of a configuration, --problem, and --from with finished runs")
     if not any((ranked + 1) % bins == 0 for bins in range(2, 21)):
         raise InputError("", "--ranked", f"got {ranked}", "one less than a multiple of a number from 2 to 20, as 99")
     if runs:
         rows = [row_of_run(folder, samples, truth, ranked) for folder, samples, truth in read_runs(runs)]
     else:
-        rows = _simulated(config, out, n, seed, ranked, data, override)
+        changes = dict(map(parse_override, override or []))
+        subject = _of_config(config, data, changes) if config is not None else _of_problem(problem or "", changes)
+        rows = _simulated(subject, out, n, seed, ranked)
     _finish(rows, out, ranked)
 
 
-def _simulated(config: Any, out: Path, n: int, seed: int | None, ranked: int, data: Path | None,
-               override: list[str] | None) -> list[dict[str, Any]]:
-    """Fit what is missing of a study; its rows."""
-    settings = load_config(config, fit_config_type=FitConfig, data_dir=data)
-    settings = settings.with_overrides(dict(map(parse_override, override or [])))
+class Subject(NamedTuple):
+    """What is calibrated: a prior, templates of the data, and the settings of the fits."""
+
+    prior: Scene
+    observations: Sequence[Observation]
+    run: RunConfig
+    likelihood: LikelihoodConfig
+    inference: FitConfig
+    name: str
+
+
+def _of_config(config: Path, data: Path | None, changes: Mapping[str, Any]) -> Subject:
+    settings = load_config(config, fit_config_type=FitConfig, data_dir=data).with_overrides(changes)
     start_devices_of(settings)
     job = prepare(settings)
+    return Subject(job.prior, job.observations, settings.run, settings.likelihood, settings.inference, str(config))
+
+
+def _of_problem(name: str, changes: Mapping[str, Any]) -> Subject:
+    if name not in PROBLEMS:
+        raise InputError("", "--problem", f"got {name!r}", nearest(name, PROBLEMS))
+    tables: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for path, value in changes.items():
+        section, _, field = path.partition(".")
+        if section not in tables:
+            raise InputError("", "--set", f"got {path}", f"a field of {', '.join(SECTIONS)}")
+        tables[section][field] = value
+    run, likelihood, inference = (read_table(kind, tables[section], Place(Path("--set"), section))
+                                  for section, kind in SECTIONS.items())
+    start_devices(run.devices, run.precision)
+    problem = PROBLEMS[name]()
+    return Subject(problem.prior, problem.observations[:1], run, likelihood, inference, name)
+
+
+def _simulated(subject: Subject, out: Path, n: int, seed: int | None, ranked: int) -> list[dict[str, Any]]:
+    """Fit what is missing of a study; its rows."""
     try:
         calibration = Calibration(
-            job.prior, job.observations, settings.inference, settings.likelihood.amplitudes,
-            settings.likelihood.amplitude_sd, settings.run.precision,
-            settings.run.seed if seed is None else seed, ranked)
+            subject.prior, subject.observations, subject.inference, subject.likelihood.amplitudes,
+            subject.likelihood.amplitude_sd, subject.run.precision, subject.run.seed if seed is None else seed, ranked)
     except ValueError as error:
-        raise InputError(config, "", str(error)) from error
+        raise InputError(subject.name, "", str(error)) from error
     study = Study(out, calibration.identity())
     console.print(f"{n} lenses on {parallel.describe()}", highlight=False)
     try:
