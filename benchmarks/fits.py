@@ -13,6 +13,8 @@ from _common import parser, write
 from gigalens_sims import BACKGROUND_RMS, EXPOSURE_TIME, load
 
 from giga import PSF, Grid, Observation, fit, parallel
+from giga.calibrate import RANKED, row_of
+from giga.inference.result import Result
 from giga.prior import values_of
 from giga.problems import gigalens_prior
 
@@ -53,7 +55,8 @@ def main() -> None:
             agreeing_finalists=result.info["map"]["agreeing_finalists"],
             **ranked(truth, result, system), worst_pull=round(max(map(abs, pulls.values())), 2),
             pulls={name: round(value, 2) for name, value in pulls.items()}))
-        print({key: value for key, value in rows[-1].items() if key != "pulls"}, flush=True)
+        print({key: value for key, value in rows[-1].items()
+               if key not in ("pulls", "ranks", "thinned_ranks")}, flush=True)
     write(options.out, rows)
 
 

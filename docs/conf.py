@@ -15,7 +15,7 @@ copyright = "2026, giga developers"
 release = version = giga.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "roofline.md"]  # included in performance.md
 default_role = "literal"
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
