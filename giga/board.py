@@ -33,9 +33,13 @@ class Board:
         """Print a line above the bar."""
         self.console.print(escape(text), highlight=False, soft_wrap=True)
 
+    def look(self, status: Mapping[str, tuple[str, str]]) -> None:
+        """Count again, for other workers go on too."""
+        self._bars.update(self._task, completed=ended(status), description=self._text(status))
+
     def lens(self, name: str, text: str, status: Mapping[str, tuple[str, str]]) -> None:
         """Note that a lens has ended."""
-        self._bars.update(self._task, completed=ended(status), description=self._text(status))
+        self.look(status)
         self.say(f"{name}: {text}" if self.console.is_terminal else f"{name}: {text} ({self._text(status)})")
 
     def _text(self, status: Mapping[str, tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ look cannot take a claim that has meanwhile changed hands; the highest number is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -123,7 +124,7 @@ class Claims:
         while not self._stop.wait(self.beat):
             with self._lock:
                 for claim in self.held.values():
-                    if claim.path.exists():
+                    with contextlib.suppress(OSError):  # a file server away for a while: the next beat comes
                         os.utime(claim.path)
 
 

@@ -56,6 +56,7 @@ def plan_fleet(catalogue: str | PathLike[str], config: str | PathLike[str], *,
     """
     rows = read_catalogue(catalogue, ignore)
     configs = configure(rows, catalogue, read_toml(config), Path(config), FitConfig, data_dir, overrides)
+    start_devices_of(configs[0])  # before a distribution is made, which starts JAX on what it finds
     kinds: dict[tuple, list[str]] = {}
     missing: dict[str, str] = {}
     for row, own in zip(rows, configs, strict=True):
@@ -79,7 +80,6 @@ def check_data(fleet: Fleet, console: Console) -> dict[str, tuple[str, str]]:
     Returns:
         Status ("waiting" or "failed") and reason of each lens.
     """
-    start_devices_of(next(iter(fleet.configs.values())))
     status = dict.fromkeys(fleet.rows, ("waiting", "")) | {name: ("failed", why) for name, why in fleet.missing.items()}
     notes = list(fleet.notes)
     for name in [name for name in fleet.order if name not in fleet.missing]:

@@ -66,6 +66,7 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
                 fit(worker.lenses(turn), config=shared.inference, amplitudes=shared.likelihood.amplitudes,
                     amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
                     over=parallel.mesh(devices), done=worker.done)
+                worker.board.look(worker.status())
         if worker.drawers is not None:
             with console.status("drawing pictures"):
                 worker.drawers.finish()

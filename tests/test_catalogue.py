@@ -1,6 +1,9 @@
 """Catalogues: what a column sets, and the one clear error of each fault, before anything is computed."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +170,18 @@ def test_images_of_other_shapes_are_noted_and_kept_together(folder):
     assert fleet.order == ["a", "b", "c"] and list(fleet.rows) == ["a", "c", "b"]
     assert "images of 2 shapes" in fleet.notes[0] and "12 x 12 (2: a, b); 16 x 16 (1: c)" in fleet.notes[0]
     assert not plan(folder, "name,image,cutout.size\na,a.fits,9\nc,c.fits,9\n").notes
+
+
+def test_devices_are_chosen_before_jax_starts(folder):
+    """Distributions start JAX; on a CPU every core must be a device by then."""
+    (folder / "catalogue.csv").write_text("name,image\na,a.fits\n")
+    code = ("import sys, jax; from giga.fleet import plan_fleet; plan_fleet(*sys.argv[1:]); "
+            "print(jax.device_count(), jax.config.jax_num_cpu_devices)")
+    words = sys.executable, "-c", code, folder / "catalogue.csv", folder / "fleet.toml"
+    done = subprocess.run(words, env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}, capture_output=True,
+                          text=True, check=True)
+    devices, wanted = map(int, done.stdout.split())
+    assert devices == wanted > 0
 
 
 def test_the_page_shows_a_catalogue_and_a_configuration_that_are_read(folder):

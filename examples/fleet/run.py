@@ -19,6 +19,7 @@ from giga.fleet import plan_fleet
 from giga.many import run_fleet
 from giga.psf import plan
 from giga.render import render
+from giga.run import start_devices
 
 CONFIG = Path(__file__).with_name("fleet.toml")
 SHORT = {"inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalists": 4, "inference.map_steps": 4,
@@ -76,6 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if arguments.smoke else arguments.out
         out.mkdir(parents=True, exist_ok=True)
+        start_devices("auto", "float32")  # before the first computation, so that every core is a device
         catalogue = simulate(out, 4 if arguments.smoke else arguments.lenses, 28 if arguments.smoke else 80)
         fleet = plan_fleet(catalogue, CONFIG, data_dir=out, overrides=SHORT if arguments.smoke else {})
         run_fleet(fleet, out, draw=not arguments.smoke)
