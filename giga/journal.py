@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,17 +22,6 @@ from giga.nodes import NodeError
 
 T = TypeVar("T")
 PREFIX = "part-"
-
-
-class Keep(Protocol):
-    """How a stage calls a compiled program whose outcome is worth keeping, see `Journal.call`."""
-
-    def __call__(self, name: str, work: Callable[[], T], like: Any, *inputs: Any) -> T: ...
-
-
-def direct(name: str, work: Callable[[], T], like: Any, *inputs: Any) -> T:
-    """Call and keep nothing."""
-    return work()
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,7 @@ class Journal:
         store: Where to keep it; None keeps nothing.
         tell: Called with what the user should know, such as a damaged part.
         compiled: Seconds that were spent compiling so far.
+        idle: Seconds that were spent waiting for other work so far, which count nowhere.
 
     Attributes:
         replayed, made: Number of calls that were answered, and of those that were made.
@@ -70,10 +60,10 @@ class Journal:
     """
 
     def __init__(self, store: Store | None, tell: Callable[[str], None] = lambda text: None,
-                 compiled: Callable[[], float] = lambda: 0.0):
+                 compiled: Callable[[], float] = lambda: 0.0, idle: Callable[[], float] = lambda: 0.0):
         self.replayed, self.made, self.seconds, self.compile_s = 0, 0, 0.0, 0.0
         self._store = store if parallel.is_first() else None
-        self._compiled = compiled
+        self._compiled, self._idle = compiled, idle
         records = [] if self._store is None else _read(self._store, tell)
         self._known = {record.key: record for record in _share(records)}
         self._new: list[Record] = []
@@ -107,12 +97,12 @@ class Journal:
             self.compile_s += record.compile_s
             return jax.tree.unflatten(jax.tree.structure(like), record.leaves)
         self.made += 1
-        begun, compiled = time.perf_counter(), self._compiled()
+        begun, compiled, idle = time.perf_counter(), self._compiled(), self._idle()
         result = work()
         seconds, compile_s = time.perf_counter() - begun, self._compiled() - compiled
         if self._store is not None:
             self._new.append(Record(name, key, [np.asarray(leaf) for leaf in jax.tree.leaves(result)],
-                                    seconds - compile_s, compile_s))
+                                    seconds - compile_s - (self._idle() - idle), compile_s))
             # The next call may take as long as this one.
             if time.perf_counter() - self._flushed + seconds >= self._store.interval_s:
                 self.flush()

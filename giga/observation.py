@@ -86,7 +86,7 @@ class Observation:
         return replace(self, **changes)
 
     def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
-             method: str = "auto") -> Data:
+             method: str = "auto", multiple: int = 1) -> Data:
         """Prepare the arrays of the likelihood.
 
         Args:
@@ -94,12 +94,14 @@ class Observation:
             poisson: Photon noise from the model; else from the data, as solved amplitudes need.
             trim: Leave out rows and columns that no fitted pixel can be blurred from.
             method: Convolution method, see `giga.psf.plan`.
+            multiple: What is left has sides of a multiple of so many pixels, or those of the image.
         """
         psf = self.psf or PSF(kernel=jnp.ones((1, 1)), supersampling=self.supersampling)
         rows, columns = slice(None), slice(None)
         if trim:
             margin = (psf.kernel.shape[0] // 2 + psf.supersampling - 1) // psf.supersampling
-            rows, columns = bounding_box(self.mask, margin)
+            rows, columns = (_widened(*pair, multiple)
+                             for pair in zip(bounding_box(self.mask, margin), self.mask.shape, strict=True))
         return self._data(rows, columns, psf, dtype, poisson, method)
 
     def _data(self, rows, columns, psf, dtype, poisson, method) -> Data:
@@ -152,6 +154,13 @@ def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (slice(max(rows[0] - margin, 0), min(rows[-1] + margin + 1, mask.shape[0])),
             slice(max(columns[0] - margin, 0), min(columns[-1] + margin + 1, mask.shape[1])))
+
+
+def _widened(part: slice, size: int, multiple: int) -> slice:
+    """A part of an axis of some size, widened to a multiple of pixels, evenly where there is room."""
+    length = min(-(-(part.stop - part.start) // multiple) * multiple, size)
+    start = min(max(part.start - (length - (part.stop - part.start)) // 2, 0), size - length)
+    return slice(start, start + length)
 
 
 def crop_grid(grid: Grid, rows: slice, columns: slice) -> Grid:

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from giga.nodes import Launch, NodeError, find_launch, meet, neighbours, share_of
 
@@ -167,9 +168,11 @@ def mesh(devices: list[Any] | None = None) -> Mesh:
 def sharded(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callable[..., Any]:
     """Spread a batched function over a mesh.
 
-    The leading axis of every later argument and of every output is split over the devices. It is
-    padded by repeats of its first entry to a multiple of their number, and cut again: no entry is
-    dropped, and none depends on the number of devices.
+    The leading axis of every later argument and of every output is dealt out to the devices in
+    turn, so that their shares are even to one entry. It is padded by repeats of its first entry to a
+    multiple of their number, and cut again: no entry is dropped, and none depends on the number
+    of devices. What comes back lies whole on every device, so that sums over it are taken in
+    one order whatever their number.
 
     Args:
         function: `function(*shared_arguments, *batched_arguments)`, batched over leading axes.
@@ -179,15 +182,26 @@ def sharded(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
     count = over.devices.size
 
     def wrapped(*arguments):
-        whole, batched = arguments[:shared], arguments[shared:]
-        size = jax.tree.leaves(batched)[0].shape[0]
+        whole, entries = arguments[:shared], arguments[shared:]
+        size = jax.tree.leaves(entries)[0].shape[0]
         extra = -size % count
-        if extra:
-            batched = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], extra, 0)]), batched)
-        specs = (*(PartitionSpec() for _ in whole), *(PartitionSpec(AXIS) for _ in batched))
-        spread = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
-        out = spread(*whole, *batched)
-        return jax.tree.map(lambda a: a[:size], out) if extra else out
+
+        def deal(a):
+            padded = jnp.concatenate([a, jnp.repeat(a[:1], extra, 0)]) if extra else a
+            return padded.reshape((size + extra) // count, count, *a.shape[1:])
+
+        def local(*arguments):
+            whole, entries = arguments[:shared], arguments[shared:]
+            out = function(*whole, *jax.tree.map(lambda a: a[:, 0], entries))
+            return jax.tree.map(lambda a: a[:, None], out)
+
+        def collect(a):
+            whole = jax.lax.with_sharding_constraint(a, NamedSharding(over, PartitionSpec()))
+            return whole.reshape(size + extra, *a.shape[2:])[:size]
+
+        specs = (*(PartitionSpec() for _ in whole), *(PartitionSpec(None, AXIS) for _ in entries))
+        spread = jax.shard_map(local, mesh=over, in_specs=specs, out_specs=PartitionSpec(None, AXIS), check_vma=False)
+        return jax.tree.map(collect, spread(*whole, *jax.tree.map(deal, entries)))
 
     return wrapped
 
@@ -198,15 +212,62 @@ def batched(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
     On a CPU entries go through one by one, so that an image stays in the cache; on an accelerator
     they go together.
     """
-    on_cpu = over.devices.flat[0].platform == "cpu"
-
     def wrapped(*arguments):
         whole, entries = arguments[:shared], arguments[shared:]
-        if on_cpu:
+        if one_by_one(over):
             return jax.lax.map(lambda entry: function(*whole, *entry), entries)
         return jax.vmap(lambda *entry: function(*whole, *entry))(*entries)
 
     return wrapped
+
+
+def one_by_one(over: Mesh) -> bool:
+    """Whether the entries of a batch go through one by one: on a CPU."""
+    return over.devices.flat[0].platform == "cpu"
+
+
+def spread(function: Callable[..., Any], over: Mesh) -> Callable[..., Any]:
+    """Spread many problems, each with many lanes, over a mesh.
+
+    Args:
+        function: `function(problem, own, *lane)`, of one lane of one problem.
+        over: The mesh.
+
+    Returns:
+        `run(problems, slots, active, own, *lanes)`. `problems` is a pytree stacked over its leading
+        axis; entry w of the other arguments belongs to the problem `slots[w]`. `own` has one entry a
+        problem, shape (w, ...), the lanes have several, (w, lanes, ...), as has what comes
+        back. Where `active[w]` is false the result means nothing; on a CPU it costs nothing either.
+    """
+
+    def one(problems, slots, active, own, w, *lane):
+        def work():
+            return function(_entry(problems, slots[w]), _entry(own, w), *lane)
+
+        if not one_by_one(over):
+            return work()
+        blank = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(work))
+        return jax.lax.cond(active[w], work, lambda: blank)
+
+    run = sharded(batched(one, over, 4), over, 4)
+
+    def wrapped(problems, slots, active, own, *lanes):
+        wide, deep = jax.tree.leaves(lanes)[0].shape[:2]
+        flat = jax.tree.map(lambda a: a.reshape(wide * deep, *a.shape[2:]), lanes)
+        out = run(problems, slots, active, own, jnp.repeat(jnp.arange(wide), deep), *flat)
+        return jax.tree.map(lambda a: a.reshape(wide, deep, *a.shape[1:]), out)
+
+    return wrapped
+
+
+def _entry(stack: Any, k: Array) -> Any:
+    """Entry k of a stacked pytree; a stack of one is not searched."""
+    return jax.tree.map(lambda a: a[0] if a.shape[0] == 1 else a[k], stack)
+
+
+def on_devices(tree: Any, over: Mesh) -> Any:
+    """Lay a pytree whole on every device of a mesh."""
+    return jax.device_put(tree, NamedSharding(over, PartitionSpec()))
 
 
 def on_host(tree: Any) -> Any:

@@ -45,10 +45,11 @@ class Posterior(Component):
 
     @staticmethod
     def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
-           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32) -> Posterior:
+           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1) -> Posterior:
         """Put a scene of distributions and its observations together.
 
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
+        Images are cropped to the fitted pixels, to sides of a multiple of so many pixels.
 
         Raises:
             ValueError: No observation, a scene without light, an unknown way with amplitudes, or "marginal"
@@ -63,7 +64,8 @@ class Posterior(Component):
         if amplitudes == "marginal" and amplitude_sd is None:
             raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation "
                              "of the amplitudes' Gaussian prior")
-        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear) for o in observations)
+        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple)
+                     for o in observations)
         return Posterior(prior=Prior.of(scene, dtype), data=data,
                          log_norm=np.asarray(sum(map(_saturated, data)), dtype),
                          amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),

@@ -14,6 +14,7 @@ from giga.inference.map import (
     find_map,
     improver,
     multi_start_adam,
+    screener,
     with_solved_amplitudes,
 )
 from giga.light import Sersic
@@ -57,7 +58,7 @@ def mode(posterior, improve):
 def test_the_search_finds_the_mode_of_the_truth(posterior, improve, mode):
     reports = []
     config = MapConfig(n_screen=96, n_starts=24, n_finalists=8, steps=STEPS, rounds=6)
-    found, info = find_map(jax.random.key(0), posterior, config, mesh(), improve, report=reports.append)
+    found, info = find_map(jax.random.key(0), posterior, config, screener(mesh()), improve, report=reports.append)
     assert float(found.log_prob[0]) > mode - 0.1
     assert (np.diff(found.log_prob) <= 0.0).all()
     assert found.z.shape == (8, 14) and found.precision.shape == (8, 14, 14)
@@ -73,7 +74,7 @@ def test_a_start_joins_the_search(posterior, improve, mode):
     """With hardly any draws the search finds the mode through the start that it is given."""
     config = MapConfig(n_screen=8, n_starts=8, n_finalists=8, steps=STEPS, rounds=4)
     start = np.asarray(posterior.prior.vector(TRUTH))[None]
-    found, _ = find_map(jax.random.key(0), posterior, config, mesh(), improve, start)
+    found, _ = find_map(jax.random.key(0), posterior, config, screener(mesh()), improve, start)
     assert float(found.log_prob[0]) > mode - 0.1
 
 
@@ -122,7 +123,7 @@ def flawed(low: float) -> Posterior:
 def test_dead_lanes_are_counted(improve):
     """Half of the draws are NaN; they are counted, go last, and the mode is found without them."""
     config = MapConfig(n_screen=64, n_starts=16, n_finalists=8, steps=STEPS, rounds=2)
-    found, info = find_map(jax.random.key(0), flawed(-0.1), config, mesh(), improve)
+    found, info = find_map(jax.random.key(0), flawed(-0.1), config, screener(mesh()), improve)
     assert 15 < info["dead_lanes"] < 49
     assert np.isfinite(found.log_prob[0])
 
@@ -130,7 +131,7 @@ def test_dead_lanes_are_counted(improve):
 def test_all_lanes_dead_is_an_error(improve):
     config = MapConfig(n_screen=16, n_starts=8, n_finalists=8, steps=STEPS, rounds=1)
     with pytest.raises(FloatingPointError, match="all 16 starts have a log-posterior that is not finite"):
-        find_map(jax.random.key(0), flawed(0.1), config, mesh(), improve)
+        find_map(jax.random.key(0), flawed(0.1), config, screener(mesh()), improve)
 
 
 def test_solved_amplitudes_improve_a_draw():

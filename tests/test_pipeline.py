@@ -13,7 +13,8 @@ import scipy.stats
 from _problems import blank, lens, observe
 
 from giga.checkpoint import Store
-from giga.inference.pipeline import CompileClock, FitConfig, fit
+from giga.inference.calls import Clock
+from giga.inference.pipeline import FitConfig, fit
 from giga.inference.result import Result
 from giga.light import Sersic
 from giga.mass import EPL
@@ -200,7 +201,7 @@ def test_a_scene_without_distributions_is_an_error():
 
 
 def test_the_clock_counts_and_goes_deaf():
-    with CompileClock() as clock:
+    with Clock() as clock:
         jax.jit(lambda x: jnp.sin(x) * 3.25)(jnp.ones(7)).block_until_ready()
     counted = clock.seconds
     assert counted > 0.0

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.component import AnyArray
+from giga.inference.calls import Alone, Call, Program
 from giga.inference.diagnostics import ess_bulk, rhat
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
-from giga.parallel import on_host, sharded
+from giga.parallel import batched, spread
 from giga.posterior import Posterior
 
 
@@ -93,51 +94,22 @@ class Draws(NamedTuple):
     n_steps: AnyArray
 
 
-def chain_density(posterior: Posterior, transport: Transport, on_cpu: bool) -> Callable[[Array], Array]:
-    """Log-density that BlackJAX can `vmap`: on a CPU a batch of chains is evaluated one by one.
-
-    A plain `vmap` would spread each image operation over all chains and fall out of the cache.
-    """
-
-    def value_and_grad(posterior: Posterior, transport: Transport, u: Array):
-        return jax.value_and_grad(lambda v: log_density(posterior, transport, v))(u)
-
-    evaluate = jax.custom_batching.sequential_vmap(value_and_grad) if on_cpu else value_and_grad
-
-    @jax.custom_vjp
-    def density(posterior, transport, u):
-        return evaluate(posterior, transport, u)[0]
-
-    def forward(posterior, transport, u):
-        return evaluate(posterior, transport, u)
-
-    def backward(gradient, cotangent):
-        return None, None, cotangent * gradient
-
-    density.defvjp(forward, backward)
-    return partial(density, posterior, transport)
-
-
 class Sampler(NamedTuple):
     """Compiled blocks of HMC.
 
     Attributes:
-        program: `(key, posterior, state, adapt) -> (state, draws in the chains' coordinates)`.
-        to_prior: `(transport, draws) -> draws` in the prior's coordinates.
+        program: Of the arguments (key, state, adapt), to (state, u, draws).
+        call: How it is run.
         config: Sizes.
     """
 
-    program: Callable
-    to_prior: Callable
+    program: Program
+    call: Call
     config: HMCConfig
 
-    def run(self, key: Array, posterior: Posterior, state: HMCState, adapt: bool) -> tuple[HMCState, Draws]:
-        """A block from a state, with both on the host."""
-        return on_host(self.program(key, posterior, *on_host((state, adapt))))
-
-    def physical(self, transport: Transport, draws: Draws) -> Draws:
-        """Samples in the prior's coordinates, on the host."""
-        return on_host(self.to_prior(*on_host((transport, draws))))
+    def run(self, key: Array, posterior: Posterior, state: HMCState, adapt: bool) -> tuple[HMCState, np.ndarray, Draws]:
+        """A block from a state: the new state, the positions in the chains' coordinates, and the draws."""
+        return self.call(self.program, posterior, jax.random.key_data(key), state, adapt)
 
 
 def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sampler, ascent: Ascent,
@@ -167,9 +139,9 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     for part in rounds:
         kept = []
         for k, sub in enumerate(jax.random.split(part, config.n_pilot)):
-            state, out = sampler.run(sub, posterior, state, True)
+            state, u, out = sampler.run(sub, posterior, state, True)
             gradients += int(np.sum(out.n_steps))
-            kept.append(np.asarray(out.z, float)[:, config.n_block // 3 if k == 0 else 0:])
+            kept.append(np.asarray(u, float)[:, config.n_block // 3 if k == 0 else 0:])
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
     return state, {"evaluations": gradients, "replaced_starts": replaced}
@@ -198,8 +170,8 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     config, blocks = sampler.config, list(blocks)
     worst = worst_case(_join(blocks).z) if blocks else {"rhat": np.inf, "ess_bulk": 0.0}
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
-        state, out = sampler.run(jax.random.fold_in(key, len(blocks)), posterior, state, False)
-        blocks.append(sampler.physical(state.transport, out))
+        state, _, out = sampler.run(jax.random.fold_in(key, len(blocks)), posterior, state, False)
+        blocks.append(out)
         keep(state, blocks[-1])
         worst = worst_case(_join(blocks).z)
         report({"acceptance": float(blocks[-1].acceptance_rate.mean()), "iterations": len(blocks) * config.n_block,
@@ -234,58 +206,64 @@ def worst_case(z: np.ndarray) -> dict[str, float]:
     return {"rhat": float(np.max(rhat(z))), "ess_bulk": float(np.min(ess_bulk(z)))}
 
 
+def sampler(over: Mesh, config: HMCConfig, call: Call | None = None) -> Sampler:
+    """Blocks of iterations; when adapting, the common step size of a lens's chains follows their mean acceptance."""
+    return Sampler(_block(over, config.n_chains, config.n_block, config.length, config.max_steps, config.target_accept),
+                   call or Alone(over), config)
+
+
 @cache
-def sampler(over: Mesh, config: HMCConfig) -> Sampler:
-    """Compile a block of iterations; when adapting, the common step size follows the mean acceptance."""
+def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: int, target_accept: float) -> Program:
     # Imported here: the import starts JAX's backend, and with it ends the choice of devices.
     from blackjax.mcmc import hmc
 
-    on_cpu = over.devices.flat[0].platform == "cpu"
-    kernel = hmc.build_kernel()
-    length = config.n_block
+    kernel: Any = hmc.build_kernel()
+    # One sequence for all lenses, so that those of a call make long and short trajectories together: the golden
+    # section's, which fills the interval evenly from the first entries on.
+    jitter = 0.5 + np.arange(1, n_block + 1) * 0.5 * (5.0**0.5 - 1.0) % 1.0
 
-    def move(posterior, transport, size, steps, keys, chains):
-        density = chain_density(posterior, transport, on_cpu)
+    def trajectory(posterior: Posterior, own: tuple[Transport, Array, Array], key: Array, chain: Chains):
+        transport, size, steps = own
         ones = jnp.ones(transport.size, transport.shift.dtype)
+        after, info = kernel(key, hmc.HMCState(*chain), lambda u: log_density(posterior, transport, u), size, ones,
+                             steps)
+        return Chains(*after), (info.acceptance_rate, info.is_divergent, info.energy)
 
-        def one(key: Array, chain: Chains):
-            after, info = kernel(key, hmc.HMCState(*chain), density, size, ones, steps)
-            return Chains(*after), info
+    def back(transport: Transport, u: Array, log_density: Array) -> tuple[Array, Array]:
+        z, log_det = jax.vmap(jax.vmap(transport))(u)
+        return z, log_density - log_det
 
-        return jax.vmap(one)(keys, chains)
+    move, to_prior = spread(trajectory, over), batched(back, over, 0)
 
-    spread = sharded(move, over, 4)
+    def run(posteriors: Posterior, slots: Array, active: Array, key: Array, state: HMCState, adapt: Array):
+        dtype = state.step_size.dtype
 
-    def block(key: Array, posterior: Posterior, state: HMCState, adapt: Array) -> tuple[HMCState, Draws]:
         def iteration(carry, inputs):
             chains, size, mean = carry
-            key, k = inputs
-            key, jitter = jax.random.split(key)
-            wanted = config.length / size * jax.random.uniform(jitter, minval=0.5, maxval=1.5)
-            steps = jnp.clip(jnp.round(wanted), 1, config.max_steps).astype(int)
-            keys = jax.random.split(key, config.n_chains)
-            chains, info = spread(posterior, state.transport, size, steps, keys, chains)
-            accept = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
+            keys, k, wanted = inputs
+            steps = jnp.clip(jnp.round(length / size * wanted), 1, max_steps).astype(int)
+            chains, (accept, diverging, energy) = move(posteriors, slots, active, (state.transport, size, steps), keys,
+                                                       chains)
+            accept = jnp.where(jnp.isfinite(accept), accept, 0.0)
             # Robbins-Monro on the logarithm of the step; the late steps are averaged
-            change = 1.5 / (1.0 + k) ** 0.6 * (jnp.mean(accept) - config.target_accept)
+            change = 1.5 / (1.0 + k) ** 0.6 * (jnp.mean(accept, 1) - target_accept)
             size = size * jnp.exp(jnp.where(adapt, change, 0.0))
-            share = jnp.where(k < length // 2, 1.0, 1.0 / (k - length // 2 + 1.0))
+            share = jnp.where(k < n_block // 2, 1.0, 1.0 / (k - n_block // 2 + 1.0))
             mean = mean + share * (jnp.log(size) - mean)
-            draws = Draws(chains.position, chains.logdensity, accept, info.is_divergent, info.energy,
-                          jnp.full(config.n_chains, steps))
+            draws = Draws(chains.position, chains.logdensity, accept, diverging, energy,
+                          jnp.repeat(steps[:, None], n_chains, 1))
             return (chains, size, mean), draws
 
-        inputs = (jax.random.split(key, length), jnp.arange(length))
+        keys = jax.vmap(lambda one: jax.random.split(jax.random.wrap_key_data(one), (n_block, n_chains)))(key)
+        inputs = (jnp.swapaxes(keys, 0, 1), jnp.arange(n_block), jnp.asarray(jitter, dtype))
         start = (state.chains, state.step_size, jnp.log(state.step_size))
         (chains, _, mean), draws = jax.lax.scan(iteration, start, inputs)
         size = jnp.where(adapt, jnp.exp(mean), state.step_size)
-        return state._replace(chains=chains, step_size=size), jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), draws)
+        draws = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), draws)
+        z, log_prob = to_prior(state.transport, draws.z, draws.log_prob)
+        return state._replace(chains=chains, step_size=size), draws.z, draws._replace(z=z, log_prob=log_prob)
 
-    def back(transport: Transport, draws: Draws) -> Draws:
-        z, log_det = jax.vmap(jax.vmap(transport))(draws.z)
-        return draws._replace(z=z, log_prob=draws.log_prob - log_det)
-
-    return Sampler(jax.jit(block), jax.jit(sharded(back, over, 1)), config)
+    return Program("sample", jax.jit(run), lambda key, state, adapt: (state, 0, Draws(0, 0, 0, 0, 0, 0)))
 
 
 def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
@@ -296,7 +274,7 @@ def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size
 
 def _alive(state: HMCState) -> tuple[HMCState, int]:
     """Put chains whose density is not finite, and that could never move, on the places of the others."""
-    chains = on_host(state.chains)
+    chains = state.chains
     good = np.isfinite(chains.logdensity) & np.isfinite(chains.logdensity_grad).all(1)
     if not good.any():
         raise FloatingPointError(f"HMC: none of {len(good)} draws of the variational posterior has a finite "

@@ -13,10 +13,10 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.component import AnyArray
+from giga.inference.calls import Alone, Call, Program
 from giga.inference.curvature import parameter_numbers, quadratic
-from giga.journal import Keep, direct
 from giga.linear import solve
-from giga.parallel import batched, on_host, sharded
+from giga.parallel import spread
 from giga.posterior import Posterior, variance
 from giga.prior import Prior
 from giga.scene import Scene
@@ -63,6 +63,9 @@ class Lanes(NamedTuple):
     chi2: AnyArray
 
 
+LANES = Lanes(0, 0, 0, 0)  # the structure of lanes
+
+
 class MapState(NamedTuple):
     """What the next stage needs of the search.
 
@@ -77,30 +80,29 @@ class MapState(NamedTuple):
     precision: AnyArray
 
 
+Screen = Callable[[Posterior, AnyArray], Lanes]
 Improve = Callable[[Posterior, Lanes, AnyArray], tuple[Lanes, AnyArray]]
 
 
-def find_map(key: Array, posterior: Posterior, config: MapConfig, over: Mesh, improve: Improve,
+def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen, improve: Improve,
              start: np.ndarray | None = None,
-             report: Callable[[dict], None] = lambda info: None, keep: Keep = direct) -> tuple[MapState, dict]:
+             report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
     """Find the mode of the posterior.
 
     Args:
         key: Random key.
         posterior: The posterior.
         config: Sizes of the search.
-        over: Device mesh; lanes are spread over it.
+        screen: From `screener`.
         improve: From `improver`.
         start: Starts to add to the screened ones, shape (k, n).
         report: Called between compiled rounds with "log_prob" and "chi2" of the best lane.
-        keep: Makes compiled calls whose outcome is to be kept.
 
     Returns:
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    keys = jax.random.split(key, config.n_screen)
-    screened = keep("screen", lambda: on_host(_screen(over)(posterior, keys)), Lanes(0, 0, 0, 0), keys)
+    screened = screen(posterior, _keys(key, config.n_screen))
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, _ = _best(screened, config.n_starts)
     if start is not None:
@@ -143,13 +145,30 @@ def _pad(lanes: Lanes, count: int) -> Lanes:
     return Lanes(*(np.concatenate([a, np.repeat(a[:1], missing, 0)]) for a in lanes)) if missing else lanes
 
 
+def _keys(key: Array, count: int) -> np.ndarray:
+    """Keys as numbers, one a lane."""
+    return np.asarray(jax.random.key_data(jax.random.split(key, count)))
+
+
+def screener(over: Mesh, call: Call | None = None) -> Screen:
+    """Evaluate prior draws with their amplitudes solved: `(posterior, keys) -> lanes`, keys as numbers."""
+    call, program = call or Alone(over), _screen(over)
+    return lambda posterior, keys: call(program, posterior, keys)
+
+
 @cache
-def _screen(over: Mesh):
-    def one(posterior: Posterior, key: Array) -> Lanes:
-        z = with_solved_amplitudes(posterior, posterior.prior.sample(key))
+def _screen(over: Mesh) -> Program:
+    def one(posterior: Posterior, own: None, key: Array) -> Lanes:
+        z = with_solved_amplitudes(posterior, posterior.prior.sample(jax.random.wrap_key_data(key)))
         return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), jnp.full((), jnp.inf, z.dtype))
 
-    return jax.jit(sharded(batched(one, over), over))
+    return Program("screen", _of_keys(one, over), lambda keys: LANES)
+
+
+def _of_keys(one: Callable, over: Mesh) -> Callable:
+    """Compile a function of a posterior and a lane's key."""
+    run = spread(one, over)
+    return jax.jit(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys))
 
 
 def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
@@ -190,13 +209,17 @@ def _sampled_amplitude(mark, prior: Prior) -> bool:
     return mark.scalar_amp and mark.amp is not None and mark.amp >= 0 and prior.slots.count(mark.amp) == 1
 
 
-@cache
-def improver(over: Mesh, steps: int):
-    """Compile a round of damped steps: `(posterior, lanes, frozen) -> (lanes, precision)`.
+def improver(over: Mesh, steps: int, call: Call | None = None) -> Improve:
+    """A round of damped steps: `(posterior, lanes, frozen) -> (lanes, precision)`.
 
     The precision is that of each lane's last expansion.
     """
+    call, program = call or Alone(over), _improve(over, steps)
+    return lambda posterior, lanes, frozen: call(program, posterior, frozen, lanes)
 
+
+@cache
+def _improve(over: Mesh, steps: int) -> Program:
     def one(posterior: Posterior, frozen: Array, lane: Lanes) -> tuple[Lanes, Array]:
         empty = jnp.zeros((posterior.prior.size,) * 2, lane.z.dtype)
 
@@ -205,8 +228,7 @@ def improver(over: Mesh, steps: int):
 
         return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
 
-    spread = jax.jit(sharded(batched(one, over, 2), over, 2))
-    return lambda posterior, lanes, frozen: on_host(spread(posterior, *on_host((frozen, lanes))))
+    return Program("improve", jax.jit(spread(one, over)), lambda frozen, lanes: (LANES, 0))
 
 
 def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:
@@ -240,31 +262,34 @@ def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes
 
 
 def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
-                     learning_rate: float = 1e-2, keep: Keep = direct) -> tuple[MapState, dict]:
+                     learning_rate: float = 1e-2, call: Call | None = None) -> tuple[MapState, dict]:
     """Plain multi-start Adam with a polynomial schedule, as GIGA-Lens has it, for comparison.
 
     References:
         Gu et al. (2022), ApJ 935, 49, sec. 3.1.
     """
+    out, precision = (call or Alone(over))(_adam(over, steps, learning_rate), posterior, _keys(key, n_starts))
+    lanes, order = _best(out, n_starts)
+    log_prob = np.asarray(lanes.log_prob, float)
+    return MapState(lanes.z, lanes.log_prob, precision[order]), {
+        "log_prob": float(log_prob[0]), "starts": n_starts, "dead_lanes": int(np.sum(~np.isfinite(log_prob))),
+        "finalist_log_probs": [float(v) for v in log_prob], "evaluations": n_starts * steps}
+
+
+@cache
+def _adam(over: Mesh, steps: int, learning_rate: float) -> Program:
     optimiser = optax.adam(optax.polynomial_schedule(learning_rate, learning_rate / 10.0, 0.5, steps))
 
-    def one(posterior: Posterior, key: Array):
+    def one(posterior: Posterior, own: None, key: Array) -> tuple[Lanes, Array]:
         def step(carry, _):
-            z, state, _ = carry
+            z, state = carry[:2]
             value, gradient = jax.value_and_grad(posterior.log_prob)(z)
             updates, state = optimiser.update(-gradient, state)
             return (z + updates, state, value), value
 
-        z = posterior.prior.sample(key)
+        z = posterior.prior.sample(jax.random.wrap_key_data(key))
         (z, _, _), trace = jax.lax.scan(step, (z, optimiser.init(z), jnp.zeros((), z.dtype)), None, length=steps)
-        return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
+        lanes = Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
+        return lanes, quadratic(posterior, z).precision
 
-    run = jax.jit(sharded(batched(one, over), over))
-    curvature = jax.jit(sharded(batched(lambda p, z: quadratic(p, z).precision, over), over))
-    keys = jax.random.split(key, n_starts)
-    lanes, _ = _best(keep("adam", lambda: on_host(run(posterior, keys)), Lanes(0, 0, 0, 0), keys), n_starts)
-    precision = keep("curvature", lambda: on_host(curvature(posterior, lanes.z)), 0, lanes.z)
-    log_prob = np.asarray(lanes.log_prob, float)
-    return MapState(lanes.z, lanes.log_prob, precision), {
-        "log_prob": float(log_prob[0]), "starts": n_starts, "dead_lanes": int(np.sum(~np.isfinite(log_prob))),
-        "finalist_log_probs": [float(v) for v in log_prob], "evaluations": n_starts * steps}
+    return Program("adam", _of_keys(one, over), lambda keys: (LANES, 0))

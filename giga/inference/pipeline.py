@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from giga import parallel
 from giga.checkpoint import Store
+from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
 from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
-from giga.inference.map import Lanes, MapConfig, MapState, find_map, improver, multi_start_adam
+from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam, screener
 from giga.inference.modes import Mode, ModesConfig, find_modes
 from giga.inference.result import Result
 from giga.inference.sampling import sample_modes, sample_particles, stage_name
@@ -25,7 +26,6 @@ from giga.inference.transport import Transport
 from giga.inference.vi import VIConfig, VIState, ascender, fit_vi
 from giga.journal import Journal
 from giga.observation import Observation
-from giga.parallel import on_host
 from giga.posterior import AmplitudeMethod, Posterior, variance
 from giga.prior import Prior
 from giga.render import render_data
@@ -157,30 +157,6 @@ class FitConfig:
                          target_accept=self.target_accept)
 
 
-class CompileClock:
-    """Seconds that JAX spent lowering and compiling, kept apart from run time.
-
-    Tracing counts as run time: its events are nested, and would be added twice.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._running = False
-
-    def __enter__(self) -> CompileClock:
-        self._running = True
-        jax.monitoring.register_event_duration_secs_listener(self._add)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._running = False  # listeners cannot be taken back; this one goes deaf
-
-    def _add(self, event: str, duration_secs: float, **_: Any) -> None:
-        if self._running and event in ("/jax/core/compile/backend_compile_duration",
-                                       "/jax/core/compile/jaxpr_to_mlir_module_duration"):
-            self.seconds += duration_secs
-
-
 def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig | None = None, seed: int = 0,
         amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None,
         truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
@@ -209,18 +185,24 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         FloatingPointError: The search or the variational posterior ended where the log-posterior is
             not a number.
     """
-    config = config or FitConfig()
-    dtype = _dtype(precision)
     over = over or parallel.mesh()
-    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype)
+    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision))
+    with Clock() as clock:
+        return fit_posterior(posterior, prior, observations, config or FitConfig(), seed, truth, start, report, store,
+                             over, Alone(over), clock)
+
+
+def fit_posterior(posterior: Posterior, prior: Scene, observations: Sequence[Observation], config: FitConfig,
+                  seed: int, truth: Mapping[str, float] | None, start: Mapping[str, float] | None, report: Report,
+                  store: Store | None, over: Mesh, call: Call, clock: Clock) -> Result:
+    """The stages, one after the other, of a fit whose posterior is made; `call` runs the programs, see `fit`."""
     names = posterior.prior.names
     if config.vi_axis not in ("auto", "none", *names):
         raise ValueError(f"inference.vi_axis: expected auto, none or one of {', '.join(names)}, got {config.vi_axis!r}")
-    clock = CompileClock()
-    journal = Journal(store, lambda text: report("map", {"note": text}), lambda: clock.seconds)
-    with clock, journal:
-        run = _Run(posterior, config, seed, report, journal, over)
-        first = None if start is None else np.asarray(posterior.prior.vector(start), dtype)[None]
+    journal = Journal(store, lambda text: report("map", {"note": text}), lambda: clock.seconds, lambda: clock.idle)
+    with journal:
+        run = _Run(posterior, config, seed, report, journal, over, call)
+        first = None if start is None else np.asarray(posterior.prior.vector(start), posterior.prior.shift.dtype)[None]
         found, modes = run.map(clock, first)
         sample = sample_modes if config.sampler == "hmc" else sample_particles
         fitted, draws = sample(run, clock, found, modes)
@@ -231,34 +213,27 @@ class _Run:
     """One pass through the stages: times them, counts, and keeps what the compiled calls return."""
 
     def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, journal: Journal,
-                 over: Mesh):
+                 over: Mesh, call: Call):
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
-        self.journal = journal
+        self.journal, self.call = journal, kept(call, journal)
         self.keys = jax.random.split(jax.random.key(seed), 5)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
         # The programs that the stages share; each is compiled when first used.
-        keep = journal.call
-        improve, ascent, sample = (improver(over, config.map_steps), ascender(over, config.vi_samples, config.vi_steps),
-                                   sampler(over, config.hmc))
-        self.improve = lambda posterior, lanes, frozen: keep(
-            "improve", lambda: improve(posterior, lanes, frozen), (Lanes(0, 0, 0, 0), 0), lanes, frozen)
-        self.ascent = ascent._replace(program=lambda posterior, transport, *rest: keep(
-            "ascent", lambda: on_host(ascent.program(posterior, transport, *rest)), (transport, 0, 0, 0, 0), transport,
-            *rest))
-        self.sampler = sample._replace(program=lambda key, posterior, state, adapt: keep(
-            "sample", lambda: on_host(sample.program(key, posterior, state, adapt)), (state, Draws(0, 0, 0, 0, 0, 0)),
-            key, state, adapt))
+        self.screen = screener(over, self.call)
+        self.improve = improver(over, config.map_steps, self.call)
+        self.ascent = ascender(over, config.vi_samples, config.vi_steps, self.call)
+        self.sampler = sampler(over, config.hmc, self.call)
 
-    def stage(self, name: str, clock: CompileClock, work: Callable[[], tuple[Any, dict]]) -> Any:
+    def stage(self, name: str, clock: Clock, work: Callable[[], tuple[Any, dict]]) -> Any:
         self.report(name, {})
-        journal, begun, compiled = self.journal, time.perf_counter(), clock.seconds
+        journal, begun, free = self.journal, time.perf_counter(), clock.seconds + clock.idle
         replayed, made, earlier = journal.replayed, journal.made, journal.seconds
         state, info = work()
         journal.flush()
         # Calls that an earlier run made count with the time that they took then.
-        new = time.perf_counter() - begun - (clock.seconds - compiled)
+        new = time.perf_counter() - begun - (clock.seconds + clock.idle - free)
         self.timings[name] = new + journal.seconds - earlier
         if journal.replayed > replayed and journal.made == made:
             self.report(name, {"restored": True})
@@ -266,13 +241,13 @@ class _Run:
         self.info[name] = info
         return state
 
-    def map(self, clock: CompileClock, start: np.ndarray | None) -> tuple[MapState, list[Mode]]:
+    def map(self, clock: Clock, start: np.ndarray | None) -> tuple[MapState, list[Mode]]:
         def search() -> tuple[MapState, dict]:
             if self.config.map_method == "adam":
                 return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists,
-                                        keep=self.journal.call)
-            return find_map(self.keys[0], self.posterior, self.config.map, self.over, self.improve, start,
-                            lambda d: self.report("map", d), self.journal.call)
+                                        call=self.call)
+            return find_map(self.keys[0], self.posterior, self.config.map, self.screen, self.improve, start,
+                            lambda d: self.report("map", d))
 
         def work() -> tuple[tuple[MapState, list[Mode]], dict]:
             found, info = search()
@@ -281,14 +256,14 @@ class _Run:
 
         return self.stage("map", clock, work)
 
-    def vi(self, clock: CompileClock, found: MapState, k: int = 0) -> VIState:
+    def vi(self, clock: Clock, found: MapState, k: int = 0) -> VIState:
         """The variational stage of mode k."""
         name = stage_name("svi", k)
         return self.stage(name, clock, lambda: fit_vi(
             self.key(1, k), self.posterior, found, self.config.vi, self.ascent, self.improve,
             lambda d: self.report(name, d)))
 
-    def hmc(self, clock: CompileClock, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
+    def hmc(self, clock: Clock, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
         """The chains of mode k, which is asked for its share of the effective sample size."""
         name = stage_name("hmc", k)
         sampler = self.sampler._replace(config=replace(self.config.hmc, ess=share * self.config.target_ess))
@@ -313,17 +288,17 @@ class _Run:
 
 
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,
-            observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: CompileClock) -> Result:
+            observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: Clock) -> Result:
     posterior, names = run.posterior, run.posterior.prior.names
     dtype = posterior.log_norm.dtype
     flat = draws.z.reshape(-1, len(names))
-    x = np.asarray(_constrain(posterior.prior, flat), float).reshape(draws.z.shape)
+    x, log_prior = _in_pieces(_physical, posterior.prior, flat, run.config.n_chains * run.config.n_block)
+    x = x.reshape(draws.z.shape)
     k = int(np.argmax(draws.log_prob))
     best = flat[k] if draws.log_prob.flat[k] > found.log_prob[0] else np.asarray(found.z[0])
     key_vi, key_prior = jax.random.split(run.keys[4])
     vi_z = _variational_draws(fitted.transport, key_vi)
     prior_z = _prior_draws(posterior.prior, key_prior)
-    log_prior = np.asarray(_log_priors(posterior.prior, flat), float)
     scenes = jax.tree.map(np.asarray, _scenes(posterior, best))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, scene in zip(observations, posterior.data, scenes, strict=True):
@@ -356,7 +331,7 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
 
 # Compiled once a process, whatever number of lenses is fitted.
 _constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
-_log_priors = jax.jit(jax.vmap(Prior.log_prob, (None, 0)))
+_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)))
 _scenes = jax.jit(Posterior.scenes)
 _render = jax.jit(render_data)
 
@@ -372,11 +347,19 @@ def _prior_draws(prior: Prior, key: jax.Array) -> jax.Array:
     return jax.vmap(prior.sample)(jax.random.split(key, N_VI))
 
 
+def _in_pieces(function: Callable, prior: Prior, z: np.ndarray, size: int) -> Any:
+    """Evaluate a batched function in pieces of one size, so that it is compiled once whatever their number."""
+    padded = np.concatenate([z, np.repeat(z[:1], -len(z) % size, 0)])
+    parts = [function(prior, padded[i:i + size]) for i in range(0, len(z), size)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:len(z)].astype(float), *parts)
+
+
 def _named(names: Sequence[str], values: jax.Array) -> dict[str, np.ndarray]:
     return {name: np.asarray(values[:, i], float) for i, name in enumerate(names)}
 
 
-def _dtype(precision: str) -> Any:
+def dtype_of(precision: str) -> Any:
+    """NumPy's type for "float32" or "float64". Raises ValueError."""
     if precision not in ("float32", "float64"):
         raise ValueError(f"precision: expected float32 or float64, got {precision!r}")
     if precision == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]

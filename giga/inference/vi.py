@@ -13,9 +13,10 @@ from jax.sharding import Mesh
 
 from giga.component import AnyArray
 from giga.inference.bounds import Bounds, near_bounds
+from giga.inference.calls import Alone, Call, Program
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
-from giga.parallel import batched, on_host, sharded
+from giga.parallel import batched, spread
 from giga.posterior import Posterior
 
 
@@ -49,18 +50,20 @@ class Ascent(NamedTuple):
     """Compiled natural-gradient steps, which also serve to evaluate batches.
 
     Attributes:
-        program: `(posterior, transport, u, rates, steps) -> (transport, elbo, sd, values, gradients)`.
+        program: Of the arguments (transport, u, rates, steps), to (transport, elbo, sd, values, gradients).
+        call: How it is run.
         n_samples: Size of a batch.
         steps: Largest number of steps.
     """
 
-    program: Callable
+    program: Program
+    call: Call
     n_samples: int
     steps: int
 
     def run(self, posterior: Posterior, transport: Transport, u: np.ndarray, rates: np.ndarray, steps: int):
         """Take steps; u has shape (self.steps, n_samples, n), of which the first `steps` are used."""
-        return on_host(self.program(posterior, *on_host((transport, u, rates, np.int32(steps)))))
+        return self.call(self.program, posterior, transport, u, rates, np.int32(steps))
 
     def evaluate(self, posterior: Posterior, transport: Transport, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and gradient in the map's coordinates, for any number of points."""
@@ -197,27 +200,37 @@ def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.
     return improve(posterior, lanes, frozen)
 
 
-@cache
-def ascender(over: Mesh, n_samples: int, steps: int) -> Ascent:
-    """Compile natural-gradient steps; samples are spread over the mesh."""
-    one = batched(lambda p, t, u: jax.value_and_grad(lambda v: log_density(p, t, v))(u), over, 2)
-    evaluate = sharded(one, over, 2)
+def ascender(over: Mesh, n_samples: int, steps: int, call: Call | None = None) -> Ascent:
+    """Natural-gradient steps, at most so many a call; samples are spread over the mesh."""
+    return Ascent(_ascend(over, n_samples, steps), call or Alone(over), n_samples, steps)
 
-    def run(posterior: Posterior, transport: Transport, u: Array, rates: Array, count: Array):
-        n, dtype = transport.size, u.dtype
-        empty = jnp.zeros(steps, dtype)
+
+@cache
+def _ascend(over: Mesh, n_samples: int, steps: int) -> Program:
+    def one(posterior: Posterior, transport: Transport, u: Array) -> tuple[Array, Array]:
+        return jax.value_and_grad(lambda v: log_density(posterior, transport, v))(u)
+
+    evaluate, natural_steps = spread(one, over), batched(_natural_step, over, 0)
+
+    def run(posteriors: Posterior, slots: Array, active: Array, transport: Transport, u: Array, rates: Array,
+            counts: Array):
+        wide, n, dtype = len(slots), u.shape[-1], u.dtype
 
         def step(k, carry):
-            transport, elbos, errors, _, _ = carry
-            value, gradient = evaluate(posterior, transport, u[k])
-            elbo = jnp.mean(value) + 0.5 * n * (1.0 + jnp.log(2.0 * jnp.pi))
-            after = _natural_step(transport, u[k], gradient, rates[k])
-            return after, elbos.at[k].set(elbo), errors.at[k].set(jnp.std(value) / jnp.sqrt(n_samples)), value, gradient
+            transport, elbos, errors, *_ = carry
+            going = active & (k < counts)
+            value, gradient = evaluate(posteriors, slots, going, transport, u[:, k])
+            elbo = jnp.mean(value, 1) + 0.5 * n * (1.0 + jnp.log(2.0 * jnp.pi))
+            error = jnp.std(value, 1) / jnp.sqrt(n_samples)
+            after = (natural_steps(transport, u[:, k], gradient, rates[:, k]), elbos.at[:, k].set(elbo),
+                     errors.at[:, k].set(error), value, gradient)
+            return jax.tree.map(lambda a, b: jnp.where(going.reshape(-1, *(1,) * (a.ndim - 1)), a, b), after, carry)
 
-        start = (transport, empty, empty, jnp.zeros(n_samples, dtype), jnp.zeros((n_samples, n), dtype))
-        return jax.lax.fori_loop(0, count, step, start)
+        empty = jnp.zeros((wide, steps), dtype)
+        start = (transport, empty, empty, jnp.zeros((wide, n_samples), dtype), jnp.zeros((wide, n_samples, n), dtype))
+        return jax.lax.fori_loop(0, jnp.max(counts, where=active, initial=0), step, start)
 
-    return Ascent(jax.jit(run), n_samples, steps)
+    return Program("ascent", jax.jit(run), lambda transport, *rest: (transport, 0, 0, 0, 0))
 
 
 def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) -> Transport:
