@@ -1,14 +1,26 @@
 """Many lenses together: each as alone, whatever runs beside it, and one that fails hurts no other."""
 
+import dataclasses
+import threading
+import time
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _problems import blank, observe
+from test_parallel import finish, start_python
 
-from giga.inference.fleet import Lens, fit_many
+from giga import parallel
+from giga.inference.calls import Program
+from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
 from giga.inference.pipeline import FitConfig, fit
+from giga.inference.result import Result
+from giga.inference.routine import Routine
 from giga.light import Sersic
+from giga.parallel import mesh
 from giga.scene import Scene
 
 CONFIG = FitConfig(n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
@@ -17,16 +29,16 @@ TRACES = []
 
 
 class Counted(Sersic):
-    """A light that counts how often it is traced."""
+    """A light that counts how often it is traced, and is NaN on the far right."""
 
     def basis(self, x, y):
         TRACES.append(1)
-        return super().basis(x, y)
+        return jnp.where(self.center_x > 0.5, jnp.nan, super().basis(x, y))
 
 
-def prior(low: float = -1.0) -> Scene:
+def prior(low: float = -0.5) -> Scene:
     return Scene(lens_light=[Counted(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0,
-                                     center_x=dist.Uniform(low, 1.0))])
+                                     center_x=dist.Uniform(low, low + 1.0))])
 
 
 def lens(k: int, **changes) -> Lens:
@@ -71,3 +83,172 @@ def test_each_as_alone(fleet, x64):
     for lens in lenses:
         alone = fit(lens.prior, lens.observations, config=CONFIG, seed=lens.seed, precision="float64")
         check_same(outcomes[lens.name], alone)
+
+
+def test_more_lenses_are_traced_no_more(fleet, x64):
+    lenses = [lens(k) for k in range(7)]
+    before = len(TRACES)
+    outcomes = run(lenses, together=3)
+    assert len(TRACES) == before > 0
+    assert [type(outcome) for outcome in outcomes.values()] == [Result] * 7
+    for k in range(5):
+        check_same(outcomes[f"lens{k}"], fleet[1][f"lens{k}"])
+
+
+def test_one_that_fails_is_told_and_the_rest_end(fleet, x64):
+    """NaN in the search, a start that misses a parameter, and no observation; beside two good ones."""
+    lenses, outcomes = fleet
+    bad = {"nan": lens(9, prior=prior(0.6)), "start": lens(8, start={"lens_light.0.amp": 1.0}),
+           "none": lens(7, observations=[])}
+    bad = {name: dataclasses.replace(lens, name=name) for name, lens in bad.items()}
+    found = run([lenses[0], *bad.values(), lenses[1]], together=3)
+    for name, kind, text in (("nan", FloatingPointError, "all 12 starts"), ("start", KeyError, "no value for"),
+                             ("none", ValueError, "at least one Observation")):
+        assert isinstance(found[name], kind) and text in str(found[name])
+    for k in range(2):
+        check_same(found[f"lens{k}"], outcomes[f"lens{k}"])
+
+
+def test_times_of_all_add_up_to_the_wall(x64):
+    begun = time.perf_counter()
+    outcomes = run([lens(k) for k in range(3)], together=3)
+    wall = time.perf_counter() - begun
+    assert 0.3 * wall < sum(sum(outcome.timings_s.values()) for outcome in outcomes.values()) < 1.01 * wall
+    assert min(min(outcome.timings_s.values()) for outcome in outcomes.values()) >= 0.0
+
+
+# Toys: routines that ask for the product of their own number with what they hold.
+
+PRODUCT, SUM = (Program(name, jax.jit(lambda held, slots, active, x, f=f: jax.vmap(f)(held[slots], x)), lambda x: 0)
+                for name, f in (("product", jnp.multiply), ("sum", jnp.add)))
+
+
+def asking(steps, ask):
+    """Body of a routine: asks as many times as it is told, and returns the answers."""
+    number, programs = steps
+    held = np.float32(number) if number < 100 else np.full(2, number, np.float32)
+    return [ask(Request(program, held, (np.float32(k),)))[0] for k, program in enumerate(programs)]
+
+
+def toys(fleet, steps):
+    return {k: out for k, out in fleet.run(range(len(steps)), lambda k: Routine(partial(asking, steps[k])))}
+
+
+@pytest.fixture(params=["cpu", "accelerator"])
+def together(request, monkeypatch):
+    """On an accelerator calls go two at a time, and of several widths."""
+    if request.param == "accelerator":
+        monkeypatch.setattr(parallel, "one_by_one", lambda over: False)
+    return request.param
+
+
+@pytest.mark.parametrize("seats", [1, 3, 8])
+def test_answers_reach_those_who_asked(together, seats):
+    """Of any length, order, program and shape, in any number of seats."""
+    rng = np.random.default_rng(seats)
+    steps = [(int(rng.integers(200)), [PRODUCT, SUM][k % 2:] * int(rng.integers(4))) for k in range(12)]
+    found = toys(Fleet(seats, mesh()), steps)
+    assert set(found) == set(range(12))
+    for k, (number, programs) in enumerate(steps):
+        expected = [number * j if program is PRODUCT else number + j for j, program in enumerate(programs)]
+        assert [np.unique(answer).item() for answer in found[k]] == expected
+
+
+def test_calls_are_shared(together):
+    """Six that ask alike: on a CPU one call a step for all; on an accelerator two halves, one of them under way."""
+    widths = []
+
+    def run(held, slots, active, x):
+        widths.append((len(active), int(active.sum())))
+        return PRODUCT.run(held, slots, active, x)
+
+    counted = Program("product", run, lambda x: 0)
+    toys(Fleet(6, mesh()), [(k, [counted] * 2) for k in range(6)])
+    assert widths == ([(6, 6)] * 2 if together == "cpu" else [(3, 3)] * 4)
+    widths.clear()
+    toys(Fleet(40, mesh()), [(0, [counted])])
+    assert widths == ([(40, 1)] if together == "cpu" else [(1, 1)])
+
+
+def test_out_of_memory_halves_the_call():
+    widths = []
+
+    def run(held, slots, active, x):
+        widths.append(len(active))
+        if len(active) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes.")
+        return PRODUCT.run(held, slots, active, x)
+
+    greedy = Program("product", run, lambda x: 0)
+    with pytest.warns(RuntimeWarning, match="out of memory with 5 lenses in a call; going on with 2"):
+        found = toys(Fleet(5, mesh()), [(k, [greedy] * 2) for k in range(5)])
+    assert {k: [float(x) for x in out] for k, out in found.items()} == {k: [0.0, k] for k in range(5)}
+    assert widths == [5, 2, 2, 2, 2, 2]
+
+
+def test_a_fault_of_the_program_ends_all():
+    """What is no failure of a lens is raised, and no thread is left waiting."""
+    before = threading.active_count()
+
+    def body(k, ask):
+        ask(Request(PRODUCT, np.float32(1.0), (np.float32(1.0),)))
+        if k == 1:
+            raise TypeError("a fault")
+
+    fleet = Fleet(3, mesh())
+    with pytest.raises(TypeError, match="a fault"):
+        list(fleet.run(range(3), lambda k: Routine(partial(body, k), (ValueError,))))
+    fleet.stop()
+    assert threading.active_count() == before
+
+
+def test_a_routine_takes_turns():
+    log = []
+
+    def body(ask):
+        log.append("begins")
+        log.append(ask("first"))
+        log.append(ask("second"))
+        return "ends"
+
+    routine = Routine(body)
+    assert not log and routine.request is None
+    routine.resume()
+    assert log == ["begins"] and routine.request == "first"
+    routine.resume(1)
+    assert log == ["begins", 1] and routine.request == "second"
+    routine.resume(2)
+    assert log == ["begins", 1, 2] and routine.request is None and routine.outcome == "ends"
+
+
+def test_bad_number_of_lenses():
+    with pytest.raises(ValueError, match="together: expected a positive number of lenses, got 0"):
+        fit_many([], together=0, done=lambda lens, outcome: None)
+
+
+def test_lenses_at_a_time(monkeypatch):
+    """On a CPU two chains a device; on an accelerator many lenses."""
+    devices = mesh().devices.size
+    assert most_together(mesh(), FitConfig(n_chains=max(4, 2 * devices))) == 1
+    assert most_together(mesh(jax.devices()[:1] * 16), FitConfig(n_chains=4)) == 8
+    monkeypatch.setattr(parallel, "one_by_one", lambda over: False)
+    assert most_together(mesh(), FitConfig()) == 64 * devices
+
+
+EIGHT = """
+    import sys
+    import jax, numpy as np
+    jax.config.update("jax_enable_x64", True)
+    from test_fleet import check_same, lens, run
+    from giga.parallel import mesh
+    lenses = [lens(k) for k in range(3)]
+    one, eight = (run(lenses, together=2, over=mesh(devices)) for devices in (jax.devices()[:1], jax.devices()))
+    assert len(eight["lens0"].devices) == 8
+    for name in one:
+        check_same(eight[name], one[name])
+    """
+
+
+@pytest.mark.slow
+def test_a_fleet_does_not_depend_on_the_number_of_devices():
+    finish(start_python(EIGHT, XLA_FLAGS="--xla_force_host_platform_device_count=8"))

@@ -271,7 +271,8 @@ class Fleet:
                 raise
             self.limits[program] = width // 2
             self.waiting = [*members, *self.waiting]
-            warnings.warn(f"out of memory with {width} lenses in a call; going on with {width // 2}", stacklevel=2)
+            warnings.warn(f"out of memory with {width} lenses in a call; going on with {width // 2}", RuntimeWarning,
+                          stacklevel=4)
 
 
 def shape_of(tree: Any) -> Any:
