@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,17 @@ from giga.nodes import NodeError
 
 T = TypeVar("T")
 PREFIX = "part-"
+
+
+class Keep(Protocol):
+    """How a stage calls a compiled program whose outcome is worth keeping, see `Journal.call`."""
+
+    def __call__(self, name: str, work: Callable[[], T], like: Any, *inputs: Any) -> T: ...
+
+
+def direct(name: str, work: Callable[[], T], like: Any, *inputs: Any) -> T:
+    """Call and keep nothing."""
+    return work()
 
 
 @dataclass(frozen=True)

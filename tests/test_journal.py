@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from giga.checkpoint import Store
-from giga.journal import Journal
+from giga.journal import Journal, direct
 
 
 class Walk:
@@ -41,6 +41,7 @@ WHOLE = Walk().run(None)
 
 
 def test_without_a_store_calls_are_just_made():
+    assert direct("x", lambda: 3, 0) == 3
     walk = Walk()
     walk.run(None)
     assert walk.made == walk.journal.made == 6 and walk.journal.replayed == 0

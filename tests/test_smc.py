@@ -6,6 +6,7 @@ import pytest
 from _problems import Mixture, Toy, blank, exchangeable, observe, odds_of_the_order, random_covariance
 
 from giga.checkpoint import Store
+from giga.inference.diagnostics import ess_bulk
 from giga.inference.pipeline import FitConfig, fit
 from giga.inference.smc import Maps, Particles, SMCConfig, resampled, sample_smc, smc_programs
 from giga.inference.transport import gaussian
@@ -51,9 +52,9 @@ def test_moments_of_a_linear_model(linear):
     assert draws.z.shape == (6, 64 * 9, 3) == (6, info["iterations"], 3)
     root = np.linalg.cholesky(covariance)
     white = np.linalg.solve(root, (draws.z.reshape(-1, 3) - mean).T).T
-    error = 4.0 / np.sqrt(info["smallest_ess_bulk"])
-    np.testing.assert_allclose(white.mean(0), 0.0, atol=error)
-    np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=2.0 * error)
+    np.testing.assert_allclose(white.mean(0), 0.0, atol=4.0 / np.sqrt(info["smallest_ess_bulk"]))
+    squares = ess_bulk(white.reshape(draws.z.shape) ** 2).min()  # fewer than for the mean: trajectories swing across
+    np.testing.assert_allclose(np.cov(white.T), np.eye(3), atol=4.0 * np.sqrt(2.0 / squares))
     assert info["worst_rhat"] < 1.1 and info["dead_particles"] == 0
     assert info["evaluations"] > info["particles"] * info["rounds"] * CONFIG.n_moves
 

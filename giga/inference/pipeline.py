@@ -215,7 +215,7 @@ class _Run:
     def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, journal: Journal,
                  over: Mesh, call: Call):
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
-        self.journal, self.call = journal, kept(call, journal)
+        self.journal, self.direct, self.call = journal, call, kept(call, journal)
         self.keys = jax.random.split(jax.random.key(seed), 5)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
@@ -280,7 +280,9 @@ class _Run:
 
     def smc(self) -> SMC:
         """The programs of sequential Monte Carlo."""
-        return smc_programs(self.over, self.config.smc, ascender(self.over, self.config.vi_samples, 1))
+        # The journal keeps a round as a whole.
+        ascent = ascender(self.over, self.config.vi_samples, 1, self.direct)
+        return smc_programs(self.over, self.config.smc, ascent, self.direct)
 
     def key(self, stage: int, k: int) -> jax.Array:
         """Random key of a stage for mode k."""

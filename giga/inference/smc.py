@@ -15,6 +15,7 @@ from scipy.optimize import root_scalar
 from scipy.special import logsumexp
 
 from giga.component import AnyArray, Component
+from giga.inference.calls import Call
 from giga.inference.evidence import Evidence
 from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, sampler, worst_case
 from giga.inference.transport import Transport, gaussian
@@ -163,9 +164,9 @@ class SMC(NamedTuple):
     config: SMCConfig
 
 
-def smc_programs(over: Mesh, config: SMCConfig, ascent: Ascent) -> SMC:
+def smc_programs(over: Mesh, config: SMCConfig, ascent: Ascent, call: Call | None = None) -> SMC:
     """The programs for a mesh; particles are spread over it."""
-    return SMC(sampler(over, config.moves), ascent, config)
+    return SMC(sampler(over, config.moves, call), ascent, config)
 
 
 def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: SMC,
@@ -307,8 +308,7 @@ def _moved(key: Array, posterior: Posterior, start: Prior | Maps, state: Particl
     u = np.asarray(on_host(_pulled(transport, flat.astype(dtype))))
     value, gradient = programs.ascent.evaluate(density, transport, u)
     chains = HMCState(Chains(u, value, gradient), np.asarray(state.step_size, dtype), transport)
-    after, out = programs.moves.run(key, density, chains, adapt)
-    draws = programs.moves.physical(transport, out)
+    after, _, draws = programs.moves.run(key, density, chains, adapt)
     z = np.asarray(draws.z)[:, -1].reshape(state.z.shape)
     return _evaluated(posterior, start, z, programs, state.beta, state.log_z, float(after.step_size)), draws
 
