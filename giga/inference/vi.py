@@ -16,7 +16,7 @@ from giga.inference.bounds import Bounds, near_bounds
 from giga.inference.calls import Alone, Call, Program
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
-from giga.parallel import batched, spread
+from giga.parallel import batched, on_host, spread
 from giga.posterior import Posterior
 
 
