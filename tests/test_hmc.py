@@ -153,27 +153,15 @@ def test_starts_without_a_density_are_replaced(x64, programs):
         warm_up(jax.random.key(2), nowhere, gaussian(np.zeros(3), np.eye(3), 0, np.float64), *programs)
 
 
-def test_blocks_go_on_bit_for_bit(x64, programs):
-    toy = Toy.of(np.ones(3), np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 0.1]]))
-    transport = gaussian(np.ones(3), np.eye(3), 0, np.float64)
-    start, kept = state_at(toy, transport, np.zeros((8, 3))), []
-    state, whole, info = sample_hmc(jax.random.key(4), toy, start, programs[0], keep=lambda s, d: kept.append((s, d)))
-    assert len(kept) == info["iterations"] // CONFIG.n_block > 2
-    for stop in (1, 2):
-        again, draws, _ = sample_hmc(jax.random.key(4), toy, kept[stop - 1][0], programs[0],
-                                     blocks=[d for _, d in kept[:stop]])
-        for found, expected in zip(jax.tree.leaves((again, draws)), jax.tree.leaves((state, whole)), strict=True):
-            np.testing.assert_array_equal(found, expected)
-
-
-def test_a_finished_run_takes_no_more_blocks(x64, programs):
-    toy, transport = Toy.of(np.zeros(2), np.eye(2)), gaussian(np.zeros(2), np.eye(2), 0, np.float64)
-    kept = []
-    _, whole, _ = sample_hmc(jax.random.key(4), toy, state_at(toy, transport, np.zeros((8, 2))), programs[0],
-                             keep=lambda s, d: kept.append((s, d)))
-    _, again, _ = sample_hmc(jax.random.key(4), toy, kept[-1][0], programs[0], blocks=[d for _, d in kept],
-                             keep=lambda s, d: pytest.fail("sampled on"))
-    np.testing.assert_array_equal(again.z, whole.z)
+def test_a_step_that_is_too_long_is_set_anew(x64, programs):
+    """Draws made with it are left out, but their gradients count."""
+    toy, transport = Toy.of(np.zeros(3), np.eye(3)), gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    start = state_at(toy, transport, np.zeros((8, 3)))._replace(step_size=np.array(1.95))
+    state, draws, info = sample_hmc(jax.random.key(4), toy, start, programs[0])
+    assert info["resets"] >= 1 and info["converged"]
+    assert float(state.step_size) < 1.6 and info["acceptance"] > CONFIG.target_accept - 0.1
+    assert info["evaluations"] > draws.n_steps.sum()
+    assert draws.z.std() == pytest.approx(1.0, rel=0.1)
 
 
 def test_warm_up_sets_the_step(x64, programs):
@@ -182,7 +170,7 @@ def test_warm_up_sets_the_step(x64, programs):
     seen = []
     state, info = warm_up(jax.random.key(0), toy, gaussian(np.zeros(3), np.eye(3), 0, np.float64), *programs,
                           report=seen.append)
-    assert len(seen) == 2
+    assert len(seen) == 3
     assert info["evaluations"] > 0
     _, draws, _ = sample_hmc(jax.random.key(1), toy, state, programs[0])
     assert draws.acceptance_rate.mean() == pytest.approx(CONFIG.target_accept, abs=0.07)

@@ -13,7 +13,7 @@ def test_gaussian_target(x64, rng):
     mean, covariance = rng.normal(size=5), random_covariance(rng, 5, 30.0)
     toy = Toy.of(mean, covariance, log_mass=-1.3)
     starts = mean + 2.0 * rng.normal(size=(PATHS + 2, 5)) @ np.linalg.cholesky(covariance).T
-    transport, info = fit_pathfinder(jax.random.key(0), toy, starts, mesh())
+    (transport,), info = fit_pathfinder(jax.random.key(0), toy, starts, mesh())
     u = jax.random.normal(jax.random.key(9), (20_000, 5), transport.shift.dtype)
     z = np.asarray(jax.jit(jax.vmap(lambda v: transport(v)[0]))(u))
     root = np.linalg.cholesky(covariance)

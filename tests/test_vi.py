@@ -90,3 +90,14 @@ def test_same_key_same_map(x64):
     first, second = (fitted(toy, np.ones(2), 1.3 * np.eye(2))[0] for _ in range(2))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_more_parameters_than_samples(x64, rng):
+    """A step then changes the precision by a low rank and a diagonal; a start that is off comes nearer all the same."""
+    n = 24
+    covariance = random_covariance(rng, n, 10.0)
+    toy = Toy.of(np.zeros(n), covariance)
+    _, info = fitted(toy, np.zeros(n), 1.5 * np.linalg.inv(covariance), VIConfig(axis="none", n_samples=16, steps=12))
+    off = 0.5 * n * (np.log(1.5) + 1.0 / 1.5 - 1.0)  # divergence of the start from the target
+    assert info["elbo_start"] == pytest.approx(-off, abs=4.0 * info["elbo_sd"] + 0.3)
+    assert info["elbo"] > -0.6 * off

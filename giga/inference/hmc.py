@@ -1,6 +1,6 @@
 """Hamiltonian Monte Carlo: many short chains in the whitened space of the variational posterior."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -19,6 +19,9 @@ from giga.inference.vi import Ascent, log_density
 from giga.parallel import batched, spread
 from giga.posterior import Posterior
 
+LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
+MAX_RESETS = 3
+
 
 @dataclass(frozen=True)
 class HMCConfig:
@@ -27,7 +30,7 @@ class HMCConfig:
     Attributes:
         n_chains: Chains.
         n_block: Iterations in a compiled block, between looks at the diagnostics.
-        n_pilot: Blocks in each of the two pilot rounds that set the step and the covariance.
+        n_pilot: Blocks in the first of three pilot rounds, which set the step and the covariance.
         n_min, n_max: Fewest and most iterations kept, a chain.
         ess: Bulk effective sample size wanted of every parameter.
         rhat: Largest R-hat wanted.
@@ -114,7 +117,10 @@ class Sampler(NamedTuple):
 
 def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sampler, ascent: Ascent,
             report: Callable[[dict], None] = lambda info: None) -> tuple[HMCState, dict]:
-    """Start chains as draws of the variational posterior, set the step size, re-whiten by their covariance.
+    """Start chains as draws of the variational posterior, re-whiten by their covariance, set the step size.
+
+    Three rounds of adapting blocks. After the first two the covariance of their draws moves the chains to
+    coordinates in which it is unity; the last sets the step in those in which the sampling goes on.
 
     Args:
         key: Random key.
@@ -122,7 +128,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         transport: Map from a standard normal, from the variational stage.
         sampler: From `sampler`.
         ascent: From `giga.inference.vi.ascender`, which evaluates the starts.
-        report: Called after each of the two rounds with "acceptance".
+        report: Called after each round with "acceptance".
 
     Returns:
         State from which `sample_hmc` goes on, the gradients used, and how many starts were replaced
@@ -132,61 +138,66 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         FloatingPointError: No start has a finite log-density.
     """
     config = sampler.config
-    start, *rounds = jax.random.split(key, 3)
+    start, *rounds = jax.random.split(key, 4)
     u = np.asarray(jax.random.normal(start, (config.n_chains, transport.size), transport.shift.dtype))
     state, replaced = _alive(_chains(posterior, transport, u, 0.3, ascent))
     gradients = config.n_chains
-    for part in rounds:
+    for part, blocks in zip(rounds, (config.n_pilot, max(config.n_pilot - 1, 1), 1), strict=True):
         kept = []
-        for k, sub in enumerate(jax.random.split(part, config.n_pilot)):
+        for k, sub in enumerate(jax.random.split(part, blocks)):
             state, u, out = sampler.run(sub, posterior, state, True)
             gradients += int(np.sum(out.n_steps))
             kept.append(np.asarray(u, float)[:, config.n_block // 3 if k == 0 else 0:])
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
-        state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
+        if part is not rounds[-1]:
+            state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
     return state, {"evaluations": gradients, "replaced_starts": replaced}
 
 
 def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
-               report: Callable[[dict], None] = lambda info: None, blocks: Sequence[Draws] = (),
-               keep: Callable[[HMCState, Draws], None] = lambda state, draws: None) -> tuple[HMCState, Draws, dict]:
+               report: Callable[[dict], None] = lambda info: None) -> tuple[HMCState, Draws, dict]:
     """Sample the posterior until every parameter has the effective sample size and R-hat wanted.
 
-    Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks.
+    Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks. Where a
+    block's acceptance falls far below what the step was set for, the chains have come to a place
+    that the pilot did not see: the step is set anew from there, and the draws so far are left out.
 
     Args:
         key: Random key; block k uses `fold_in(key, k)`.
         posterior: The posterior.
-        state: From `warm_up`, or where an earlier call stopped.
+        state: From `warm_up`.
         sampler: From `sampler`.
         report: Called after each block with "acceptance", "rhat", "ess", "iterations".
-        blocks: Blocks already sampled, when going on.
-        keep: Called with the state and the samples of each new block, to store them.
 
     Returns:
-        State to go on from, the samples on the host, and counts: gradients, divergences, dead
-        chains (that never moved), acceptance, step size, whether the targets were reached.
+        The state at the end, the samples on the host, and counts: gradients, divergences, dead
+        chains (that never moved), acceptance, step size, how often the step was set anew, whether
+        the targets were reached.
     """
-    config, blocks = sampler.config, list(blocks)
-    worst = worst_case(_join(blocks).z) if blocks else {"rhat": np.inf, "ess_bulk": 0.0}
+    config = sampler.config
+    blocks: list[Draws] = []
+    worst, spent, resets, count = {"rhat": np.inf, "ess_bulk": 0.0}, 0, 0, 0
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
-        state, _, out = sampler.run(jax.random.fold_in(key, len(blocks)), posterior, state, False)
+        state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
+        count, spent = count + 1, spent + int(np.sum(out.n_steps))
+        acceptance = float(np.mean(out.acceptance_rate))
+        if acceptance < config.target_accept - LOST_ACCEPTANCE and resets < MAX_RESETS:
+            state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
+            count, spent, resets, blocks = count + 1, spent + int(np.sum(out.n_steps)), resets + 1, []
+            continue
         blocks.append(out)
-        keep(state, blocks[-1])
         worst = worst_case(_join(blocks).z)
-        report({"acceptance": float(blocks[-1].acceptance_rate.mean()), "iterations": len(blocks) * config.n_block,
+        report({"acceptance": acceptance, "iterations": len(blocks) * config.n_block,
                 "rhat": worst["rhat"], "ess": worst["ess_bulk"], "done": _share(worst, blocks, config)})
     draws = _join(blocks)
     still = np.ptp(draws.z, axis=1).max(-1) == 0.0
-    gradients = int(draws.n_steps.sum())
     return state, draws, {
         "iterations": int(draws.z.shape[1]), "chains": config.n_chains,
         "acceptance": float(draws.acceptance_rate.mean()), "step_size": float(state.step_size),
-        "mean_steps": float(draws.n_steps.mean()),
+        "mean_steps": float(draws.n_steps.mean()), "resets": resets,
         "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
         "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
-        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients,
-        "ess_per_gradient": worst["ess_bulk"] / gradients}
+        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": spent, "ess_per_gradient": worst["ess_bulk"] / spent}
 
 
 def _share(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> float:
@@ -287,7 +298,8 @@ def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Asce
     """Move to coordinates in which the pilot's samples have zero mean and unit covariance."""
     flat = u.reshape(-1, u.shape[-1])
     shift = flat.mean(0)
-    factor = np.linalg.cholesky(0.9 * np.cov(flat.T) + 0.1 * np.eye(len(shift)))
+    trust = 1.0 - 1.0 / (1.0 + 0.5 * len(flat) / len(shift))  # half of the draws count as independent
+    factor = np.linalg.cholesky(trust * np.cov(flat.T) + (1.0 - trust) * np.eye(len(shift)))
     position = np.linalg.solve(factor, (np.asarray(state.chains.position, float) - shift).T).T
     dtype = state.transport.shift.dtype
     transport = state.transport.behind(shift.astype(dtype), factor.astype(dtype))

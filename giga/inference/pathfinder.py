@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from giga.inference.transport import Transport, gaussian
+from giga.inference.transport import gaussian
+from giga.inference.vi import VIState
 from giga.parallel import on_host
 from giga.posterior import Posterior
 
@@ -19,7 +20,8 @@ STEPS = 30  # of L-BFGS
 POOL = 4000  # draws of the best Gaussian, whose moments are taken
 
 
-def fit_pathfinder(key: Array, posterior: Posterior, starts: np.ndarray, over: Mesh) -> tuple[Transport, dict]:
+def fit_pathfinder(key: Array, posterior: Posterior, starts: np.ndarray, over: Mesh,
+                   report: Callable[[dict], None] = lambda info: None) -> tuple[VIState, dict]:
     """Fit a Gaussian by multi-path Pathfinder.
 
     Each path is a run of L-BFGS from one start; of the Gaussians with the inverse Hessians that all of them
@@ -31,6 +33,7 @@ def fit_pathfinder(key: Array, posterior: Posterior, starts: np.ndarray, over: M
         posterior: The posterior.
         starts: Shape (k, n); the first `PATHS` are used.
         over: Device mesh; only its kind of device matters, the paths run on the first device.
+        report: Called with "elbo" at the end.
 
     Returns:
         The Gaussian, and the bound, the Pareto shape and gradients.
@@ -50,9 +53,10 @@ def fit_pathfinder(key: Array, posterior: Posterior, starts: np.ndarray, over: M
         raise FloatingPointError(f"Pathfinder: none of {len(starts)} paths has a finite evidence lower bound")
     best = int(np.argmax(np.where(np.isfinite(bounds), bounds, -np.inf)))
     chosen = np.asarray(draws[best], float)
-    info = {"elbo": float(bounds[best]), "pareto_k": float(shape),
+    info = {"method": "pathfinder", "elbo": float(bounds[best]), "pareto_k": float(shape),
             "evaluations": len(starts) * (STEPS * (1 + DRAWS) + DRAWS)}
-    return gaussian(chosen.mean(0), np.cov(chosen.T).reshape(n, n), 0, dtype), info
+    report({"elbo": info["elbo"], "done": 1.0})
+    return VIState(gaussian(chosen.mean(0), np.cov(chosen.T).reshape(n, n), 0, dtype)), info
 
 
 @cache

@@ -19,6 +19,7 @@ from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rub
 from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam, screener
 from giga.inference.modes import Mode, ModesConfig, find_modes
+from giga.inference.pathfinder import fit_pathfinder
 from giga.inference.result import Result
 from giga.inference.sampling import sample_modes, sample_particles, stage_name
 from giga.inference.smc import SMC, SMCConfig, smc_programs
@@ -50,12 +51,13 @@ class FitConfig:
         n_finalists: Starts kept after the first round.
         map_steps: Steps in a round.
         map_rounds: Rounds for the finalists.
+        vi_method: "natural" (natural gradients from the curvature at the mode) or "pathfinder" (multi-path).
         vi_steps: Natural-gradient steps of the variational stage.
         vi_samples: Samples in each.
         vi_axis: Parameter along which the Gaussian is conditional: "auto", "none", or its name.
         n_chains: HMC chains.
         n_block: Iterations in a compiled block, between looks at the diagnostics.
-        n_pilot: Blocks in each of two pilot rounds.
+        n_pilot: Blocks in the first of three pilot rounds, which set step size and covariance.
         min_iterations: Fewest iterations kept, a chain.
         max_iterations: Most iterations kept, a chain.
         target_ess: Bulk effective sample size wanted of every parameter.
@@ -77,10 +79,11 @@ class FitConfig:
     n_finalists: int = 16
     map_steps: int = 5
     map_rounds: int = 4
+    vi_method: str = "natural"
     vi_steps: int = 12
     vi_samples: int = 64
     vi_axis: str = "auto"
-    n_chains: int = 16
+    n_chains: int = 8
     n_block: int = 50
     n_pilot: int = 2
     min_iterations: int = 100
@@ -99,6 +102,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.map_method not in ("lm", "adam"):
             raise ValueError(f"inference.map_method: expected lm or adam, got {self.map_method!r}")
+        if self.vi_method not in ("natural", "pathfinder"):
+            raise ValueError(f"inference.vi_method: expected natural or pathfinder, got {self.vi_method!r}")
         if self.sampler not in ("hmc", "smc"):
             raise ValueError(f"inference.sampler: expected hmc or smc, got {self.sampler!r}")
         if self.smc_start not in ("prior", "map"):
@@ -259,6 +264,9 @@ class _Run:
     def vi(self, clock: Clock, found: MapState, k: int = 0) -> VIState:
         """The variational stage of mode k."""
         name = stage_name("svi", k)
+        if self.config.vi_method == "pathfinder":
+            return self.stage(name, clock, lambda: fit_pathfinder(
+                self.key(1, k), self.posterior, found.z, self.over, lambda d: self.report(name, d)))
         return self.stage(name, clock, lambda: fit_vi(
             self.key(1, k), self.posterior, found, self.config.vi, self.ascent, self.improve,
             lambda d: self.report(name, d)))

@@ -93,7 +93,8 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     bends along a parameter, nodes along that parameter make it a conditional Gaussian. Natural-
     gradient steps on the evidence lower bound then correct mean and covariance; the expected
     Hessian is taken by Stein's lemma with the Gaussian's own share removed, so that its noise
-    vanishes where the posterior is Gaussian.
+    vanishes where the posterior is Gaussian. With more parameters than samples a step changes the
+    precision by a matrix of low rank and a diagonal.
 
     Args:
         key: Random key.
@@ -240,8 +241,19 @@ def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) 
     length = jnp.linalg.norm(excess, axis=1, keepdims=True)
     excess = excess * jnp.minimum(1.0, 3.0 * jnp.sqrt(n) / jnp.maximum(length, 1e-6))
     outer = excess.T @ u / len(u)
-    values, vectors = jnp.linalg.eigh(jnp.eye(n, dtype=u.dtype) - 0.5 * rate * (outer + outer.T))
+    change = 0.5 * (outer + outer.T)
+    if n > len(u):  # too few samples for all its entries
+        change = _low_rank_and_diagonal(change, len(u) // 4)
+    values, vectors = jnp.linalg.eigh(jnp.eye(n, dtype=u.dtype) - rate * change)
     covariance = (vectors / jnp.clip(values, 0.5, 2.0)) @ vectors.T
     shift = rate * covariance @ jnp.mean(excess, 0)
     shift = shift * jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(shift), 1e-6))
     return transport.behind(shift, jnp.linalg.cholesky(covariance))
+
+
+def _low_rank_and_diagonal(matrix: Array, rank: int) -> Array:
+    """The largest eigenvalues of a symmetric matrix, by magnitude, and the diagonal of what they leave."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    kept = jnp.argsort(-jnp.abs(values))[:rank]
+    low = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    return low + jnp.diag(jnp.diag(matrix - low))
