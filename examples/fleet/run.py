@@ -27,6 +27,7 @@ SHORT = {"inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalis
          "inference.n_block": 25, "inference.n_pilot": 1, "inference.min_iterations": 25,
          "inference.max_iterations": 50}
 RMS = 0.01  # counts / s
+SHOWN = ("truth", "mean", "sd", "q16", "q84")
 
 
 def simulate(folder: Path, count: int, pixels: int) -> Path:
@@ -82,8 +83,10 @@ def main() -> None:
         fleet = plan_fleet(catalogue, CONFIG, data_dir=out, overrides=SHORT if arguments.smoke else {})
         run_fleet(fleet, out, draw=not arguments.smoke)
         table = Table.read(out / "summary.fits")
-        shown = [name for name in table.colnames if name.startswith("mass_0_theta_E_")]
-        table["name", "status", "reduced_chi2", "worst_rhat", "smallest_ess", *shown].pprint_all()
+        numbers = ["reduced_chi2", "worst_rhat", "smallest_ess", *(f"mass_0_theta_E_{key}" for key in SHOWN)]
+        for name in numbers:
+            table[name].info.format = ".4g"
+        table["name", "status", *numbers].pprint_all()
 
 
 if __name__ == "__main__":
