@@ -1,8 +1,8 @@
 """From a scene to pixels: trace, evaluate on subpixels, convolve, times the pixel area."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -46,7 +46,7 @@ def render_data(scene: Scene, data: Data) -> Array:
 def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
     s = convolution.supersampling
-    parts: list[Array] = []
+    images: list[Array] = []
     rays: dict[int, tuple] = {}
     for profiles, lensed in ((scene.lens_light, False), (scene.source_light, True)):
         for profile in profiles:
@@ -57,10 +57,9 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
                 x, y = grid.phases(factor)
                 rays[factor] = ((x, y), trace(scene.mass, x, y))
             x, y = rays[factor][lensed]
-            parts.append(average(profile.basis(x, y), factor, s))
-    if len({part.shape[1] for part in parts}) == 1:
-        parts = [jnp.concatenate(parts)]  # one batch of convolutions takes half the time of several
-    return jnp.concatenate([jax.vmap(convolution)(part) for part in parts]) * grid.pixel_area
+            images += list(average(profile.basis(x, y), factor, s))
+    alike = [list(run) for _, run in groupby(images, key=len)]
+    return jnp.concatenate([convolution.many(run) for run in alike]) * grid.pixel_area
 
 
 def total(profiles: Iterable[LightProfile], x: Array, y: Array) -> Array:

@@ -1,5 +1,6 @@
 """PSFs: every convolution method against a plain convolution on the fine grid, and resampling."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from scipy.signal import convolve2d
 from scipy.special import erf
 
 from giga.grid import Grid
-from giga.psf import PSF, choose_method, plan, rank
+from giga.psf import PSF, TOGETHER, choose_method, plan, rank
 
 METHODS = ["fft", "direct", "lowrank"]
 
@@ -55,6 +56,24 @@ def test_a_single_phase_sees_the_kernel_summed_over_pixels(method, s, dtype, rng
     result = plan(psf, image.shape, dtype, method)(jnp.asarray(image[None], dtype))
     np.testing.assert_allclose(result, expected_image(image, np.asarray(psf.at(1).kernel, float), 1),
                                atol={"float32": 1e-6, "float64": 1e-12}[dtype.name])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_many_images_are_convolved_as_each(method, x64, rng):
+    """In more than one group, in value, forward and reverse derivative."""
+    convolution = plan(PSF(kernel=kernel_of(rng, 5), supersampling=2), (7, 8), x64, method)
+    images, moves = (list(jnp.asarray(rng.random((TOGETHER + 3, 4, 7, 8)))) for _ in range(2))
+
+    def each(images):
+        return jnp.stack([convolution(image) for image in images])
+
+    value, tangent = jax.jvp(each, (images,), (moves,))
+    np.testing.assert_allclose(convolution.many(images), value, atol=1e-14)
+    np.testing.assert_allclose(jax.jvp(convolution.many, (images,), (moves,))[1], tangent, atol=1e-14)
+    weight = jnp.asarray(rng.random(value.shape))
+    for found, wanted in zip(jax.vjp(convolution.many, images)[1](weight)[0], jax.vjp(each, images)[1](weight)[0],
+                             strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-14)
 
 
 @pytest.mark.parametrize("method", METHODS)
