@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
 
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.family import Family
 
 FIXED = -1
 
@@ -30,7 +31,7 @@ class Prior(Component):
     every prior of the same structure.
 
     Attributes:
-        families: Distributions whose numbers are stacked, one a family; to be used under `vmap`.
+        families: Distributions of one kind, their numbers stacked; to be used under `vmap`.
         fixed: Fixed leaves.
         shift, scale: Shape (n,).
         treedef: Structure of the scene.
@@ -39,7 +40,7 @@ class Prior(Component):
         names: Name of each parameter: the path of its first leaf.
     """
 
-    families: tuple[dist.Distribution, ...]
+    families: tuple[Family, ...]
     fixed: tuple[Any, ...]
     shift: AnyArray
     scale: AnyArray
@@ -118,7 +119,7 @@ class Prior(Component):
     def sample(self, key: Array) -> Array:
         """One draw from the prior, as an unconstrained vector."""
         keys = jax.random.split(key, self.size)
-        draws = [jax.vmap(lambda d, k: d.sample(k))(family, keys[np.asarray(index)])
+        draws = [jax.vmap(lambda family, k: family.distribution.sample(k))(family, keys[np.asarray(index)])
                  for family, index in zip(self.families, self.members, strict=True)]
         return self.unconstrain(self._scatter(draws))
 
@@ -141,7 +142,10 @@ class Prior(Component):
 
     def _each(self, function, vector: Array) -> Array:
         """Apply a function of (distribution, value) to each parameter, one `vmap` a family."""
-        return self._scatter([jax.vmap(function)(family, vector[np.asarray(index)])
+        def one(family: Family, value: Array) -> Array:
+            return function(family.distribution, value)
+
+        return self._scatter([jax.vmap(one)(family, vector[np.asarray(index)])
                               for family, index in zip(self.families, self.members, strict=True)])
 
     def _scatter(self, parts: list[Array]) -> Array:
@@ -176,24 +180,26 @@ def _check(name: str, leaf: dist.Distribution) -> None:
 
 
 def _group(distributions: list[dist.Distribution],
-           dtype: DTypeLike) -> tuple[tuple[dist.Distribution, ...], tuple[tuple[int, ...], ...]]:
+           dtype: DTypeLike) -> tuple[tuple[Family, ...], tuple[tuple[int, ...], ...]]:
     """Stack the numbers of distributions of equal structure."""
     groups: dict[Any, list[int]] = {}
-    for k, distribution in enumerate(distributions):
-        groups.setdefault(jax.tree.structure(distribution), []).append(k)
+    single = [Family.of(distribution) for distribution in distributions]
+    for k, family in enumerate(single):
+        groups.setdefault(jax.tree.structure(family), []).append(k)
 
-    def stacked(members: list[int]) -> dist.Distribution:
+    def stacked(members: list[int]) -> Family:
         return jax.tree.map(lambda *numbers: np.stack([np.asarray(number, dtype) for number in numbers]),
-                            *[distributions[k] for k in members])
+                            *[single[k] for k in members])
 
     return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
 
 
 @jax.jit
-def _standardise(families: tuple[dist.Distribution, ...]) -> tuple[Array, Array]:
+def _standardise(families: tuple[Family, ...]) -> tuple[Array, Array]:
     """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
 
-    def moments(distribution: dist.Distribution) -> tuple[Array, Array]:
+    def moments(family: Family) -> tuple[Array, Array]:
+        distribution = family.distribution
         if isinstance(distribution, (dist.Normal, dist.LogNormal)):
             return jnp.asarray(distribution.loc), jnp.asarray(distribution.scale)
         u = biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,)))

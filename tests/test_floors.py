@@ -16,7 +16,7 @@ FLOORS = (
     ("mass", "light"),
     ("tracing", "critical", "images", "scene", "observation"),
     ("render", "linear", "jacobian"),
-    ("prior", "posterior"),
+    ("family", "prior", "posterior"),
     ("inference", "simulate"),
     ("models",),
     ("search",),
