@@ -206,7 +206,8 @@ ORDER = """
     from giga.prior import Prior
 
     prior = Prior.of([dist.TruncatedNormal(2.0, 0.2, low=1.2, high=2.8), dist.LogNormal(0.1, 0.2),
-                      dist.Normal(0.3, 0.4), dist.TruncatedNormal(1.0, 0.5, low=0.0), dist.HalfNormal(2.0), dist.LogUniform(0.1, 3.0)])
+                      dist.Normal(0.3, 0.4), dist.TruncatedNormal(1.0, 0.5, low=0.0), dist.HalfNormal(2.0),
+                      dist.LogUniform(0.1, 3.0)])
     print(identity_of(prior))
     """
 
