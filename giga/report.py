@@ -64,7 +64,7 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
     Args:
         result: The fit.
         curves: Critical curves of the best fit.
-        images: PNG files by name: "fit", "corner", and "trace" if wanted.
+        images: PNG files by name: "fit", "corner", and "trace" and "checks" if wanted.
         config_text: The configuration as run.
         files: Names of the files beside the page.
     """
@@ -85,6 +85,10 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
         "<h2>Posterior</h2>",
         _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational posterior (lines)."),
     ]
+    if "checks" in images:
+        parts += ["<h2>Checks</h2>", _figure(images["checks"], "Left: discrepancies of the data from the model of "
+                  "each draw, beside those of data replicated from it. Right: the posterior of each parameter on the "
+                  "scale of its prior, and the share of the prior's 68% width that is left.")]
     if "trace" in images:
         figure = _figure(images["trace"], "Median and 68% band of the chains, and four single chains.")
         parts.append(f"<details><summary>Chains</summary>{figure}</details>")
@@ -188,6 +192,8 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
 def _stages(result: Result) -> str:
     cards = []
     for stage in dict.fromkeys([*STAGES, *result.info]):
+        if stage == "checks":  # they have a picture
+            continue
         rows: list[tuple[str, str]] = []
         if stage in result.timings_s:
             rows.append(("time", f"{result.timings_s[stage]:.1f} s"))
@@ -258,5 +264,7 @@ def _run(result: Result, files: Sequence[str]) -> str:
 ABOUT = {
     "config.toml": "configuration as run", "posterior.nc": "samples, as ArviZ InferenceData",
     "model.fits": "images with their WCS, critical curves", "fit.png": "picture of the best fit",
-    "corner.png": "picture of the posterior", "report.html": "this page", "summary.json": "numbers of this page",
+    "corner.png": "picture of the posterior",
+    "checks.png": "replicated data, posteriors in their priors", "report.html": "this page",
+    "summary.json": "numbers of this page",
 }

@@ -5,6 +5,8 @@ import numpyro.distributions as dist
 from astropy.wcs import WCS
 
 from giga.grid import Grid
+from giga.inference.comparison import checks
+from giga.inference.modes import sentence
 from giga.inference.result import Result
 from giga.light import Sersic
 from giga.mass import EPL, Shear
@@ -95,4 +97,13 @@ def make_result(size: int = 24, pixel_scale: float = 0.15, n_observations: int =
               "hmc": {"acceptance": 0.81, "divergences": 0, "step_size": 0.42, "evidence": float("nan")}},
         truth=dict(TRUTH) if truth else None, seed=42, devices=["cpu:0"],
         versions={"giga": "0.1.0", "jax": "0.10.2", "numpyro": "0.22"})
-    return Result(**{**fields, **changes})
+    result = Result(**{**fields, **changes})
+    drawn = {name: {"p_value": 0.41, "observed": list(middle + 0.1 * rng.normal(size=40)),
+                    "replicated": list(middle + rng.normal(size=40))}
+             for name, middle in (("chi2", 400.0), ("correlation", 0.0))}
+    evidence = {"log_evidence": -321.5, "error": 0.02, "method": "bridge", "evaluations": 512, "dead_proposals": 0}
+    row = {"log_prob": -300.0, "starts": 8, "laplace_weight": 1.0, "distance": 0.0, "barrier": None, "sampled": True,
+           "weight": 1.0, "log_evidence": -321.5, "log_evidence_error": 0.02}
+    found = result.info["map"] | {"modes": [row], "modes_sentence": sentence([row])}
+    return result.replace(info=result.info | {"map": found, "evidence": evidence,
+                                              "checks": checks(result, "profile", drawn)})

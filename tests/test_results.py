@@ -44,7 +44,7 @@ def test_summary_has_the_keys_of_the_design(folder, result):
 
     known = json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
     assert set(known) == {"parameters", "chi2", "n_pixels", "reduced_chi2", "n_free", "timings_s", "evaluations",
-                          "devices", "versions", "seed", "best", "stages", "truth"}
+                          "devices", "versions", "seed", "best", "stages", "truth", "evidence", "checks"}
     for name, row in known["parameters"].items():
         assert set(row) == {"mean", "sd", "q16", "q50", "q84", "rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin"}
         assert all(isinstance(value, float) for value in row.values())
@@ -125,7 +125,7 @@ def test_round_trip(folder, result):
 def test_redraw_gives_the_same_pictures(folder):
     before = {name: (folder / name).read_bytes() for name in FILES}
     written = redraw(folder)
-    assert sorted(path.name for path in written) == ["corner.png", "fit.png", "report.html"]
+    assert sorted(path.name for path in written) == ["checks.png", "corner.png", "fit.png", "report.html"]
     assert (folder / "corner.png").read_bytes() == before["corner.png"]
     assert abs(len((folder / "fit.png").read_bytes()) / len(before["fit.png"]) - 1.0) < 0.02
     for name in ("posterior.nc", "model.fits", "summary.json", "config.toml"):

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from giga import parallel
 from giga.checkpoint import Store
 from giga.inference.calls import Alone, Call, Clock, kept
+from giga.inference.comparison import checks, predictive
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
 from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam, screener
@@ -36,6 +37,7 @@ Report = Callable[[str, dict], None]
 """Called as `report(stage, numbers)`: stage "map", "svi", "hmc" or "evidence", or "svi-2", "hmc-2" for the second
 of several modes; no numbers when it starts; {"note": text} for what the user should know."""
 
+PREDICTIVE_KEY = 2000  # keeps its key apart from those of the modes
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
 
@@ -65,6 +67,7 @@ class FitConfig:
         target_accept: Acceptance that the step size aims at.
         mode_floor: Smallest share of the evidence from which a separate mode is sampled.
         n_bridge: Proposals of each mode for the evidence.
+        n_predictive: Draws whose replicated data are compared with the data; 0 leaves this out.
         sampler: "hmc" (chains from every mode) or "smc" (tempered sequential Monte Carlo, which finds modes by itself
             and costs far more evaluations).
         smc_start: Where its particles start: "prior", or "map", the widened maps of the modes that the search found.
@@ -93,6 +96,7 @@ class FitConfig:
     target_accept: float = 0.9
     mode_floor: float = 1e-3
     n_bridge: int = 512
+    n_predictive: int = 200
     sampler: str = "hmc"
     smc_start: str = "prior"
     smc_groups: int = 8
@@ -127,6 +131,8 @@ class FitConfig:
                              f"got {self.min_iterations}")
         if not 0.0 < self.target_accept < 1.0:
             raise ValueError(f"inference.target_accept: expected a number between 0 and 1, got {self.target_accept}")
+        if self.n_predictive < 0:
+            raise ValueError(f"inference.n_predictive: expected 0 or more, got {self.n_predictive}")
         if not 0.0 < self.mode_floor < 1.0:
             raise ValueError(f"inference.mode_floor: expected a number between 0 and 1, got {self.mode_floor}")
         if not self.target_rhat > 1.0:
@@ -322,7 +328,7 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
     tables = {"rhat": rhat(x), "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk(x),
               "ess_tail": ess_tail(x)}
-    return Result(
+    result = Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
         best={name: float(v[0]) for name, v in _named(names, _constrain(posterior.prior, best[None])).items()},
         samples={name: x[..., i] for i, name in enumerate(names)},
@@ -337,6 +343,10 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         info=run.info, truth=truth, seed=run.seed,
         devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
         versions={name: importlib.metadata.version(name) for name in PACKAGES})
+    predicted = predictive(run.key(4, PREDICTIVE_KEY), posterior, flat, run.config.n_predictive) \
+        if run.config.n_predictive else {}
+    note = checks(result, posterior.amplitudes if solved else None, predicted)
+    return result.replace(info={**run.info, "checks": note})
 
 
 # Compiled once a process, whatever number of lenses is fitted.

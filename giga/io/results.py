@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from giga.checks_plot import checks_figure
 from giga.corner import corner_figure
 from giga.inference.result import Result
 from giga.io.atomic import write_bytes, write_text
@@ -20,7 +21,9 @@ from giga.plot import fit_figure, png, trace_figure
 from giga.report import report_page
 from giga.scene import Scene
 
-FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "report.html", "summary.json")
+FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
+         "summary.json")
+APART = ("evidence", "checks")  # notes of a fit that are not about a stage of it
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
@@ -82,7 +85,8 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"],
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}
                      for name, row in parameters.items()},
-        timings_s=known["timings_s"], evaluations=known["evaluations"], info=known["stages"], truth=known.get("truth"),
+        timings_s=known["timings_s"], evaluations=known["evaluations"],
+        info=known["stages"] | {name: known[name] for name in APART if name in known}, truth=known.get("truth"),
         seed=known["seed"], devices=known["devices"], versions=known["versions"])
     return result, drawn
 
@@ -109,9 +113,11 @@ def summary(result: Result) -> dict[str, Any]:
         "chi2": _finite("chi2", result.chi2), "n_pixels": int(result.n_pixels),
         "reduced_chi2": _finite("reduced_chi2", result.reduced_chi2), "n_free": int(result.n_free),
         "best": {name: _finite(f"best.{name}", value) for name, value in result.best.items()},
-        "timings_s": _plain(result.timings_s), "evaluations": _plain(result.evaluations), "stages": _plain(result.info),
+        "timings_s": _plain(result.timings_s), "evaluations": _plain(result.evaluations),
+        "stages": _plain({name: note for name, note in result.info.items() if name not in APART}),
         "devices": _plain(result.devices), "versions": _plain(result.versions), "seed": int(result.seed),
     }
+    out |= {name: _plain(result.info[name]) for name in APART if name in result.info}
     if result.truth is not None:
         out["truth"] = {name: _finite(f"truth.{name}", value) for name, value in result.truth.items()}
     return out
@@ -154,8 +160,12 @@ def _plain(value: Any) -> Any:
 
 def _draw(result: Result, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
     fit, corner, trace = png(fit_figure(result, drawn)), png(corner_figure(result)), png(trace_figure(result), 90)
-    page = report_page(result, drawn[0].curves, {"fit": fit, "corner": corner, "trace": trace}, config_text, FILES)
-    return [write_bytes(folder / "fit.png", fit), write_bytes(folder / "corner.png", corner),
+    images = {"fit": fit, "corner": corner, "trace": trace}
+    if "checks" in result.info:
+        images["checks"] = png(checks_figure(result), 110)
+    page = report_page(result, drawn[0].curves, images, config_text, FILES)
+    checks = [write_bytes(folder / "checks.png", images["checks"])] if "checks" in images else []
+    return [write_bytes(folder / "fit.png", fit), write_bytes(folder / "corner.png", corner), *checks,
             write_text(folder / "report.html", page)]
 
 
