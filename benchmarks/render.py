@@ -14,10 +14,12 @@ from _common import HERE, parser, write
 from giga.bench.measure import measure
 from giga.grid import Grid
 from giga.light import Sersic, Shapelets
+from giga.linear import solve
 from giga.mass import EPL, Shear
 from giga.mass.epl import terms_for
+from giga.observation import Observation
 from giga.psf import PSF, plan
-from giga.render import render
+from giga.render import render, render_data
 from giga.scene import Scene
 
 REFERENCE = HERE.parent / "tests" / "reference" / "lenstronomy.npz"
@@ -40,10 +42,32 @@ def load_reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return file["image/pixels"], file["image/shapelet_amp"]
 
 
+def linear(scene: Scene, grid: Grid, psf: PSF, image, method: str, repeats: int, budget: float) -> dict:
+    """The same lens with the amplitudes of its four lights solved: 31 columns, one image."""
+    observation = Observation(image=np.asarray(image, float), grid=grid, psf=psf,
+                              noise_map=np.full(image.shape, SIGMA))
+    data = observation.data(method=method)
+    opened = scene.replace(lens_light=[p.replace(amp=None) for p in scene.lens_light],
+                           source_light=[p.replace(amp=None) for p in scene.source_light])
+
+    def forward(scene, data):
+        filled = scene.with_amplitudes(solve(scene, data).values)
+        return render_data(filled, data)
+
+    def chi2(scene, data):  # stationary in the solved amplitudes: their derivatives are not taken
+        filled = scene.with_amplitudes(jax.lax.stop_gradient(solve(jax.lax.stop_gradient(scene), data).values))
+        return jnp.sum((data.image - render_data(filled, data)) ** 2 / data.variance)
+
+    functions = dict(forward=forward, value_and_gradient=jax.value_and_grad(chi2))
+    return {f"linear_{name}_batch_1": measure(jax.jit(function), opened, data, repeats=repeats, budget=budget)
+            for name, function in functions.items()}
+
+
 def main() -> None:
     arguments = parser(__doc__, "render")
     arguments.add_argument("--terms", type=int, default=None, help="terms of the EPL series")
     arguments.add_argument("--method", default="auto", help="PSF convolution: auto, fft or lowrank")
+    arguments.add_argument("--linear", action="store_true", help="with all 31 amplitudes solved, too")
     options = arguments.parse_args()
     terms = options.terms or terms_for(0.4)
     pixels, amp = load_reference(REFERENCE)
@@ -83,6 +107,8 @@ def main() -> None:
             for loop, batched in loops.items():
                 rows[f"{name}_batch_{BATCH}_{loop}"] = measure(jax.jit(batched), scenes, convolution, data,
                                                                repeats=repeats, budget=budget, per=BATCH)
+        if options.linear:
+            rows |= linear(scene, grid, psf, data, method, repeats, budget)
         results[method] = rows
     write(options.out, results)
 

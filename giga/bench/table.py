@@ -42,7 +42,7 @@ def fit_of(row: Row) -> Row | None:
 
 def run_seconds(fit: Row) -> dict[str, float]:
     """Seconds of the stages without compiling."""
-    return {stage: fit["timings_s"].get(stage, 0.0) for stage in ("map", "svi", "hmc")}
+    return {stage: fit["timings_s"].get(stage, 0.0) for stage in ("map", "svi", "hmc", "evidence")}
 
 
 def compile_seconds(row: Row) -> float | None:
