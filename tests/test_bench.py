@@ -81,7 +81,7 @@ def test_an_exhausted_memory_ends_the_larger_batches(monkeypatch):
 def test_fits_are_timed_and_counted():
     over, said = parallel.mesh(jax.devices()[:1]), []
     (row,) = fits(small(1), over, ["hmc"], 1, SMOKE, said.append)
-    assert set(row["timings_s"]) == {"compile", "map", "svi", "hmc"}
+    assert set(row["timings_s"]) >= {"compile", "map", "svi", "hmc"}
     assert row["evaluations"]["map"] > 0 and row["seconds_to_target"] is None and not row["converged"]
     assert row["ess_per_gradient"] == pytest.approx(row["smallest_ess_bulk"] / row["evaluations"]["hmc"], rel=1e-3)
     (part,) = fits(small(1), over, ["map"], 1, SMOKE, said.append)
