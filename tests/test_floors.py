@@ -16,7 +16,7 @@ FLOORS = (
     ("mass", "light"),
     ("tracing", "critical", "images", "scene", "observation"),
     ("render", "linear", "jacobian"),
-    ("family", "prior", "posterior"),
+    ("family", "prior", "exchange", "posterior"),
     ("inference", "simulate"),
     ("models",),
     ("search",),

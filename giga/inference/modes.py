@@ -64,14 +64,14 @@ class Mode(NamedTuple):
     barrier: float
 
 
-def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: Ascent,
-               config: ModesConfig) -> tuple[list[Mode], int]:
+def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: Ascent, config: ModesConfig,
+               exchanges: Sequence[np.ndarray] = ()) -> tuple[list[Mode], int]:
     """Group the finalists of the search into modes.
 
     Finalists within two standard deviations are one mode. What is left and may carry weight is
     improved until it has settled. Two of these are one mode when the log-posterior does not dip
     between them: along the straight line, or along a path that is bent to the ridge by damped steps
-    with one coordinate held at each node.
+    with one coordinate held at each node. Modes that differ by the order of like profiles are one mode.
 
     Args:
         posterior: The posterior.
@@ -79,18 +79,19 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
         improve: From `giga.inference.map.improver`.
         ascent: From `giga.inference.vi.ascender`, which evaluates points.
         config: What counts as a mode.
+        exchanges: From `giga.exchange.exchanges`.
 
     Returns:
         The modes, heaviest first, and the gradients used.
     """
-    groups = _close(found)
-    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config)
+    groups = _close(found, exchanges)
+    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, exchanges)
     modes: list[Mode] = []
     hopeful = _hopeful(groups, config)
     for group, wanted in zip(groups, hopeful, strict=True):
         barriers = []
         for k, mode in enumerate(modes if wanted else []):
-            dip, cost = _dip(posterior, mode, group, improve, ascent, len(found.z), config)
+            dip, cost = _dip(posterior, mode, _nearest(mode, group, exchanges), improve, ascent, len(found.z), config)
             evaluations += cost
             if dip <= config.dip:
                 modes[k] = mode._replace(starts=mode.starts + group.starts)
@@ -101,7 +102,7 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
     return _weighed(modes), evaluations
 
 
-def _close(found: MapState) -> list[Mode]:
+def _close(found: MapState, exchanges: Sequence[np.ndarray]) -> list[Mode]:
     """Finalists that are not within `CLOSE` of a better one, best first."""
     groups: list[Mode] = []
     log_prob = np.asarray(found.log_prob, float)
@@ -110,7 +111,7 @@ def _close(found: MapState) -> list[Mode]:
         if not (np.isfinite(log_prob[k]) and np.isfinite(precision).all()):
             continue
         mode = Mode(np.asarray(found.z[k]), float(log_prob[k]), precision, 1, 0.0, 0.0, np.nan)
-        near = [i for i, other in enumerate(groups) if _distance(other, mode) < CLOSE]
+        near = [i for i, other in enumerate(groups) if _distance(other, _nearest(other, mode, exchanges)) < CLOSE]
         if near:
             groups[near[0]] = groups[near[0]]._replace(starts=groups[near[0]].starts + 1)
         else:
@@ -124,6 +125,12 @@ def _distance(a: Mode, b: Mode) -> float:
     return float(np.sqrt(max(0.0, 0.5 * step @ (a.precision + b.precision) @ step)))
 
 
+def _nearest(a: Mode, b: Mode, exchanges: Sequence[np.ndarray]) -> Mode:
+    """Of the copies of b, with like profiles in any order, the one nearest to a."""
+    copies = [b, *(b._replace(z=b.z[p], precision=b.precision[np.ix_(p, p)]) for p in exchanges)]
+    return min(copies, key=lambda copy: _distance(a, copy))
+
+
 def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
     """Which groups may reach the floor."""
     log_weight = np.array([laplace(g.log_prob, g.precision) for g in groups])
@@ -131,7 +138,7 @@ def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
 
 
 def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: int,
-            config: ModesConfig) -> tuple[list[Mode], int]:
+            config: ModesConfig, exchanges: Sequence[np.ndarray]) -> tuple[list[Mode], int]:
     """Improve the groups that may carry weight until they gain no more, and group them again."""
     evaluations = 0
     for _ in range(SETTLING_ROUNDS if len(groups) > 1 else 0):
@@ -149,16 +156,16 @@ def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: i
                             precision=np.asarray(precision[k], float)) if after[k] >= g.log_prob else g
                  for k, g in enumerate(chosen)]
         rest = [g for g, wanted in zip(groups, hopeful, strict=True) if not wanted]
-        groups = _regrouped(moved + rest)
+        groups = _regrouped(moved + rest, exchanges)
         if gain < SETTLED:
             break
     return groups, evaluations
 
 
-def _regrouped(groups: list[Mode]) -> list[Mode]:
+def _regrouped(groups: list[Mode], exchanges: Sequence[np.ndarray]) -> list[Mode]:
     out: list[Mode] = []
     for group in sorted(groups, key=lambda g: -g.log_prob):
-        near = [i for i, other in enumerate(out) if _distance(other, group) < CLOSE]
+        near = [i for i, other in enumerate(out) if _distance(other, _nearest(other, group, exchanges)) < CLOSE]
         if near:
             out[near[0]] = out[near[0]]._replace(starts=out[near[0]].starts + group.starts)
         else:
@@ -239,7 +246,7 @@ def note_of(modes: Sequence[Mode], floor: float, weighed: Weighed | None = None,
     return rows
 
 
-def sentence(rows: Sequence[Mapping]) -> str:
+def sentence(rows: Sequence[Mapping], copies: int = 1) -> str:
     """Say what modes there are: `2 modes: weights 0.63 +- 0.01 and 0.37 +- 0.01, both sampled.`"""
     taken = [row for row in rows if row["sampled"]]
     starts = sum(row["starts"] for row in rows)
@@ -257,6 +264,9 @@ def sentence(rows: Sequence[Mapping]) -> str:
         share = sum(row["laplace_weight"] for row in small)
         text += (f"; {sum(row['starts'] for row in small)} finalists ended elsewhere, in {len(small)} places that hold "
                  f"{share:.1g} of the evidence by Laplace's approximation and were not sampled")
+    if copies > 1:
+        text += (f"; profiles with equal priors can stand in {copies} orders, which give the same image: one order was "
+                 "sampled")
     return text
 
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from giga import parallel
 from giga.checkpoint import Store
+from giga.exchange import exchanges
 from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.comparison import checks, predictive
 from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
@@ -228,6 +229,7 @@ class _Run:
         self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
         self.journal, self.direct, self.call = journal, call, kept(call, journal)
         self.keys = jax.random.split(jax.random.key(seed), 5)
+        self.exchanges = exchanges(posterior.prior)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
@@ -262,7 +264,8 @@ class _Run:
 
         def work() -> tuple[tuple[MapState, list[Mode]], dict]:
             found, info = search()
-            modes, evaluations = find_modes(self.posterior, found, self.improve, self.ascent, self.config.modes)
+            modes, evaluations = find_modes(self.posterior, found, self.improve, self.ascent, self.config.modes,
+                                            self.exchanges)
             return (found, modes), info | {"evaluations": info["evaluations"] + evaluations}
 
         return self.stage("map", clock, work)

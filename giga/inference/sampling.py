@@ -32,6 +32,7 @@ class Stages(Protocol):
     posterior: Posterior
     ascent: Ascent
     config: Any
+    exchanges: Sequence[np.ndarray]
     info: dict[str, dict]
     timings: dict[str, float]
     evaluations: dict[str, int]
@@ -105,14 +106,15 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
     def work() -> tuple[Weighed, dict]:
         shares, count = [modes[k].weight for k in places], run.config.n_bridge
         out = weigh(key, run.posterior, transports, shares, draws, run.ascent, count)
-        note = evidence_note(out.total, run.posterior, "bridge", count * len(parts), out.dead, modes)
+        note = evidence_note(out.total, run.posterior, "bridge", count * len(parts), out.dead, modes,
+                             1 + len(run.exchanges))
         run.report("evidence", {"log_evidence": note["log_evidence"], "done": 1.0})
         return out, note
 
     weighed: Weighed = run.stage("evidence", clock, work)
     together = mixture(np.random.default_rng(int(jax.random.bits(key))), draws, weighed)
     rows = note_of(modes, floor, weighed, failed)
-    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows)}
+    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, 1 + len(run.exchanges))}
     if places != [0] or failed:
         _add_up(run, together, weighed, places)
     return fitted[0], together
@@ -179,10 +181,13 @@ def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: 
 
 
 def evidence_note(evidence: Evidence, posterior: Posterior, method: str, evaluations: int, dead: int,
-                  modes: Sequence[Mode] = ()) -> dict:
-    """What a run says of its evidence; the likelihood's normalisation is put back."""
-    norm = float(posterior.log_norm)
-    note = {"log_evidence": evidence.log + norm, "error": evidence.error, "method": method,
+                  modes: Sequence[Mode] = (), copies: int = 1) -> dict:
+    """What a run says of its evidence; the likelihood's normalisation is put back.
+
+    Copies are those of each mode that differ by the order of like profiles, of which one was sampled.
+    """
+    norm = float(posterior.log_norm) + float(np.log(copies))
+    note = {"log_evidence": evidence.log + norm, "copies": copies, "error": evidence.error, "method": method,
             "evaluations": evaluations, "dead_proposals": dead}
     if modes:
         note["log_evidence_laplace"] = norm + float(logsumexp([laplace(m.log_prob, m.precision) for m in modes]))
