@@ -32,7 +32,7 @@ class Stages(Protocol):
     posterior: Posterior
     ascent: Ascent
     config: Any
-    exchanges: Sequence[np.ndarray]
+    exchanges: list[np.ndarray]
     info: dict[str, dict]
     timings: dict[str, float]
     evaluations: dict[str, int]
