@@ -15,9 +15,11 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from giga.memory import Fitting, group_size
 from giga.nodes import Launch, NodeError, find_launch, meet, neighbours, share_of
 
 AXIS = "batch"
+_LIMIT: dict[str, int | None] = {"bytes": None}  # of a device's memory, as the user set it
 
 
 class DeviceError(RuntimeError):
@@ -210,15 +212,51 @@ def batched(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
     """Turn a function of one entry into one of a batch, in the way that is fast on the mesh's devices.
 
     On a CPU entries go through one by one, so that an image stays in the cache; on an accelerator
-    they go together.
+    they go together, as many as fit its memory.
     """
     def wrapped(*arguments):
         whole, entries = arguments[:shared], arguments[shared:]
         if one_by_one(over):
             return jax.lax.map(lambda entry: function(*whole, *entry), entries)
-        return jax.vmap(lambda *entry: function(*whole, *entry))(*entries)
+        return _in_groups(jax.vmap(lambda *entry: function(*whole, *entry)), entries)
 
     return wrapped
+
+
+def _in_groups(function: Callable[..., Any], entries: tuple[Any, ...]) -> Any:
+    """Call a batched function for as many entries at a time as the memory is to take."""
+    size = jax.tree.leaves(entries)[0].shape[0]
+    together = group_size(size)
+    if together == size:
+        return function(*entries)
+    groups = -(-size // together)
+    missing = groups * together - size
+
+    def part(a):
+        padded = jnp.concatenate([a, jnp.repeat(a[:1], missing, 0)]) if missing else a
+        return padded.reshape(groups, together, *a.shape[1:])
+
+    out = jax.lax.map(lambda group: function(*group), jax.tree.map(part, entries))
+    return jax.tree.map(lambda a: a.reshape(groups * together, *a.shape[2:])[:size], out)
+
+
+def compiled(function: Callable[..., Any], over: Mesh) -> Callable[..., Any]:
+    """Jit a function whose batches are to fit the memory of the mesh's devices, see `giga.memory.Fitting`."""
+    return jax.jit(function) if one_by_one(over) else Fitting(function, lambda: memory_limit(over))
+
+
+def limit_memory(gigabytes: float | None) -> None:
+    """Let programs that are compiled from now on take no more of a device's memory than this [GB]; None is all."""
+    _LIMIT["bytes"] = None if gigabytes is None else int(1e9 * gigabytes)
+
+
+def memory_limit(over: Mesh) -> int | None:
+    """Bytes that a program may take on a device: what the user allows, or nine tenths of what there is, if known."""
+    if _LIMIT["bytes"] is not None:
+        return _LIMIT["bytes"]
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in over.local_devices]
+    known = [limit for limit in limits if limit]
+    return int(0.9 * min(known)) if known else None
 
 
 def one_by_one(over: Mesh) -> bool:

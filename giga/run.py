@@ -193,6 +193,7 @@ def start_devices_of(config: Config) -> list[Any]:
     Raises:
         InputError: They are not there.
     """
+    parallel.limit_memory(config.run.memory_gb)
     try:
         return start_devices(config.run.devices, config.run.precision, config.run.n_devices)
     except parallel.DeviceError as error:

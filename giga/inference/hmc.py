@@ -16,7 +16,7 @@ from giga.inference.calls import Alone, Call, Program
 from giga.inference.diagnostics import ess_bulk, rhat
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
-from giga.parallel import batched, spread
+from giga.parallel import batched, compiled, spread
 from giga.posterior import Posterior
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
@@ -274,7 +274,7 @@ def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: in
         z, log_prob = to_prior(state.transport, draws.z, draws.log_prob)
         return state._replace(chains=chains, step_size=size), draws.z, draws._replace(z=z, log_prob=log_prob)
 
-    return Program("sample", jax.jit(run), lambda key, state, adapt: (state, 0, Draws(0, 0, 0, 0, 0, 0)))
+    return Program("sample", compiled(run, over), lambda key, state, adapt: (state, 0, Draws(0, 0, 0, 0, 0, 0)))
 
 
 def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:

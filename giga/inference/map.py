@@ -16,7 +16,7 @@ from giga.component import AnyArray
 from giga.inference.calls import Alone, Call, Program
 from giga.inference.curvature import parameter_numbers, quadratic
 from giga.linear import solve
-from giga.parallel import spread
+from giga.parallel import compiled, spread
 from giga.posterior import Posterior, variance
 from giga.prior import Prior
 from giga.scene import Scene
@@ -168,7 +168,7 @@ def _screen(over: Mesh) -> Program:
 def _of_keys(one: Callable, over: Mesh) -> Callable:
     """Compile a function of a posterior and a lane's key."""
     run = spread(one, over)
-    return jax.jit(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys))
+    return compiled(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys), over)
 
 
 def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
@@ -228,7 +228,7 @@ def _improve(over: Mesh, steps: int) -> Program:
 
         return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
 
-    return Program("improve", jax.jit(spread(one, over)), lambda frozen, lanes: (LANES, 0))
+    return Program("improve", compiled(spread(one, over), over), lambda frozen, lanes: (LANES, 0))
 
 
 def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:

@@ -16,7 +16,7 @@ from giga.inference.bounds import Bounds, near_bounds
 from giga.inference.calls import Alone, Call, Program
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
-from giga.parallel import batched, on_host, spread
+from giga.parallel import batched, compiled, on_host, spread
 from giga.posterior import Posterior
 
 
@@ -231,7 +231,7 @@ def _ascend(over: Mesh, n_samples: int, steps: int) -> Program:
         start = (transport, empty, empty, jnp.zeros((wide, n_samples), dtype), jnp.zeros((wide, n_samples, n), dtype))
         return jax.lax.fori_loop(0, jnp.max(counts, where=active, initial=0), step, start)
 
-    return Program("ascent", jax.jit(run), lambda transport, *rest: (transport, 0, 0, 0, 0))
+    return Program("ascent", compiled(run, over), lambda transport, *rest: (transport, 0, 0, 0, 0))
 
 
 def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) -> Transport:

@@ -18,6 +18,7 @@ class RunConfig:
     precision: Literal["float32", "float64"] = "float32"  # precision of the fit
     devices: Literal["auto", "cpu", "gpu"] = "auto"  # where it runs; "gpu" fails when there is none
     n_devices: int | None = at_least(1, None)  # how many of them, in all processes; none is all
+    memory_gb: float | None = above(0.0, None)  # of a GPU's memory to use [GB]; none is nine tenths of it
     checkpoint_interval_s: float = at_least(0.0, 30.0)  # longest time between two checkpoints [s]
 
     def __post_init__(self) -> None:
