@@ -4,7 +4,7 @@ import arviz as az
 import numpy as np
 import pytest
 
-from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
+from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_and_ess_bulk, rhat_gelman_rubin
 
 
 def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
@@ -24,6 +24,33 @@ def test_modern_ones_are_those_of_arviz(rng, rho):
                          (ess_tail, az.ess(data, method="tail"))):
         assert mine(samples).shape == (3,)
         np.testing.assert_allclose(mine(samples), theirs["x"].values, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 1), (3, 5, 2), (2, 9, 2), (4, 50, 5), (16, 101, 3)])
+@pytest.mark.parametrize("kind", ["rough", "slow", "antithetic", "repeats", "rounded", "one stands", "all stand"])
+def test_all_at_once_as_arviz_one_by_one(rng, shape, kind):
+    """Short and long, odd and even, with ties as rejections make them, and chains that do not move."""
+    samples = autoregressive(rng, {"slow": 0.97, "antithetic": -0.8}.get(kind, 0.3), shape)
+    if kind == "repeats":
+        samples = samples[:, np.sort(rng.integers(shape[1], size=shape[1]))]
+    elif kind == "rounded":
+        samples = np.round(samples)
+    elif kind == "one stands":
+        samples[0] = samples[0, :1]
+    elif kind == "all stand":
+        samples[:] = 1.5
+    with np.errstate(all="ignore"):
+        expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk")]
+                    for k in range(shape[2])]
+    np.testing.assert_allclose(np.transpose(rhat_and_ess_bulk(samples)), expected, rtol=1e-10)
+
+
+def test_what_cannot_be_told(rng):
+    samples = rng.normal(size=(4, 50, 2))
+    samples[1, 3, 0] = np.nan
+    for table in rhat_and_ess_bulk(samples):
+        assert np.isnan(table[0]) and np.isfinite(table[1])
+    assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all()
 
 
 def test_gelman_rubin_by_hand():

@@ -1,7 +1,13 @@
-"""Convergence of chains: R-hat, modern and of 1992, bulk and tail effective sample size."""
+"""Convergence of chains: R-hat, modern and of 1992, bulk and tail effective sample size.
+
+A run looks at R-hat and bulk ESS after every block, so these are computed for all parameters at once. They are
+ArviZ's to rounding.
+"""
 
 import arviz as az
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.special import ndtri
 
 
 def rhat(samples: np.ndarray) -> np.ndarray:
@@ -13,7 +19,7 @@ def rhat(samples: np.ndarray) -> np.ndarray:
     Returns:
         Shape (n,).
     """
-    return _each(samples, lambda a: az.rhat(a, method="rank"))
+    return rhat_and_ess_bulk(samples)[0]
 
 
 def rhat_gelman_rubin(samples: np.ndarray) -> np.ndarray:
@@ -30,12 +36,98 @@ def rhat_gelman_rubin(samples: np.ndarray) -> np.ndarray:
 
 def ess_bulk(samples: np.ndarray) -> np.ndarray:
     """Bulk effective sample size (Vehtari et al. 2021), shape (n,)."""
-    return _each(samples, lambda a: az.ess(a, method="bulk"))
+    return rhat_and_ess_bulk(samples)[1]
 
 
 def ess_tail(samples: np.ndarray) -> np.ndarray:
     """Tail effective sample size: of the 5% and 95% quantiles, the smaller (Vehtari et al. 2021)."""
     return _each(samples, lambda a: az.ess(a, method="tail"))
+
+
+def rhat_and_ess_bulk(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`rhat` and `ess_bulk`, which share the ranks; NaN where a sample is, or with fewer than four draws."""
+    draws, n = samples.shape[1:]
+    if draws < 4:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    parts = np.concatenate([samples[:, :draws // 2], samples[:, -(draws // 2):]])
+    shape = (n, *parts.shape[:2])
+    flat = np.ascontiguousarray(parts.reshape(-1, n).T, float)
+    order = np.argsort(flat, 1)
+    ordered = np.take_along_axis(flat, order, 1)
+    size = ordered.shape[1]
+    folded = np.abs(ordered - 0.5 * (ordered[:, (size - 1) // 2] + ordered[:, size // 2])[:, None])
+    merged = np.argsort(folded, 1, kind="stable")  # they fall and then rise, which a stable sort merges
+    bulk = _scores(ordered, order).reshape(shape)
+    tail = _scores(np.take_along_axis(folded, merged, 1), np.take_along_axis(order, merged, 1)).reshape(shape)
+    bad = np.isnan(flat).any(1)
+    return (np.where(bad, np.nan, np.maximum(_split_rhat(bulk), _split_rhat(tail))),
+            np.where(bad, np.nan, _ess(bulk)))
+
+
+def _scores(ordered: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Normal quantiles of Blom's fractional ranks, row by row; equal values share their mean rank.
+
+    Args:
+        ordered: Values in ascending order.
+        order: Their places.
+    """
+    size, edge = ordered.shape[1], np.ones((len(ordered), 1), bool)
+    place = np.arange(size, dtype=np.int32)
+    changes = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(np.concatenate([edge, changes], 1), place, 0), 1)
+    last = np.where(np.concatenate([changes, edge], 1), place, size)
+    last = np.minimum.accumulate(last[:, ::-1], 1)[:, ::-1]
+    quantile = ndtri((0.5 * np.arange(2 * size - 1) + 0.625) / (size + 0.25))  # at half the sum of two places
+    scores = np.empty(ordered.shape)
+    np.put_along_axis(scores, order, quantile[first + last], 1)
+    return scores
+
+
+def _split_rhat(scores: np.ndarray) -> np.ndarray:
+    """Potential scale reduction of (n, chains, draws); NaN where no chain moves."""
+    draws = scores.shape[2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = draws * scores.mean(2).var(1, ddof=1) / scores.var(2, ddof=1).mean(1)
+    return np.sqrt((ratio + draws - 1) / draws)
+
+
+def _ess(scores: np.ndarray) -> np.ndarray:
+    """Effective sample size of the mean of (n, chains, draws)."""
+    n, chains, draws = scores.shape
+    length = next_fast_len(2 * draws, real=True)  # pyright: ignore[reportArgumentType]
+    power = np.abs(rfft(scores - scores.mean(2, keepdims=True), length, axis=2)) ** 2  # pyright: ignore
+    covariance = irfft(power.mean(1), length, axis=1)[:, :draws] / draws  # pyright: ignore
+    within = covariance[:, :1] * draws / (draws - 1.0)
+    total = covariance[:, :1] + scores.mean(2).var(1, ddof=1)[:, None]
+    still = np.ptp(scores, axis=(1, 2)) < np.finfo(float).resolution
+    rho = 1.0 - (within - covariance) / np.where(still[:, None], 1.0, total)
+    size = chains * draws
+    times = [1.0 if quiet else max(_time(row), 1.0 / np.log10(size)) for quiet, row in zip(still, rho, strict=True)]
+    return size / np.array(times)
+
+
+def _time(rho: np.ndarray) -> float:
+    """Autocorrelation time from the correlation at each lag, summed over Geyer's initial monotone sequence.
+
+    References:
+        Geyer (1992), Statistical Science 7, 473, sec. 3.3; as in Stan and ArviZ.
+    """
+    kept = np.zeros(len(rho) + 1)
+    even, odd = 1.0, float(rho[1])
+    kept[:2] = even, odd
+    t = 1
+    while t < len(rho) - 3 and even + odd > 0.0:
+        even, odd = float(rho[t + 1]), float(rho[t + 2])
+        if even + odd >= 0.0:
+            kept[t + 1:t + 3] = even, odd
+        t += 2
+    end = t - 1
+    if even > 0.0:
+        kept[end] = even
+    for t in range(1, end - 2, 2):
+        if kept[t + 1] + kept[t + 2] > kept[t - 1] + kept[t]:
+            kept[t + 1:t + 3] = 0.5 * (kept[t - 1] + kept[t])
+    return float(-1.0 + 2.0 * kept[:end].sum() + kept[end])
 
 
 def _each(samples: np.ndarray, function) -> np.ndarray:

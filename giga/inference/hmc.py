@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from giga.component import AnyArray
 from giga.inference.calls import Alone, Call, Program
-from giga.inference.diagnostics import ess_bulk, rhat
+from giga.inference.diagnostics import rhat_and_ess_bulk
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
 from giga.parallel import batched, compiled, spread
@@ -214,7 +214,8 @@ def _reached(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) ->
 
 def worst_case(z: np.ndarray) -> dict[str, float]:
     """Largest rank-normalised R-hat and smallest bulk ESS over parameters, of (chains, draws, n)."""
-    return {"rhat": float(np.max(rhat(z))), "ess_bulk": float(np.min(ess_bulk(z)))}
+    rhat, ess = rhat_and_ess_bulk(z)
+    return {"rhat": float(np.max(rhat)), "ess_bulk": float(np.min(ess))}
 
 
 def sampler(over: Mesh, config: HMCConfig, call: Call | None = None) -> Sampler:

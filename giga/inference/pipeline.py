@@ -17,7 +17,7 @@ from giga.checkpoint import Store
 from giga.exchange import exchanges
 from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.comparison import checks, predictive
-from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_gelman_rubin
+from giga.inference.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.hmc import Draws, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.map import MapConfig, MapState, find_map, improver, multi_start_adam, screener
 from giga.inference.modes import Mode, ModesConfig, find_modes
@@ -329,8 +329,8 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
     solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
-    tables = {"rhat": rhat(x), "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk(x),
-              "ess_tail": ess_tail(x)}
+    rhat, ess_bulk = rhat_and_ess_bulk(x)
+    tables = {"rhat": rhat, "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk, "ess_tail": ess_tail(x)}
     result = Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
         best={name: float(v[0]) for name, v in _named(names, _constrain(posterior.prior, best[None])).items()},
