@@ -1,6 +1,7 @@
 """Fit lenses that an independent code simulated, with the prior that they were drawn from.
 
 The folder is that of `gigalens_sims.py`. One compiled program serves every system: the first row pays for it.
+With --together they are fitted as a fleet; the times of a row are then its shares of the calls that it took part in.
 Each row holds times with compile apart, convergence, reduced chi2, and how far the truth lies from the posterior
 mean in its standard deviations. Needs pyyaml.
 """
@@ -14,6 +15,7 @@ from gigalens_sims import BACKGROUND_RMS, EXPOSURE_TIME, load
 
 from giga import PSF, Grid, Observation, fit, parallel
 from giga.calibrate import RANKED, row_of
+from giga.inference.fleet import Lens, fit_many
 from giga.inference.result import Result
 from giga.prior import values_of
 from giga.problems import gigalens_prior
@@ -26,38 +28,58 @@ def ranked(truth: dict[str, float], result: Result, system: int) -> dict:
                 thinned_ranks=row["ranks"], thinned_draws=RANKED)
 
 
+def row(system: int, result: Result, wall_s: float) -> dict:
+    """What is kept of a fit."""
+    truth = result.truth or {}
+    pulls = {name: float((truth[name] - values.mean()) / values.std()) for name, values in result.samples.items()}
+    return dict(
+        system=system, wall_s=round(wall_s, 2),
+        timings_s={key: round(value, 2) for key, value in result.timings_s.items()},
+        evaluations=dict(result.evaluations), reduced_chi2=round(result.reduced_chi2, 4),
+        worst_rhat=round(max(row["rhat"] for row in result.diagnostics.values()), 4),
+        smallest_ess_bulk=round(min(row["ess_bulk"] for row in result.diagnostics.values())),
+        smallest_ess_tail=round(min(row["ess_tail"] for row in result.diagnostics.values())),
+        divergences=result.info["hmc"]["divergences"], converged=result.info["hmc"]["converged"],
+        agreeing_finalists=result.info["map"]["agreeing_finalists"],
+        **ranked(dict(truth), result, system), worst_pull=round(max(map(abs, pulls.values())), 2),
+        pulls={name: round(value, 2) for name, value in pulls.items()})
+
+
 def main() -> None:
     arguments = parser(__doc__, "fits")
     arguments.add_argument("folder", type=Path, help="folder with standard80.npz, standard80.yaml and psf.npy")
     arguments.add_argument("--systems", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--together", type=int, help="fit so many at a time as a fleet; one after the other without")
     options = arguments.parse_args()
     parallel.start()
     systems = options.systems[:1] if options.smoke else options.systems
     images, scenes, kernel = load(options.folder, max(systems) + 1)
     prior, psf = gigalens_prior(), PSF.from_native(kernel, 2, "lenstronomy")
-    rows = []
-    for system in systems:
+
+    def lens(system: int) -> Lens:
         observation = Observation(image=images[system], grid=Grid(shape=(80, 80), pixel_scale=0.065), psf=psf,
                                   background_rms=BACKGROUND_RMS, exposure_time=EXPOSURE_TIME)
-        scene = jax.tree.map(lambda leaf, k=system: leaf[k], scenes)
-        truth = values_of(prior, scene)
-        start = time.perf_counter()
-        result = fit(prior, [observation], seed=system, truth=truth)
-        pulls = {name: float((truth[name] - values.mean()) / values.std()) for name, values in result.samples.items()}
-        rows.append(dict(
-            system=system, wall_s=round(time.perf_counter() - start, 2),
-            timings_s={key: round(value, 2) for key, value in result.timings_s.items()},
-            evaluations=dict(result.evaluations), reduced_chi2=round(result.reduced_chi2, 4),
-            worst_rhat=round(max(row["rhat"] for row in result.diagnostics.values()), 4),
-            smallest_ess_bulk=round(min(row["ess_bulk"] for row in result.diagnostics.values())),
-            smallest_ess_tail=round(min(row["ess_tail"] for row in result.diagnostics.values())),
-            divergences=result.info["hmc"]["divergences"], converged=result.info["hmc"]["converged"],
-            agreeing_finalists=result.info["map"]["agreeing_finalists"],
-            **ranked(truth, result, system), worst_pull=round(max(map(abs, pulls.values())), 2),
-            pulls={name: round(value, 2) for name, value in pulls.items()}))
-        print({key: value for key, value in rows[-1].items()
+        truth = values_of(prior, jax.tree.map(lambda leaf: leaf[system], scenes))
+        return Lens(str(system), prior, [observation], seed=system, truth=truth)
+
+    rows: dict[int, dict] = {}
+    begun = [time.perf_counter()]
+
+    def done(lens: Lens, outcome: Result | Exception) -> None:
+        """Keep a row; the wall clock of a fleet runs from one end to the next."""
+        now, system = time.perf_counter(), int(lens.name)
+        wall_s, begun[0] = now - begun[0], now
+        rows[system] = dict(system=system, wall_s=round(wall_s, 2), failed=str(outcome)) \
+            if isinstance(outcome, Exception) else row(system, outcome, wall_s)
+        print({key: value for key, value in rows[system].items()
                if key not in ("pulls", "ranks", "thinned_ranks")}, flush=True)
-    write(options.out, rows)
+
+    if options.together is None:
+        for one in map(lens, systems):
+            done(one, fit(one.prior, one.observations, seed=one.seed, truth=one.truth))
+    else:
+        fit_many(map(lens, systems), together=options.together, done=done)
+    write(options.out, [rows[system] for system in systems])
 
 
 if __name__ == "__main__":
