@@ -116,8 +116,8 @@ def sampled(ascent):
         modes, _ = find_modes(TWO, found, climb, ascent, CONFIG)
         programs = sampler(mesh(), HMCConfig(n_chains=8, n_block=50, n_min=100, n_max=1000, ess=1000.0))
         transports, draws = [], []
-        for k, mode in enumerate(modes):
-            one = as_found(mode, found)
+        for k in range(len(modes)):
+            one = as_found(modes, k, found)
             start = gaussian(one.z[0], np.linalg.inv(one.precision[0]), 0, np.float64)
             warm, _ = warm_up(jax.random.key(k), TWO, start, programs, ascent)
             state, out, info = sample_hmc(jax.random.key(10 + k), TWO, warm, programs)
@@ -126,6 +126,15 @@ def sampled(ascent):
             draws.append(out)
         weighed = weigh(jax.random.key(5), TWO, transports, [m.weight for m in modes], draws, ascent, 512)
         return modes, transports, draws, weighed, mixture(np.random.default_rng(0), draws, weighed)
+
+
+def test_each_mode_starts_from_its_own_finalists(x64, ascent, rng):
+    found = finalists(TWO, TWO.means[[0, 1, 1, 0, 1, 0, 0, 0]] + 0.3 * rng.normal(size=(8, 3)))
+    modes, _ = find_modes(TWO, found, climb, ascent, CONFIG)
+    for k, side in ((0, -1.0), (1, 1.0)):
+        one = as_found(modes, k, found)
+        assert one.z.shape == found.z.shape and (np.sign(one.z[:, 0]) == side).all()
+        np.testing.assert_array_equal(one.z[0], modes[k].z)
 
 
 def test_weights_and_evidence_to_their_error(sampled):

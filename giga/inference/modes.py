@@ -270,12 +270,18 @@ def sentence(rows: Sequence[Mapping], copies: int = 1) -> str:
     return text
 
 
-def as_found(mode: Mode, found: MapState) -> MapState:
-    """The finalists with a mode in the first place, from which the variational stage starts."""
-    dtype = found.z.dtype
-    return MapState(np.concatenate([np.asarray(mode.z, dtype)[None], found.z[1:]]),
-                    np.concatenate([np.asarray([mode.log_prob], dtype), found.log_prob[1:]]),
-                    np.concatenate([np.asarray(mode.precision, dtype)[None], found.precision[1:]]))
+def as_found(modes: Sequence[Mode], k: int, found: MapState) -> MapState:
+    """The finalists as the variational stage of mode k starts from them: the mode first, then those nearest to it.
+
+    In the places of those that are nearest to another mode stands mode k itself.
+    """
+    dtype, mode = found.z.dtype, modes[k]
+    z = np.asarray(found.z, float)
+    distance = [np.einsum("ki,ij,kj->k", z - m.z, m.precision, z - m.z) for m in modes]
+    own = (np.argmin(distance, axis=0) == k) & (np.arange(len(z)) > 0)
+    return MapState(np.where(own[:, None], found.z, np.asarray(mode.z, dtype)),
+                    np.where(own, found.log_prob, np.asarray(mode.log_prob, dtype)),
+                    np.where(own[:, None, None], found.precision, np.asarray(mode.precision, dtype)))
 
 
 class Weighed(NamedTuple):

@@ -89,7 +89,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
         if mode.weight < floor:
             continue
         try:
-            state = run.vi(clock, as_found(mode, found), k)
+            state = run.vi(clock, as_found(modes, k, found), k)
             share = min(1.0, max(SMALLEST_SHARE, 1.5 * mode.weight))
             after, draws = run.hmc(clock, state, share, k)
         except FloatingPointError as error:
@@ -138,7 +138,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     config = run.config
     heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
     from_maps = config.smc_start == "map"
-    fitted = [run.vi(clock, as_found(modes[k], found), k) for k in (heavy if from_maps else heavy[:1])]
+    fitted = [run.vi(clock, as_found(modes, k, found), k) for k in (heavy if from_maps else heavy[:1])]
     start = run.posterior.prior
     if from_maps:
         start = Maps.of([state.transport for state in fitted], [modes[k].weight for k in heavy], config.smc.widen)
