@@ -73,7 +73,7 @@ def table(results: dict[str, Result]) -> str:
 
 
 def picture(results: dict[str, Result]) -> Figure:
-    """Posteriors of slope and Einstein radius under each prior, the slope's priors as lines."""
+    """Posteriors of slope and Einstein radius under each prior, each to a peak of one; the slope's priors as lines."""
     figure = Figure(figsize=(9.2, 3.6), layout="constrained")
     slope, radius = figure.subplots(1, 2)
     base = next(iter(results.values()))
@@ -81,19 +81,22 @@ def picture(results: dict[str, Result]) -> Figure:
     for (name, result), color in zip(results.items(), COLORS, strict=True):
         change = result.info["evidence"]["log_evidence"] - base.info["evidence"]["log_evidence"]
         label = name if result is base else rf"{name}, $\Delta\ln Z = {change:.1f}$"
-        for axis, key in ((slope, "mass.0.gamma"), (radius, "mass.0.theta_E")):
-            axis.hist(np.ravel(result.samples[key]), 40, density=True, histtype="stepfilled", alpha=0.45, color=color)
-            axis.hist(np.ravel(result.samples[key]), 40, density=True, histtype="step", color=color, label=label)
+        for axis, key, width in ((slope, "mass.0.gamma", 0.01), (radius, "mass.0.theta_E", 0.0015)):
+            values = np.ravel(result.samples[key])
+            edges = np.arange(values.min() - width, values.max() + 2.0 * width, width)
+            counts = np.histogram(values, edges)[0]
+            axis.stairs(counts / counts.max(), edges, fill=True, alpha=0.45, color=color)
+            axis.stairs(counts / counts.max(), edges, color=color, label=label)
         inside = np.asarray(PRIORS[name].support(x))
-        density = np.where(inside, np.exp(np.asarray(PRIORS[name].log_prob(np.where(inside, x, 2.2)))), np.nan)
-        slope.plot(x, density, color=color, lw=1.0, ls=":")
+        density = np.where(inside, np.exp(np.asarray(PRIORS[name].log_prob(np.where(inside, x, 2.2)))), 0.0)
+        slope.plot(x, 0.5 * density / density.max(), color=color, lw=1.0, ls=":")
     for axis, value, text in ((slope, 1.37, r"$\gamma$"), (radius, 1.6, r"$\theta_{\rm E}$ [arcsec]")):
         axis.axvline(value, color="black", lw=0.8, ls="--", label="truth")
         axis.set(xlabel=text, yticks=[])
         axis.spines[["left", "top", "right"]].set_visible(False)
-    slope.set(xlim=(1.0, 3.0), title="Slope; its priors dotted")
+    slope.set(xlim=(1.0, 3.0), ylim=(0.0, 1.45), title="Slope; its priors dotted")
     radius.set(title="Einstein radius")
-    slope.legend(frameon=False, fontsize=8)
+    slope.legend(frameon=False, fontsize=8, loc="upper right")
     return figure
 
 
