@@ -98,9 +98,8 @@ def main() -> None:
             while not (row := killed(place, options.interval, share * whole_s))["killed"]:
                 share *= 0.8  # it was faster than the unbroken run, and had ended
                 shutil.rmtree(place)
-            samples, seconds = finish(place, options.interval)
-            rows.append(dict(share=round(float(share), 3), **row, equal=same(samples, unbroken),
-                             resumed_share=round(seconds / whole_s, 3)))
+            samples, _ = finish(place, options.interval)
+            rows.append(dict(share=round(float(share), 3), **row, equal=same(samples, unbroken)))
             print(rows[-1], flush=True)
         equal = sum(row["equal"] for row in rows)
         write(options.out, dict(interval_s=options.interval, repeatable=same(unbroken, again), kills=kills,
