@@ -10,6 +10,7 @@ from _problems import blank, draw, lens, lens_prior, log_prob, observe
 from giga.inference.map import (
     Lanes,
     MapConfig,
+    _climbing,
     damped_step,
     find_map,
     improver,
@@ -187,3 +188,23 @@ def test_adam_for_comparison():
 
 def test_screening_takes_names_from_the_prior():
     assert set(Prior.of(lens_prior()).names) == set(TRUTH)
+
+
+def test_lanes_go_on_while_one_climbs():
+    best, agree = -100.0, 0.5
+    assert not _climbing(np.array([best, -500.0]), np.array([best, -500.0]), agree)
+    assert _climbing(np.array([best - 10.0, -500.0]), np.array([best, -500.0]), agree)  # the best itself
+    assert _climbing(np.array([best, -500.0]), np.array([best, -300.0]), agree)  # on its way to overtake it
+    assert not _climbing(np.array([best, -500.0]), np.array([best, -499.0]), agree)  # too slow
+    assert not _climbing(np.array([best, np.nan]), np.array([best, np.nan]), agree)
+    assert _climbing(np.array([-np.inf, -500.0]), np.array([best, -500.0]), agree)
+
+
+@pytest.mark.parametrize("most", [2, 40])
+def test_rounds_end(most):
+    """A search ends when it has arrived, or after the most rounds."""
+    truth, prior = lens(), lens_prior()
+    posterior, over = Posterior.of(prior, [observe(truth, blank())]), mesh()
+    config = MapConfig(n_screen=32, n_starts=8, n_finalists=4, steps=2, rounds=most)
+    _, info = find_map(jax.random.key(0), posterior, config, screener(over), improver(over, 2))
+    assert info["rounds"] == 2 if most == 2 else 4 <= info["rounds"] < 40

@@ -23,6 +23,8 @@ from giga.scene import Scene
 
 STEP_CAP = 1.5  # longest step of one parameter, in prior standard deviations
 DAMPINGS = (0.1, 1.0, 10.0)  # tried at each Jacobian, times the lane's own
+FEWEST = 4  # rounds for the finalists
+OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
 JACOBIAN_COST = 5.5  # gradients: a Jacobian costs about four, its three trial values half a one each
 
 
@@ -35,7 +37,7 @@ class MapConfig:
         n_starts: Draws kept and improved.
         n_finalists: Starts kept after the first round.
         steps: Levenberg-Marquardt steps in a round.
-        rounds: Rounds for the finalists.
+        rounds: Most rounds for the finalists; after `FEWEST` they end when none climbs any more.
         agree: Log-posterior difference within which two starts have found one mode.
     """
 
@@ -43,7 +45,7 @@ class MapConfig:
     n_starts: int = 64
     n_finalists: int = 16
     steps: int = 5
-    rounds: int = 4
+    rounds: int = 40
     agree: float = 0.5
 
 
@@ -113,24 +115,35 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
     groups = [Lanes(*(a[i:i + width] for a in lanes)) for i in range(0, len(lanes.z), width)]
     first = [improve(posterior, _pad(group, width), free)[0] for group in groups]
     lanes, _ = _best(Lanes(*(np.concatenate(parts) for parts in zip(*first, strict=True))), width)
-    report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]), "done": 1 / (1 + config.rounds)})
-    precision = np.zeros(())
-    for k in range(config.rounds):
+    report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]),
+            "done": 1 / (1 + min(config.rounds, FEWEST))})
+    precision, rounds, climbing = np.zeros(()), 0, True
+    while rounds < config.rounds and (climbing or rounds < FEWEST):
+        before = np.asarray(lanes.log_prob, float)
         lanes, precision = improve(posterior, lanes, free)
+        climbing, rounds = _climbing(before, np.asarray(lanes.log_prob, float), config.agree), rounds + 1
         lanes, order = _best(lanes, width)
         precision = precision[order]
         report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]),
-                "done": (k + 2) / (1 + config.rounds)})
+                "done": (rounds + 1) / (1 + min(config.rounds, max(FEWEST, rounds + climbing)))})
     log_prob = np.asarray(lanes.log_prob, float)
-    jacobians = config.steps * (len(groups) * width + config.rounds * width)
+    jacobians = config.steps * (len(groups) + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
             "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
             "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
-            "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians,
+            "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians, "rounds": rounds,
             "evaluations": config.n_screen + int(JACOBIAN_COST * jacobians)}
     if not np.isfinite(log_prob[0]):
         raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
     return MapState(lanes.z, lanes.log_prob, precision), info
+
+
+def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> bool:
+    """Whether a lane still gains, and enough to reach the best one in a few rounds."""
+    gain = after - before
+    gap = np.max(after, where=np.isfinite(after), initial=-np.inf) - after
+    with np.errstate(invalid="ignore"):
+        return bool(np.any((gain > agree) & (gap < OVERTAKING * gain)))
 
 
 def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:

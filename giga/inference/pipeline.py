@@ -53,7 +53,7 @@ class FitConfig:
         n_starts: Draws kept and improved.
         n_finalists: Starts kept after the first round.
         map_steps: Steps in a round.
-        map_rounds: Rounds for the finalists.
+        map_rounds: Most rounds for the finalists, which go on while one still climbs.
         vi_method: "natural" (natural gradients from the curvature at the mode) or "pathfinder" (multi-path).
         vi_steps: Natural-gradient steps of the variational stage.
         vi_samples: Samples in each.
@@ -82,7 +82,7 @@ class FitConfig:
     n_starts: int = 64
     n_finalists: int = 16
     map_steps: int = 5
-    map_rounds: int = 4
+    map_rounds: int = 40
     vi_method: str = "natural"
     vi_steps: int = 12
     vi_samples: int = 64
