@@ -19,9 +19,10 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
     return out
 
 
-def write(path: Path, results: Any) -> None:
-    """Print the results and write them with the environment, whole or not at all."""
+def write(path: Path, results: Any, show: bool = True) -> None:
+    """Write the results with the environment, whole or not at all, and print them."""
     text = json.dumps(dict(environment=environment(), results=results), indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text + "\n")
-    print(text)
+    if show:
+        print(text)

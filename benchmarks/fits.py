@@ -73,13 +73,13 @@ def main() -> None:
             if isinstance(outcome, Exception) else row(system, outcome, wall_s)
         print({key: value for key, value in rows[system].items()
                if key not in ("pulls", "ranks", "thinned_ranks")}, flush=True)
+        write(options.out, [rows[k] for k in systems if k in rows], show=False)  # a long run leaves what it has
 
     if options.together is None:
         for one in map(lens, systems):
             done(one, fit(one.prior, one.observations, seed=one.seed, truth=one.truth))
     else:
         fit_many(map(lens, systems), together=options.together, done=done)
-    write(options.out, [rows[system] for system in systems])
 
 
 if __name__ == "__main__":

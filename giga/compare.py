@@ -62,8 +62,9 @@ def read_compared(runs: Sequence[Path]) -> list[Compared]:
                              "fits of the same data; evidences of different pixels, masks or noise say nothing")
         predicted = checks["predictive"].get("chi2")
         rows.append(Compared(
-            run, evidence["log_evidence"], evidence["error"], checks["bic"], known["chi2"], known["reduced_chi2"],
-            known["n_pixels"], known["n_free"], None if predicted is None else predicted["p_value"],
+            run, _number(evidence["log_evidence"]), _number(evidence["error"]), checks["bic"], known["chi2"],
+            known["reduced_chi2"], known["n_pixels"], known["n_free"],
+            None if predicted is None else predicted["p_value"],
             checks["amplitudes"], known["stages"]["hmc"]["converged"], known["stages"]["map"]["modes_sentence"]))
     return rows
 
@@ -84,3 +85,8 @@ def cautions(rows: Sequence[Compared]) -> list[str]:
                     "evidence is that of the profile likelihood; compare only models with the same linear amplitudes, "
                     "or use amplitudes = \"marginal\"")
     return said
+
+
+def _number(value: float | None) -> float:
+    """A number of a summary, where null stands for what could not be had."""
+    return math.nan if value is None else float(value)

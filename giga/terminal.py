@@ -46,7 +46,11 @@ def show_result(result: Result, out: Path, console: Console) -> None:
         console.print(f"modes: {found['modes_sentence']}", highlight=False)
     if "evidence" in result.info:
         evidence = result.info["evidence"]
-        console.print(f"log evidence {evidence['log_evidence']:.2f} +- {evidence['error']:.2f} ({evidence['method']})")
+        if "failed" in evidence:
+            console.print(f"[bold red]no evidence:[/] {escape(evidence['failed'])}")
+        else:
+            console.print(f"log evidence {evidence['log_evidence']:.2f} +- {evidence['error']:.2f} "
+                          f"({evidence['method']})")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.timings_s.items())
     console.print(f"time: {times}")
     if not hmc["converged"]:

@@ -261,3 +261,15 @@ def test_one_of_two_modes_goes_on_where_it_stopped(swapped, tmp_path):
     for name, values in result.samples.items():
         np.testing.assert_array_equal(again.samples[name], values)
     assert again.evaluations == result.evaluations and again.info == result.info
+
+
+def test_a_mode_that_its_chains_left_has_no_weight(x64, ascent, rng):
+    """All of its draws lie in the region of the other: it is weighed as nothing, and the draws are the other's."""
+    transports = [gaussian(mean, np.linalg.inv(precision), 0, np.float64)
+                  for mean, precision in zip(TWO.means, TWO.precisions, strict=True)]
+    z = TWO.means[0] + 0.1 * rng.normal(size=(4, 200, 3))
+    draws = Draws(z, np.asarray(jax.vmap(jax.vmap(TWO.log_prob))(z)), *(np.zeros((4, 200)) for _ in range(4)))
+    weighed = weigh(jax.random.key(0), TWO, transports, [0.8, 0.2], [draws, draws], ascent, 64)
+    np.testing.assert_array_equal(weighed.weights, [1.0, 0.0])
+    assert np.isfinite(weighed.total.log) and weighed.modes[1].log == -np.inf
+    assert mixture(np.random.default_rng(1), [draws, draws], weighed).z[..., 0].max() < 0.0

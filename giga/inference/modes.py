@@ -336,9 +336,15 @@ def weigh(key: Array, posterior: Posterior, transports: Sequence[Transport], sha
         inside = region(np.asarray(proposals.z)) == k
         ratio = np.where(inside, proposals.log_prob - log_density_of(transport, proposals.z), -np.inf)
         own = np.asarray(draws[k].log_prob, float) - log_density_of(transport, draws[k].z)
-        evidences.append(bridge(np.where(labels[k] == k, own, np.nan), ratio))
+        own = np.where(labels[k] == k, own, np.nan)
+        if len(transports) > 1 and not (np.isfinite(own).any() and np.isfinite(ratio).any()):
+            evidences.append(Evidence(-np.inf, 0.0))  # its chains left it, or its map has nothing there
+        else:
+            evidences.append(bridge(own, ratio))
         dead += proposals.dead
     logs, errors = np.array(evidences).T
+    if not np.isfinite(logs).any():
+        raise FloatingPointError("bridge sampling: no mode has draws and proposals in its own region")
     weights = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
     total = Evidence(float(logs.max() + np.log(np.exp(logs - logs.max()).sum())),
                      float(np.sqrt(np.sum((weights * errors) ** 2))))
@@ -367,7 +373,7 @@ def mixture(rng: np.random.Generator, draws: Sequence[Draws], weighed: Weighed) 
         size = len(chain) // chains * chains
         pools.append((chain[:size].reshape(chains, -1), draw[:size].reshape(chains, -1)))
     weights = weighed.weights
-    length = int(min(pool[0].shape[1] / w for pool, w in zip(pools, weights, strict=True)))
+    length = int(min(pool[0].shape[1] / w for pool, w in zip(pools, weights, strict=True) if w > 0.0))
     rows = []
     for c in range(chains):
         edges = np.floor(np.cumsum(weights) * length + (c + rng.uniform()) / chains).astype(int)

@@ -105,9 +105,17 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
 
     def work() -> tuple[Weighed, dict]:
         shares, count = [modes[k].weight for k in places], run.config.n_bridge
-        out = weigh(key, run.posterior, transports, shares, draws, run.ascent, count)
+        reason = None
+        try:
+            out = weigh(key, run.posterior, transports, shares, draws, run.ascent, count)
+        except FloatingPointError as error:  # the draws are there all the same
+            unknown, reason = [Evidence(float(np.log(share)), np.nan) for share in shares], str(error)
+            out = Weighed(Evidence(np.nan, np.nan), unknown,
+                          [np.full(np.shape(d.log_prob), k) for k, d in enumerate(draws)], 0)
         note = evidence_note(out.total, run.posterior, "bridge", count * len(parts), out.dead, modes,
                              1 + len(run.exchanges))
+        if reason is not None:
+            note["failed"] = f"{reason}; modes are weighed by Laplace's approximation"
         run.report("evidence", {"log_evidence": note["log_evidence"], "done": 1.0})
         return out, note
 
