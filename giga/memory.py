@@ -73,7 +73,7 @@ class Fitting:
 
     def __init__(self, function: Callable[..., Any], limit: Callable[[], int | None]):
         self._function, self._limit = function, limit
-        self._known: dict[Any, tuple[Callable[..., Any], int | None]] = {}
+        self._known: dict[Any, tuple[Callable[..., Any], int | None, int]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
@@ -82,31 +82,33 @@ class Fitting:
         if first:
             self._known[key] = self._chosen(arguments)
         while True:
-            program, most = self._known[key]
+            program, most, entries = self._known[key]
             try:
                 with tracing(most) as seen:
                     result = program(*arguments)
+                if seen:  # only a call that traces meets the batches
+                    self._known[key] = program, most, max(entries, *seen)
                 return jax.block_until_ready(result) if first else result
             except jax.errors.JaxRuntimeError as error:
-                whole = most or max(seen, default=1)
+                whole = most or max([entries, *seen])
                 if not out_of_memory(error) or whole == 1:
                     raise
                 warnings.warn(f"out of memory with {whole} entries at a time on a device; going on with {whole // 2}",
                               MemoryNote, stacklevel=2)
-                self._known[key], first = (self._compilable(), whole // 2), True
+                self._known[key], first = (self._compilable(), whole // 2, whole), True
 
     def _compilable(self) -> Callable[..., Any]:
         """The function jitted anew, so that it is traced anew."""
         return jax.jit(lambda *arguments: self._function(*arguments))
 
-    def _chosen(self, arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], int | None]:
-        """The program, and the most entries at a time that it was made for."""
+    def _chosen(self, arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], int | None, int]:
+        """The program, the most entries at a time that it was made for, and those of its largest batch if known."""
         program, limit = self._compilable(), self._limit()
         if limit is None:
-            return program, None
+            return program, None, 1
         needed, entries = self._needed(program, arguments, None)
         if needed <= limit or entries == 1:
-            return program, None
+            return program, None, entries
         small = max(1, entries // 4)
         most = min(entries, entries_that_fit(small, self._needed(self._compilable(), arguments, small)[0], entries,
                                              needed, limit))
@@ -115,7 +117,7 @@ class Fitting:
             if most == 1 or self._needed(program, arguments, most)[0] <= limit:
                 warnings.warn(f"{entries} entries at a time need {needed / 2**30:.3g} GiB on a device of "
                               f"{limit / 2**30:.3g}; going on with {most}", MemoryNote, stacklevel=3)
-                return program, most
+                return program, most, entries
             most //= 2
 
     def _needed(self, program: Any, arguments: tuple[Any, ...], most: int | None) -> tuple[int, int]:

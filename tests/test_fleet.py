@@ -202,6 +202,56 @@ def test_a_fault_of_the_program_ends_all():
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("where", ["call", "answer"])
+def test_an_interrupted_call_leaves_nobody_behind(together, monkeypatch, where):
+    """Those whom the call was for are stopped too, so that they may close what they hold."""
+    before, closed = threading.active_count(), []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def body(k, ask):
+        try:
+            ask(Request(program, np.float32(1.0), (np.float32(1.0),)))
+        finally:
+            closed.append(k)
+
+    program = Program("product", interrupt, lambda x: 0) if where == "call" else PRODUCT
+    if where == "answer":
+        monkeypatch.setattr(parallel, "on_host", interrupt)
+    fleet = Fleet(3, mesh())
+    with pytest.raises(KeyboardInterrupt):
+        list(fleet.run(range(3), lambda k: Routine(partial(body, k))))
+    assert not closed
+    fleet.stop()
+    assert sorted(closed) == [0, 1, 2]
+    assert threading.active_count() == before
+
+
+def test_one_that_fails_to_stop_is_told_when_all_have_stopped():
+    before, closed = threading.active_count(), []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def body(k, ask):
+        try:
+            ask(Request(program, np.float32(1.0), (np.float32(1.0),)))
+        finally:
+            closed.append(k)
+            if k == 1:
+                raise OSError("no room for the journal")
+
+    program = Program("product", interrupt, lambda x: 0)
+    fleet = Fleet(3, mesh())
+    with pytest.raises(KeyboardInterrupt):
+        list(fleet.run(range(3), lambda k: Routine(partial(body, k))))
+    with pytest.raises(OSError, match="no room for the journal"):
+        fleet.stop()
+    assert sorted(closed) == [0, 1, 2]
+    assert threading.active_count() == before
+
+
 def test_a_routine_takes_turns():
     log = []
 

@@ -67,7 +67,7 @@ def test_a_program_is_kept_within_a_limit(accelerator, share):
     else:
         with pytest.warns(MemoryNote, match="37 entries at a time need .* going on with"):
             found = program(2.0, x)
-    ((_, most),) = program._known.values()
+    ((_, most, _),) = program._known.values()
     assert (most is None) == (share > 1.0)
     assert used(run, x, most) <= 1.001 * limit
     np.testing.assert_allclose(found, expected(x), rtol=1e-5, atol=1e-6)
@@ -99,6 +99,43 @@ def test_out_of_memory_is_halved_with_a_note(accelerator):
     count = len(asked)
     np.testing.assert_array_equal(fitting(x + 1.0), 2.0 * x + 2.0)
     assert len(asked) == count  # the program that fits is kept
+
+
+@pytest.mark.parametrize("limit", [None, 1 << 60])
+def test_out_of_memory_after_a_call_that_fitted_is_halved(accelerator, monkeypatch, limit):
+    """A program is not traced again then, so the size of its batch must be known from before."""
+    asked, calls = [], []
+
+    class Second:
+        """A jitted function that runs out of memory in the second of all calls."""
+
+        def __init__(self, function):
+            self.jitted = jax.jit(lambda x: function(x))
+            self.lower = self.jitted.lower
+
+        def __call__(self, x):
+            calls.append(1)
+            if len(calls) == 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes.")
+            return self.jitted(x)
+
+    def program(x):
+        def one(group):
+            asked.append(group.shape[0])
+            return 2.0 * group
+
+        return parallel._in_groups(one, (x,))
+
+    monkeypatch.setattr(Fitting, "_compilable", lambda self: Second(self._function))
+    fitting, x = Fitting(program, lambda: limit), np.arange(20.0)
+    np.testing.assert_array_equal(fitting(x), 2.0 * x)
+    assert set(asked) == {20}
+    with pytest.warns(MemoryNote, match="out of memory with 20 entries at a time on a device; going on with 10"):
+        np.testing.assert_array_equal(fitting(x + 1.0), 2.0 * x + 2.0)
+    assert asked[-1] == 10
+    count = len(asked)
+    np.testing.assert_array_equal(fitting(x + 2.0), 2.0 * x + 4.0)
+    assert len(asked) == count and len(calls) == 4
 
 
 def test_an_entry_that_does_not_fit_alone_is_an_error():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from giga.inference.calls import Clock, Program, entry, stacked
 from giga.inference.pipeline import FitConfig, Report, dtype_of, fit_posterior
 from giga.inference.result import Result
 from giga.inference.routine import Routine
+from giga.memory import out_of_memory
 from giga.observation import Observation
 from giga.posterior import AmplitudeMethod, Posterior
 from giga.scene import Scene
@@ -220,9 +221,10 @@ class Fleet:
             self._arrive()
 
     def stop(self) -> None:
-        """End all fits that have not ended."""
-        for member in [*self.waiting, *(m for m, _ in self.ready), *(m for f in self.flights for m in f.members)]:
-            member.routine.stop()
+        """End all fits that have not ended; what one of them raises is raised when all have ended."""
+        with ExitStack() as ending:
+            for member in [*self.waiting, *(m for m, _ in self.ready), *(m for f in self.flights for m in f.members)]:
+                ending.callback(member.routine.stop)
 
     def _depart(self) -> None:
         """Make the call that most wait for."""
@@ -241,18 +243,19 @@ class Fleet:
         padded = [*range(len(members)), *[0] * (width - len(members))]
         slots = np.array([members[k].seat for k in padded], np.int32)
         arguments = stacked([requests[k].arguments for k in padded])
-        self.waiting = [member for member in self.waiting if member not in members]
         begun = time.perf_counter()
         with self.clock:
             compiled = self.clock.seconds
             with self._retried(members, width, program):
+                self.waiting = [member for member in self.waiting if member not in members]
                 out = program.run(stack.there(), slots, np.arange(width) < len(members), *arguments)
                 self.flights.append(Flight(members, width, program, out, begun, self.clock.seconds - compiled))
 
     def _arrive(self) -> None:
         """Wait for the first call made, and hand its answers out."""
-        flight = self.flights.pop(0)
+        flight = self.flights[0]
         with self._retried(flight.members, flight.width, flight.program):
+            self.flights.pop(0)
             out = parallel.on_host(flight.out)
             now = time.perf_counter()
             ran, compiled = now - max(flight.begun, self.arrived) - flight.compiled, flight.compiled
@@ -263,16 +266,20 @@ class Fleet:
 
     @contextmanager
     def _retried(self, members: list[Member], width: int, program: Program) -> Iterator[None]:
-        """Have members wait again for a narrower call when the memory does not suffice."""
+        """Have members wait again when they get no answer; for a narrower call when the memory does not suffice."""
+        answered = False
         try:
             yield
+            answered = True
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or width == 1:
+            if not out_of_memory(error) or width == 1:
                 raise
-            self.limits[program] = width // 2
-            self.waiting = [*members, *self.waiting]
+            self.limits[program] = min(width // 2, self.limits.get(program, width))
             warnings.warn(f"out of memory with {width} lenses in a call; going on with {width // 2}", RuntimeWarning,
                           stacklevel=4)
+        finally:
+            if not answered:  # whatever was raised, they are stopped with the rest
+                self.waiting = [*members, *self.waiting]
 
 
 def shape_of(tree: Any) -> Any:
