@@ -127,16 +127,26 @@ def run(calibration: Calibration, study: Study, count: int,
             "failed", the reason.
     """
 
+    def keep(number: int, row: dict[str, Any]) -> None:
+        study.write(number, row)
+        report(number, row)
+
     def missing() -> Iterator[Lens]:
-        return (calibration.lens(number) for number in range(count) if not study.has(number))
+        for number in range(count):
+            if study.has(number):
+                continue
+            try:
+                lens = calibration.lens(number)
+            except FloatingPointError as error:  # a truth that cannot be simulated: counted, and the study goes on
+                keep(number, {"failed": f"FloatingPointError: {error}"})
+            else:
+                yield lens
 
     def done(lens: Lens, result: Result | Exception) -> None:
         if isinstance(result, Exception):
-            row: dict[str, Any] = {"failed": f"{type(result).__name__}: {result}", "truth": dict(lens.truth or {})}
+            keep(int(lens.name), {"failed": f"{type(result).__name__}: {result}", "truth": dict(lens.truth or {})})
         else:
-            row = calibration.row(lens, result)
-        study.write(int(lens.name), row)
-        report(int(lens.name), row)
+            keep(int(lens.name), calibration.row(lens, result))
 
     fit_many(missing(), config=calibration.config, amplitudes=calibration.amplitudes,
              amplitude_sd=calibration.amplitude_sd, precision=calibration.precision, done=done)

@@ -67,7 +67,8 @@ class Claims:
         self._stop.set()
         self._thread.join()
         for name in list(self.held):
-            self.give_back(name)
+            with contextlib.suppress(OSError):  # it expires
+                self.give_back(name)
 
     def take(self, name: str) -> Claim | None:
         """Claim a name; None when another worker holds it."""

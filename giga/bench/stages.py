@@ -77,7 +77,7 @@ def evaluations(systems: Sequence[Problem], over: Mesh, sizes: Sequence[int], to
                 best = rate, compiled, arguments
         out[name] = rows
         if name == "value_and_gradient" and best is not None:
-            out["energy"] = _energy(*best, over, budget)
+            out["energy"] = _energy(*best[1:], over, budget)
     return out
 
 
@@ -102,7 +102,7 @@ def _points(systems: Sequence[Problem], count: int) -> tuple[np.ndarray, np.ndar
     return lens, (at[lens] + spread).astype(at.dtype)
 
 
-def _energy(rate: float, compiled: Callable, arguments: Any, over: Mesh, budget: float) -> dict[str, Any]:
+def _energy(compiled: Callable, arguments: Any, over: Mesh, budget: float) -> dict[str, Any]:
     """Joules a gradient, of calls for as long as the budget."""
     calls = 0
     with EnergyMeter(list(over.devices.flat)) as meter:

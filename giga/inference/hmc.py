@@ -30,7 +30,7 @@ class HMCConfig:
     Attributes:
         n_chains: Chains.
         n_block: Iterations in a compiled block, between looks at the diagnostics.
-        n_pilot: Blocks in the first of three pilot rounds, which set the step and the covariance.
+        n_pilot: Blocks in each of the two pilot rounds that whiten; a third of one block sets the step.
         n_min, n_max: Fewest and most iterations kept, a chain.
         ess: Bulk effective sample size wanted of every parameter.
         rhat: Largest R-hat wanted.
@@ -142,7 +142,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     u = np.asarray(jax.random.normal(start, (config.n_chains, transport.size), transport.shift.dtype))
     state, replaced = _alive(_chains(posterior, transport, u, 0.3, ascent))
     gradients = config.n_chains
-    for part, blocks in zip(rounds, (config.n_pilot, max(config.n_pilot - 1, 1), 1), strict=True):
+    for part, blocks in zip(rounds, (config.n_pilot, config.n_pilot, 1), strict=True):
         kept = []
         for k, sub in enumerate(jax.random.split(part, blocks)):
             state, u, out = sampler.run(sub, posterior, state, True)

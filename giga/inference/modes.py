@@ -22,6 +22,7 @@ CLOSE = 2.0  # finalists within this Mahalanobis distance are one mode without a
 SETTLED = 0.05  # a round that gains less in log-posterior has arrived
 SETTLING_ROUNDS = 4
 HOPEFUL = 10.0  # finalists this far below the floor in log-weight are not improved further
+FEWEST_DRAWS = 10  # a chain, in the region of its own mode, below which the mode has not held its chains
 BETWEEN = 3  # points looked at between neighbouring nodes of a path
 
 
@@ -85,6 +86,8 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
         The modes, heaviest first, and the gradients used.
     """
     groups = _close(found, exchanges)
+    if not groups:
+        raise FloatingPointError("modes: the curvature is not a number at any of the search's finalists")
     groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, exchanges)
     modes: list[Mode] = []
     hopeful = _hopeful(groups, config)
@@ -242,6 +245,8 @@ def note_of(modes: Sequence[Mode], floor: float, weighed: Weighed | None = None,
         if row["sampled"] and weighed is not None:
             evidence, weight = next(sampled)
             row |= {"weight": float(weight), "log_evidence": evidence.log, "log_evidence_error": evidence.error}
+            if evidence.log == -np.inf:
+                row |= {"sampled": False, "failed": "its chains left it"}
         rows.append(row)
     return rows
 
@@ -337,8 +342,9 @@ def weigh(key: Array, posterior: Posterior, transports: Sequence[Transport], sha
         ratio = np.where(inside, proposals.log_prob - log_density_of(transport, proposals.z), -np.inf)
         own = np.asarray(draws[k].log_prob, float) - log_density_of(transport, draws[k].z)
         own = np.where(labels[k] == k, own, np.nan)
-        if len(transports) > 1 and not (np.isfinite(own).any() and np.isfinite(ratio).any()):
-            evidences.append(Evidence(-np.inf, 0.0))  # its chains left it, or its map has nothing there
+        left = np.sum(np.isfinite(own)) < FEWEST_DRAWS * len(own) or not np.isfinite(ratio).any()
+        if len(transports) > 1 and left:  # its chains went elsewhere, or its map has nothing there
+            evidences.append(Evidence(-np.inf, 0.0))
         else:
             evidences.append(bridge(own, ratio))
         dead += proposals.dead
@@ -378,7 +384,7 @@ def mixture(rng: np.random.Generator, draws: Sequence[Draws], weighed: Weighed) 
     for c in range(chains):
         edges = np.floor(np.cumsum(weights) * length + (c + rng.uniform()) / chains).astype(int)
         counts = np.diff(np.clip(edges, 0, length), prepend=0)
-        counts[-1] = length - counts[:-1].sum()
+        counts[np.argmax(weights)] += length - counts.sum()
         mode = rng.permutation(np.repeat(np.arange(len(draws)), counts))
         row = [np.empty((length, *np.shape(a)[2:]), np.asarray(a).dtype) for a in draws[0]]
         for k, count in enumerate(counts):

@@ -60,7 +60,7 @@ class FitConfig:
         vi_axis: Parameter along which the Gaussian is conditional: "auto", "none", or its name.
         n_chains: HMC chains.
         n_block: Iterations in a compiled block, between looks at the diagnostics.
-        n_pilot: Blocks in the first of three pilot rounds, which set step size and covariance.
+        n_pilot: Blocks in each of the two pilot rounds that whiten; a third, of one block, sets the step.
         min_iterations: Fewest iterations kept, a chain.
         max_iterations: Most iterations kept, a chain.
         target_ess: Bulk effective sample size wanted of every parameter.

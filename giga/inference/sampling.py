@@ -145,7 +145,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     """
     config = run.config
     heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
-    from_maps = config.smc_start == "map"
+    from_maps, copies = config.smc_start == "map", 1 + len(run.exchanges)
     fitted = [run.vi(clock, as_found(modes, k, found), k) for k in (heavy if from_maps else heavy[:1])]
     start = run.posterior.prior
     if from_maps:
@@ -155,7 +155,8 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     def work() -> tuple[Draws, dict]:
         draws, evidence, info = sample_smc(run.key(2, 0), run.posterior, start, run.smc(),
                                            lambda numbers: run.report("smc", numbers), run.journal.call)
-        notes["evidence"] = evidence_note(evidence, run.posterior, "smc", 0, info["dead_particles"], modes)
+        notes["evidence"] = evidence_note(evidence, run.posterior, "smc", 0, info["dead_particles"], modes, copies,
+                                          copies if from_maps else 1)
         return draws, info | {"sampler": "smc", "start": config.smc_start}
 
     draws: Draws = run.stage("smc", clock, work)
@@ -167,16 +168,22 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
             run.timings["svi"] += run.timings.pop(name)
             run.evaluations["svi"] += run.evaluations.pop(name)
     rows = note_of([modes[k] for k in heavy] if from_maps else modes, 0.0)
-    _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm))
-    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows)}
+    _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm), run.exchanges)
+    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, copies if from_maps else 1)}
     run.info["evidence"] = notes["evidence"]
     return fitted[0], draws
 
 
-def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: float) -> None:
+def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: float,
+           exchanges: Sequence[np.ndarray]) -> None:
     """Weight of each mode: the share of the draws that it is nearest to, with the groups' spread as the error."""
     z = np.asarray(draws.z, float)
-    distance = [np.einsum("...i,ij,...j", z - mode.z, mode.precision, z - mode.z) for mode in modes[:len(rows)]]
+
+    def nearest_order(mode: Mode) -> np.ndarray:
+        steps = [z - mode.z, *(z[..., order] - mode.z for order in exchanges)]
+        return np.min([np.einsum("...i,ij,...j", step, mode.precision, step) for step in steps], axis=0)
+
+    distance = [nearest_order(mode) for mode in modes[:len(rows)]]
     nearest = np.argmin(distance, axis=0)
     for k, row in enumerate(rows):
         share = (nearest == k).mean(1)
@@ -189,16 +196,19 @@ def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: 
 
 
 def evidence_note(evidence: Evidence, posterior: Posterior, method: str, evaluations: int, dead: int,
-                  modes: Sequence[Mode] = (), copies: int = 1) -> dict:
+                  modes: Sequence[Mode] = (), copies: int = 1, missing: int | None = None) -> dict:
     """What a run says of its evidence; the likelihood's normalisation is put back.
 
-    Copies are those of each mode that differ by the order of like profiles, of which one was sampled.
+    Like profiles can stand in so many orders ("copies"); each mode is listed in one of them. The evidence lacks
+    all but one of them, unless `missing` says otherwise.
     """
-    norm = float(posterior.log_norm) + float(np.log(copies))
-    note = {"log_evidence": evidence.log + norm, "copies": copies, "error": evidence.error, "method": method,
+    norm = float(posterior.log_norm)
+    log_evidence = evidence.log + norm + float(np.log(copies if missing is None else missing))
+    note = {"log_evidence": log_evidence, "copies": copies, "error": evidence.error, "method": method,
             "evaluations": evaluations, "dead_proposals": dead}
     if modes:
-        note["log_evidence_laplace"] = norm + float(logsumexp([laplace(m.log_prob, m.precision) for m in modes]))
+        laplaces = [laplace(m.log_prob, m.precision) for m in modes]
+        note["log_evidence_laplace"] = norm + float(np.log(copies) + logsumexp(laplaces))
     return note
 
 

@@ -25,7 +25,7 @@ from giga.parallel import on_host
 from giga.posterior import Posterior
 from giga.prior import Prior
 
-SHRINK = 0.05  # of the particles' covariance towards the prior's, so that it stays positive definite
+SHRINK = 0.05  # of its diagonal, added to the particles' covariance, so that it stays positive definite
 FINEST = 1e-9  # smallest step of the tempering exponent
 
 
@@ -44,7 +44,6 @@ class SMCConfig:
         max_rounds: Most steps of the exponent.
         n_keep: Rounds of moves whose draws are kept at the end, at most.
         ess, rhat: Where these rounds may end earlier: bulk effective sample size, and R-hat of the groups.
-        start: "prior", or "map": the modes' Gaussian maps, widened.
         widen: By how much, in standard deviations.
     """
 
@@ -59,7 +58,6 @@ class SMCConfig:
     n_keep: int = 8
     ess: float = 1000.0
     rhat: float = 1.01
-    start: str = "prior"
     widen: float = 1.5
 
     @property
