@@ -112,7 +112,7 @@ def test_a_study_goes_on_and_keeps_what_it_has(tmp_path, monkeypatch):
 def test_identity_sees_what_ranks_depend_on():
     same, others = one_amplitude().identity(), [
         one_amplitude(seed=1), one_amplitude(ranked=49), one_amplitude(amp=dist.Normal(MEAN, 2.1)),
-        one_amplitude(observations=[blank(size=12, rms=0.31, ss=1)]), one_amplitude(config=FitConfig(n_chains=8))]
+        one_amplitude(observations=[blank(size=12, rms=0.31, ss=1)]), one_amplitude(config=FitConfig(n_chains=12))]
     assert one_amplitude().identity() == same
     assert len({same, *(other.identity() for other in others)}) == 6
 
