@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from giga.prior import FIXED, Prior
 
-MOST = 5040  # reorderings that are listed
+
+class Exchanges(NamedTuple):
+    """Reorderings of the parameters under which likelihood and prior do not change.
+
+    Attributes:
+        swaps: Those that exchange two profiles, index arrays p of shape (n,): `z[p]` has the density of z.
+            All others are made of these.
+        orders: Number of all of them, the identity included.
+    """
+
+    swaps: list[np.ndarray]
+    orders: int
 
 
-def exchanges(prior: Prior) -> list[np.ndarray]:
-    """Reorderings of the parameters under which likelihood and prior do not change, the identity left out.
+def exchanges(prior: Prior) -> Exchanges:
+    """Find profiles with equal priors.
 
     Two Sersics with the same prior in one list of a scene may be exchanged: the image is the same. A
     posterior of such a scene has each of its modes as many times as there are orders.
 
     Args:
         prior: Prior of a scene.
-
-    Returns:
-        Index arrays p of shape (n,): `z[p]` has the density of z.
-
-    Raises:
-        ValueError: More than `MOST` orders.
     """
     fixed = iter(prior.fixed)
     marks = jax.tree.unflatten(prior.treedef, [(slot, next(fixed) if slot == FIXED else None) for slot in prior.slots])
@@ -42,19 +48,12 @@ def exchanges(prior: Prior) -> list[np.ndarray]:
                                  for slot, value in leaves)
                 kinds.setdefault((structure, likeness), []).append(slots)
         groups += [members for members in kinds.values() if len(members) > 1]
-    orders = [list(itertools.permutations(group)) for group in groups]
-    if (count := int(np.prod([len(order) for order in orders]))) > MOST:
-        raise ValueError(f"prior: {count} orders of profiles with equal priors are equivalent; give them different "
-                         f"priors (at most {MOST} are handled)")
-    out = []
-    for chosen in itertools.product(*orders):
+    swaps = []
+    for here, there in itertools.chain.from_iterable(itertools.combinations(group, 2) for group in groups):
         place = np.arange(prior.size)
-        for group, order in zip(groups, chosen, strict=True):
-            for here, there in zip(group, order, strict=True):
-                place[here] = there
-        if (place != np.arange(prior.size)).any():
-            out.append(place)
-    return out
+        place[here], place[there] = there, here
+        swaps.append(place)
+    return Exchanges(swaps, math.prod(math.factorial(len(group)) for group in groups))
 
 
 def _fixed(value: Any) -> tuple[Any, ...]:

@@ -66,7 +66,7 @@ class Mode(NamedTuple):
 
 
 def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: Ascent, config: ModesConfig,
-               exchanges: Sequence[np.ndarray] = ()) -> tuple[list[Mode], int]:
+               swaps: Sequence[np.ndarray] = ()) -> tuple[list[Mode], int]:
     """Group the finalists of the search into modes.
 
     Finalists within two standard deviations are one mode. What is left and may carry weight is
@@ -80,21 +80,21 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
         improve: From `giga.inference.map.improver`.
         ascent: From `giga.inference.vi.ascender`, which evaluates points.
         config: What counts as a mode.
-        exchanges: From `giga.exchange.exchanges`.
+        swaps: Exchanges of two like profiles, from `giga.exchange.exchanges`.
 
     Returns:
         The modes, heaviest first, and the gradients used.
     """
-    groups = _close(found, exchanges)
+    groups = _close(found, swaps)
     if not groups:
         raise FloatingPointError("modes: the curvature is not a number at any of the search's finalists")
-    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, exchanges)
+    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, swaps)
     modes: list[Mode] = []
     hopeful = _hopeful(groups, config)
     for group, wanted in zip(groups, hopeful, strict=True):
         barriers = []
         for k, mode in enumerate(modes if wanted else []):
-            dip, cost = _dip(posterior, mode, _nearest(mode, group, exchanges), improve, ascent, len(found.z), config)
+            dip, cost = _dip(posterior, mode, _nearest(mode, group, swaps), improve, ascent, len(found.z), config)
             evaluations += cost
             if dip <= config.dip:
                 modes[k] = mode._replace(starts=mode.starts + group.starts)
@@ -105,7 +105,7 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
     return _weighed(modes), evaluations
 
 
-def _close(found: MapState, exchanges: Sequence[np.ndarray]) -> list[Mode]:
+def _close(found: MapState, swaps: Sequence[np.ndarray]) -> list[Mode]:
     """Finalists that are not within `CLOSE` of a better one, best first."""
     groups: list[Mode] = []
     log_prob = np.asarray(found.log_prob, float)
@@ -114,7 +114,7 @@ def _close(found: MapState, exchanges: Sequence[np.ndarray]) -> list[Mode]:
         if not (np.isfinite(log_prob[k]) and np.isfinite(precision).all()):
             continue
         mode = Mode(np.asarray(found.z[k]), float(log_prob[k]), precision, 1, 0.0, 0.0, np.nan)
-        near = [i for i, other in enumerate(groups) if _distance(other, _nearest(other, mode, exchanges)) < CLOSE]
+        near = [i for i, other in enumerate(groups) if _distance(other, _nearest(other, mode, swaps)) < CLOSE]
         if near:
             groups[near[0]] = groups[near[0]]._replace(starts=groups[near[0]].starts + 1)
         else:
@@ -128,10 +128,15 @@ def _distance(a: Mode, b: Mode) -> float:
     return float(np.sqrt(max(0.0, 0.5 * step @ (a.precision + b.precision) @ step)))
 
 
-def _nearest(a: Mode, b: Mode, exchanges: Sequence[np.ndarray]) -> Mode:
-    """Of the copies of b, with like profiles in any order, the one nearest to a."""
-    copies = [b, *(b._replace(z=b.z[p], precision=b.precision[np.ix_(p, p)]) for p in exchanges)]
-    return min(copies, key=lambda copy: _distance(a, copy))
+def _nearest(a: Mode, b: Mode, swaps: Sequence[np.ndarray]) -> Mode:
+    """The order of b's like profiles in which it is nearest to a, exchanging two at a time."""
+    distance = _distance(a, b)
+    while True:
+        copies = [b._replace(z=b.z[p], precision=b.precision[np.ix_(p, p)]) for p in swaps]
+        nearer = min(copies, key=lambda copy: _distance(a, copy), default=b)
+        if not _distance(a, nearer) < distance:
+            return b
+        b, distance = nearer, _distance(a, nearer)
 
 
 def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
@@ -141,7 +146,7 @@ def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
 
 
 def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: int,
-            config: ModesConfig, exchanges: Sequence[np.ndarray]) -> tuple[list[Mode], int]:
+            config: ModesConfig, swaps: Sequence[np.ndarray]) -> tuple[list[Mode], int]:
     """Improve the groups that may carry weight until they gain no more, and group them again."""
     evaluations = 0
     for _ in range(SETTLING_ROUNDS if len(groups) > 1 else 0):
@@ -159,16 +164,16 @@ def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: i
                             precision=np.asarray(precision[k], float)) if after[k] >= g.log_prob else g
                  for k, g in enumerate(chosen)]
         rest = [g for g, wanted in zip(groups, hopeful, strict=True) if not wanted]
-        groups = _regrouped(moved + rest, exchanges)
+        groups = _regrouped(moved + rest, swaps)
         if gain < SETTLED:
             break
     return groups, evaluations
 
 
-def _regrouped(groups: list[Mode], exchanges: Sequence[np.ndarray]) -> list[Mode]:
+def _regrouped(groups: list[Mode], swaps: Sequence[np.ndarray]) -> list[Mode]:
     out: list[Mode] = []
     for group in sorted(groups, key=lambda g: -g.log_prob):
-        near = [i for i, other in enumerate(out) if _distance(other, _nearest(other, group, exchanges)) < CLOSE]
+        near = [i for i, other in enumerate(out) if _distance(other, _nearest(other, group, swaps)) < CLOSE]
         if near:
             out[near[0]] = out[near[0]]._replace(starts=out[near[0]].starts + group.starts)
         else:

@@ -265,7 +265,7 @@ class _Run:
         def work() -> tuple[tuple[MapState, list[Mode]], dict]:
             found, info = search()
             modes, evaluations = find_modes(self.posterior, found, self.improve, self.ascent, self.config.modes,
-                                            self.exchanges)
+                                            self.exchanges.swaps)
             return (found, modes), info | {"evaluations": info["evaluations"] + evaluations}
 
         return self.stage("map", clock, work)

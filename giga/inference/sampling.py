@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from scipy.special import logsumexp
 
+from giga.exchange import Exchanges
 from giga.inference.evidence import Evidence, laplace
 from giga.inference.hmc import Draws, HMCState, worst_case
 from giga.inference.map import MapState
@@ -32,7 +33,7 @@ class Stages(Protocol):
     posterior: Posterior
     ascent: Ascent
     config: Any
-    exchanges: list[np.ndarray]
+    exchanges: Exchanges
     info: dict[str, dict]
     timings: dict[str, float]
     evaluations: dict[str, int]
@@ -113,7 +114,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
             out = Weighed(Evidence(np.nan, np.nan), unknown,
                           [np.full(np.shape(d.log_prob), k) for k, d in enumerate(draws)], 0)
         note = evidence_note(out.total, run.posterior, "bridge", count * len(parts), out.dead, modes,
-                             1 + len(run.exchanges))
+                             run.exchanges.orders)
         if reason is not None:
             note["failed"] = f"{reason}; modes are weighed by Laplace's approximation"
         run.report("evidence", {"log_evidence": note["log_evidence"], "done": 1.0})
@@ -122,7 +123,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
     weighed: Weighed = run.stage("evidence", clock, work)
     together = mixture(np.random.default_rng(int(jax.random.bits(key))), draws, weighed)
     rows = note_of(modes, floor, weighed, failed)
-    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, 1 + len(run.exchanges))}
+    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, run.exchanges.orders)}
     if places != [0] or failed:
         _add_up(run, together, weighed, places)
     return fitted[0], together
@@ -145,7 +146,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     """
     config = run.config
     heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
-    from_maps, copies = config.smc_start == "map", 1 + len(run.exchanges)
+    from_maps, copies = config.smc_start == "map", run.exchanges.orders
     fitted = [run.vi(clock, as_found(modes, k, found), k) for k in (heavy if from_maps else heavy[:1])]
     start = run.posterior.prior
     if from_maps:
@@ -168,20 +169,28 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
             run.timings["svi"] += run.timings.pop(name)
             run.evaluations["svi"] += run.evaluations.pop(name)
     rows = note_of([modes[k] for k in heavy] if from_maps else modes, 0.0)
-    _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm), run.exchanges)
+    _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm),
+           run.exchanges.swaps)
     run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, copies if from_maps else 1)}
     run.info["evidence"] = notes["evidence"]
     return fitted[0], draws
 
 
 def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: float,
-           exchanges: Sequence[np.ndarray]) -> None:
+           swaps: Sequence[np.ndarray]) -> None:
     """Weight of each mode: the share of the draws that it is nearest to, with the groups' spread as the error."""
     z = np.asarray(draws.z, float)
 
     def nearest_order(mode: Mode) -> np.ndarray:
-        steps = [z - mode.z, *(z[..., order] - mode.z for order in exchanges)]
-        return np.min([np.einsum("...i,ij,...j", step, mode.precision, step) for step in steps], axis=0)
+        moved = z
+        while True:
+            orders = [moved, *(moved[..., p] for p in swaps)]
+            steps = np.stack(orders) - mode.z
+            distance = np.einsum("...i,ij,...j", steps, mode.precision, steps)
+            best = np.argmin(distance, axis=0)
+            if not best.any():
+                return distance[0]
+            moved = np.take_along_axis(np.stack(orders), best[None, ..., None], axis=0)[0]
 
     distance = [nearest_order(mode) for mode in modes[:len(rows)]]
     nearest = np.argmin(distance, axis=0)
