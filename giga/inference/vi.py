@@ -179,6 +179,9 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
     return np.where(np.isfinite(across), across, np.inf).reshape(2, n).mean(0)
 
 
+_mapped = jax.jit(jax.vmap(Bounds.__call__, (None, 0)))
+
+
 def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
          improve: Improve) -> tuple[Lanes, AnyArray]:
     """Conditional modes and precisions at nodes along a coordinate, all at once.
@@ -194,7 +197,7 @@ def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.
     dtype = posterior.prior.shift.dtype
     t = np.linspace(-REACH, REACH, count)
     y = mode + t[:, None] * covariance[axis] / np.sqrt(covariance[axis, axis])
-    z, _ = on_host(jax.vmap(bounds)(y.astype(dtype)))
+    z, _ = on_host(_mapped(bounds, y.astype(dtype)))
     lanes = Lanes(z, *(np.full(count, value, dtype) for value in (-np.inf, 1e-2, 0.0)))
     frozen = np.arange(len(mode)) == axis
     lanes, _ = improve(posterior, lanes, frozen)
