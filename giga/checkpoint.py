@@ -67,6 +67,11 @@ class Store:
         _write_json(note, {"identity": self.identity, "leaves": leaves, "sha256": _checksum(data, leaves, meta),
                            "meta": meta})
 
+    def remove(self, name: str) -> None:
+        """Remove a state; first its note, so that no half is taken for a whole."""
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def meta(self, name: str) -> dict[str, Any]:
         """The JSON note of a state."""
         return self._note(name)["meta"]

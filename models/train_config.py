@@ -1,0 +1,77 @@
+"""What a user may set about training."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+RUNNING = ("checkpoint_every", "keep", "measure_rates")
+"""Fields that say how a run is kept and watched, not what it computes; they may change when it goes on."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained; every field enters the identity of the run but those of `RUNNING`.
+
+    Precision is the network's own setting: its `dtype` is that of the activations, its weights are float32.
+    """
+
+    steps: int = 10_000  # updates of the weights
+    batch_size: int = 32  # images an update, over all devices and micro-batches
+    chunk: int = 100  # updates from one look at the metrics to the next
+    learning_rate: float = 1e-3  # highest, reached after the warm-up
+    final: float = 0.01  # learning rate at the end, relative to the highest (cosine)
+    warmup: int = 500  # updates in which the learning rate rises from zero; 0 starts at the highest
+    weight_decay: float = 1e-4  # of AdamW, on weights with two axes or more
+    clip: float = 1.0  # largest norm of a gradient; 0 does not clip
+    ema: float = 0.999  # memory of the mean of the weights over updates; 0 is the weights themselves
+    accumulate: int = 1  # micro-batches an update
+    seed: int = 0  # of the weights and of all examples
+    validate_every: int = 1_000  # updates between validations
+    validation_size: int = 256  # examples in each validation set; 0 has none
+    validation_seed: int = 1  # of the validation sets, which no training step draws
+    patience: int = 0  # validations without a better loss before training ends; 0 goes on to the last update
+    checkpoint_every: int = 1_000  # updates between checkpoints
+    keep: int = 2  # checkpoints kept
+    measure_rates: bool = True  # time simulator and network apart at the start
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "chunk", "learning_rate", "accumulate", "validate_every",
+                    "checkpoint_every", "keep")
+        for name in positive:
+            self._check(name, getattr(self, name) > 0, "a number above 0")
+        for name in ("warmup", "weight_decay", "clip", "seed", "validation_size", "validation_seed", "patience"):
+            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
+        for name in ("seed", "validation_seed"):
+            self._check(name, getattr(self, name) < 2**32, "an integer below 2**32")
+        self._check("final", 0.0 <= self.final <= 1.0, "a number from 0 to 1")
+        self._check("ema", 0.0 <= self.ema < 1.0, "a number from 0 to below 1")
+        self._check("warmup", self.warmup < self.steps, f"less than the {self.steps} steps")
+        self._check("batch_size", self.batch_size % self.accumulate == 0,
+                    f"a multiple of accumulate, {self.accumulate}")
+        self._check("validation_size", self.validation_size % self.micro == 0,
+                    f"a multiple of the micro-batch, {self.micro}")
+        for name in ("validate_every", "checkpoint_every"):
+            self._check(name, getattr(self, name) % self.chunk == 0 or getattr(self, name) >= self.steps,
+                        f"a multiple of chunk, {self.chunk}")
+        self._check("patience", not self.patience or self.validation_size > 0,
+                    "0, since validation_size is 0 and nothing tells when to stop")
+
+    @property
+    def micro(self) -> int:
+        """Images that go through the network together, over all devices."""
+        return self.batch_size // self.accumulate
+
+    @property
+    def what(self) -> dict[str, int | float]:
+        """The fields that a run's numbers depend on."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUNNING}
+
+    def check_devices(self, devices: int) -> None:
+        """Refuse a micro-batch that the devices cannot share evenly. Raises ValueError."""
+        self._check("batch_size", self.micro % devices == 0,
+                    f"a micro-batch (batch_size / accumulate, here {self.micro}) that {devices} devices share evenly")
+
+    def _check(self, name: str, right: bool, expected: str) -> None:
+        if not right:
+            raise ValueError(f"{name}: got {getattr(self, name)}, expected {expected}")

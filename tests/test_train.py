@@ -1,0 +1,270 @@
+"""Training: it learns, keeps to its keys, does not depend on the devices, and stops where it must."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from _toy import SIZE, Toy, ToyConfig, ToyTask, toy_config
+from flax import nnx
+
+from giga.models import loop as loop_module
+from giga.models.loop import Loop
+from giga.models.metrics_log import MetricsLog, read_metrics
+from giga.models.optimiser import averaged, optimiser, schedule
+from giga.models.state import start
+from giga.models.train import TrainConfig, train
+from giga.models.validation import draw_sets
+from giga.parallel import mesh
+
+ROOT = Path(__file__).parents[1]
+PLAIN = ToyTask(ToyConfig(norm=False))
+
+
+def one_device():
+    return mesh(jax.devices()[:1])
+
+
+def make_loop(task=PLAIN, **changes):
+    config = toy_config(**changes)
+    rule = optimiser(config)
+    network, state = start(task, config, rule)
+    return Loop(task, config, network, rule, one_device()), state
+
+
+def close(found, expected, rtol=2e-5, atol=1e-6):
+    """Equal but for the order of float32 sums."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder, rows = tmp_path_factory.mktemp("run"), []
+    config = toy_config(steps=200, chunk=50, validate_every=100, checkpoint_every=200, measure_rates=True)
+    return train(ToyTask(), config, folder, over=one_device(), tensorboard=True, report=rows.append), rows, folder
+
+
+def test_it_learns(trained):
+    """Far below the variance of the flux, 1/12; the noise allows 0.1^2 / (pi 1.5^2) = 0.0014 for a known spot."""
+    result, rows, _ = trained
+    losses = {row["step"]: row["loss"] for row in rows if row["kind"] == "train"}
+    assert list(losses) == [50, 100, 150, 200] and losses[200] < 1 / 12 / 5
+    last = [row for row in rows if row["kind"] == "validation"][-1]
+    assert last["fixed_loss"] < 1 / 12 / 5
+    assert last["shifted_bias"] > 0.05  # a wider spot passes for a brighter one
+    assert not result.stopped_early and float(result.best.loss) == pytest.approx(last["best_loss"])
+
+
+def test_the_best_model_is_called_in_eval_mode(trained):
+    result, _, _ = trained
+    sample = jax.vmap(ToyTask().example)(jax.random.split(jax.random.key(9), 64))
+    model = result.model()
+    together = model(sample["image"])
+    assert float(jnp.mean((together - sample["flux"])**2)) < 1 / 12 / 5
+    np.testing.assert_allclose(model(sample["image"][:1]), together[:1], rtol=1e-5)  # no statistics of a batch
+
+
+def test_metrics_are_written_as_reported(trained):
+    result, rows, folder = trained
+    assert read_metrics(folder / "metrics.jsonl") == json.loads(json.dumps(rows))
+    assert [row["kind"] for row in rows[:2]] == ["start", "rates"]
+    assert rows[0]["validation"] == result.sets and set(result.sets) == {"fixed", "shifted"}
+    rates = result.rates
+    assert rates["joint_over_network"] == rates["joint"] / rates["network"] and min(rates.values()) > 0.0
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_an_example_has_the_key_of_its_step_and_number():
+    loop, _ = make_loop(accumulate=2)
+    batch = loop.examples(PLAIN.example)(5, 3, 1)
+    key = jax.random.fold_in(jax.random.key(5), 3)
+    expected = jax.vmap(lambda i: PLAIN.example(jax.random.fold_in(key, i)))(jnp.arange(8, 16))
+    close(batch, expected, rtol=1e-6)
+
+
+def test_a_step_is_that_of_optax_on_the_mean_loss():
+    loop, state = make_loop(ema=0.0)
+    batch = loop.examples(PLAIN.example)(loop.config.seed, 0, 0)
+
+    def loss(params):
+        return PLAIN.loss(loop.network.model(params, state.stats), batch, jax.random.key(0))[0]
+
+    value, gradient = jax.value_and_grad(loss)(state.params)
+    moves, _ = loop.optimiser.update(gradient, state.moments, state.params)
+    expected = optax.apply_updates(state.params, moves)
+    found, metrics = loop.chunk(1)(state)
+    close((found.params, found.ema), (expected, expected))
+    close((metrics["loss"][0], metrics["gradient_norm"][0]), (value, optax.tree.norm(gradient)))
+    close(loop.chunk(2)(found)[0].step, 3)  # the weights and their mean are two buffers: both are donated
+
+
+def test_micro_batches_add_up_to_the_batch():
+    whole, state = make_loop()
+    parts, same = make_loop(accumulate=4)
+    close(parts.chunk(3)(same), whole.chunk(3)(state))
+
+
+def test_a_scan_of_steps_is_the_steps_one_by_one(monkeypatch):
+    """On an accelerator a chunk is one program."""
+    single, state = make_loop(ToyTask())
+    expected = single.chunk(3)(state)
+    monkeypatch.setattr(loop_module, "one_by_one", lambda over: False)
+    scanned, state = make_loop(ToyTask())
+    close(scanned.chunk(3)(state), expected)
+
+
+def test_dropout_differs_from_step_to_step():
+    class Dropping(ToyTask):
+        def network(self, rngs):
+            model = Toy(self.config, rngs=rngs)
+            model.dropout.rate = 0.5
+            return model
+
+        def loss(self, model, batch, key):
+            first, second = model(batch["image"][:1])[0], model(batch["image"][:1])[0]
+            return jnp.mean((first - batch["flux"][0])**2), {"first": first, "second": second}
+
+    loop, state = make_loop(Dropping(ToyConfig(norm=False, channels=16)), learning_rate=1e-30)
+    fixed = loop.examples(PLAIN.example)(0, 0, 0)
+    _, metrics = loop.chunk(3, simulated=False)(state, fixed)
+    values = np.concatenate([metrics["first"], metrics["second"]])
+    assert len(set(values.tolist())) == 6
+
+
+EIGHT = """
+import sys
+from _toy import ToyTask, toy_config
+import jax, numpy as np
+from giga.models.train import train
+from giga.parallel import mesh
+assert len(jax.devices()) == 8
+config, found = toy_config(steps=6, chunk=3, validate_every=6, checkpoint_every=6), []
+for devices in (jax.devices()[:1], jax.devices()):
+    rows = []
+    result = train(ToyTask(), config, f"{sys.argv[1]}/{len(devices)}", over=mesh(devices), report=rows.append)
+    found.append((result, [row["loss"] for row in rows if row["kind"] == "train"]))
+(one, losses), (eight, same) = found
+np.testing.assert_allclose(same, losses, rtol=2e-5)
+assert one.sets == eight.sets, "the validation sets are the same to the bit"
+for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(eight.state), strict=True):
+    np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-6)  # AdamW divides by small gradients
+np.testing.assert_allclose(eight.best.loss, one.best.loss, rtol=2e-5)
+"""
+
+
+def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
+    """Batch statistics included: they are those of the batch on all devices."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu",
+                                "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = subprocess.run([sys.executable, "-c", EIGHT, str(tmp_path)], env=environment, text=True, capture_output=True,
+                          timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_an_uneven_share_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size: got 16, expected a micro-batch .* 3 devices share evenly"):
+        toy_config().check_devices(3)
+
+
+def test_validation_sets_are_fixed_by_their_seed():
+    first, cut, other = (draw_sets(make_loop(**changes)[0]) for changes in
+                         ({}, {"accumulate": 2, "seed": 7}, {"validation_seed": 2}))
+    assert [each.name for each in first] == ["fixed", "shifted"] and len(cut[0].batches) == 2 * len(first[0].batches)
+    assert [each.sha256 for each in first] == [each.sha256 for each in cut]
+    assert len({each.sha256 for each in (*first, *other)}) == 4
+    assert draw_sets(make_loop(validation_size=0)[0]) == ()
+
+
+def test_patience_ends_a_run_that_does_not_get_better(tmp_path):
+    config = toy_config(learning_rate=1e-30, weight_decay=0.0, validate_every=4, patience=2, steps=100, warmup=0,
+                        ema=0.0)
+    result = train(PLAIN, config, tmp_path, over=one_device())
+    assert result.stopped_early and int(result.state.step) == 12 and int(result.best.step) == 4
+    again = train(PLAIN, config, tmp_path, over=one_device(), resume=True)
+    assert again.stopped_early and int(again.state.step) == 12
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    rate = schedule(toy_config(steps=100, warmup=10, learning_rate=0.2, final=0.1))
+    assert float(rate(0)) == 0.0 and float(rate(5)) == pytest.approx(0.1) and float(rate(10)) == pytest.approx(0.2)
+    assert float(rate(55)) == pytest.approx(0.02 + 0.09, rel=1e-5) and float(rate(100)) == pytest.approx(0.02)
+    level = schedule(toy_config(steps=100, warmup=0, learning_rate=0.2, final=1.0))
+    assert float(level(0)) == float(level(70)) == pytest.approx(0.2)
+
+
+def test_gradients_are_clipped_and_biases_do_not_decay():
+    config = toy_config(warmup=0, clip=1.0, weight_decay=0.5, learning_rate=0.1)
+    rule, params = optimiser(config), {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    moves, _ = rule.update(zero, rule.init(params), params)
+    np.testing.assert_allclose(moves["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(moves["bias"], 0.0)
+    large = jax.tree.map(lambda a: 1e3 * a, params)
+    _, state = rule.update(large, rule.init(params), params)
+    means = optax.tree.get(state, "mu")
+    assert float(optax.tree.norm(means)) == pytest.approx(0.1, rel=1e-5)  # (1 - beta1) times the norm 1
+
+
+def test_the_mean_of_the_weights():
+    assert float(averaged(1.0, 0.0, jnp.int32(0), 0.99)) == pytest.approx(0.1)
+    assert float(averaged(1.0, 0.0, jnp.int32(10_000), 0.99)) == pytest.approx(0.99)
+    assert averaged(1.0, 0.5, jnp.int32(10), 0.0) == 0.5
+
+
+def test_weights_of_half_precision_are_refused():
+    class Half(ToyTask):
+        def network(self, rngs):
+            return nnx.Linear(SIZE, 1, param_dtype=jnp.bfloat16, rngs=rngs)
+
+    with pytest.raises(ValueError, match="network: weight bias is bfloat16, expected float32"):
+        make_loop(Half())
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"steps": 0}, "steps: got 0, expected a number above 0"),
+    ({"warmup": 12}, "warmup: got 12, expected less than the 12 steps"),
+    ({"ema": 1.0}, "ema: got 1.0, expected a number from 0 to below 1"),
+    ({"accumulate": 3}, "batch_size: got 16, expected a multiple of accumulate, 3"),
+    ({"validation_size": 20}, "validation_size: got 20, expected a multiple of the micro-batch, 16"),
+    ({"validate_every": 6}, "validate_every: got 6, expected a multiple of chunk, 4"),
+    ({"patience": 1, "validation_size": 0}, "patience: got 1, expected 0, since validation_size is 0"),
+    ({"learning_rate": math.nan}, "learning_rate: got nan, expected a number above 0"),
+    ({"seed": 2**32}, r"seed: got 4294967296, expected an integer below 2\*\*32"),
+])
+def test_settings_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        toy_config(**changes)
+
+
+def test_the_defaults_are_settings_that_can_be():
+    assert TrainConfig().micro == 32
+
+
+def test_the_log_drops_what_came_after_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path) as log:
+        for step in (1, 2, 3):
+            log.write("train", step, {"loss": math.nan if step == 3 else 0.5})
+    assert read_metrics(path)[-1] == {"kind": "train", "step": 3, "loss": "nan"}
+    path.write_text(path.read_text() + '{"kind": "tra')
+    with MetricsLog(path, step=2) as log:
+        log.write("train", 4, {"loss": 0.1})
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 4]
+    path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2: got 'nonsense', expected a JSON object with a step"):
+        MetricsLog(path, step=2)
+
+
+def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ModuleNotFoundError, match=r"install giga\[tensorboard\]"):
+        MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
