@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import gammaln
 
 from giga.component import Param, static
 from giga.ellipse import radius_squared
@@ -37,8 +38,31 @@ class Sersic(LightProfile):
         # where the power is below 1e-2 of the exponent for any n up to 10.
         tiny = 1e-12 if r_squared.dtype == jnp.float32 else 1e-24
         log_ratio = 0.5 * jnp.log((r_squared + tiny) / self.R_sersic**2)
-        b = b_n(self.n_sersic) if self.exact_bn else 1.9992 * self.n_sersic - 0.3271
+        b = shape_constant(self.n_sersic, self.exact_bn)
         return jnp.exp(-b * jnp.expm1(log_ratio / self.n_sersic))[None]
+
+
+def shape_constant(n: Array, exact_bn: bool = False) -> Array:
+    """The b_n that the profile is drawn with, exact or not."""
+    return b_n(n) if exact_bn else 1.9992 * n - 0.3271
+
+
+def unit_flux(R_sersic: Array, n_sersic: Array, exact_bn: bool = False) -> Array:
+    """Total flux of a Sersic profile of amp = 1, 2 pi n R^2 e^b b^(-2n) Gamma(2n) [arcsec^2].
+
+    It holds for any b and for any ellipticity, R_sersic being on the intermediate axis.
+
+    Args:
+        R_sersic: Half-light radius [arcsec].
+        n_sersic: Sersic index.
+        exact_bn: As in `Sersic`.
+
+    References:
+        Graham & Driver (2005), PASA 22, 118, eq. 4.
+    """
+    b = shape_constant(n_sersic, exact_bn)
+    log_flux = b - 2.0 * n_sersic * jnp.log(b) + gammaln(2.0 * n_sersic)
+    return 2.0 * jnp.pi * n_sersic * R_sersic**2 * jnp.exp(log_flux)
 
 
 def b_n(n: Array) -> Array:
