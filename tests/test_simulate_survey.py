@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from giga.psf import plan
-from giga.simulate.survey import Band, GaussianPSF, KernelPSF, MoffatPSF, Survey
+from giga.simulate.survey import AiryPSF, Band, GaussianPSF, KernelPSF, MoffatPSF, Survey
 
 BAND = Band("r", GaussianPSF(0.7), zero_point=28.0, gain=2.0, exposure_time=100.0, n_exposures=4, read_noise=6.0,
             sky_brightness=21.0)
-MODELS = [GaussianPSF(0.9), GaussianPSF(0.15), MoffatPSF(0.9, 3.0), MoffatPSF(0.3, 4.765)]
+MODELS = [GaussianPSF(0.9), GaussianPSF(0.15), MoffatPSF(0.9, 3.0), MoffatPSF(0.3, 4.765),
+          AiryPSF(1.6, 2.4, 0.3, sigma=0.05)]
 
 
 @pytest.mark.parametrize("supersampling", [1, 2, 3])
@@ -50,6 +51,17 @@ def test_full_width_at_half_maximum(model, fwhm):
     assert 2.0 * half == pytest.approx(fwhm, rel=2e-3)  # a step of fwhm / 40, squared
 
 
+def test_an_unobstructed_mirror_has_airys_width_and_rings():
+    psf = AiryPSF(0.8, 2.4)
+    assert psf.resolution == pytest.approx(0.06875, rel=1e-3)
+    assert psf.width == pytest.approx(1.029 * psf.resolution, rel=0.01)
+    # 83.8% of the light lies inside the first dark ring at 1.22 wavelengths over the diameter.
+    step = psf.resolution / 20.0
+    kernel = np.asarray(psf.psf(step).kernel, float) * psf.enclosed_flux(step)
+    axis = (np.arange(len(kernel)) - len(kernel) // 2) / 20.0
+    assert kernel[np.hypot(axis[:, None], axis) < 1.22].sum() == pytest.approx(0.838, abs=0.003)
+
+
 def test_a_gaussian_is_convolved_as_a_separable_kernel():
     assert plan(GaussianPSF(0.8).psf(0.2, 2), (64, 64)).method == "lowrank"
 
@@ -68,6 +80,8 @@ def test_a_measured_kernel_is_binned_or_resampled():
     (lambda: GaussianPSF(float("nan")), "fwhm: expected a positive number, got nan"),
     (lambda: GaussianPSF(1.0, enclosed=1.0), "enclosed: expected a share"),
     (lambda: MoffatPSF(1.0, 1.0), "beta: expected a number above 1"),
+    (lambda: AiryPSF(-1.0, 2.4), "wavelength: expected a positive number, got -1.0"),
+    (lambda: AiryPSF(1.0, 2.4, obscuration=1.0), "obscuration: expected a number from 0 to 1, got 1.0"),
     (lambda: KernelPSF(np.ones((4, 4))), r"odd side, got shape \(4, 4\)"),
     (lambda: KernelPSF(np.full((3, 3), np.nan)), "9 values that are NaN"),
     (lambda: KernelPSF(-np.ones((3, 3))), "positive sum, got -9"),

@@ -1,4 +1,4 @@
-"""PSF models of a survey's bands: Gaussian, Moffat, or a kernel that was measured."""
+"""PSF models of a survey's bands: Gaussian, Moffat, Airy, or a kernel that was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial.legendre import leggauss
-from scipy.special import erf
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import erf, j1
 
 from giga.psf import PSF
 
@@ -32,6 +33,11 @@ class PSFModel(ABC):
     @abstractmethod
     def enclosed_flux(self, pixel_scale: float, supersampling: int = 1) -> float:
         """Share of the PSF's flux inside the kernel, before the kernel is normalised to one."""
+
+    @property
+    @abstractmethod
+    def width(self) -> float:
+        """Full width at half maximum before pixels [arcsec]."""
 
     def noise_pixels(self, pixel_scale: float) -> float:
         """Pixels of noise in the best estimate of a point source's flux, 1 / sum(P^2), P the pixel values."""
@@ -84,6 +90,10 @@ class GaussianPSF(_Analytic):
         _share(self.enclosed)
 
     @property
+    def width(self) -> float:
+        return self.fwhm
+
+    @property
     def sigma(self) -> float:
         """Standard deviation along an axis [arcsec]."""
         return self.fwhm / FWHM_OF_SIGMA
@@ -124,6 +134,10 @@ class MoffatPSF(_Analytic):
             raise ValueError(f"beta: expected a number above 1, whose flux is finite, got {self.beta}")
 
     @property
+    def width(self) -> float:
+        return self.fwhm
+
+    @property
     def alpha(self) -> float:
         """Scale radius [arcsec]."""
         return self.fwhm / (2.0 * math.sqrt(2.0 ** (1.0 / self.beta) - 1.0))
@@ -138,6 +152,69 @@ class MoffatPSF(_Analytic):
         square = (position / self.alpha) ** 2
         profile = (self.beta - 1.0) / (np.pi * self.alpha**2) * (1.0 + square[:, None] + square) ** -self.beta
         return (weight[:, None] * profile * weight).reshape(side, NODES, side, NODES).sum((1, 3))
+
+
+@dataclass(frozen=True)
+class AiryPSF(_Analytic):
+    """The diffraction pattern of a round mirror with a round obstruction, blurred by a Gaussian.
+
+    Attributes:
+        wavelength: [micrometres].
+        diameter: Of the mirror [m].
+        obscuration: Diameter of the obstruction over that of the mirror.
+        sigma: Standard deviation of pointing jitter and charge diffusion along an axis [arcsec].
+        enclosed: Flux inside the kernel, about; the wings fall as r^-3, and 1 - enclosed as 1 / r.
+
+    Raises:
+        ValueError: A length that is not positive, or a share out of range.
+
+    References:
+        Born & Wolf, Principles of Optics, sect. 8.6.2 (an annular aperture).
+    """
+
+    wavelength: float
+    diameter: float
+    obscuration: float = 0.0
+    sigma: float = 0.0
+    enclosed: float = 0.97
+
+    def __post_init__(self) -> None:
+        _positive("wavelength", self.wavelength)
+        _positive("diameter", self.diameter)
+        _share(self.enclosed)
+        if not 0.0 <= self.obscuration < 1.0:
+            raise ValueError(f"obscuration: expected a number from 0 to 1, got {self.obscuration}")
+        if not 0.0 <= self.sigma < math.inf:
+            raise ValueError(f"sigma: expected a number from 0 on, got {self.sigma}")
+
+    @property
+    def resolution(self) -> float:
+        """Wavelength over diameter [arcsec]."""
+        return math.degrees(self.wavelength * 1e-6 / self.diameter) * 3600.0
+
+    @property
+    def width(self) -> float:
+        step = self.resolution / 16.0
+        return _half_maximum(self._integrals(2 * math.ceil(16.0 + 2.0 * self.sigma / step) + 1, step)) * step
+
+    def _radius(self) -> float:
+        # Far out 1 - enclosed -> 2 / (pi^2 (1 - obscuration)) (wavelength / diameter) / r.
+        return 2.0 * self.resolution / (math.pi**2 * (1.0 - self.obscuration) * (1.0 - self.enclosed))
+
+    def _integrals(self, side: int, step: float) -> np.ndarray:
+        cells = max(3, math.ceil(8.0 * step / self.resolution))  # eight samples a resolution element
+        fine = step / cells
+        margin = math.ceil(4.0 * self.sigma / step)
+        wide = side + 2 * margin
+        line = (np.arange(wide * cells) - 0.5 * (wide * cells - 1)) * fine
+        radius = np.hypot(line[:, None], line) * math.pi / self.resolution
+        amplitude = (_jinc(radius) - self.obscuration**2 * _jinc(self.obscuration * radius))
+        brightness = amplitude**2 * math.pi / (4.0 * self.resolution**2 * (1.0 - self.obscuration**2))
+        if self.sigma > 0.0:
+            for axis in (0, 1):
+                brightness = gaussian_filter1d(brightness, self.sigma / fine, axis, mode="constant")
+        pixels = brightness.reshape(wide, cells, wide, cells).sum((1, 3)) * fine**2
+        return pixels[margin:margin + side, margin:margin + side]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +251,11 @@ class KernelPSF(PSFModel):
             raise ValueError(f"psf: supersampling must be at least 1, got {self.supersampling}")
         object.__setattr__(self, "kernel", kernel / kernel.sum())
 
+    @property
+    def width(self) -> float:
+        scale = math.nan if self.pixel_scale is None else self.pixel_scale
+        return _half_maximum(self.kernel) * scale / self.supersampling
+
     def psf(self, pixel_scale: float, supersampling: int = 1) -> PSF:
         if self.pixel_scale is not None and abs(self.pixel_scale / pixel_scale - 1.0) > 0.01:
             raise ValueError(f"psf: kernel is for pixels of {self.pixel_scale:g} arcsec, the survey's are "
@@ -184,6 +266,23 @@ class KernelPSF(PSFModel):
 
     def enclosed_flux(self, pixel_scale: float, supersampling: int = 1) -> float:
         return self.enclosed
+
+
+def _jinc(x: np.ndarray) -> np.ndarray:
+    """2 J1(x) / x, one at x = 0."""
+    safe = np.where(x > 1e-6, x, 1.0)
+    return np.where(x > 1e-6, 2.0 * j1(safe) / safe, 1.0)
+
+
+def _half_maximum(kernel: np.ndarray) -> float:
+    """Full width at half maximum of a kernel through its centre, mean of rows and columns [samples]."""
+    middle = len(kernel) // 2
+    lines = (kernel[middle, middle:], kernel[middle, middle::-1], kernel[middle:, middle], kernel[middle::-1, middle])
+    widths = []
+    for line in lines:
+        below = int(np.argmax(line < 0.5 * line[0])) or len(line) - 1
+        widths.append(below - (0.5 * line[0] - line[below]) / (line[below - 1] - line[below]))
+    return 0.5 * float(np.sum(widths))
 
 
 def _positive(name: str, value: float) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from giga.grid import Grid
 from giga.psf import PSF
+from giga.simulate.psf_models import AiryPSF as AiryPSF
 from giga.simulate.psf_models import GaussianPSF as GaussianPSF
 from giga.simulate.psf_models import KernelPSF as KernelPSF
 from giga.simulate.psf_models import MoffatPSF as MoffatPSF
