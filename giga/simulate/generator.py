@@ -1,0 +1,163 @@
+"""Images on the fly: a population of scenes, seen by a survey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from giga import parallel
+from giga.component import Component, static
+from giga.grid import Grid
+from giga.psf import PSF
+from giga.render import supersamplings
+from giga.scene import Scene
+from giga.simulate.augment import dihedral
+from giga.simulate.bands import band_images
+from giga.simulate.batch import Batch
+from giga.simulate.mixing import Mixing
+from giga.simulate.noise import Noise
+from giga.simulate.optics import Optics
+from giga.simulate.population import Population
+from giga.tracing import trace
+
+LENSED = "lensed"  # name of the extra that says whether a source is lensed
+
+
+class Geometry(Component):
+    """What of an example costs most: the traced and convolved light.
+
+    Attributes:
+        lens, source, companions: Shape (ny, nx, bands) [counts / s].
+        truth: Parameters by name.
+        variant: Which of the PSF's variants.
+    """
+
+    lens: Array
+    source: Array
+    companions: Array
+    truth: dict[str, Array]
+    variant: Array
+
+
+class Simulator(Component):
+    """A pure, compiled source of training images.
+
+    Attributes:
+        grid: The pixels.
+        optics: The PSFs, in one or several variants that are drawn from.
+        noise: What the detector and the sky add.
+        population: Distribution of scenes. An extra named "lensed" becomes the label, otherwise every image is a lens.
+        companions: Distribution of galaxies (`lens_light`) that belong to neither lens nor source; their
+            light counts as noise.
+        mixing: Random strengths of the parts, as the GGSL-UNet paper mixes them; None leaves them physical.
+        turns: Whether images are flipped and turned, truth included.
+        bands: Number of bands that scenes are rendered in.
+    """
+
+    grid: Grid
+    optics: Optics
+    noise: Noise
+    population: Population
+    companions: Population | None = None
+    mixing: Mixing | None = None
+    turns: bool = static(default=False)
+    bands: int = static(default=1)
+
+    def geometry(self, key: Array) -> Geometry:
+        """Draw a scene, trace and convolve it."""
+        scene_key, companion_key, psf_key = jax.random.split(key, 3)
+        scene, truth = self.population.draw(scene_key)
+        variant = jax.random.randint(psf_key, (), 0, self.optics.variants)
+        lens, source = self._images(scene, variant)
+        companions = jnp.zeros_like(lens)
+        if self.companions is not None:
+            companions, _ = self._images(self.companions.sample(companion_key), variant)
+        return Geometry(lens=lens, source=source, companions=companions, truth=truth, variant=variant)
+
+    def finish(self, key: Array, geometry: Geometry) -> Batch:
+        """Add noise, mix and turn: all that may differ between two uses of one geometry."""
+        noise_key, mixing_key, turn_key = jax.random.split(key, 3)
+        lens, source, truth = geometry.lens, geometry.source, dict(geometry.truth)
+        light = lens + source + geometry.companions
+        if self.mixing is not None:
+            light = jnp.broadcast_to(light, (*light.shape[:2], self.mixing.bands))
+        noise, sigma = self.noise(noise_key, light)
+        noise = noise + geometry.companions
+        if self.mixing is not None:
+            lens, source, noise, sigma, strengths = self.mixing(mixing_key, lens, source, noise, sigma)
+            truth |= {f"mixing.{name}": value for name, value in strengths.items()}
+        label = jnp.asarray(truth.get(LENSED, 1)).astype(jnp.int32)
+        batch = Batch(image=lens + source + noise, parts=dict(lens=lens, source=source, noise=noise), truth=truth,
+                      label=label, sigma=sigma, psf=self.optics.kernels[geometry.variant])
+        return dihedral(turn_key, batch) if self.turns else batch
+
+    def example(self, key: Array) -> Batch:
+        """One example, without a leading axis."""
+        geometry_key, finish_key = jax.random.split(key)
+        return self.finish(finish_key, self.geometry(geometry_key))
+
+    def simulate(self, key: Array, n: int, over: Mesh | None = None) -> Batch:
+        """Simulate a batch, spread over devices and in groups that fit their memory.
+
+        Example i depends on the key and on i alone, whatever the number of devices.
+
+        Args:
+            key: Random key.
+            n: Number of examples.
+            over: Mesh of devices; None is all.
+        """
+        return _simulator(over or parallel.mesh())(self, jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n)))
+
+    def _images(self, scene: Scene, variant: Array) -> tuple[Array, Array]:
+        rays = {}
+        for factor in supersamplings(scene, self.optics.supersampling):
+            x, y = self.grid.phases(factor)
+            rays[factor] = ((x, y), trace(scene.mass, x, y) if scene.source_light else None)
+        lens, source = band_images(scene, rays, self.optics, variant, self.bands)
+        return lens * self.grid.pixel_area, source * self.grid.pixel_area
+
+
+@cache
+def _simulator(over: Mesh):
+    def one(simulator: Simulator, key: Array) -> Batch:
+        return simulator.example(key)
+
+    return parallel.compiled(parallel.sharded(parallel.batched(one, over), over), over)
+
+
+def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence[Sequence[PSF]], noise: Noise, *,
+              companions: Population | None = None, mixing: Mixing | None = None, turns: bool = False,
+              dtype=np.float32) -> Simulator:
+    """Make a simulator.
+
+    Args:
+        population: Distribution of scenes, see `giga.simulate.population`.
+        grid: The pixels.
+        psfs: One PSF a band, or several such lists, of which each example sees one at random.
+        noise: The noise model.
+        companions: Distribution of galaxies nearby.
+        mixing: The GGSL-UNet recipe, whose scenes are rendered in one band.
+        turns: Flip and turn the images.
+        dtype: Precision.
+
+    Raises:
+        ValueError: PSFs that do not go together.
+    """
+    variants = [list(v) for v in psfs] if psfs and not isinstance(psfs[0], PSF) else [list(psfs)]
+    optics = Optics.of(variants, grid.shape, dtype)  # pyright: ignore[reportArgumentType]
+    bands = optics.kernels.shape[1]
+    if mixing is not None:
+        if not optics.shared:
+            raise ValueError("mixing: one geometry serves all bands, so they must share one PSF")
+        optics, bands = optics.replace(kernels=jnp.broadcast_to(
+            optics.kernels[:, :1], (optics.variants, mixing.bands, *optics.kernels.shape[2:]))), 1
+    small = grid.replace(pixel_scale=jnp.asarray(grid.pixel_scale, dtype), center_x=jnp.asarray(grid.center_x, dtype),
+                         center_y=jnp.asarray(grid.center_y, dtype), rotation=jnp.asarray(grid.rotation, dtype))
+    return Simulator(grid=small, optics=optics, noise=noise, mixing=mixing, population=population,
+                     companions=companions, turns=turns, bands=bands)

@@ -1,0 +1,135 @@
+"""How well an image is split into deflector, source and noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.stats import rankdata
+
+FLOOR = 1e-3  # epsilon of the paper's sigma = |F_n| + epsilon, in units of the normalised image
+COMPONENTS = ("lens", "source")
+
+
+def chi2(image: Array, lens: Array, source: Array, sigma: Array) -> tuple[Array, Array]:
+    """Reduced chi-squared without and with the source: eqs 14 and 15.
+
+    Args:
+        image: Shape (n, ny, nx, bands).
+        lens, source: Predicted parts, of the same shape.
+        sigma: Standard deviation of the noise, of the same shape.
+
+    Returns:
+        chi2_1 and chi2_2, shape (n,).
+
+    References:
+        Zhong et al., "GGSL-UNet I", eqs 14 and 15.
+    """
+    def mean(residual: Array) -> Array:
+        return jnp.mean((residual / sigma) ** 2, axis=(-3, -2, -1))
+
+    return mean(image - lens), mean(image - lens - source)
+
+
+def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, np.ndarray]:
+    """Per-image measures of a separation; `summary` condenses them.
+
+    The paper takes sigma = |F_n| + 1e-3 with the predicted noise. Since F_n is then the very residual of eq. 15, its
+    chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, "expected"
+    the true standard deviation.
+
+    Args:
+        batch: A `giga.simulate.batch.Batch`, normalised as the network sees it.
+        predicted: "lens", "source" and "noise", of the shape of the image.
+    """
+    lens, source = predicted["lens"], predicted["source"]
+    residual = batch.image - lens - source
+    out: dict[str, Any] = dict(label=batch.label)
+    for kind, sigma in (("printed", jnp.abs(residual) + FLOOR), ("realised", jnp.abs(batch.parts["noise"]) + FLOOR),
+                        ("expected", batch.sigma)):
+        out[f"chi2_1_{kind}"], out[f"chi2_2_{kind}"] = chi2(batch.image, lens, source, sigma)
+    for name in COMPONENTS:
+        true = batch.parts[name]
+        out[f"psnr_{name}"] = psnr(true, predicted[name])
+        out[f"magnitude_{name}"] = magnitude(true)
+        out[f"magnitude_error_{name}"] = magnitude(predicted[name]) - magnitude(true)
+    return {name: np.asarray(value) for name, value in out.items()}
+
+
+def psnr(true: Array, predicted: Array) -> Array:
+    """Peak signal-to-noise ratio [dB], shape (n,); the peak is that of the true image. Infinite where there is none."""
+    error = jnp.mean((predicted - true) ** 2, axis=(-3, -2, -1))
+    peak = jnp.max(true, axis=(-3, -2, -1))
+    return jnp.where(peak > 0.0, 10.0 * jnp.log10(peak**2 / error), jnp.inf)
+
+
+def magnitude(part: Array) -> Array:
+    """-2.5 log10 of the total flux in each band, shape (n, bands); NaN where the flux is not positive (eq. 17)."""
+    flux = jnp.sum(part, axis=(-3, -2))
+    return jnp.where(flux > 0.0, -2.5 * jnp.log10(jnp.where(flux > 0.0, flux, 1.0)), jnp.nan)
+
+
+def summary(rows: dict[str, np.ndarray], threshold: float | None = None) -> dict[str, Any]:
+    """Numbers of a test set, from the measures of its images.
+
+    Args:
+        rows: From `measure`, concatenated.
+        threshold: Of chi2_1 - chi2_2 above which an image is called a lens (eq. 16); None takes the one of highest
+            accuracy on these images.
+    """
+    lensed = rows["label"] == 1
+    out: dict[str, Any] = dict(images=len(lensed), lensed=int(lensed.sum()))
+    for kind in ("printed", "realised", "expected"):
+        value = rows[f"chi2_2_{kind}"]
+        out[f"chi2_2_{kind}"] = dict(median=_rounded(np.median(value)), below_2=_rounded(np.mean(value < 2.0)))
+    for name in COMPONENTS:
+        shown = lensed if name == "source" else np.ones(len(lensed), bool)
+        error = rows[f"magnitude_error_{name}"][shown]
+        out[f"psnr_{name}"] = _rounded(np.median(rows[f"psnr_{name}"][shown]))
+        out[f"magnitude_{name}"] = dict(
+            median=[_rounded(v) for v in np.nanmedian(error, 0)], scatter=[_rounded(v) for v in np.nanstd(error, 0)],
+            robust_scatter=[_rounded(v) for v in robust_scatter(error)],
+            without_flux=int(np.isnan(error).any(1).sum()))
+    score = rows["chi2_1_expected"] - rows["chi2_2_expected"]
+    if lensed.any() and not lensed.all():
+        cut = best_threshold(score, lensed) if threshold is None else threshold
+        out["finder"] = dict(area_under_roc=_rounded(area_under_roc(score, lensed)), threshold=_rounded(cut),
+                             accuracy=_rounded(np.mean((score > cut) == lensed)))
+    return out
+
+
+def robust_scatter(error: np.ndarray) -> np.ndarray:
+    """Half the interval that holds the central 68.3%, by band, NaN left out."""
+    low, high = np.nanpercentile(error, [15.87, 84.13], axis=0)
+    return 0.5 * (high - low)
+
+
+def roc(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates, from the highest threshold to the lowest, ties as one step."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.diff(score[order]) != 0, True)
+    true = np.cumsum(positive[order])[last] / positive.sum()
+    false = np.cumsum(~positive[order])[last] / (~positive).sum()
+    return np.append(0.0, false), np.append(0.0, true)
+
+
+def area_under_roc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counted half."""
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((rankdata(score)[positive].sum() - 0.5 * n * (n + 1)) / (n * m))
+
+
+def best_threshold(score: np.ndarray, positive: np.ndarray) -> float:
+    """The threshold of highest accuracy, midway between two scores."""
+    order = np.sort(score)
+    cuts = np.append(0.5 * (order[1:] + order[:-1]), order[-1])
+    ranks = np.searchsorted(order, cuts, side="right")
+    hits = np.append(0, np.cumsum(positive[np.argsort(score, kind="stable")]))
+    right = positive.sum() - hits[ranks] + ranks - hits[ranks]  # positives above, negatives at or below
+    return float(cuts[np.argmax(right)])
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 4)
