@@ -33,7 +33,8 @@ class Geometry(Component):
     """What of an example costs most: the traced and convolved light.
 
     Attributes:
-        lens, source, companions: Shape (ny, nx, bands) [counts / s].
+        lens, source: Shape (ny, nx, bands) [counts / s]; one band if they are to be mixed.
+        companions: Shape (ny, nx, bands) [counts / s].
         truth: Parameters by name.
         variant: Which of the PSF's variants.
     """
@@ -57,7 +58,7 @@ class Simulator(Component):
             light counts as noise.
         mixing: Random strengths of the parts, as the GGSL-UNet paper mixes them; None leaves them physical.
         turns: Whether images are flipped and turned, truth included.
-        bands: Number of bands that scenes are rendered in.
+        bands: Number of bands.
     """
 
     grid: Grid
@@ -74,20 +75,19 @@ class Simulator(Component):
         scene_key, companion_key, psf_key = jax.random.split(key, 3)
         scene, truth = self.population.draw(scene_key)
         variant = jax.random.randint(psf_key, (), 0, self.optics.variants)
-        lens, source = self._images(scene, variant)
-        companions = jnp.zeros_like(lens)
+        lens, source = self._images(scene, variant, 1 if self.mixing is not None else self.bands)
+        companions = jnp.zeros((*self.grid.shape, self.bands), lens.dtype)
         if self.companions is not None:
-            companions, _ = self._images(self.companions.sample(companion_key), variant)
+            companions, _ = self._images(self.companions.sample(companion_key), variant, self.bands)
         return Geometry(lens=lens, source=source, companions=companions, truth=truth, variant=variant)
 
     def finish(self, key: Array, geometry: Geometry) -> Batch:
         """Add noise, mix and turn: all that may differ between two uses of one geometry."""
         noise_key, mixing_key, turn_key = jax.random.split(key, 3)
         lens, source, truth = geometry.lens, geometry.source, dict(geometry.truth)
-        light = lens + source + geometry.companions
-        if self.mixing is not None:
-            light = jnp.broadcast_to(light, (*light.shape[:2], self.mixing.bands))
-        noise, sigma = self.noise(noise_key, light)
+        # A mixed image has no counts of its own: its noise is that of an empty field, as in a real cutout.
+        counted = geometry.companions if self.mixing is not None else lens + source + geometry.companions
+        noise, sigma = self.noise(noise_key, counted)
         noise = noise + geometry.companions
         if self.mixing is not None:
             lens, source, noise, sigma, strengths = self.mixing(mixing_key, lens, source, noise, sigma)
@@ -114,12 +114,12 @@ class Simulator(Component):
         """
         return _simulator(over or parallel.mesh())(self, jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n)))
 
-    def _images(self, scene: Scene, variant: Array) -> tuple[Array, Array]:
+    def _images(self, scene: Scene, variant: Array, bands: int) -> tuple[Array, Array]:
         rays = {}
         for factor in supersamplings(scene, self.optics.supersampling):
             x, y = self.grid.phases(factor)
             rays[factor] = ((x, y), trace(scene.mass, x, y) if scene.source_light else None)
-        lens, source = band_images(scene, rays, self.optics, variant, self.bands)
+        lens, source = band_images(scene, rays, self.optics, variant, bands)
         return lens * self.grid.pixel_area, source * self.grid.pixel_area
 
 
@@ -151,13 +151,12 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
     """
     variants = [list(v) for v in psfs] if psfs and not isinstance(psfs[0], PSF) else [list(psfs)]
     optics = Optics.of(variants, grid.shape, dtype)  # pyright: ignore[reportArgumentType]
-    bands = optics.kernels.shape[1]
     if mixing is not None:
         if not optics.shared:
             raise ValueError("mixing: one geometry serves all bands, so they must share one PSF")
-        optics, bands = optics.replace(kernels=jnp.broadcast_to(
-            optics.kernels[:, :1], (optics.variants, mixing.bands, *optics.kernels.shape[2:]))), 1
+        optics = optics.replace(kernels=jnp.broadcast_to(
+            optics.kernels[:, :1], (optics.variants, mixing.bands, *optics.kernels.shape[2:])))
     small = grid.replace(pixel_scale=jnp.asarray(grid.pixel_scale, dtype), center_x=jnp.asarray(grid.center_x, dtype),
                          center_y=jnp.asarray(grid.center_y, dtype), rotation=jnp.asarray(grid.rotation, dtype))
     return Simulator(grid=small, optics=optics, noise=noise, mixing=mixing, population=population,
-                     companions=companions, turns=turns, bands=bands)
+                     companions=companions, turns=turns, bands=optics.kernels.shape[1])

@@ -34,11 +34,14 @@ def uniform(low: float, high: float) -> dist.Distribution:
     return dist.Uniform(low, high)
 
 
-def table_2() -> Population:
+def table_2(clumps: int = 0) -> Population:
     """The population of Table 2, in one band: light normalised later, by `giga.simulate.mixing.Mixing`.
 
     Two of ten deflectors are pairs whose centres lie within one Einstein radius; one of twenty images has no source.
     The paper gives no flux ratio of a pair: it is uniform here. An extra "lensed" tells whether there is a source.
+
+    Args:
+        clumps: Bright knots of the source, which the paper's has none of: another kind of source, to test with.
 
     References:
         Zhong et al., "GGSL-UNet I", section 2.3 and Table 2.
@@ -47,27 +50,30 @@ def table_2() -> Population:
     center = uniform(-0.6, 0.6), uniform(-0.6, 0.6)
     e1, e2 = ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi))
     galaxies = [_galaxy(1.0, (e1, e2), center, uniform(1.0, 3.0), uniform(1.0, 6.0)),
-                _second(theta_E, center, uniform(1.0, 3.0), uniform(1.0, 6.0), Derived(_both, dist.Bernoulli(PAIRS),
-                                                                                      uniform(0.0, 1.0)))]
-    source = _galaxy(Derived(_as_float, lensed), ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)),
-                     _around(center, theta_E, 0.8), uniform(0.05, 1.0), uniform(1.0, 6.0))
+                _galaxy(Derived(_both, dist.Bernoulli(PAIRS), uniform(0.0, 1.0)),
+                        ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi)), _around(center, theta_E, 1.0),
+                        uniform(1.0, 3.0), uniform(1.0, 6.0))]
+    place, there, radius = _around(center, theta_E, 0.8), Derived(_as_float, lensed), uniform(0.05, 1.0)
+    source = [_galaxy(there, ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)), place, radius, uniform(1.0, 6.0))]
+    source += [_galaxy(Derived(_both, there, uniform(0.5, 3.0)), (0.0, 0.0), _around(place, radius, 1.0),
+                       uniform(0.03, 0.1), 1.0) for _ in range(clumps)]
     mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
             Shear(gamma1=uniform(0.0, 0.1), gamma2=uniform(0.0, 0.1))]
-    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=[source]), extras={LENSED: lensed})
+    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source), extras={LENSED: lensed})
 
 
 def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
-             source_magnitude: tuple[float, float] = (21.0, 24.5)) -> Population:
+             source_magnitude: tuple[float, float] = (21.0, 24.5), clumps: int = 0) -> Population:
     """The geometry of Table 2 with magnitudes, colours and slopes that differ between bands.
 
     Where the paper raises an image to a random power in each band, a Sersic index and a radius are drawn in
-    each band; where it draws strengths, magnitudes and colours are; shears have either sign. Every fourth image has
-    no source or none that is lensed: a network that must also say no needs to see it.
+    each band; where it draws strengths, magnitudes and colours are; shears have either sign.
 
     Args:
         survey: Whose bands and zero points are used.
         lens_magnitude: Range of the deflector's r magnitude.
         source_magnitude: Range of the unlensed source's r magnitude.
+        clumps: Bright knots of the source, to test with.
 
     Raises:
         ValueError: A band without colours.
@@ -78,16 +84,17 @@ def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
     bright, faint = uniform(*lens_magnitude), uniform(*source_magnitude)
     radius, index = dist.LogNormal(np.log(1.5), 0.35), uniform(1.5, 6.0)
     galaxies = [_coloured(survey, bright, DEFLECTOR_COLOURS, (e1, e2), center, radius, index),
-                _second(theta_E, center, dist.LogNormal(np.log(1.0), 0.35), uniform(1.0, 6.0), None)]
-    galaxies[1] = _coloured(survey, Derived(_fainter, bright, uniform(0.0, 2.5)), DEFLECTOR_COLOURS,
-                            (galaxies[1].e1, galaxies[1].e2), (galaxies[1].center_x, galaxies[1].center_y),
-                            galaxies[1].R_sersic, galaxies[1].n_sersic, present=dist.Bernoulli(PAIRS))
-    source = _coloured(survey, faint, SOURCE_COLOURS, ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)),
-                       _around(center, theta_E, 0.5), dist.LogNormal(np.log(0.25), 0.5), uniform(0.6, 4.0),
-                       present=lensed)
+                _coloured(survey, Derived(_fainter, bright, uniform(0.0, 2.5)), DEFLECTOR_COLOURS,
+                          ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi)), _around(center, theta_E, 1.0),
+                          dist.LogNormal(np.log(1.0), 0.35), uniform(1.0, 6.0), present=dist.Bernoulli(PAIRS))]
+    place, size = _around(center, theta_E, 0.5), dist.LogNormal(np.log(0.25), 0.5)
+    source = [_coloured(survey, faint, SOURCE_COLOURS, ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)), place,
+                        size, uniform(0.6, 4.0), present=lensed)]
+    source += [_coloured(survey, Derived(_fainter, faint, uniform(1.5, 3.0)), SOURCE_COLOURS, (0.0, 0.0),
+                         _around(place, size, 1.0), uniform(0.03, 0.1), 1.0, present=lensed) for _ in range(clumps)]
     mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
             Shear(gamma1=dist.Normal(0.0, 0.04), gamma2=dist.Normal(0.0, 0.04))]
-    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=[source]),
+    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source),
                          extras={LENSED: lensed, "lens_magnitude": bright, "source_magnitude": faint})
 
 
@@ -113,12 +120,6 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
 def _galaxy(amp: Any, ellipse: tuple[Any, Any], center: tuple[Any, Any], radius: Any, index: Any) -> Sersic:
     return Sersic(amp=amp, R_sersic=radius, n_sersic=index, e1=ellipse[0], e2=ellipse[1],
                   center_x=center[0], center_y=center[1])
-
-
-def _second(theta_E: Any, center: tuple[Any, Any], radius: Any, index: Any, amp: Any) -> Sersic:
-    """The second galaxy of a pair, its centre within one Einstein radius of the first."""
-    return _galaxy(amp, ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi)), _around(center, theta_E, 1.0), radius,
-                   index)
 
 
 def _around(center: tuple[Any, Any], theta_E: Any, reach: float) -> tuple[Any, Any]:

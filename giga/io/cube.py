@@ -1,0 +1,111 @@
+"""Images of several bands: one file a band, one file with an HDU a band, or a cube."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from giga.io.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Cube:
+    """An image in several bands.
+
+    Attributes:
+        image: Shape (ny, nx, bands), as the file has it.
+        header: Header of the first band's HDU, with the WCS.
+        file: The first file.
+        unit: BUNIT of the first band, or None.
+    """
+
+    image: np.ndarray
+    header: fits.Header
+    file: Path
+    unit: str | None = None
+
+    def window(self, shape: tuple[int, int]) -> Cube:
+        """The middle of the image, or the image with a border of zeros, so that it has a shape; the WCS follows."""
+        image, header = self.image, self.header.copy()
+        for axis, (size, wanted) in enumerate(zip(image.shape[:2], shape, strict=True)):
+            start = (size - wanted) // 2
+            if start >= 0:
+                image = np.take(image, np.arange(start, start + wanted), axis)
+            else:
+                edges = [(0, 0)] * 3
+                edges[axis] = (-start, wanted - size + start)
+                image = np.pad(image, edges)
+            keyword = f"CRPIX{2 - axis}"
+            if keyword in header:
+                header[keyword] -= start  # pyright: ignore[reportOperatorIssue]
+        return Cube(image, header, self.file, self.unit)
+
+
+def read_cube(paths: Sequence[str | PathLike[str]], bands: int) -> Cube:
+    """Read an image of so many bands.
+
+    Args:
+        paths: One file for all bands (a cube of shape (bands, ny, nx), or its first image HDUs, one a band), or one
+            file a band in the order of the bands.
+        bands: Number of bands that are wanted.
+
+    Raises:
+        InputError: A missing or unreadable file, another number of bands, bands of different shapes, NaN.
+    """
+    first = Path(paths[0])
+    found = [layer for path in paths for layer in _layers(Path(path))]
+    if len(found) != bands:
+        raise InputError(first, "image", f"{len(found)} bands", f"{bands}, in one cube, one HDU a band, or one file a "
+                                                                "band")
+    shapes = {layer.shape for layer, _ in found}
+    if len(shapes) > 1:
+        raise InputError(first, "image", f"bands of different shapes {sorted(shapes)}", "one shape")
+    for k, (layer, _) in enumerate(found):
+        bad = ~np.isfinite(layer)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise InputError(paths[k] if len(paths) > 1 else first, "image",
+                             f"band {k + 1}: {bad.sum()} pixels are NaN or infinite, the first at [y={row}, x={column}]",
+                             "finite numbers; fill or crop them")
+    header = found[0][1]
+    unit = str(header["BUNIT"]).strip() if "BUNIT" in header else None
+    return Cube(np.stack([layer for layer, _ in found], -1), header, first, unit)
+
+
+def _layers(path: Path) -> list[tuple[np.ndarray, fits.Header]]:
+    """Two-dimensional images of a file, with their headers."""
+    if not path.is_file():
+        raise InputError(path, "image", "no such file", "a FITS file")
+    try:
+        with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
+            warnings.filterwarnings("error", "File may have been truncated")
+            images: list[Any] = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]  # pyright: ignore
+            if not images:
+                raise InputError(path, "image", "no image among its HDUs", "an image of two or three dimensions")
+            if images[0].data.ndim == 3:
+                header = _celestial(images[0].header)
+                return [(np.array(layer, float), header) for layer in images[0].data]
+            return [(np.array(hdu.data, float), hdu.header.copy()) for hdu in images if hdu.data.ndim == 2]
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, Warning) as error:
+        raise InputError(path, "image", f"cannot be read ({error})", "a FITS file") from error
+
+
+def _celestial(header: fits.Header) -> fits.Header:
+    """Header of one layer of a cube: what speaks of the third axis is left out."""
+    out = header.copy()
+    for keyword in list(out):
+        third = keyword in ("NAXIS3",) or keyword.endswith("3") and keyword[:-1] in (
+            "CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "CROTA", "CNAME")
+        if third or keyword[:2] in ("CD", "PC") and "3" in keyword.removeprefix("CD").removeprefix("PC"):
+            del out[keyword]
+    out["WCSAXES"] = 2
+    return out
