@@ -13,6 +13,9 @@ import numpy as np
 from astropy.io import fits
 
 from giga.io.errors import InputError
+from giga.io.hdu import celestial_wcs
+
+KEPT = ("BUNIT", "OBJECT", "TELESCOP", "INSTRUME", "FILTER", "DATE-OBS", "EXPTIME")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,7 @@ class Cube:
 
     Attributes:
         image: Shape (ny, nx, bands), as the file has it.
-        header: Header of the first band's HDU, with the WCS.
+        header: Celestial WCS of the first band's HDU, and what names the observation.
         file: The first file.
         unit: BUNIT of the first band, or None.
     """
@@ -90,22 +93,19 @@ def _layers(path: Path) -> list[tuple[np.ndarray, fits.Header]]:
             if not images:
                 raise InputError(path, "image", "no image among its HDUs", "an image of two or three dimensions")
             if images[0].data.ndim == 3:
-                header = _celestial(images[0].header)
-                return [(np.array(layer, float), header) for layer in images[0].data]
-            return [(np.array(hdu.data, float), hdu.header.copy()) for hdu in images if hdu.data.ndim == 2]
+                return [(np.array(layer, float), _kept(images[0].header)) for layer in images[0].data]
+            return [(np.array(hdu.data, float), _kept(hdu.header)) for hdu in images if hdu.data.ndim == 2]
     except InputError:
         raise
     except (OSError, ValueError, TypeError, Warning) as error:
         raise InputError(path, "image", f"cannot be read ({error})", "a FITS file") from error
 
 
-def _celestial(header: fits.Header) -> fits.Header:
-    """Header of one layer of a cube: what speaks of the third axis is left out."""
-    out = header.copy()
-    for keyword in list(out):
-        third = keyword in ("NAXIS3",) or keyword.endswith("3") and keyword[:-1] in (
-            "CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "CROTA", "CNAME")
-        if third or keyword[:2] in ("CD", "PC") and "3" in keyword.removeprefix("CD").removeprefix("PC"):
-            del out[keyword]
-    out["WCSAXES"] = 2
+def _kept(header: fits.Header) -> fits.Header:
+    """The celestial WCS of a header, and what names the observation."""
+    wcs = celestial_wcs(header)
+    out = fits.Header() if wcs is None else wcs.to_header(relax=True)
+    for keyword in KEPT:
+        if keyword in header:
+            out[keyword] = (header[keyword], header.comments[keyword])
     return out

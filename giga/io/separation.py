@@ -15,8 +15,6 @@ from giga.io.atomic import write_atomically, write_bytes
 from giga.io.cube import Cube
 
 PARTS = ("lens", "source", "noise")
-SKIPPED = ("XTENSION", "SIMPLE", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "EXTNAME", "BZERO", "BSCALE", "BLANK",
-           "CHECKSUM", "DATASUM")
 
 
 def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, np.ndarray], bands: Sequence[str],
@@ -36,12 +34,10 @@ def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, 
         primary.header[f"BAND{k}"] = (band, f"layer {k} of every cube")
     hdus: list = [primary]
     for name, values in {"image": cube.image, **parts}.items():
-        header = cube.header.copy()
-        for keyword in [k for k in header if k in SKIPPED or k.startswith("NAXIS")]:
-            del header[keyword]
-        hdus.append(fits.ImageHDU(np.moveaxis(np.asarray(values, np.float32), -1, 0), header, name=name.upper()))
+        layers = np.moveaxis(np.asarray(values, np.float32), -1, 0)
+        hdus.append(fits.ImageHDU(layers, cube.header.copy(), name=name.upper()))
     buffer = io.BytesIO()
-    fits.HDUList(hdus).writeto(buffer, output_verify="fix+ignore")
+    fits.HDUList(hdus).writeto(buffer)
     return write_bytes(path, buffer.getvalue())
 
 

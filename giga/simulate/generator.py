@@ -147,7 +147,7 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
         dtype: Precision.
 
     Raises:
-        ValueError: PSFs that do not go together.
+        ValueError: PSFs that do not go together, or a population of another number of bands.
     """
     variants = [list(v) for v in psfs] if psfs and not isinstance(psfs[0], PSF) else [list(psfs)]
     optics = Optics.of(variants, grid.shape, dtype)  # pyright: ignore[reportArgumentType]
@@ -156,7 +156,17 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
             raise ValueError("mixing: one geometry serves all bands, so they must share one PSF")
         optics = optics.replace(kernels=jnp.broadcast_to(
             optics.kernels[:, :1], (optics.variants, mixing.bands, *optics.kernels.shape[2:])))
+    bands = optics.kernels.shape[1]
+    _check_bands("population", population, None if mixing is not None else bands)
+    if companions is not None:
+        _check_bands("companions", companions, bands)
     small = grid.replace(pixel_scale=jnp.asarray(grid.pixel_scale, dtype), center_x=jnp.asarray(grid.center_x, dtype),
                          center_y=jnp.asarray(grid.center_y, dtype), rotation=jnp.asarray(grid.rotation, dtype))
     return Simulator(grid=small, optics=optics, noise=noise, mixing=mixing, population=population,
-                     companions=companions, turns=turns, bands=optics.kernels.shape[1])
+                     companions=companions, turns=turns, bands=bands)
+
+
+def _check_bands(name: str, population: Population, bands: int | None) -> None:
+    if population.n_bands not in (None, bands):
+        expected = "none: mixing makes the bands" if bands is None else f"{bands}, one a PSF"
+        raise ValueError(f"{name}: leaves of {population.n_bands} bands; expected {expected}")
