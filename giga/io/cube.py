@@ -75,7 +75,8 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: int) -> Cube:
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise InputError(paths[k] if len(paths) > 1 else first, "image",
-                             f"band {k + 1}: {bad.sum()} pixels are NaN or infinite, the first at [y={row}, x={column}]",
+                             f"band {k + 1}: {bad.sum()} pixels are NaN or infinite, the first at "
+                             f"[y={row}, x={column}]",
                              "finite numbers; fill or crop them")
     header = found[0][1]
     unit = str(header["BUNIT"]).strip() if "BUNIT" in header else None

@@ -6,10 +6,11 @@ import io
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from giga.io.atomic import write_atomically, write_bytes
 from giga.io.cube import Cube
@@ -59,24 +60,20 @@ def magnitudes(parts: Mapping[str, np.ndarray], bands: Sequence[str], zero_point
     References:
         Zhong et al., "GGSL-UNet I", eq. 17.
     """
-    columns: dict[str, list] = {"component": ["lens", "source"]}
+    components = ["lens", "source"]
+    columns: list[Any] = [Column(components, "component")]
     for k, band in enumerate(bands):
-        flux = np.array([np.sum(parts[name][..., k]) for name in columns["component"]])
-        area = np.array([np.sum(parts[name][..., k] > 0.1 * np.max(parts[name][..., k]))
-                         for name in columns["component"]])
+        flux = np.array([np.sum(parts[name][..., k]) for name in components])
+        area = np.array([np.sum(parts[name][..., k] > 0.1 * np.max(parts[name][..., k])) for name in components])
         error = sigma[k] * np.sqrt(np.maximum(area, 1))
         seen = flux > error
         safe = np.where(seen, flux, 1.0)
-        columns[f"mag_{band}"] = list(np.where(seen, zero_points[k] - 2.5 * np.log10(safe), np.nan))
-        columns[f"magerr_{band}"] = list(np.where(seen, 2.5 / np.log(10.0) * error / safe, np.nan))
-        columns[f"flux_{band}"] = list(flux)
-    table = Table(columns)
-    for k, band in enumerate(bands):
-        table[f"mag_{band}"].unit = "mag"
-        table[f"mag_{band}"].description = f"zero point {zero_points[k]:.4f}"
-        table[f"magerr_{band}"].unit = "mag"
-    table.meta["zero_points"] = {band: float(value) for band, value in zip(bands, zero_points, strict=True)}
-    return table
+        magnitude = np.where(seen, zero_points[k] - 2.5 * np.log10(safe), np.nan)
+        width = np.where(seen, 2.5 / np.log(10.0) * error / safe, np.nan)
+        columns += [Column(magnitude, f"mag_{band}", unit="mag", description=f"zero point {zero_points[k]:.4f}"),
+                    Column(width, f"magerr_{band}", unit="mag"), Column(flux, f"flux_{band}")]
+    zero = {band: float(value) for band, value in zip(bands, zero_points, strict=True)}
+    return Table(columns, meta={"zero_points": zero})
 
 
 def write_table(path: str | PathLike[str], table: Table) -> Path:

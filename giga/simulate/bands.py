@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from giga.scene import Scene
 from giga.simulate.optics import Optics
 
 
-def band_images(scene: Scene, rays: dict[int, tuple], optics: Optics, variant: Array, bands: int) -> tuple[Array, Array]:
+def band_images(scene: Scene, rays: dict[int, tuple], optics: Optics, variant: Array,
+                bands: int) -> tuple[Array, Array]:
     """Images of lens light and lensed source light.
 
     A leaf of a light profile may hold one value a band. A profile whose bands differ by amplitude alone is
@@ -79,6 +82,6 @@ def _convolved(units: Sequence[tuple[Array, Array]], optics: Optics, variant: Ar
         for size in sorted(alike):
             here = [(phases[band if len(phases) > 1 else 0], amp[band]) for phases, amp in units
                     if phases.shape[1] == size]
-            image = image + convolve(sum(amp * phases for phases, amp in here))
+            image = image + convolve(reduce(operator.add, (amp * phases for phases, amp in here)))
         images.append(image)
     return jnp.stack(images, -1)

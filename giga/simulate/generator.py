@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -149,8 +150,8 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
     Raises:
         ValueError: PSFs that do not go together, or a population of another number of bands.
     """
-    variants = [list(v) for v in psfs] if psfs and not isinstance(psfs[0], PSF) else [list(psfs)]
-    optics = Optics.of(variants, grid.shape, dtype)  # pyright: ignore[reportArgumentType]
+    variants: Any = [psfs] if not psfs or isinstance(psfs[0], PSF) else psfs
+    optics = Optics.of(variants, grid.shape, dtype)
     if mixing is not None:
         if not optics.shared:
             raise ValueError("mixing: one geometry serves all bands, so they must share one PSF")

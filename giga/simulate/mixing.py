@@ -8,7 +8,6 @@ from jax import Array
 
 from giga.component import Component, Param, static
 
-
 MEDIAN = 0.6745  # median absolute value of a Gaussian of unit standard deviation
 
 

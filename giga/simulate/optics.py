@@ -50,8 +50,8 @@ class Optics(Component):
             check_kernel(np.asarray(psf.kernel), psf.supersampling, shape)
         shared = all(np.array_equal(psf.kernel, bands[0].kernel) for bands in variants for psf in bands)
         side = max(psf.kernel.shape[0] for psf in everyone)
-        wide = [[PSF(kernel=_widened(np.asarray(psf.kernel, float), side), supersampling=psf.supersampling)
-                 for psf in bands] for bands in variants]
+        wide = [[psf.replace(kernel=_widened(np.asarray(psf.kernel, float), side)) for psf in bands]
+                for bands in variants]
         separable = all(choose_method(np.asarray(psf.kernel)) == "lowrank" for bands in wide for psf in bands)
         method = "lowrank" if separable else "fft"
         plans = [[plan(psf, shape, dtype, method) for psf in (bands[:1] if shared else bands)] for bands in wide]
