@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from giga.atomic import write_text
+
 
 class MetricsLog:
     """A file of rows, one JSON object a line with `kind` and `step`; each is on disk when it is written.
@@ -31,9 +33,7 @@ class MetricsLog:
         self.path = path
         self._events = _event_writer(tensorboard, step) if tensorboard is not None else None
         kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, "".join(map(_line, kept)))
         self._file = open(path, "a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:

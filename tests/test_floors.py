@@ -11,7 +11,7 @@ PACKAGE = Path(giga.__file__).parent
 
 # Lowest first. Modules of one floor may import each other; a folder stands for all that is in it.
 FLOORS = (
-    ("component", "parallel", "checkpoint", "journal", "memory", "nodes", "ellipse"),
+    ("component", "atomic", "parallel", "checkpoint", "journal", "memory", "nodes", "ellipse"),
     ("cosmology", "grid", "psf"),
     ("mass", "light"),
     ("tracing", "critical", "images", "scene", "observation"),

@@ -62,7 +62,9 @@ def test_what_giga_imports_is_a_dependency():
 
 @needs_git
 def test_tracked_files_are_small():
-    large = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked() if p.is_file() and p.stat().st_size > 2**20}
+    weights = ROOT / "models" / "zoo"  # test_zoo.py has their limit
+    large = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked()
+             if p.is_file() and p.stat().st_size > 2**20 and not (p.parent == weights and p.suffix == ".safetensors")}
     assert not large
 
 

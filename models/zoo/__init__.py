@@ -1,0 +1,115 @@
+"""The zoo: trained weights with a card each, `NAME.safetensors` and `NAME.json` in this folder, loaded by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import nnx
+
+from giga.atomic import write_bytes, write_text
+from giga.models.count import parameters
+from giga.models.unet import UNet, UNetConfig
+from giga.models.zoo.card import Card as Card
+from giga.models.zoo.card import ZooError as ZooError
+from giga.models.zoo.card import from_table, read_card
+from giga.models.zoo.weights import fill, pack_weights, sha256
+
+FOLDER = Path(__file__).parent
+LARGEST = 25_000_000
+"""Bytes that the folder may hold."""
+
+Builder = Callable[[Mapping[str, Any]], Any]
+"""Makes a network from the `config` of a card."""
+
+
+def from_config(network: Callable[..., Any], config: type) -> Builder:
+    """The builder of a network that takes one frozen dataclass and `rngs`."""
+    return lambda values: network(from_table(config, values, "card: config"), rngs=nnx.Rngs(0))
+
+
+NETWORKS: Mapping[str, Builder] = {"UNet": from_config(UNet, UNetConfig)}
+"""The networks that a card may name."""
+
+
+def names(folder: Path = FOLDER) -> tuple[str, ...]:
+    """Names of the weights that are there, with or without a card."""
+    return tuple(sorted(path.stem for path in folder.glob("*.safetensors")))
+
+
+def save_weights(model: Any, path: str | Path, card: Card) -> Card:
+    """Write weights and their card, each whole or not at all; first the weights, whose hash is on the card.
+
+    Args:
+        model: The network.
+        path: With or without the suffix .safetensors; its folder exists.
+        card: What is known of it; `parameters` and `sha256` are filled in.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        OSError: A file cannot be written; names it.
+    """
+    weights, note = _pair(Path(path))
+    content = pack_weights(model)
+    card = dataclasses.replace(card, parameters=parameters(model), sha256=sha256(content))
+    text = card.dump()
+    write_bytes(weights, content)
+    write_text(note, text)
+    return card
+
+
+def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
+         folder: Path = FOLDER) -> tuple[Any, Card]:
+    """Load a network with its weights and its card.
+
+    Args:
+        name_or_path: A name of the zoo, or the path of a file of weights, known by its folder or suffix.
+        networks: What a card may name.
+        folder: Of the zoo.
+
+    Returns:
+        The network in `eval()` mode, and the card.
+
+    Raises:
+        ZooError: An unknown name (lists those there are), a card without its weights or weights without their card, a
+            file that is damaged, or weights of another architecture.
+    """
+    weights, note = _place(name_or_path, folder)
+    if not weights.exists() or not note.exists():
+        missing, other = (weights, note) if not weights.exists() else (note, weights)
+        if not other.exists():
+            raise ZooError(f"{missing}: no such weights")
+        raise ZooError(f"{missing}: missing, though {other.name} is there; weights and card belong together")
+    card, content = read_card(note), weights.read_bytes()
+    if card.network not in networks:
+        raise ZooError(f"{note}: network: got {card.network!r}, expected one of {', '.join(sorted(networks))}")
+    try:
+        model = networks[card.network](card.config)
+    except ValueError as error:
+        raise ZooError(f"{note}: {error}") from error
+    fill(model, content, weights)  # before the hash: it says more of what is wrong
+    if sha256(content) != card.sha256:
+        raise ZooError(f"{weights}: not the weights of {note.name}: SHA-256 {sha256(content)[:12]}, the card has "
+                       f"{card.sha256[:12]}")
+    model.eval()
+    return model, card
+
+
+def _place(name_or_path: str | Path, folder: Path) -> tuple[Path, Path]:
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or len(path.parts) > 1 or path.suffix in (".safetensors", ".json"):
+        return _pair(path)
+    weights, note = _pair(folder / name_or_path)
+    if not weights.exists() and not note.exists():
+        raise ZooError(f"unknown model {str(name_or_path)!r}; the zoo has {', '.join(names(folder)) or 'none yet'}")
+    return weights, note
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """Weights and card of a path with either suffix, or with none."""
+    stem = path.name.removesuffix(".safetensors").removesuffix(".json")
+    return path.with_name(f"{stem}.safetensors"), path.with_name(f"{stem}.json")

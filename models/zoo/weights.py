@@ -1,0 +1,65 @@
+"""Weights and batch statistics of a network as safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+from safetensors import SafetensorError
+
+from giga.models.state import weight_name
+from giga.models.zoo.card import ZooError
+
+KEPT = nnx.Any(nnx.Param, nnx.BatchStat)
+"""What is saved of a network; the keys of its random streams are not."""
+
+
+def tensors_of(model: Any) -> dict[str, np.ndarray]:
+    """The weights and batch statistics of a network by their place in it, as `down.0.conv.kernel`."""
+    found, _ = jax.tree_util.tree_flatten_with_path(nnx.state(model, KEPT))
+    return {weight_name(path): np.asarray(leaf) for path, leaf in found}
+
+
+def pack_weights(model: Any) -> bytes:
+    """The content of a file of weights."""
+    return safetensors.numpy.save(tensors_of(model))
+
+
+def sha256(content: bytes) -> str:
+    """Hash of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def fill(model: Any, content: bytes, path: Path) -> None:
+    """Put weights into a network of their architecture.
+
+    Args:
+        model: The network; its weights are replaced.
+        content: Of the file.
+        path: Of the file, for messages.
+
+    Raises:
+        ZooError: The content is cut short, or of another architecture; names the first tensor that differs.
+    """
+    try:
+        tensors = safetensors.numpy.load(content)
+    except SafetensorError as error:
+        raise ZooError(f"{path}: truncated or no safetensors file ({error})") from error
+    expected = tensors_of(model)
+    for name in sorted(expected.keys() | tensors.keys()):
+        has, wants = (_shown(table[name]) if name in table else "no such tensor" for table in (tensors, expected))
+        if has != wants:
+            raise ZooError(f"{path}: weights of another architecture: {name}: the file has {has}, the network {wants}")
+    state = nnx.state(model, KEPT)
+    found, structure = jax.tree_util.tree_flatten_with_path(state)
+    nnx.update(model, jax.tree.unflatten(structure, [jnp.asarray(tensors[weight_name(path)]) for path, _ in found]))
+
+
+def _shown(tensor: np.ndarray) -> str:
+    return f"{tensor.dtype} {tensor.shape}"

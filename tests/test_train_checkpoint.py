@@ -1,0 +1,143 @@
+"""Checkpoints of training: the run that goes on is the unbroken one, bit for bit, and nothing else is gone on from."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _toy import ToyConfig, ToyTask, toy_config
+
+from giga.checkpoint import CheckpointError, ForeignCheckpoint, Store
+from giga.models.metrics_log import read_metrics
+from giga.models.optimiser import optimiser
+from giga.models.state import nothing_yet, start
+from giga.models.train import run_identity as identity
+from giga.models.train import train
+from giga.parallel import mesh
+
+TASK, CONFIG = ToyTask(), toy_config()  # 12 steps in chunks of 4, a checkpoint after each
+
+
+class Killed(Exception):
+    """What ends a run from outside."""
+
+
+def run(folder, task=TASK, config=CONFIG, **options):
+    return train(task, config, folder, over=mesh(jax.devices()[:1]), **options)
+
+
+def killed(folder, step, **options):
+    def report(row):
+        if row["kind"] == "train" and row["step"] == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(folder, report=report, **options)
+
+
+def numbers(folder):
+    """The rows of metrics without what the clock says."""
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["kind"] in ("train", "validation")]
+    return [{name: value for name, value in row.items() if name != "images_per_s"} for row in rows]
+
+
+def same(found, expected):
+    """Equal to the bit: state of the step and of the best validation."""
+    for a, b in zip(jax.tree.leaves((found.state, found.best)), jax.tree.leaves((expected.state, expected.best)),
+                    strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    return run(folder), folder
+
+
+def damage(folder, step):
+    """Turn around one byte of each large file of a checkpoint."""
+    files = [path for path in (folder / "checkpoint" / f"step-{step:09d}").rglob("*") if path.is_file()]
+    for path in files:
+        content = bytearray(path.read_bytes())
+        if content:
+            content[len(content) // 2] ^= 0xFF
+            path.write_bytes(bytes(content))
+    assert files
+
+
+def test_a_run_that_goes_on_is_the_unbroken_one(tmp_path, unbroken):
+    """Killed in the third chunk: the second's row and state are kept, what the third wrote is dropped."""
+    expected, folder = unbroken
+    killed(tmp_path, 12)
+    assert [row["step"] for row in numbers(tmp_path)] == [4, 8, 8, 12]
+    same(run(tmp_path, resume=True), expected)
+    assert numbers(tmp_path) == numbers(folder)
+
+
+def test_a_run_that_is_done_is_left_as_it_is(unbroken):
+    expected, folder = unbroken
+    before = numbers(folder)
+    same(run(folder, resume=True), expected)
+    assert numbers(folder) == before
+
+
+def test_the_last_few_are_kept(unbroken):
+    _, folder = unbroken
+    store = Store(folder / "checkpoint", identity(TASK, CONFIG))
+    assert store.names("step-") == ["step-000000008", "step-000000012"]
+    assert not (folder / "checkpoint" / "step-000000004").exists()
+
+
+def test_a_damaged_one_is_refused_and_the_one_before_is_used(tmp_path, unbroken):
+    expected, _ = unbroken
+    killed(tmp_path, 12)
+    damage(tmp_path, 8)
+    rows = []
+    same(run(tmp_path, resume=True, report=rows.append), expected)
+    assert rows[0]["kind"] == "note" and rows[0]["step"] == 4
+    assert "step-000000008: damaged checkpoint" in rows[0]["text"]
+    damage(tmp_path, 8)
+    damage(tmp_path, 12)
+    with pytest.raises(CheckpointError, match="checkpoint: all 2 checkpoints are damaged"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("task", "config"), [
+    (TASK, toy_config(learning_rate=0.02)), (TASK, toy_config(seed=1)), (replace(TASK, config=ToyConfig(5)), CONFIG),
+])
+def test_one_of_another_configuration_is_refused(unbroken, task, config):
+    _, folder = unbroken
+    with pytest.raises(ForeignCheckpoint, match="belongs to other data or another configuration"):
+        run(folder, task, config, resume=True)
+
+
+def test_how_a_run_is_kept_may_change():
+    assert identity(TASK, CONFIG) == identity(TASK, toy_config(keep=5, checkpoint_every=8, measure_rates=True))
+    assert identity(TASK, CONFIG) != identity(TASK, toy_config(ema=0.8))
+
+
+def test_a_folder_with_a_run_is_not_written_over(unbroken):
+    _, folder = unbroken
+    with pytest.raises(ValueError, match="holds a run; go on with resume, or choose another folder"):
+        run(folder)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_state_before_it(tmp_path, unbroken):
+    """The brightest example of the first four steps is the brightest allowed."""
+    _, folder = unbroken
+    steps = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(CONFIG.seed), s))(jnp.arange(12))
+    keys = jax.vmap(lambda k: jax.vmap(lambda i: jax.random.fold_in(k, i))(jnp.arange(CONFIG.batch_size)))(steps)
+    brightest = np.asarray(jax.vmap(jax.vmap(TASK.example))(keys)["flux"]).max(1)
+    bad = int(np.argmax(brightest > brightest[:4].max()))
+    assert 4 <= bad < 8
+    task = ToyTask(poison=float(brightest[:4].max()))
+    message = rf"step {bad + 1}: not finite \(.*loss nan.*\); the state after step 4 is saved as step-000000004"
+    with pytest.raises(FloatingPointError, match=message):
+        run(tmp_path, task)
+    _, state = start(task, CONFIG, optimiser(CONFIG))
+    store = Store(tmp_path / "checkpoint", identity(task, CONFIG))
+    saved, _ = store.load("step-000000004", (state, nothing_yet(state)))
+    assert int(saved[0].step) == 4 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved[0]))
+    assert numbers(tmp_path) == numbers(folder)[:1]
