@@ -209,7 +209,7 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FILES) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:
@@ -217,7 +217,7 @@ def claim(out: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise InputError(out, "--resume", "given together with --overwrite", "one of them")
-    held = [name for name in (*FILES, "checkpoint") if (out / name).exists()]
+    held = [name for name in (*files, "checkpoint") if (out / name).exists()]
     if not held or resume:
         return
     if not overwrite:

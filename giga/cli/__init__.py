@@ -3,7 +3,7 @@
 A new command is a file here, and its name in the import below.
 """
 
-from giga.cli import bench, calibrate, compare, demo, doctor, fit, fit_many, plot
+from giga.cli import bench, calibrate, compare, demo, doctor, fit, fit_many, plot, train
 from giga.cli.base import app as app
 
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate)  # importing them registers them
+COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, train)  # importing them registers them

@@ -1,0 +1,66 @@
+"""`giga train`: a network learns from simulations, and leaves its weights with a card."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from giga import parallel
+from giga.atomic import write_text
+from giga.bench.measure import git_hash
+from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge
+from giga.io.errors import InputError
+from giga.io.toml import parse_override
+from giga.io.training import TrainingConfig, load_training
+from giga.models.metrics_log import read_metrics
+from giga.models.train import Trained, train
+from giga.models.zoo import Card, save_weights
+from giga.run import claim
+from giga.systems import SYSTEMS
+from giga.training_progress import TrainingProgress
+
+FILES = ("config.toml", "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events (giga[tensorboard]).")]
+
+
+@app.command("train")
+@edge
+def train_command(config: ConfigFile, out: Out, override: Override = None, resume: Resume = False,
+                  overwrite: Overwrite = False, tensorboard: TensorBoard = False) -> None:
+    """Train a network on examples that are simulated as it learns; leaves its weights and a card."""
+    settings = load_training(config, {name: system.config for name, system in SYSTEMS.items()},
+                             dict(map(parse_override, override or [])))
+    system = SYSTEMS[settings.name]
+    devices = parallel.start(settings.run.devices, n_devices=settings.run.n_devices)
+    try:
+        settings.train.check_devices(len(devices))
+    except ValueError as error:
+        field, _, seen = str(error).partition(": ")
+        raise InputError(config, f"train.{field}", seen) from error
+    if tensorboard and find_spec("tensorboardX") is None:
+        raise InputError("", "--tensorboard", "tensorboardX is not installed", "giga[tensorboard]")
+    task = system.task(settings.system)
+    claim(out, resume=resume, overwrite=overwrite, files=FILES)
+    out.mkdir(parents=True, exist_ok=True)
+    with TrainingProgress(settings.train.steps, console) as report:
+        trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume, tensorboard=tensorboard,
+                        report=report)
+    write_text(out / "config.toml", settings.dump())
+    save_weights(trained.model(), out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl")))
+    console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
+                  soft_wrap=True)
+
+
+def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]) -> Card:
+    """The card of weights that were validated, not yet tested; their speed is not measured either."""
+    metrics: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["kind"] == "validation" and row["step"] == int(trained.best.step):
+            for name in trained.sets:
+                metrics[f"validation, {name}"] = {key.removeprefix(f"{name}_"): float(value)
+                                                  for key, value in row.items() if key.startswith(f"{name}_")}
+    return Card(**SYSTEMS[settings.name].card(settings.system), recipe=settings.to_tables(), seed=settings.train.seed,
+                git_hash=git_hash() or "unknown", command="giga train config.toml --out RUN", metrics=metrics,
+                images_per_s={}, validation=trained.sets)

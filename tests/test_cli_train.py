@@ -1,0 +1,95 @@
+"""`giga train`: from a configuration to weights with a card; what is wrong is named."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from _toy import CONFIG, Toy, ToyConfig, ToyTask
+from rich.console import Console
+from typer.testing import CliRunner
+
+from giga.cli import app
+from giga.cli.train import SYSTEMS
+from giga.io.tables import to_table, write_toml
+from giga.io.training import load_training
+from giga.models.zoo import from_config, load
+from giga.systems import System
+from giga.training_progress import TrainingProgress, describe
+
+TOY = System(ToyConfig, ToyTask, lambda config: {"network": "Toy", "config": dataclasses.asdict(config), "flops": 1.0,
+                                                 "limits": ("a toy",)})
+TRAIN = dataclasses.replace(CONFIG, steps=8, chunk=4, validate_every=4)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "toy", TOY)
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "toy.toml"
+    path.write_text(write_toml({"system": {"name": "toy", "channels": 3}, "train": to_table(TRAIN),
+                                "run": {"n_devices": 1}}))
+    return path
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, ["train", *map(str, words)])
+
+
+def test_from_a_configuration_to_weights(config, tmp_path):
+    out = tmp_path / "run"
+    result = run(config, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "step 8: loss" in result.output and "validation loss fixed" in result.output
+    model, card = load(out / "model", {"Toy": from_config(Toy, ToyConfig)})
+    assert model.config.channels == 3 and card.recipe["system"]["channels"] == 3 and card.recipe["train"]["steps"] == 8
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    best = min((row for row in rows if row["kind"] == "validation"), key=lambda row: row["fixed_loss"])
+    assert card.metrics["validation, fixed"]["loss"] == best["fixed_loss"]
+    assert card.metrics["validation, shifted"]["bias"] == best["shifted_bias"]
+    again = load_training(out / "config.toml", {"toy": ToyConfig})
+    assert again.train == TRAIN and again.system == ToyConfig(channels=3)
+    before = (out / "model.safetensors").read_bytes()
+    refused = run(config, "--out", out)
+    assert refused.exit_code == 2 and "already holds a run" in refused.stderr
+    other = run(config, "--out", out, "--resume", "--set", "train.learning_rate=0.5")
+    assert other.exit_code == 2 and "another configuration" in " ".join(other.stderr.split())
+    assert run(out / "config.toml", "--out", out, "--resume").exit_code == 0
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ("system.name=tyo", "toy.toml: system.name: got 'tyo'; expected one of"),
+    ("system.chanels=3", "toy.toml: system.chanels: unknown field; expected one of 'channels'"),
+    ("train.stesp=3", "toy.toml: train.stesp: unknown field"),
+    ("train.steps=0", "toy.toml: train.steps: got 0, expected a number above 0"),
+    ("train.clip=strong", "toy.toml: train.clip: got 'strong'; expected a number"),
+    ("tarin.steps=3", "toy.toml: tarin: unknown section; expected one of 'system', 'train', 'run'"),
+    ("run.devices=tpu", "toy.toml: run.devices: got 'tpu'; expected one of"),
+])
+def test_what_is_wrong_is_named(config, tmp_path, change, message):
+    result = run(config, "--out", tmp_path / "run", "--set", change)
+    assert result.exit_code == 2 and not (tmp_path / "run").exists()
+    assert message in " ".join(result.stderr.split())
+
+
+def test_tensorboard_that_is_not_installed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("giga.cli.train.find_spec", lambda name: None)
+    result = run(config, "--out", tmp_path / "run", "--tensorboard")
+    assert result.exit_code == 2 and not (tmp_path / "run").exists()
+    assert "--tensorboard: tensorboardX is not installed; expected giga[tensorboard]" in " ".join(result.stderr.split())
+
+
+def test_rows_are_spelt():
+    chunk = {"kind": "train", "step": 4, "loss": 0.0123, "images_per_s": 512.3}
+    assert describe(chunk) == "loss 0.0123, 512.3 images/s"
+    assert describe({"kind": "rates", "simulator": 1000.0, "network": 90.0, "joint": 81.0, "joint_over_network": 0.9}) \
+        == "simulator 1000, network 90, both 81 images/s; both over network 0.90"
+    out = io.StringIO()
+    with TrainingProgress(8, Console(file=out, width=200)) as report:
+        report({"kind": "note", "step": 4, "text": "[4] damaged"})
+    assert "step 4: note: [4] damaged" in out.getvalue()
