@@ -5,6 +5,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpyro.distributions as dist
 import pytest
@@ -15,6 +16,7 @@ from giga.prior import Prior
 
 ROOT = Path(__file__).parents[1]
 README, QUICKSTART, CONFIGURATION = "README.md", "docs/quickstart.md", "docs/configuration.md"
+POPULATIONS = "docs/populations.md"
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,19 @@ def test_links_lead_to_files():
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
             path = (ROOT / page).parent / link
             assert path.exists() or path.suffix == ".png" or "api/" in link, f"{page}: {link}"
+
+
+def test_populations_of_the_page_are_drawn():
+    names: dict[str, Any] = {}
+    run, read = [], []
+    for block in blocks(POPULATIONS, "python"):
+        (read if "read_collett" in block else run).append(block)
+    for block in run:
+        exec(compile(block, POPULATIONS, "exec"), names)
+    assert len(run) >= 4 and names["truths"]["mass.0.theta_E"].shape == (1000,)
+    for name in ("lenses", "measured"):
+        scene, truth = names[name].draw(names["jax"].random.key(0))
+        assert float(scene.mass[0].theta_E) == float(truth["mass.0.theta_E"]) > 0.0
+    (block,) = read  # it needs a file: its imports are tried, and that the survey has the bands
+    exec("".join(line + "\n" for line in block.splitlines() if line.startswith("from")), names)
+    assert [band.name for band in names["SURVEYS"]["lsst"].select("gri").bands] == list("gri")

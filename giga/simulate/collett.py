@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax import Array
 
 from giga.component import Param
 from giga.cosmology import Cosmology
@@ -36,7 +35,8 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
     """Lenses of a catalogue: an isothermal or power-law ellipsoid, its light, and the light of one source.
 
     Each system is turned by a random angle. Mass and light of the lens share centre and ellipticity. The truth has the
-    extras `z_lens`, `z_source`, `sigma_v`, `q_lens`, `phi_lens`, `mag_lens` and `mag_source`.
+    extras `z_lens`, `z_source`, `sigma_v`, `q_lens`, `mag_lens` and `mag_source`; angles are in the ellipticities,
+    which turn with an image.
 
     Args:
         catalogue: Columns as `giga.io.collett.read_collett` names them.
@@ -60,10 +60,9 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
         "mag_source": _stack(catalogue, "mag_source_", bands, magnitudes or {})}, catalogue.weights)
     zero_points = np.array([band.zero_point for band in bands])
     turn = dist.Uniform(0.0, 2.0 * math.pi)
-    phi_lens = Derived(_turned, stacked["phi_lens"], turn)
-    e1, e2 = relations.ellipticity(stacked["q_lens"], phi_lens)
+    e1, e2 = relations.ellipticity(stacked["q_lens"], Derived(jnp.add, stacked["phi_lens"], turn))
     x, y = relations.rotated(stacked["x_source"], stacked["y_source"], turn)
-    source_e1, source_e2 = relations.ellipticity(stacked["q_source"], Derived(_turned, stacked["phi_source"], turn))
+    source_e1, source_e2 = relations.ellipticity(stacked["q_source"], Derived(jnp.add, stacked["phi_source"], turn))
     theta_E = stacked["theta_E"] if cosmology is None else relations.einstein_radius(
         stacked["sigma_v"], stacked["z_lens"], stacked["z_source"], cosmology)
     shape = {"e1": e1, "e2": e2, "center_x": center_x, "center_y": center_y}
@@ -79,7 +78,7 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
             R_sersic=stacked["R_source"], n_sersic=n_source, e1=source_e1, e2=source_e2,
             center_x=Derived(jnp.add, center_x, x), center_y=Derived(jnp.add, center_y, y), exact_bn=True)])
     known = {name: stacked[name] for name in ("z_lens", "z_source", "sigma_v", "q_lens", "mag_lens", "mag_source")}
-    return Population.of(scene, {**known, "phi_lens": phi_lens, **(extras or {})})
+    return Population.of(scene, {**known, **(extras or {})})
 
 
 def _stack(catalogue: Catalogue, prefix: str, bands: Sequence[Band], magnitudes: Mapping[str, str]) -> np.ndarray:
@@ -88,8 +87,3 @@ def _stack(catalogue: Catalogue, prefix: str, bands: Sequence[Band], magnitudes:
         raise ValueError("collett_population: bands: got none; expected at least one")
     names = [catalogue[prefix + magnitudes.get(band.name, band.name)].name for band in bands]
     return np.stack([catalogue.columns[name] for name in names], axis=-1)
-
-
-def _turned(phi: Array, angle: Array) -> Array:
-    """A position angle after a turn, from 0 to pi [rad]."""
-    return jnp.mod(phi + angle, math.pi)
