@@ -158,7 +158,8 @@ def test_photon_noise_is_added_to_correlated_noise():
 def test_cutouts_are_pieces_of_the_bank():
     bank = np.arange(3 * 9 * 8 * 2, dtype=np.float32).reshape(3, 9, 8, 2)
     noise = CutoutNoise.of(bank, (6, 6), sigma=np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
-    samples, sigma = jax.vmap(lambda key: noise(key, jnp.zeros((6, 6, 2))))(jax.random.split(KEY, 200))
+    draw = jax.jit(jax.vmap(lambda key: noise(key, jnp.zeros((6, 6, 2)))))
+    samples, sigma = jax.device_get(draw(jax.random.split(KEY, 200)))
     pieces = set()
     for cutout in range(3):
         for y in range(4):

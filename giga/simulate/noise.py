@@ -74,7 +74,7 @@ class CameraNoise(Noise):
         read = jnp.sqrt(jnp.maximum(self.background_rms**2 - self.sky * self.photon, 0.0))
         uniform = jax.random.uniform(electron_key, model.shape, model.dtype)
         one_by_one = self.photon * (poisson(uniform, jnp.minimum(electrons, FEW)) - electrons)
-        root = jnp.sqrt(electrons)
+        root = jnp.sqrt(jnp.maximum(electrons, FEW))
         many = self.photon * root * _skewed(_normal(uniform), 1.0 / root)
         noise = jnp.where(electrons < FEW, one_by_one, many)
         return noise + read * jax.random.normal(read_key, model.shape, model.dtype), sigma
