@@ -1,9 +1,9 @@
 """giga: strong gravitational lensing in JAX. A lens is a pytree, and so is its prior and its posterior."""
 
 from giga.grid import Grid as Grid
-from giga.inference.pipeline import FitConfig as FitConfig
 from giga.inference.pipeline import fit as fit
 from giga.inference.result import Result as Result
+from giga.inference.settings import FitConfig as FitConfig
 from giga.io.config import ObservationConfig as ObservationConfig
 from giga.io.fits import load_observation as load_observation
 from giga.light import Sersic as Sersic

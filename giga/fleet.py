@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.component import leaves_with_names
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.catalogue import Row, configure, image_shapes, read_catalogue
 from giga.io.errors import InputError, nearest
 from giga.io.toml import Config, read_toml, scene_from_config

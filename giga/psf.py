@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.fft
-import scipy.interpolate
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from giga.component import Component, static
+from giga.resampling import Resampling, as_lenstronomy, bin_kernel, fine_side, integrated
 
 HIGHEST = jax.lax.Precision.HIGHEST  # a GPU rounds float32 products to ten bits otherwise
 TOGETHER = 20  # images in one batch of transforms
-Resampling = Literal["integrated", "lenstronomy"]
 
 
 class PSF(Component):
@@ -42,7 +41,7 @@ class PSF(Component):
             size: Side of the kernel in pixels, odd; it grows to cover as much when supersampled.
             supersampling: Subpixels a side.
         """
-        side = _fine_side(size, supersampling)
+        side = fine_side(size, supersampling)
         axis = (np.arange(side) - side // 2) * pixel_scale / supersampling
         line = np.exp(-0.5 * (axis / (fwhm / 2.3548200450309493)) ** 2)
         kernel = np.outer(line, line)
@@ -66,7 +65,7 @@ class PSF(Component):
         if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
             raise ValueError(f"psf: kernel must be square with an odd side, got shape {kernel.shape}")
         if supersampling > 1:
-            kernel = (_integrated if resampling == "integrated" else _as_lenstronomy)(kernel, supersampling)
+            kernel = (integrated if resampling == "integrated" else as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
     def at(self, supersampling: int) -> PSF:
@@ -76,82 +75,7 @@ class PSF(Component):
             raise ValueError(f"psf: supersampling {supersampling} does not divide the kernel's {self.supersampling}")
         if factor == 1:
             return self
-        return PSF(kernel=jnp.asarray(_bin(np.asarray(self.kernel), factor)), supersampling=supersampling)
-
-
-def _bin_weights(size: int, factor: int) -> np.ndarray:
-    """Share of each subpixel in each pixel, both grids centred, shape (pixels, size)."""
-    side = 2 * int(np.ceil((size / factor - 1) / 2)) + 1
-    position = (np.arange(size) - size // 2) / factor  # subpixel centres in pixels
-    edge = np.abs(position[None, :] - (np.arange(side) - side // 2)[:, None])
-    return np.clip((0.5 + 0.5 / factor - edge) * factor, 0.0, 1.0)
-
-
-def _bin(kernel: np.ndarray, factor: int) -> np.ndarray:
-    """Sum a centred fine kernel over pixels; a subpixel astride an edge is shared."""
-    weights = _bin_weights(len(kernel), factor)
-    return weights @ kernel @ weights.T
-
-
-def _integrated(kernel: np.ndarray, factor: int, iterations: int = 60) -> np.ndarray:
-    """Integrals over subpixels of a PSF whose integrals over pixels are the given ones.
-
-    The logarithm of the PSF is a cubic spline through the pixel centres, which a Gaussian is
-    exactly; its knots are raised by the logarithm of wanted over found, again and again. From
-    Gaussians of FWHM 1.2, 2 and 3 pixels the error is 2e-3, 2e-4 and 1e-5 of the peak. Values below
-    1e-8 of the peak are raised to it.
-    """
-    size, parts = len(kernel), 4
-    knots = np.arange(size) - size // 2
-    cells = (np.arange(size * factor * parts) + 0.5) / (factor * parts) - 0.5 * size
-    spline = scipy.interpolate.make_interp_spline(knots, np.eye(size), k=min(3, size - 1))
-    basis = spline(np.clip(cells, knots[0], knots[-1]))
-    wanted = np.maximum(kernel, 1e-8 * kernel.max())
-    logarithm = np.log(wanted)
-
-    def density():
-        return np.exp(basis @ logarithm @ basis.T) / (factor * parts) ** 2
-
-    for _ in range(iterations):
-        logarithm = logarithm + np.log(wanted / _block_sum(density(), factor * parts))
-    side = _fine_side(size, factor)
-    start = (len(cells) - side * parts) // 2
-    return _block_sum(density()[start:start + side * parts, start:start + side * parts], parts)
-
-
-def _as_lenstronomy(kernel: np.ndarray, factor: int, iterations: int = 100) -> np.ndarray:
-    """What `lenstronomy.Util.kernel_util.subgrid_kernel(kernel, factor, odd=True)` returns.
-
-    Bilinear interpolation, its samples spread over the whole width, of a kernel that is sharpened
-    by the difference from its own mean (not sum) over a pixel.
-    """
-    kernel = kernel / kernel.sum()
-    size, side = len(kernel), _fine_side(len(kernel), factor)
-    place = np.clip((np.arange(side) - side // 2) * size / side, -(size // 2), size // 2)
-    basis = np.maximum(0.0, 1.0 - np.abs(place[:, None] - (np.arange(size) - size // 2)))
-    weights = _bin_weights(side, factor)
-
-    def interpolate(array):
-        fine = basis @ array @ basis.T
-        return fine / fine.sum()
-
-    sharpened = kernel
-    for _ in range(iterations):
-        sharpened = sharpened + kernel - weights @ interpolate(sharpened) @ weights.T / factor**2
-    fine = interpolate(sharpened)
-    if factor % 2:
-        fine = fine - np.kron(weights @ fine @ weights.T - kernel, np.ones((factor, factor))) / factor**2
-    return fine
-
-
-def _fine_side(size: int, factor: int) -> int:
-    """Odd side of a fine kernel inside size pixels."""
-    return size * factor - (size * factor + 1) % 2
-
-
-def _block_sum(array: np.ndarray, step: int) -> np.ndarray:
-    n = len(array) // step
-    return array.reshape(n, step, n, step).sum((1, 3))
+        return PSF(kernel=jnp.asarray(bin_kernel(np.asarray(self.kernel), factor)), supersampling=supersampling)
 
 
 class Convolution(Component):
@@ -281,13 +205,13 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
             a separable kernel, else FFT; direct is never the fastest).
     """
     fine, s = np.asarray(psf.kernel, float), psf.supersampling
-    stack, native = _phase_kernels(fine, s), _phase_kernels(_bin(fine, s), 1)
+    stack, native = _phase_kernels(fine, s), _phase_kernels(bin_kernel(fine, s), 1)
     if method == "auto":
         method = choose_method(fine)
     size = stack.shape[-1]
     padded = _fast_length(shape[0] + size // 2), _fast_length(shape[1] + size // 2)
     if method == "lowrank":
-        transfer, coarse = _bands(fine, s, shape, dtype), _bands(_bin(fine, s), 1, shape, dtype)
+        transfer, coarse = _bands(fine, s, shape, dtype), _bands(bin_kernel(fine, s), 1, shape, dtype)
     elif method == "direct":
         transfer, coarse = (jnp.asarray(k[None, :, ::-1, ::-1], dtype) for k in (stack, native))
     elif method == "fft":

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
 from giga.fleet import plan_fleet
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.catalogue import configure, read_catalogue
 from giga.io.errors import InputError
 from giga.io.toml import read_toml

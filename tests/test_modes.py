@@ -14,8 +14,10 @@ from giga.checkpoint import Store
 from giga.inference.evidence import bridge, laplace, log_density_of
 from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
 from giga.inference.map import Lanes, MapState
-from giga.inference.modes import ModesConfig, as_found, find_modes, mixture, note_of, sentence, weigh
-from giga.inference.pipeline import FitConfig, fit
+from giga.inference.mixture import mixture, weigh
+from giga.inference.modes import ModesConfig, as_found, find_modes, note_of, sentence
+from giga.inference.pipeline import fit
+from giga.inference.settings import FitConfig
 from giga.inference.transport import gaussian
 from giga.inference.vi import ascender
 from giga.parallel import mesh

@@ -11,7 +11,7 @@ from scipy.ndimage import label
 
 from giga import problems
 from giga.component import is_distribution, leaves_with_names
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.fits import load_observations
 from giga.io.toml import load_config, scene_from_config
 from giga.observation import Observation

@@ -10,7 +10,7 @@ import pytest
 
 from giga.checkpoint import CheckpointError
 from giga.demo import write_demo
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.toml import load_config
 from giga.run import prepare
 

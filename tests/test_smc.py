@@ -7,8 +7,10 @@ from _problems import Mixture, Toy, blank, exchangeable, observe, odds_of_the_or
 
 from giga.checkpoint import Store
 from giga.inference.diagnostics import ess_bulk
-from giga.inference.pipeline import FitConfig, fit
-from giga.inference.smc import Maps, Particles, SMCConfig, resampled, sample_smc, smc_programs
+from giga.inference.pipeline import fit
+from giga.inference.settings import FitConfig
+from giga.inference.smc import Particles, SMCConfig, resampled, sample_smc, smc_programs
+from giga.inference.tempering import Maps
 from giga.inference.transport import gaussian
 from giga.inference.vi import ascender
 from giga.parallel import mesh

@@ -14,8 +14,9 @@ from giga.bench.energy import EnergyMeter
 from giga.bench.measure import compile_apart, peak_memory, run_times, significant
 from giga.inference.curvature import quadratic
 from giga.inference.fleet import Lens, fit_many
-from giga.inference.pipeline import FitConfig, fit
+from giga.inference.pipeline import fit
 from giga.inference.result import Result
+from giga.inference.settings import FitConfig
 from giga.parallel import batched, sharded
 from giga.posterior import Posterior
 from giga.prior import Prior, values_of

@@ -14,7 +14,7 @@ import numpy as np
 from giga import parallel
 from giga.bench.measure import environment, peak_memory
 from giga.bench.stages import SMOKE, evaluations, fits
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.jsonfile import read_json, write_json
 from giga.prior import Prior
 from giga.problems import Problem, demo60, foundry128, gigalens80

@@ -10,7 +10,7 @@ import typer
 
 from giga.cli.base import Out, Override, Overwrite, Resume, app, console, edge
 from giga.demo import SEED, TRUTH, write_demo
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.toml import load_config, parse_override, scene_from_config
 from giga.prior import values_of
 from giga.run import claim, run_fit, start_devices

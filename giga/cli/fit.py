@@ -18,7 +18,7 @@ from giga.cli.base import (
     console,
     edge,
 )
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.toml import load_config, parse_override
 from giga.run import run_fit
 

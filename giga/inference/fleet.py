@@ -17,9 +17,10 @@ from jax.sharding import Mesh
 from giga import parallel
 from giga.checkpoint import CheckpointError, Store
 from giga.inference.calls import Clock, Program, entry, stacked
-from giga.inference.pipeline import FitConfig, Report, dtype_of, fit_posterior
+from giga.inference.pipeline import Report, dtype_of, fit_posterior
 from giga.inference.result import Result
 from giga.inference.routine import Routine
+from giga.inference.settings import FitConfig
 from giga.memory import out_of_memory
 from giga.observation import Observation
 from giga.posterior import AmplitudeMethod, Posterior

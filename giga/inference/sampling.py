@@ -14,8 +14,10 @@ from giga.exchange import Exchanges
 from giga.inference.evidence import Evidence, laplace
 from giga.inference.hmc import Draws, HMCState, worst_case
 from giga.inference.map import MapState
-from giga.inference.modes import Mode, Weighed, as_found, mixture, note_of, sentence, weigh
-from giga.inference.smc import SMC, Maps, sample_smc
+from giga.inference.mixture import Weighed, mixture, weigh
+from giga.inference.modes import Mode, as_found, note_of, sentence
+from giga.inference.smc import SMC, sample_smc
+from giga.inference.tempering import Maps
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, VIState
 from giga.journal import Journal

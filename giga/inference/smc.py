@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 from scipy.optimize import root_scalar
 from scipy.special import logsumexp
 
-from giga.component import AnyArray, Component
+from giga.component import AnyArray
 from giga.inference.calls import Call
 from giga.inference.evidence import Evidence
 from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, sampler, worst_case
-from giga.inference.transport import Transport, gaussian
+from giga.inference.tempering import Maps, tempered
+from giga.inference.transport import gaussian
 from giga.inference.vi import Ascent
 from giga.journal import Keep, direct
 from giga.parallel import on_host
@@ -65,68 +66,6 @@ class SMCConfig:
         """Settings of the moves' program."""
         return HMCConfig(n_chains=self.n_groups * self.n_particles, n_block=self.n_moves, length=self.length,
                          target_accept=self.target_accept, max_steps=self.max_steps)
-
-
-class Maps(Component):
-    """A mixture of transport maps: the distribution that particles start from.
-
-    Attributes:
-        maps: Stacked over the modes.
-        log_shares: Logarithm of the share of each.
-    """
-
-    maps: Transport
-    log_shares: AnyArray
-
-    @staticmethod
-    def of(maps: Sequence[Transport], shares: Sequence[float], widen: float) -> Maps:
-        """Put maps together, each widened about its middle."""
-        wide = [t.replace(factor=widen * t.factor) for t in maps]
-        dtype = wide[0].shift.dtype
-        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *wide)
-        return Maps(maps=stacked, log_shares=np.log(np.asarray(shares, float) / np.sum(shares)).astype(dtype))
-
-    def log_prob(self, z: Array) -> Array:
-        """Log-density of the mixture."""
-        u, log_det = jax.vmap(Transport.pull, (0, None))(self.maps, z)
-        each = -0.5 * jnp.sum(u**2, 1) - 0.5 * z.size * jnp.log(2.0 * jnp.pi) - log_det
-        return jax.scipy.special.logsumexp(self.log_shares + each)
-
-    def sample(self, key: Array) -> Array:
-        """One draw."""
-        choose, draw = jax.random.split(key)
-        k = jax.random.categorical(choose, self.log_shares)
-        one = jax.tree.map(lambda leaf: jnp.take(leaf, k, axis=0), self.maps)
-        return one(jax.random.normal(draw, one.shift.shape, one.shift.dtype))[0]
-
-
-class Tempered(Component):
-    """The density start^(1 - beta) posterior^beta, in the place of a posterior.
-
-    Attributes:
-        start: Where the particles come from.
-        posterior: Where they go.
-        beta: The exponent.
-    """
-
-    start: Prior | Maps
-    posterior: Any
-    beta: AnyArray
-
-    @property
-    def prior(self) -> Prior:
-        """The posterior's prior."""
-        return self.posterior.prior
-
-    def log_prob(self, z: Array) -> Array:
-        """Log-density, not normalised."""
-        first = self.start.log_prob(z)
-        return first + self.beta * (self.posterior.log_prob(z) - first)
-
-
-def tempered(start: Prior | Maps, posterior: Posterior, beta: float) -> Any:
-    """A `Tempered` of the posterior's precision, for programs that take a posterior."""
-    return Tempered(start=start, posterior=posterior, beta=np.asarray(beta, posterior.prior.shift.dtype))
 
 
 class Particles(NamedTuple):

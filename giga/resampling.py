@@ -1,0 +1,85 @@
+"""A kernel given at the pixel scale on finer pixels, and a fine one on coarser pixels; on the host, in float64."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import scipy.interpolate
+
+Resampling = Literal["integrated", "lenstronomy"]
+
+
+def bin_weights(size: int, factor: int) -> np.ndarray:
+    """Share of each subpixel in each pixel, both grids centred, shape (pixels, size)."""
+    side = 2 * int(np.ceil((size / factor - 1) / 2)) + 1
+    position = (np.arange(size) - size // 2) / factor  # subpixel centres in pixels
+    edge = np.abs(position[None, :] - (np.arange(side) - side // 2)[:, None])
+    return np.clip((0.5 + 0.5 / factor - edge) * factor, 0.0, 1.0)
+
+
+def bin_kernel(kernel: np.ndarray, factor: int) -> np.ndarray:
+    """Sum a centred fine kernel over pixels; a subpixel astride an edge is shared."""
+    weights = bin_weights(len(kernel), factor)
+    return weights @ kernel @ weights.T
+
+
+def integrated(kernel: np.ndarray, factor: int, iterations: int = 60) -> np.ndarray:
+    """Integrals over subpixels of a PSF whose integrals over pixels are the given ones.
+
+    The logarithm of the PSF is a cubic spline through the pixel centres, which a Gaussian is
+    exactly; its knots are raised by the logarithm of wanted over found, again and again. From
+    Gaussians of FWHM 1.2, 2 and 3 pixels the error is 2e-3, 2e-4 and 1e-5 of the peak. Values below
+    1e-8 of the peak are raised to it.
+    """
+    size, parts = len(kernel), 4
+    knots = np.arange(size) - size // 2
+    cells = (np.arange(size * factor * parts) + 0.5) / (factor * parts) - 0.5 * size
+    spline = scipy.interpolate.make_interp_spline(knots, np.eye(size), k=min(3, size - 1))
+    basis = spline(np.clip(cells, knots[0], knots[-1]))
+    wanted = np.maximum(kernel, 1e-8 * kernel.max())
+    logarithm = np.log(wanted)
+
+    def density():
+        return np.exp(basis @ logarithm @ basis.T) / (factor * parts) ** 2
+
+    for _ in range(iterations):
+        logarithm = logarithm + np.log(wanted / _block_sum(density(), factor * parts))
+    side = fine_side(size, factor)
+    start = (len(cells) - side * parts) // 2
+    return _block_sum(density()[start:start + side * parts, start:start + side * parts], parts)
+
+
+def as_lenstronomy(kernel: np.ndarray, factor: int, iterations: int = 100) -> np.ndarray:
+    """What `lenstronomy.Util.kernel_util.subgrid_kernel(kernel, factor, odd=True)` returns.
+
+    Bilinear interpolation, its samples spread over the whole width, of a kernel that is sharpened
+    by the difference from its own mean (not sum) over a pixel.
+    """
+    kernel = kernel / kernel.sum()
+    size, side = len(kernel), fine_side(len(kernel), factor)
+    place = np.clip((np.arange(side) - side // 2) * size / side, -(size // 2), size // 2)
+    basis = np.maximum(0.0, 1.0 - np.abs(place[:, None] - (np.arange(size) - size // 2)))
+    weights = bin_weights(side, factor)
+
+    def interpolate(array):
+        fine = basis @ array @ basis.T
+        return fine / fine.sum()
+
+    sharpened = kernel
+    for _ in range(iterations):
+        sharpened = sharpened + kernel - weights @ interpolate(sharpened) @ weights.T / factor**2
+    fine = interpolate(sharpened)
+    if factor % 2:
+        fine = fine - np.kron(weights @ fine @ weights.T - kernel, np.ones((factor, factor))) / factor**2
+    return fine
+
+
+def fine_side(size: int, factor: int) -> int:
+    """Odd side of a fine kernel inside size pixels."""
+    return size * factor - (size * factor + 1) % 2
+
+
+def _block_sum(array: np.ndarray, step: int) -> np.ndarray:
+    n = len(array) // step
+    return array.reshape(n, step, n, step).sum((1, 3))
