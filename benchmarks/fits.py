@@ -9,16 +9,13 @@ mean in its standard deviations. Needs pyyaml.
 import time
 from pathlib import Path
 
-import jax
 from _common import parser, write
-from gigalens_sims import BACKGROUND_RMS, EXPOSURE_TIME, load
+from gigalens_sims import lenses
 
-from giga import PSF, Grid, Observation, fit, parallel
+from giga import fit, parallel
 from giga.calibrate import RANKED, row_of
 from giga.inference.fleet import Lens, fit_many
 from giga.inference.result import Result
-from giga.prior import values_of
-from giga.problems import gigalens_prior
 
 
 def ranked(truth: dict[str, float], result: Result, system: int) -> dict:
@@ -53,15 +50,6 @@ def main() -> None:
     options = arguments.parse_args()
     parallel.start()
     systems = options.systems[:1] if options.smoke else options.systems
-    images, scenes, kernel = load(options.folder, max(systems) + 1)
-    prior, psf = gigalens_prior(), PSF.from_native(kernel, 2, "lenstronomy")
-
-    def lens(system: int) -> Lens:
-        observation = Observation(image=images[system], grid=Grid(shape=(80, 80), pixel_scale=0.065), psf=psf,
-                                  background_rms=BACKGROUND_RMS, exposure_time=EXPOSURE_TIME)
-        truth = values_of(prior, jax.tree.map(lambda leaf: leaf[system], scenes))
-        return Lens(str(system), prior, [observation], seed=system, truth=truth)
-
     rows: dict[int, dict] = {}
     begun = [time.perf_counter()]
 
@@ -76,10 +64,10 @@ def main() -> None:
         write(options.out, [rows[k] for k in systems if k in rows], show=False)  # a long run leaves what it has
 
     if options.together is None:
-        for one in map(lens, systems):
+        for one in lenses(options.folder, systems):
             done(one, fit(one.prior, one.observations, seed=one.seed, truth=one.truth))
     else:
-        fit_many(map(lens, systems), together=options.together, done=done)
+        fit_many(lenses(options.folder, systems), together=options.together, done=done)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ resampling of the PSF; a chi2 per pixel of 0.997 in the median and below 1.06 fo
 The row "integrated" shows what another reading of the same PSF costs. Needs pyyaml.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -16,9 +17,13 @@ from _common import parser, write
 
 from giga.bench.measure import measure
 from giga.grid import Grid
+from giga.inference.fleet import Lens
 from giga.light import Sersic
 from giga.mass import EPL, Shear
 from giga.mass.epl import terms_for
+from giga.observation import Observation
+from giga.prior import values_of
+from giga.problems import gigalens_prior
 from giga.psf import PSF, plan
 from giga.render import render
 from giga.scene import Scene
@@ -43,6 +48,20 @@ def load(folder: Path, count: int):
     scenes = Scene(mass=[EPL(**leaves(epl), terms=terms_for(0.3, 1e-9)), Shear(**leaves(shear))],
                    lens_light=[sersic(v) for v in lens_light], source_light=[sersic(v) for v in source])
     return images, scenes, np.load(folder / "psf.npy", allow_pickle=False)
+
+
+def lenses(folder: Path, systems: Sequence[int]) -> list[Lens]:
+    """Some of the systems as lenses to fit, with the prior that they were drawn from; a system's number is its seed."""
+    images, scenes, kernel = load(folder, max(systems) + 1)
+    prior, psf = gigalens_prior(), PSF.from_native(kernel, 2, "lenstronomy")
+
+    def lens(system: int) -> Lens:
+        observation = Observation(image=images[system], grid=Grid(shape=images.shape[1:], pixel_scale=0.065), psf=psf,
+                                  background_rms=BACKGROUND_RMS, exposure_time=EXPOSURE_TIME)
+        truth = values_of(prior, jax.tree.map(lambda leaf: leaf[system], scenes))
+        return Lens(str(system), prior, [observation], seed=system, truth=truth)
+
+    return [lens(system) for system in systems]
 
 
 def main() -> None:
