@@ -93,16 +93,23 @@ class _Worker:
     def look_at_results(self, retry_failed: bool) -> None:
         """Refuse results of other configurations and data; forget failures; have drawn what is not."""
         for name, config in self.fleet.configs.items():
-            if self.folder.failure(name) is not None:
-                if retry_failed and name not in self.fleet.missing and self.claims.take(name):
-                    shutil.rmtree(self.folder.lens(name) / "checkpoint", ignore_errors=True)
-                    self.folder.forget_failure(name)
-                    self.claims.give_back(name)
+            if (failure := self.folder.failure(name)) is not None:
+                if retry_failed and name not in self.fleet.missing:
+                    self._forget(name, failure)
             elif reason := self._foreign(name, config):
                 self.refused[name] = reason
             elif self.folder.is_done(name) and not (self.folder.lens(name) / "report.html").exists() and self.drawers:
                 self.drawers.add(self.folder.lens(name))
         self.folder.write_table(self.status())
+
+    def _forget(self, name: str, failure: dict[str, str]) -> None:
+        """Let a failed lens be fitted from its beginning, unless another worker has done so since it was looked at."""
+        if self.claims.take(name) is None:
+            return
+        if self.folder.failure(name) == failure:
+            shutil.rmtree(self.folder.lens(name) / "checkpoint", ignore_errors=True)
+            self.folder.forget_failure(name)
+        self.claims.give_back(name)
 
     def status(self) -> dict[str, tuple[str, str]]:
         """Status and reason of each lens."""
@@ -177,13 +184,9 @@ class _Worker:
     def _status(self, name: str) -> tuple[str, str]:
         if name in self.refused:
             return "refused", self.refused[name]
-        if self.folder.is_done(name):
-            try:
-                self.folder.numbers(name)
-            except InputError as error:
-                return "failed", str(error)
-            return "done", ""
         failure = self.folder.failure(name)
+        if failure is None and self.folder.is_done(name):
+            return "done", ""
         if name in self.fleet.missing or failure is not None:
             return "failed", self.fleet.missing.get(name, "") or (failure or {}).get("reason", "")
         return ("waiting" if self.claims.is_free(name) else "running"), ""

@@ -127,6 +127,33 @@ def test_running_again_skips_what_has_ended_and_retries_on_request(folder):
     assert go(folder, again)[0]["gone"] == "done" and again.seen == ["two", "gone"]
 
 
+def test_a_failed_lens_that_another_worker_has_fitted_meanwhile_stays_as_it_is(folder, monkeypatch):
+    """Between this worker's look at the failure and its claim the other has tried the lens again, and ended."""
+    go(folder, Fit(fail=["two"]))
+    lens, take = folder / "out/lenses/two", Claims.take
+
+    def slow(claims, name):
+        if name == "two" and (lens / "failure.json").exists():
+            (lens / "failure.json").unlink()
+            (lens / "checkpoint/of-the-other").touch()
+            shutil.copy(folder / "out/lenses/one/summary.json", lens)
+        return take(claims, name)
+
+    monkeypatch.setattr(Claims, "take", slow)
+    fit = Fit()
+    said, _, _ = go(folder, fit, retry_failed=True)
+    assert said["two"] == "done" and fit.seen == [] and (lens / "checkpoint/of-the-other").exists()
+
+
+def test_a_failed_lens_that_another_worker_holds_is_left_to_it(folder):
+    go(folder, Fit(fail=["two"]))
+    with Claims(folder / "out/claims") as other:
+        other.take("two")
+        fit = Fit()
+        said, _, _ = go(folder, fit, retry_failed=True, wait=False)
+    assert said["two"] == "failed" and fit.seen == [] and (folder / "out/lenses/two/failure.json").exists()
+
+
 def test_a_changed_configuration_is_refused_for_finished_lenses(folder):
     go(folder, Fit())
     (folder / "catalogue.csv").write_text("name,image,seed\none,one.fits,0\ntwo,two.fits,5\nnew,three.fits,1\n")
@@ -210,11 +237,20 @@ def test_an_interrupted_worker_gives_its_lenses_back(folder):
     assert go(folder, fit, wait=False)[0]["two"] == "done" and fit.seen == ["two", "three"]
 
 
-def test_a_damaged_summary_is_a_failure_that_is_named(folder):
+@pytest.mark.parametrize(("text", "words"), [
+    ("{", "cannot be read"), ("3", "holds a int"), ("{}", "parameters: missing"),
+    (json.dumps(dict.fromkeys(["parameters", "chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages",
+                               "devices", "versions", "seed"], 1)), "cannot be read (AttributeError")])
+def test_a_damaged_summary_is_a_failure_that_is_named_and_can_be_retried(folder, text, words):
     go(folder, Fit())
-    (folder / "out/lenses/one/summary.json").write_text("{")
-    said, status, _ = go(folder, Fit())
-    assert said["one"] == "failed" and "summary.json: cannot be read" in status["one"][1] and said["two"] == "done"
+    path = folder / "out/lenses/one/summary.json"
+    path.write_text(text)
+    fit = Fit()
+    said, status, _ = go(folder, fit)
+    assert said["one"] == "failed" and said["two"] == "done" and fit.seen == []
+    assert str(path) in status["one"][1] and words in status["one"][1]
+    said, status, _ = go(folder, fit, retry_failed=True)
+    assert fit.seen == ["one"] and status["one"] == ("done", "") and json.loads(path.read_text())["parameters"]
 
 
 @pytest.mark.parametrize(("columns", "cells", "words"), [
@@ -239,6 +275,24 @@ def test_the_command_refuses_a_catalogue_before_anything_is_computed(files):
     checked = run(*words, "--check")
     assert checked.exit_code == 1 and "gone failed" in " ".join(checked.output.split())
     assert not (files / "out").exists()
+
+
+def test_resume_is_what_a_fleet_does_anyway(folder, monkeypatch):
+    """The option of `giga fit` is understood, and an interrupted fleet does not ask for it."""
+    words = ("fit-many", folder / "catalogue.csv", "--config", folder / "fleet.toml", "--out", folder / "out",
+             "--no-pictures")
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("giga.cli.fit_many.run_fleet", interrupted)
+    result = run(*words)
+    assert result.exit_code == 130 and "the same command goes on" in result.stderr and "--resume" not in result.stderr
+    seen = Fit()
+    monkeypatch.setattr("giga.cli.fit_many.run_fleet", lambda *a, **k: run_fleet(*a, **k | dict(fit=seen)))
+    go(folder, Fit(fail=["two", "three"]))
+    assert run(*words, "--retry-failed").exit_code == run(*words, "--resume").exit_code == 1  # one file is missing
+    assert seen.seen == ["two", "three"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from giga.claims import EXPIRY
-from giga.cli.base import DataFolder, Override, app, console, edge
+from giga.cli.base import DataFolder, Override, app, console, edge, fail
 from giga.fleet import check_data, plan_fleet
 from giga.io.errors import InputError
 from giga.io.toml import parse_override
@@ -34,7 +34,8 @@ def fit_many_command(
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
     claim_expiry: Annotated[float, typer.Option("--claim-expiry", min=1.0,
                                                 help="Age at which the claim of a worker is taken over [s].")] = EXPIRY,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on, which a fleet always does.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands, which a fleet always "
+                                                            "does; this changes nothing.")] = False,
 ) -> None:
     """Fit many lenses: one configuration, one catalogue, one folder; run it again to go on."""
     if ignore and "name" in ignore:
@@ -45,8 +46,11 @@ def fit_many_command(
         status = check_data(fleet, console)
     else:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's notice: claims are given back
-        status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait, retry_failed=retry_failed,
-                           draw=pictures, console=console)
+        try:
+            status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait,
+                               retry_failed=retry_failed, draw=pictures, console=console)
+        except KeyboardInterrupt:
+            fail("interrupted; the same command goes on", code=130)
         console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)
     bad = {name: f"{said}: {reason}" for name, (said, reason) in status.items() if said in ("failed", "refused")}
     for name, reason in bad.items():

@@ -53,7 +53,19 @@ class FleetFolder:
         return (self.lens(name) / "summary.json").is_file()
 
     def failure(self, name: str) -> dict[str, str] | None:
-        """Why a lens failed: its "reason" and "error", the class of the error; None when it did not."""
+        """Why a lens failed: its "reason" and "error", the class of the error; None when it did not.
+
+        A finished lens whose summary.json cannot be read has failed as well; one that can be read has not.
+        """
+        if self.is_done(name):
+            try:
+                self.numbers(name)
+            except FileNotFoundError:  # another worker takes it away to fit the lens anew
+                pass
+            except InputError as error:
+                return {"reason": str(error), "error": type(error).__name__}
+            else:
+                return None
         path = self.lens(name) / "failure.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -72,15 +84,25 @@ class FleetFolder:
         return reason
 
     def forget_failure(self, name: str) -> None:
-        """Let a failed lens be tried again."""
-        (self.lens(name) / "failure.json").unlink(missing_ok=True)
+        """Let a failed lens be tried again; what it left as its end is removed."""
+        for file in ("summary.json", "failure.json"):
+            (self.lens(name) / file).unlink(missing_ok=True)
 
     def numbers(self, name: str) -> Numbers:
-        """Numbers of a finished lens; a summary that did not change is not read again."""
+        """Numbers of a finished lens; a summary that did not change is not read again.
+
+        Raises:
+            InputError: The summary cannot be read.
+            FileNotFoundError: There is none.
+        """
         path = self.lens(name) / "summary.json"
         date = path.stat().st_mtime_ns
         if name not in self._known or self._known[name][0] != date:
-            self._known[name] = (date, _numbers(read_summary(path)))
+            try:
+                self._known[name] = (date, _numbers(read_summary(path)))
+            except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another structure
+                raise InputError(path, "", f"cannot be read ({type(error).__name__}: {error})",
+                                 "the summary of a finished fit") from error
         return self._known[name][1]
 
     def says(self, name: str) -> str:

@@ -181,6 +181,8 @@ def read_summary(path: Path) -> dict[str, Any]:
         known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(path, "", f"cannot be read ({error})", "the summary of a finished fit") from error
+    if not isinstance(known, dict):
+        raise InputError(path, "", f"holds a {type(known).__name__}", "the summary of a finished fit")
     needed = ("parameters", "chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices",
               "versions", "seed")
     for key in needed:
