@@ -18,8 +18,8 @@ import numpy as np
 from giga.checkpoint import identity_of
 from giga.inference.calibration import rank, thin
 from giga.inference.fleet import Lens, fit_many
-from giga.inference.pipeline import FitConfig
 from giga.inference.result import Result
+from giga.inference.settings import FitConfig
 from giga.io.calibration import Study
 from giga.io.errors import InputError
 from giga.observation import Data, Observation
@@ -46,6 +46,9 @@ class Calibration:
         precision: "float32" or "float64".
         seed: Seed of truths, noise and fits.
         ranked: Number of draws that each truth is ranked among.
+
+    Raises:
+        ValueError: Amplitudes without a prior, or fits that cannot have as many draws as are ranked.
     """
 
     prior: Scene
@@ -62,6 +65,10 @@ class Calibration:
         if linear and self.amplitudes != "marginal":
             raise ValueError(f"likelihood.amplitudes: got {self.amplitudes!r}; expected 'marginal' with amplitude_sd: "
                              "solved amplitudes have no prior that a truth could be drawn from")
+        most = self.config.max_iterations * self.config.n_chains
+        if self.config.sampler == "hmc" and most < self.ranked:
+            raise ValueError(f"inference.max_iterations: got {self.config.max_iterations} of {self.config.n_chains} "
+                             f"chains, {most} draws; expected at least the {self.ranked} that a truth is ranked among")
         if linear:
             object.__setattr__(self, "observations", [_with_noise_map(o) for o in self.observations])
 
@@ -143,8 +150,12 @@ def run(calibration: Calibration, study: Study, count: int,
                 yield lens
 
     def done(lens: Lens, result: Result | Exception) -> None:
+        draws = 0 if isinstance(result, Exception) else np.asarray(result.log_likelihood).size
         if isinstance(result, Exception):
             keep(int(lens.name), {"failed": f"{type(result).__name__}: {result}", "truth": dict(lens.truth or {})})
+        elif draws < calibration.ranked:  # its targets were so low
+            keep(int(lens.name), {"failed": f"{draws} draws, fewer than the {calibration.ranked} that are ranked",
+                                  "truth": dict(lens.truth or {})})
         else:
             keep(int(lens.name), calibration.row(lens, result))
 

@@ -233,9 +233,13 @@ def check_parameters(config: Config, prior: Scene) -> None:
     names = free_names(prior)
     if not names:
         raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
-    axis = config.inference.vi_axis
+    check_axis(config.inference.vi_axis, names, config.file)
+
+
+def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:
+    """Check that the conditioning parameter is one of the free parameters, "auto" or "none". Raises InputError."""
     if axis not in ("auto", "none", *names):
-        raise InputError(config.file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
+        raise InputError(file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
 
 
 def free_names(prior: Scene) -> list[str]:

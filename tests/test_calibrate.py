@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 import giga.calibrate
 from giga.calibrate import Calibration, run
 from giga.cli import app
+from giga.cli.calibrate import _finish
 from giga.inference.calibration import coverage, uniformity
-from giga.inference.pipeline import FitConfig
 from giga.inference.result import Result
+from giga.inference.settings import FitConfig
 from giga.io.calibration import Study
 from giga.io.errors import InputError
 from giga.io.posterior import GROUPS
@@ -148,6 +149,34 @@ def test_linear_amplitudes_need_a_prior():
     assert (peaks > 0).mean() == pytest.approx(0.5, abs=0.15)  # amplitudes of either sign, as their prior has it
 
 
+def test_fits_that_cannot_have_as_many_draws_as_are_ranked_are_refused():
+    few = FitConfig(n_chains=4, n_block=10, min_iterations=10, max_iterations=24)
+    with pytest.raises(ValueError, match="max_iterations: got 24 of 4 chains, 96 draws; expected at least the 99"):
+        one_amplitude(config=few)
+    assert one_amplitude(config=few, ranked=95).ranked == 95
+    assert one_amplitude(config=dataclasses.replace(few, sampler="smc")).ranked == 99
+
+
+def test_a_fit_that_ended_with_fewer_draws_than_are_ranked_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(giga.calibrate, "fit_many", many())
+    calibration = one_amplitude(ranked=1999)
+    study = Study(tmp_path, calibration.identity())
+    run(calibration, study, 1)
+    assert study.rows(1)[0]["failed"] == "990 draws, fewer than the 1999 that are ranked"
+
+
+def test_failures_are_listed_by_the_number_of_the_lens(tmp_path, monkeypatch):
+    """Also where a lens before it has no row."""
+    monkeypatch.setattr(giga.calibrate, "fit_many", many())
+    calibration = one_amplitude()
+    study = Study(tmp_path, calibration.identity())
+    run(calibration, study, 20)
+    (tmp_path / "lenses" / "00004.json").unlink()
+    _finish(study.rows(20), tmp_path, 99)
+    found = json.loads((tmp_path / "calibration.json").read_text())
+    assert [row["lens"] for row in found["failed"]] == [7, 17] and found["lenses"] == 17
+
+
 @pytest.mark.slow
 def test_a_study_of_real_fits(tmp_path):
     calibration = one_amplitude(config=SHORT)
@@ -254,6 +283,10 @@ def test_what_cannot_be_ranked_is_refused(config, tmp_path):
                            (["--problem", "demo61"], "nearest: 'demo60'"),
                            (["--problem", "demo60", "--set", "mass.0=1"], "got mass.0"),
                            (["--problem", "demo60", "--set", "inference.n_chans=8"], "nearest: 'n_chains'"),
+                           (["--problem", "demo60", "--set", "inference.vi_axis=mass.0.gama"], "demo60: inference.vi_"),
+                           (["--problem", "demo60", "--set", "inference.n_chains=2"], "n_chains: expected at least 4"),
+                           ([config, "--ranked", 209], "inference.max_iterations: got 50 of 4 chains, 200 draws"),
+                           ([config, "--ranked", -1], "--ranked: got -1"),
                            (["--problem", "foundry128"], "foundry128: likelihood.amplitudes: got 'profile'"),
                            (["--from", tmp_path / "run0"], "kept its truth"),
                            (["--from", tmp_path / "none"], "no such file"),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from giga.checkpoint import CheckpointError
 from giga.cli import app
 from giga.demo import write_demo
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.results import FILES
 from giga.io.toml import load_config
 from giga.run import prepare
@@ -75,6 +75,42 @@ def test_a_folder_that_holds_a_run(config, tmp_path):
     assert "already holds a run" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "summary.json"]
     assert run("fit", config, "--out", tmp_path, "--resume", "--overwrite").exit_code == 2
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    ("inference.n_chains=2", "inference.n_chains: expected at least 4"),
+    ("inference.n_chains=two", "inference.n_chains: got 'two'; expected an integer"),
+    ("inference.vi_samples=7", "inference.vi_samples: expected an even number"),
+    ("inference.n_starts=0", "inference.n_starts: expected a positive integer, got 0"),
+    ("inference.n_starts=100000", "inference: expected n_finalists <= n_starts <= n_screen"),
+    ("inference.sampler=nuts", "inference.sampler: expected hmc or smc, got 'nuts'"),
+    ("inference.smc_groups=2", "inference.smc_groups: expected at least 4"),
+    ("inference.smc_particles=2", "inference.smc_particles: expected at least 8"),
+    ("inference.target_accept=1.5", "inference.target_accept: expected a number between 0 and 1, got 1.5"),
+    ("inference.vi_axis=mass.0.gama", "inference.vi_axis: got 'mass.0.gama'; expected one of"),
+    ("likelihood.amplitudes=marginal", "likelihood.amplitude_sd: missing"),
+    ("likelihood.amplitude_sd=-1.0", "likelihood.amplitude_sd: got -1.0; expected a number above 0"),
+    ("source_light.0.supersampling=3", "source_light.0.supersampling: got 3; expected 1, or a multiple"),
+    ("source_light.0.bands=['r']", "source_light.0.bands: got 'r'"),
+    ("observation.0.psf_size=4", "observation.0.psf_size: only one of psf_fwhm and psf_size"),
+    ("observation.0.supersampling=0", "observation.0.supersampling: got 0"),
+    ("mass.0.theta_E={dist='Uniform',low=2.0,high=1.0}", "mass.0.theta_E: got low = 2, high = 1"),
+])
+def test_a_bad_value_from_the_command_line_is_one_line(config, tmp_path, value, words):
+    message = refused(tmp_path / "run", config, "--set", value)
+    assert words in message and message.count("inference.") <= 2
+
+
+def test_only_commands_that_have_resume_advise_it(config, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("giga.cli.fit.run_fit", interrupted)
+    monkeypatch.setattr("giga.cli.plot.redraw", interrupted)
+    fit, plot = run("fit", config, "--out", tmp_path / "run"), run("plot", tmp_path)
+    assert (fit.exit_code, plot.exit_code) == (130, 130)
+    assert "interrupted" in fit.stderr and "--resume" in fit.stderr
+    assert "interrupted" in plot.stderr and "--resume" not in plot.stderr
 
 
 def test_plot_without_a_run(tmp_path):

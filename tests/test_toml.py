@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 from giga.component import is_distribution, leaves_with_names
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.config import CutoutConfig, RingConfig
 from giga.io.errors import InputError, nearest
 from giga.io.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
@@ -240,6 +240,14 @@ def test_override_text(text, expected):
     assert parse_override(text) == expected
 
 
+def test_a_band_without_a_light(tmp_path):
+    """Each of two bands needs one; a mass is none."""
+    text = HEAD + "band = 'g'\n" + HEAD + "band = 'r'\n" + MASS + SOURCE
+    assert len(load(tmp_path, text + "bands = ['g', 'r']\n").observation) == 2
+    with pytest.raises(InputError, match=r"observation.1.band: got 'r'; expected a band in which a \[\[lens_light"):
+        load(tmp_path, text + "bands = ['g']\n")
+
+
 def test_override_text_without_value():
     with pytest.raises(InputError, match="no name=value"):
         parse_override("inference")
@@ -266,6 +274,8 @@ def test_override_text_without_value():
     ("n_sersic = 1\n", "n_sersic = 1\nsupersampling = 0\n", ["source_light.0.supersampling", "got 0", "at least 1"]),
     ("n_sersic = 1\n", "n_sersic = 1\nexact_bn = 1\n", ["source_light.0.exact_bn", "got 1", "true or false"]),
     ("n_sersic = 1\n", "n_sersic = 1\nbands = ['r']\n", ["source_light.0.bands", "got 'r'"]),
+    ("exposure_time = 1000\n", "supersampling = 2\n[[lens_light]]\nprofile = 'Sersic'\nR_sersic = 1\nn_sersic = 4\n"
+     "supersampling = 3\n", ["lens_light.0.supersampling: got 3", "multiple of observation.0.supersampling, 2"]),
     ("LogNormal", "Lognormall", ["mass.0.theta_E.dist", "got 'Lognormall'", "nearest: 'LogNormal'"]),
     ("loc = 0.2", "mean = 0.2", ["mass.0.theta_E.mean", "unknown argument", "'loc'"]),
     ("loc = 0.2, ", "", ["mass.0.theta_E.loc", "missing", "the loc of LogNormal"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -36,6 +37,7 @@ Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value
 
 def edge(command: Callable[..., None]) -> Callable[..., None]:
     """Turn bad input into one line on the error stream and exit code 2."""
+    advice = "; go on with the same command and --resume" if "resume" in signature(command).parameters else ""
 
     @wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:
@@ -46,7 +48,7 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
         except FloatingPointError as error:
             fail(str(error), code=1)
         except KeyboardInterrupt:
-            fail("interrupted; go on with the same command and --resume", code=130)
+            fail(f"interrupted{advice}", code=130)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 

@@ -17,7 +17,7 @@ from giga.calibrate import RANKED, Calibration, row_of_run, run
 from giga.calibration_plot import calibration_figure
 from giga.cli.base import DataFolder, Override, app, console, edge, fail
 from giga.inference.calibration import summary
-from giga.inference.pipeline import FitConfig
+from giga.inference.settings import FitConfig
 from giga.io.calibration import Study, read_runs, write_summary
 from giga.io.config import LikelihoodConfig, RunConfig
 from giga.io.errors import InputError, nearest
@@ -26,7 +26,7 @@ from giga.io.toml import load_config, parse_override
 from giga.observation import Observation
 from giga.plot import png
 from giga.problems import demo60, foundry128, gigalens80
-from giga.run import prepare, start_devices, start_devices_of
+from giga.run import check_axis, free_names, prepare, start_devices, start_devices_of
 from giga.scene import Scene
 
 PROBLEMS = {"demo60": demo60, "foundry128": foundry128, "gigalens80": lambda: gigalens80(1)}
@@ -53,7 +53,7 @@ def calibrate_command(
     if sum(given) != 1:
         raise InputError("", "calibrate", f"{sum(given)} of them given",
                          "one of a configuration, --problem, and --from with finished runs")
-    if not any((ranked + 1) % bins == 0 for bins in range(2, 21)):
+    if ranked < 1 or not any((ranked + 1) % bins == 0 for bins in range(2, 21)):
         raise InputError("", "--ranked", f"got {ranked}", "one less than a multiple of a number from 2 to 20, as 99")
     if runs:
         rows = [row_of_run(folder, samples, truth, ranked) for folder, samples, truth in read_runs(runs)]
@@ -95,6 +95,7 @@ def _of_problem(name: str, changes: Mapping[str, Any]) -> Subject:
                                   for section, kind in SECTIONS.items())
     start_devices(run.devices, run.precision)
     problem = PROBLEMS[name]()
+    check_axis(inference.vi_axis, free_names(problem.prior), name)
     return Subject(problem.prior, problem.observations[:1], run, likelihood, inference, name)
 
 
@@ -136,7 +137,7 @@ def _finish(rows: list[dict[str, Any]], out: Path, ranked: int) -> None:
     ranks = {name: [row["ranks"][name] for row in good] for name in names}
     below = {name: [row["below"][name] for row in good] for name in good[0]["below"]}
     found = summary(ranks, below, ranked) | dict(
-        failed=[dict(lens=k, reason=row["failed"]) for k, row in enumerate(rows) if "failed" in row],
+        failed=[dict(lens=row["lens"], reason=row["failed"]) for row in rows if "failed" in row],
         not_converged=sum(not row.get("converged", True) for row in good),
         few_draws=sum(row.get("smallest_ess_bulk", np.inf) < ranked for row in good),
         environment=environment(), ranks=ranks, below=below)

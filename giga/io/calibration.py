@@ -51,7 +51,7 @@ class Study:
         write_json(self._path(number), row)
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """Rows of the lenses below a number that are there, in order.
+        """Rows of the lenses below a number that are there, in order, each with its number as "lens".
 
         Raises:
             InputError: A row that cannot be read.
@@ -63,7 +63,7 @@ class Study:
                 for key in () if "failed" in row else NEEDED:
                     if key not in row:
                         raise InputError(self._path(number), key, "missing", "the row of a lens; remove the file")
-                rows.append(row)
+                rows.append(row | {"lens": number})
         return rows
 
     def _path(self, number: int) -> Path:

@@ -230,13 +230,31 @@ def _check(config: Config, place: Place) -> None:
     if not config.lens_light and not config.source_light:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _solved(config), place)
+    _check_bands(config, place)
+
+
+def _check_bands(config: Config, place: Place) -> None:
+    """Profiles name bands that are there, and each band sees a light, sampled as its PSF allows."""
     bands = [observation.band for observation in config.observation if observation.band is not None]
+    lit: set[int] = set()  # numbers of the observations that see a light
     for section in SECTIONS:
         for k, profile in enumerate(getattr(config, section)):
-            for band in dict(profile.settings).get("bands", ()):
+            settings, here = dict(profile.settings), place.at(section).at(k)
+            for band in settings.get("bands", ()):
                 if band not in bands:
-                    raise place.at(section).at(k).at("bands").error(show(band), nearest(band, bands) + ", the bands of "
-                                                                    "the observations")
+                    raise here.at("bands").error(show(band), nearest(band, bands) + ", the bands of the observations")
+            seeing = {number: observation for number, observation in enumerate(config.observation)
+                      if "bands" not in settings or observation.band in settings["bands"]}
+            lit |= set(seeing) if section != "mass" else set()
+            factor = settings.get("supersampling", 1)
+            for number, observation in seeing.items():
+                if factor != 1 and factor % observation.supersampling:
+                    raise here.at("supersampling").error(show(factor), "1, or a multiple of observation."
+                                                         f"{number}.supersampling, {observation.supersampling}")
+    for number, observation in enumerate(config.observation):
+        if number not in lit:
+            raise place.at("observation").at(number).at("band").error(show(observation.band), "a band in which a "
+                                                                      "[[lens_light]] or [[source_light]] shines")
 
 
 def override(tables: dict[str, Any], path: str, value: Any, place: Place) -> None:
