@@ -64,7 +64,8 @@ class Fitting:
 
     It is compiled for all entries together first. Only where that needs more than there is, it is compiled for fewer,
     as many as the memory analysis of two sizes lets expect to fit. What runs out of memory all the same is tried
-    again with half as many, with a note. The first call of a kind waits for its result, later ones do not.
+    again with half as many, with a note. The first call of a kind waits for its result, later ones do not; `wait`
+    has a call do so, which sees memory that runs out on the way to the result.
 
     Args:
         function: As for `jax.jit`; batches in it are made by `giga.parallel.batched`.
@@ -76,10 +77,17 @@ class Fitting:
         self._known: dict[Any, tuple[Callable[..., Any], int | None, int]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
+        return self._run(arguments, False)
+
+    def wait(self, *arguments: Any) -> Any:
+        """Call, and wait for the result."""
+        return self._run(arguments, True)
+
+    def _run(self, arguments: tuple[Any, ...], wait: bool) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
         key = structure, tuple((np.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in leaves)
-        first = key not in self._known
-        if first:
+        if key not in self._known:
+            wait = True
             self._known[key] = self._chosen(arguments)
         while True:
             program, most, entries = self._known[key]
@@ -88,14 +96,14 @@ class Fitting:
                     result = program(*arguments)
                 if seen:  # only a call that traces meets the batches
                     self._known[key] = program, most, max(entries, *seen)
-                return jax.block_until_ready(result) if first else result
+                return jax.block_until_ready(result) if wait else result
             except jax.errors.JaxRuntimeError as error:
                 whole = most or max([entries, *seen])
                 if not out_of_memory(error) or whole == 1:
                     raise
                 warnings.warn(f"out of memory with {whole} entries at a time on a device; going on with {whole // 2}",
-                              MemoryNote, stacklevel=2)
-                self._known[key], first = (self._compilable(), whole // 2, whole), True
+                              MemoryNote, stacklevel=3)
+                self._known[key], wait = (self._compilable(), whole // 2, whole), True
 
     def _compilable(self) -> Callable[..., Any]:
         """The function jitted anew, so that it is traced anew."""
@@ -116,7 +124,7 @@ class Fitting:
             program = self._compilable()
             if most == 1 or self._needed(program, arguments, most)[0] <= limit:
                 warnings.warn(f"{entries} entries at a time need {needed / 2**30:.3g} GiB on a device of "
-                              f"{limit / 2**30:.3g}; going on with {most}", MemoryNote, stacklevel=3)
+                              f"{limit / 2**30:.3g}; going on with {most}", MemoryNote, stacklevel=4)
                 return program, most, entries
             most //= 2
 
@@ -126,3 +134,8 @@ class Fitting:
             analysis = program.lower(*arguments).compile().memory_analysis()
         size = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
         return size, max(seen, default=1)
+
+
+def waited(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a compiled function and wait for its result, where memory that runs out is still handled."""
+    return run.wait(*arguments) if isinstance(run, Fitting) else jax.block_until_ready(run(*arguments))

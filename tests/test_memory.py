@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from giga import parallel
+from giga.inference.calls import Alone, Program
 from giga.memory import Fitting, MemoryNote, entries_that_fit, group_size, out_of_memory, tracing
 
 SIDE = 64
@@ -136,6 +137,42 @@ def test_out_of_memory_after_a_call_that_fitted_is_halved(accelerator, monkeypat
     count = len(asked)
     np.testing.assert_array_equal(fitting(x + 2.0), 2.0 * x + 4.0)
     assert len(asked) == count and len(calls) == 4
+
+
+class Late:
+    """An array that is not there yet: that the memory did not suffice is seen by whoever waits for it."""
+
+    def block_until_ready(self):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 3 bytes.")
+
+    __array__ = block_until_ready
+
+
+def test_out_of_memory_seen_when_a_result_is_fetched_is_halved(accelerator, monkeypatch):
+    """A single fit waits inside of what guards the call, for every call and not for the first alone."""
+    calls = []
+
+    class Second:
+        """A jitted function whose second result does not arrive."""
+
+        def __init__(self, function):
+            self.jitted = jax.jit(lambda *arguments: function(*arguments))
+            self.lower = self.jitted.lower
+
+        def __call__(self, *arguments):
+            calls.append(1)
+            return Late() if len(calls) == 2 else self.jitted(*arguments)
+
+    monkeypatch.setattr(Fitting, "_compilable", lambda self: Second(self._function))
+    double = parallel.spread(lambda held, own, x: held * x, accelerator)
+    program = Program("double", Fitting(lambda held, slots, active, x: double(held, slots, active, None, x),
+                                        lambda: None), lambda x: 0)
+    call, held, x = Alone(accelerator), np.float32(2.0), np.arange(6, dtype=np.float32)
+    np.testing.assert_array_equal(call(program, held, x), 2.0 * x)
+    with pytest.warns(MemoryNote, match="out of memory with 6 entries at a time on a device; going on with 3"):
+        np.testing.assert_array_equal(call(program, held, x + 1.0), 2.0 * x + 2.0)
+    np.testing.assert_array_equal(call(program, held, x), 2.0 * x)
+    assert len(calls) == 4
 
 
 def test_an_entry_that_does_not_fit_alone_is_an_error():

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.journal import Journal
+from giga.memory import waited
 from giga.parallel import on_devices, on_host
 
 
@@ -82,7 +83,7 @@ class Alone:
     def __call__(self, program: Program, posterior: Any, *arguments: Any) -> Any:
         if self._posterior is not posterior:
             self._posterior, self._stack = posterior, on_devices(stacked([posterior]), self._over)
-        out = program.run(self._stack, np.zeros(1, np.int32), np.ones(1, bool), *stacked([arguments]))
+        out = waited(program.run, self._stack, np.zeros(1, np.int32), np.ones(1, bool), *stacked([arguments]))
         return entry(on_host(out), 0)
 
 
