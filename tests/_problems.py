@@ -142,6 +142,7 @@ class Mixture(Component):
         means, precisions: Of the components, shapes (k, n) and (k, n, n).
         log_masses: Logarithms of their integrals.
         bend: Strength of the parabola.
+        log_norm: What a posterior's log-density leaves out.
     """
 
     prior: Prior
@@ -150,6 +151,7 @@ class Mixture(Component):
     log_masses: Array
     bend: Array
     names: tuple[str, ...] = static(default=())
+    log_norm: float = static(default=0.0)
 
     @staticmethod
     def of(means, covariances, masses, bend: float = 0.0) -> "Mixture":

@@ -135,7 +135,8 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     """Sample by tempered sequential Monte Carlo, from the prior or from the widened maps of the modes.
 
     The variational stage of the heaviest mode is there for comparison, and of all modes above the floor
-    when the particles start from them. Each draw is counted for the mode that is nearest to it.
+    when the particles start from them; a mode whose map is not a number is left out of the start with a note.
+    Each draw is counted for the mode that is nearest to it.
 
     Args:
         run: Stages of the pipeline.
@@ -145,14 +146,18 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
 
     Returns:
         As `sample_modes`.
+
+    Raises:
+        FloatingPointError: No mode has a map.
     """
     config = run.config
     heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
     from_maps, copies = config.smc_start == "map", run.exchanges.orders
-    fitted = [run.vi(clock, as_found(modes, k, found), k) for k in (heavy if from_maps else heavy[:1])]
+    fitted, failed = _mapped(run, clock, found, modes, heavy if from_maps else heavy[:1])
     start = run.posterior.prior
     if from_maps:
-        start = Maps.of([state.transport for state in fitted], [modes[k].weight for k in heavy], config.smc.widen)
+        start = Maps.of([state.transport for state in fitted.values()], [modes[k].weight for k in fitted],
+                        config.smc.widen)
     notes: dict[str, dict] = {}
 
     def work() -> tuple[Draws, dict]:
@@ -166,16 +171,34 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     # The sampling stage has one name, whichever way it went.
     run.timings["hmc"], run.evaluations["hmc"] = run.timings.pop("smc"), run.evaluations.pop("smc")
     run.info["hmc"] = run.info.pop("smc")
-    for name in _of_stage("svi", run.timings):
-        if name != "svi":
-            run.timings["svi"] += run.timings.pop(name)
-            run.evaluations["svi"] += run.evaluations.pop(name)
-    rows = note_of([modes[k] for k in heavy] if from_maps else modes, 0.0)
+    run.timings["svi"] = sum(run.timings.pop(part) for part in _of_stage("svi", run.timings))
+    run.evaluations["svi"] = sum(run.evaluations.pop(part) for part in _of_stage("svi", run.evaluations))
+    first = next(iter(fitted))
+    run.info["svi"] = run.info.pop(stage_name("svi", first))
+    rows = note_of([modes[k] for k in heavy] if from_maps else modes, 0.0, failed=failed)
     _count(rows, modes, draws, notes["evidence"]["log_evidence"] - float(run.posterior.log_norm),
            run.exchanges.swaps)
     run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, copies if from_maps else 1)}
     run.info["evidence"] = notes["evidence"]
-    return fitted[0], draws
+    return fitted[first], draws
+
+
+def _mapped(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode],
+            places: Sequence[int]) -> tuple[dict[int, VIState], dict[int, str]]:
+    """The maps of some modes by place, and why others have none, which is noted; all failing is an error."""
+    fitted: dict[int, VIState] = {}
+    errors: dict[int, FloatingPointError] = {}
+    for k in places:
+        try:
+            fitted[k] = run.vi(clock, as_found(modes, k, found), k)
+        except FloatingPointError as error:
+            errors[k] = error
+    if not fitted:
+        raise errors[places[0]]
+    for k, error in errors.items():
+        run.report("smc", {"note": f"no particles start from mode {k + 1}, which holds {modes[k].weight:.2g} of the "
+                                   f"evidence by Laplace's approximation: {error}"})
+    return fitted, {k: str(error) for k, error in errors.items()}
 
 
 def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: float,
@@ -201,7 +224,9 @@ def _count(rows: list[dict], modes: Sequence[Mode], draws: Draws, log_evidence: 
         mean, error = float(share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
         if mean > 0.0:
             row |= {"weight": mean, "log_evidence": log_evidence + float(np.log(mean)),
-                    "log_evidence_error": error / mean}
+                    "log_evidence_error": error / mean, "sampled": True}
+            if "failed" in row:  # particles have come to it from another mode
+                row["not_a_start"] = row.pop("failed")
         else:
             row["sampled"] = False
 
