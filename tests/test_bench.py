@@ -155,7 +155,8 @@ def made_row(problem: str = "demo60", count: int = 1, platform: str = "cpu", spe
                      rate_per_device=scale * speed * count**-0.1 * (t / count) ** 0.2) for t in totals]
 
     slow = {"demo60": 1.0, "foundry128": 8.0, "fleet": 2.0}[problem]
-    fit = dict(timings_s=dict(compile=12.0, map=2.0 * slow / speed, svi=1.0 * slow / speed, hmc=9.0 * slow / speed),
+    fit = dict(timings_s=dict(compile=12.0, map=2.0 * slow / speed, svi=1.0 * slow / speed, hmc=9.0 * slow / speed,
+                              evidence=0.37),
                evaluations=dict(map=4000, svi=1000, hmc=24000), worst_rhat=1.006 if converged else None,
                smallest_ess_bulk=2400.0, ess_per_second=270.0 * speed / slow, ess_per_gradient=0.1 / slow**0.5,
                converged=converged, wall_s=24.0, memory=dict(bytes=2**30, of="test"))
@@ -199,6 +200,18 @@ def test_table_and_figure_hold_every_row(tmp_path):
     shown = call(first, second, "--table", "--plot", tmp_path / "out.png")
     assert shown.exit_code == 0 and "foundry128" in shown.output
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_stage_of_a_fit_is_in_table_and_figure():
+    row = made_row()
+    console = Console(width=200, record=True)
+    console.print(bench_table([row]))
+    head, text = console.export_text().split("demo60")
+    assert head.split().count("ln") == 1 and text.splitlines()[0].split()[-10:-6] == ["2", "1", "9", "0.37"]
+    times = bench_figure([row]).axes[1]
+    assert sum(bar.get_width() for bar in times.patches) == pytest.approx(sum(row["fits"][0]["timings_s"].values()))
+    assert [text.get_text() for text in times.get_legend().get_texts()][-1] == "evidence"
+    assert len(bench_table([{key: value for key, value in row.items() if key != "fits"}]).columns) == 17
 
 
 def test_the_fit_that_stands_for_a_row_has_not_paid_for_compiling():

@@ -15,8 +15,7 @@ from giga.bench.table import Row, compile_seconds, fit_of, run_seconds, where
 COLORS = {"demo60": "#1f5fa8", "foundry128": "#c0392b", "fleet": "#2e8b57"}
 MARKERS = "osD^vP"
 STAGE_COLORS = {"compile": "0.8", "map": "#9ecae1", "svi": "#4292c6", "hmc": "#08519c", "evidence": "#e07b28"}
-STAGE_TITLES = {"compile": "compiling", "map": "MAP", "svi": "VI", "hmc": "HMC",
-                "evidence": "evidence"}
+STAGE_TITLES = {"compile": "compiling", "map": "MAP", "svi": "VI", "hmc": "HMC", "evidence": "evidence"}
 
 
 def bench_figure(rows: Sequence[Row]) -> Figure:

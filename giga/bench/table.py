@@ -10,8 +10,10 @@ from rich.table import Table
 
 Row = Mapping[str, Any]
 
+STAGES = ("map", "svi", "hmc", "evidence")
+
 COLUMNS = ("problem", "devices", "forward\n1/s", "gradients\n1/s", "Jacobians\n1/s", "batch", "compile\ns", "MAP\ns",
-           "VI\ns", "HMC\ns", "R-hat", "ESS", "ESS/s", "ESS/grad", "memory\nGiB", "J/grad")
+           "VI\ns", "HMC\ns", "ln Z\ns", "R-hat", "ESS", "ESS/s", "ESS/grad", "memory\nGiB", "J/grad")
 
 
 def where(row: Row) -> str:
@@ -42,7 +44,7 @@ def fit_of(row: Row) -> Row | None:
 
 def run_seconds(fit: Row) -> dict[str, float]:
     """Seconds of the stages without compiling."""
-    return {stage: fit["timings_s"].get(stage, 0.0) for stage in ("map", "svi", "hmc", "evidence")}
+    return {stage: fit["timings_s"].get(stage, 0.0) for stage in STAGES}
 
 
 def compile_seconds(row: Row) -> float | None:
@@ -77,9 +79,9 @@ def _evaluation(row: Row) -> list[str]:
 def _fit(row: Row) -> list[str]:
     fit = fit_of(row)
     if fit is None:
-        return ["-"] * 8
+        return ["-"] * 9
     seconds, colour = run_seconds(fit), "green" if fit["converged"] else "red"
-    return [_number(compile_seconds(row)), *(_number(seconds[stage]) for stage in ("map", "svi", "hmc")),
+    return [_number(compile_seconds(row)), *(_number(second) for second in seconds.values()),
             f"[{colour}]{_number(fit['worst_rhat'], 4)}[/]", f"[{colour}]{_number(fit['smallest_ess_bulk'], 4)}[/]",
             _number(fit.get("ess_per_second")), _number(fit["ess_per_gradient"])]
 
