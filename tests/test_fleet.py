@@ -16,9 +16,10 @@ from test_parallel import finish, start_python
 from giga import parallel
 from giga.inference.calls import Program
 from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
-from giga.inference.pipeline import FitConfig, fit
+from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.inference.routine import Routine
+from giga.inference.settings import FitConfig
 from giga.light import Sersic
 from giga.parallel import mesh
 from giga.scene import Scene
@@ -202,26 +203,34 @@ def test_a_fault_of_the_program_ends_all():
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("where", ["call", "answer"])
-def test_an_interrupted_call_leaves_nobody_behind(together, monkeypatch, where):
-    """Those whom the call was for are stopped too, so that they may close what they hold."""
-    before, closed = threading.active_count(), []
+def interrupt(*_):
+    raise KeyboardInterrupt
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+
+def interrupted(program, closed, fails=None):
+    """A fleet of three that is interrupted while they wait; each notes when it is closed, and one may fail at that."""
 
     def body(k, ask):
         try:
             ask(Request(program, np.float32(1.0), (np.float32(1.0),)))
         finally:
             closed.append(k)
+            if k == fails:
+                raise OSError("no room for the journal")
 
-    program = Program("product", interrupt, lambda x: 0) if where == "call" else PRODUCT
-    if where == "answer":
-        monkeypatch.setattr(parallel, "on_host", interrupt)
     fleet = Fleet(3, mesh())
     with pytest.raises(KeyboardInterrupt):
         list(fleet.run(range(3), lambda k: Routine(partial(body, k))))
+    return fleet
+
+
+@pytest.mark.parametrize("where", ["call", "answer"])
+def test_an_interrupted_call_leaves_nobody_behind(together, monkeypatch, where):
+    """Those whom the call was for are stopped too, so that they may close what they hold."""
+    before, closed = threading.active_count(), []
+    if where == "answer":
+        monkeypatch.setattr(parallel, "on_host", interrupt)
+    fleet = interrupted(Program("product", interrupt, lambda x: 0) if where == "call" else PRODUCT, closed)
     assert not closed
     fleet.stop()
     assert sorted(closed) == [0, 1, 2]
@@ -230,22 +239,7 @@ def test_an_interrupted_call_leaves_nobody_behind(together, monkeypatch, where):
 
 def test_one_that_fails_to_stop_is_told_when_all_have_stopped():
     before, closed = threading.active_count(), []
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    def body(k, ask):
-        try:
-            ask(Request(program, np.float32(1.0), (np.float32(1.0),)))
-        finally:
-            closed.append(k)
-            if k == 1:
-                raise OSError("no room for the journal")
-
-    program = Program("product", interrupt, lambda x: 0)
-    fleet = Fleet(3, mesh())
-    with pytest.raises(KeyboardInterrupt):
-        list(fleet.run(range(3), lambda k: Routine(partial(body, k))))
+    fleet = interrupted(Program("product", interrupt, lambda x: 0), closed, fails=1)
     with pytest.raises(OSError, match="no room for the journal"):
         fleet.stop()
     assert sorted(closed) == [0, 1, 2]
