@@ -105,8 +105,8 @@ def main() -> None:
     chosen = lenses(options.folder, systems)
     held = json.loads(options.out.read_text())["results"] if options.out.exists() and not options.smoke else {}
     rows = held["rows"] if held.get("draws") == draws else []
-    for name in names:
-        for lens in chosen:
+    for lens in chosen:  # all of one system first, so that a study that is stopped compares what it has
+        for name in names:
             if any((row["variation"], row["system"]) == (name, int(lens.name)) for row in rows):
                 continue
             rows.append(row(name, lens, settings(VARIATIONS[name], draws)))
