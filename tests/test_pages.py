@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import giga
+from giga.io.population_toml import read_population
 from giga.io.toml import parse_config, scene_from_config
 from giga.prior import Prior
 
@@ -88,3 +89,9 @@ def test_populations_of_the_page_are_drawn():
     (block,) = read  # it needs a file: its imports are tried, and that the survey has the bands
     exec("".join(line + "\n" for line in block.splitlines() if line.startswith("from")), names)
     assert [band.name for band in names["SURVEYS"]["lsst"].select("gri").bands] == list("gri")
+
+
+def test_the_population_in_toml_is_drawn():
+    (text,) = blocks(POPULATIONS, "toml")
+    population = read_population(tomllib.loads(text), Path("population.toml"))
+    assert "lensed" in population.free and "mass.0.theta_E" in population.free
