@@ -1,0 +1,207 @@
+"""GGSL-UNet: an image is separated into deflector, source and noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from giga.checkpoint import identity_of
+from giga.models.unet import UNet, UNetConfig
+from giga.psf import PSF
+from giga.simulate.batch import Batch
+from giga.simulate.generator import Simulator, simulator
+from giga.simulate.ggsl import companions, physical, table_2
+from giga.simulate.mixing import Mixing
+from giga.simulate.noise import CameraNoise, CorrelatedNoise, Noise
+from giga.simulate.survey import MoffatPSF, Survey
+from giga.simulate.surveys import SURVEYS
+
+RECIPES = ("paper", "code", "physical")
+SUPERSAMPLING = 2
+CLUMPS = 3  # knots of a source in the shifted test set
+BROADER = 1.25  # PSF of the shifted test set
+CENTRE = {"paper": 1.0, "code": 2.0}  # side of the area whose maximum an image is divided by [arcsec]
+
+
+@dataclasses.dataclass(frozen=True)
+class GGSLConfig:
+    """What a separator is trained on and made of.
+
+    Attributes:
+        recipe: "paper" (Zhong et al., section 2.3), "code" (what their public code does instead) or "physical"
+            (magnitudes, slopes in each band, the camera's own noise).
+        survey: Name of a survey preset.
+        network: "paper" or "small", see `giga.models.unet.UNetConfig`.
+        channels: Channels of the network's levels; empty takes the network's own.
+        dtype: Of the activations, "float32" or "bfloat16".
+        companions: Most galaxies nearby.
+    """
+
+    recipe: str = "physical"
+    survey: str = "kids-ggsl-unet"
+    network: str = "small"
+    channels: tuple[int, ...] = ()
+    dtype: str = "float32"
+    companions: int = 3
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small"))):
+            if (value := getattr(self, field)) not in allowed:
+                raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
+
+    @property
+    def observed(self) -> Survey:
+        """The survey."""
+        return SURVEYS[self.survey]
+
+    @property
+    def unet(self) -> UNetConfig:
+        """The network's settings."""
+        make = UNetConfig.paper if self.network == "paper" else UNetConfig.small
+        changes: dict[str, Any] = {"channels": self.channels} if self.channels else {}
+        return make(len(self.observed.bands), dtype=self.dtype, **changes)
+
+
+class Separator(nnx.Module):
+    """A U-Net and the scale on which it looks at an image.
+
+    The recipes of the paper and of its code divide each image by the maximum of its centre (eq. 10), which in a faint
+    band is the noise's. "physical" shows the network arcsinh(F / sigma), sigma the rms of the background, which
+    tells signal from noise at once; masks multiply the image itself in either case (eq. 11).
+    """
+
+    def __init__(self, config: GGSLConfig, *, rngs: nnx.Rngs):
+        self.unet = UNet(config.unet, rngs=rngs)
+        self.physical = config.recipe == "physical"
+
+    def __call__(self, image: Array, scale: Array) -> dict[str, Array]:
+        """Separate images.
+
+        Args:
+            image: Shape (n, ny, nx, bands), any unit.
+            scale: What each band is divided by, shape (n, 1, 1, bands), see `scale_of`.
+
+        Returns:
+            "lens", "source" and "noise", of the shape and unit of the image, which they sum to.
+        """
+        seen = image / scale
+        shares = self.unet.shares(jnp.arcsinh(seen) if self.physical else seen)
+        return {name: image * shares[..., k, :] for k, name in enumerate(("lens", "source", "noise"))}
+
+
+def scale_of(config: GGSLConfig, image: Array, background_rms: Array) -> Array:
+    """What an image is divided by before the network sees it, shape (..., 1, 1, bands).
+
+    Args:
+        config: The recipe.
+        image: Shape (..., ny, nx, bands).
+        background_rms: Of every band, shape (bands,) or (..., bands), in the unit of the image.
+
+    References:
+        Zhong et al., "GGSL-UNet I", eq. 10. Their code takes 10 x 10 pixels in the place of 1 x 1 arcsec, and every
+        band's own maximum in the place of one for all.
+    """
+    if config.recipe == "physical":
+        return jnp.broadcast_to(background_rms[..., None, None, :], (*image.shape[:-3], 1, 1, image.shape[-1]))
+    ny, nx = image.shape[-3:-1]
+    half = max(1, round(0.5 * CENTRE[config.recipe] / config.observed.pixel_scale))
+    centre = image[..., ny // 2 - half:ny // 2 + half, nx // 2 - half:nx // 2 + half, :]
+    axes = (-3, -2) if config.recipe == "code" else (-3, -2, -1)
+    peak = jnp.abs(jnp.max(centre, axis=axes, keepdims=True))
+    return jnp.broadcast_to(peak, (*image.shape[:-3], 1, 1, image.shape[-1]))
+
+
+def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool = False) -> Simulator:
+    """The simulator of a recipe.
+
+    Args:
+        config: The recipe.
+        noise: Real cutouts of a survey in the place of computed noise, as the paper has them.
+        shifted: What the network has not been trained for: a Moffat PSF that is a quarter wider, noise that is
+            correlated between pixels, sources with clumps.
+    """
+    survey = config.observed
+    bands = len(survey.bands)
+    near = companions(survey, config.companions) if config.companions else None
+    if config.recipe == "physical":
+        population = physical(survey, clumps=CLUMPS if shifted else 0)
+    else:
+        population = table_2(clumps=CLUMPS if shifted else 0)
+    psfs = [_psf(config, k, shifted) for k in range(bands)]
+    noise = noise or (_correlated(survey) if shifted else CameraNoise.of(survey))
+    if config.recipe == "physical":
+        return simulator(population, survey.grid, psfs, noise, companions=near)
+    mixing = Mixing(bands=bands, missing=0.1 if config.recipe == "code" else 0.0)
+    return simulator(population, survey.grid, psfs[:1], noise, companions=near, mixing=mixing)
+
+
+def _psf(config: GGSLConfig, band: int, shifted: bool) -> PSF:
+    survey = config.observed
+    model = survey.bands[band].psf
+    if shifted:
+        model = MoffatPSF(BROADER * model.width, beta=3.0)
+    return model.psf(survey.pixel_scale, SUPERSAMPLING)
+
+
+def _correlated(survey: Survey) -> Noise:
+    """Noise whose neighbouring pixels are correlated as after a resampling by a triangle of one pixel."""
+    line = np.convolve([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
+    shape = np.outer(line, line) / line[2] ** 2
+    rms = np.asarray(survey.background_rms)
+    return CorrelatedNoise.of(shape[..., None] * rms**2, survey.shape, survey.photon)
+
+
+class GGSLTask:
+    """What `giga.models.train` needs to train a separator."""
+
+    def __init__(self, config: GGSLConfig, noise: Noise | None = None):
+        self.config = config
+        self.simulator = make_simulator(config, noise)
+        self.other = make_simulator(config, shifted=True)
+        self.background_rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the configuration."""
+        return identity_of("ggsl", repr(dataclasses.asdict(self.config)))
+
+    def network(self, rngs: nnx.Rngs) -> Separator:
+        """A fresh network."""
+        return Separator(self.config, rngs=rngs)
+
+    def example(self, key: Array) -> dict[str, Array]:
+        """One training example, see `normalised`."""
+        return self.normalised(self.simulator.example(key))
+
+    def shifted_example(self, key: Array) -> dict[str, Array]:
+        """One example of another PSF, another noise and other sources."""
+        return self.normalised(self.other.example(key))
+
+    def normalised(self, batch: Batch) -> dict[str, Array]:
+        """What the loss needs of simulated images, divided by their scale, with or without a leading axis."""
+        scale = scale_of(self.config, batch.image, self.background_rms)
+        return dict(image=batch.image / scale, lens=batch.parts["lens"] / scale,
+                    source=batch.parts["source"] / scale, noise=batch.parts["noise"] / scale,
+                    sigma=batch.sigma / scale, label=batch.label)
+
+    def loss(self, model: Separator, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        """Eq. 13 for the paper's recipes; for "physical" a smooth one in units of the noise.
+
+        Mean absolute error pulls a faint pixel to its median, that is to no flux, and so loses the wings of galaxies.
+        sqrt(1 + (error / sigma)^2) - 1 is quadratic below one sigma, where the mean is what counts, and linear above.
+        """
+        predicted = model(batch["image"], jnp.ones((1, 1, 1, 1), batch["image"].dtype))
+        errors = {name: predicted[name] - batch[name] for name in ("lens", "source", "noise")}
+        if self.config.recipe == "physical":
+            terms = {name: jnp.mean(jnp.sqrt(1.0 + (error / batch["sigma"]) ** 2) - 1.0)
+                     for name, error in errors.items()}
+        else:
+            terms = {name: jnp.mean(jnp.abs(error)) for name, error in errors.items()}
+        rest = batch["image"] - predicted["lens"] - predicted["source"]
+        chi2 = jnp.mean((rest / batch["sigma"]) ** 2, axis=(1, 2, 3))
+        return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(chi2 < 2.0))
