@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
 
 from giga.checkpoint import identity_of
+from giga.models.separation_metrics import measure, summary
 from giga.models.unet import UNet, UNetConfig
 from giga.psf import PSF
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Simulator, simulator
-from giga.simulate.ggsl import companions, physical, table_2
+from giga.simulate.ggsl import EMPTY, companions, physical, table_2
 from giga.simulate.mixing import Mixing
 from giga.simulate.noise import CameraNoise, CorrelatedNoise, Noise
 from giga.simulate.survey import MoffatPSF, Survey
@@ -116,7 +118,8 @@ def scale_of(config: GGSLConfig, image: Array, background_rms: Array) -> Array:
     return jnp.broadcast_to(peak, (*image.shape[:-3], 1, 1, image.shape[-1]))
 
 
-def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool = False) -> Simulator:
+def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool = False,
+                   empty: float = EMPTY) -> Simulator:
     """The simulator of a recipe.
 
     Args:
@@ -124,14 +127,15 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
         noise: Real cutouts of a survey in the place of computed noise, as the paper has them.
         shifted: What the network has not been trained for: a Moffat PSF that is a quarter wider, noise that is
             correlated between pixels, sources with clumps.
+        empty: Share of images without a source.
     """
     survey = config.observed
     bands = len(survey.bands)
     near = companions(survey, config.companions) if config.companions else None
     if config.recipe == "physical":
-        population = physical(survey, clumps=CLUMPS if shifted else 0)
+        population = physical(survey, clumps=CLUMPS if shifted else 0, empty=empty)
     else:
-        population = table_2(clumps=CLUMPS if shifted else 0)
+        population = table_2(clumps=CLUMPS if shifted else 0, empty=empty)
     psfs = [_psf(config, k, shifted) for k in range(bands)]
     noise = noise or (_correlated(survey) if shifted else CameraNoise.of(survey))
     if config.recipe == "physical":
@@ -205,3 +209,43 @@ class GGSLTask:
         rest = batch["image"] - predicted["lens"] - predicted["source"]
         chi2 = jnp.mean((rest / batch["sigma"]) ** 2, axis=(1, 2, 3))
         return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(chi2 < 2.0))
+
+
+def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
+             together: int = 32) -> dict[str, dict[str, float]]:
+    """Measure a separator on test sets that no training step draws.
+
+    "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
+    every second image has no source: for the finder of eq. 16 and for the source that is seen where there is none.
+
+    Args:
+        config: The recipe.
+        model: The network.
+        images: Size of each set.
+        seed: Of the sets.
+        together: Images that are simulated and separated at a time.
+
+    Returns:
+        Numbers by test set and name, see `giga.models.separation_metrics.summary`.
+    """
+    sets = {"mock": make_simulator(config), "shifted": make_simulator(config, shifted=True),
+            "half empty": make_simulator(config, empty=0.5)}
+    rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+    structure, state = nnx.split(model)
+
+    @jax.jit
+    def rows(state: Any, batch: Batch) -> dict[str, Array]:
+        scale = scale_of(config, batch.image, rms)
+        parts = jax.tree.map(lambda part: part / scale, batch.parts)
+        batch = batch.replace(image=batch.image / scale, sigma=batch.sigma / scale, parts=parts)
+        return measure(batch, nnx.merge(structure, state)(batch.image, jnp.ones((1, 1, 1, 1))))
+
+    names = [band.name for band in config.observed.bands]
+    found = {}
+    for number, (name, made) in enumerate(sets.items()):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first),
+                                                                   min(together, images - first))))
+                 for first in range(0, images, together)]
+        found[name] = summary({field: np.concatenate([part[field] for part in parts]) for field in parts[0]}, names)
+    return found

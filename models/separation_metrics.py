@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from scipy.stats import rankdata
 
 FLOOR = 1e-3  # epsilon of the paper's sigma = |F_n| + epsilon, in units of the normalised image
 COMPONENTS = ("lens", "source")
+KINDS = ("printed", "realised", "expected")  # of sigma in chi2, see `measure`
 
 
 def chi2(image: Array, lens: Array, source: Array, sigma: Array) -> tuple[Array, Array]:
@@ -33,7 +35,7 @@ def chi2(image: Array, lens: Array, source: Array, sigma: Array) -> tuple[Array,
     return mean(image - lens), mean(image - lens - source)
 
 
-def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, np.ndarray]:
+def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
     """Per-image measures of a separation; `summary` condenses them.
 
     The paper takes sigma = |F_n| + 1e-3 with the predicted noise. Since F_n is then the very residual of eq. 15, its
@@ -46,16 +48,17 @@ def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, np.ndarray]:
     """
     lens, source = predicted["lens"], predicted["source"]
     residual = batch.image - lens - source
-    out: dict[str, Any] = dict(label=batch.label)
-    for kind, sigma in (("printed", jnp.abs(residual) + FLOOR), ("realised", jnp.abs(batch.parts["noise"]) + FLOOR),
-                        ("expected", batch.sigma)):
+    total = jnp.maximum(jnp.sum(batch.parts["lens"], axis=(-3, -2, -1)), FLOOR)
+    out: dict[str, Any] = dict(label=batch.label, source_share=jnp.sum(source, axis=(-3, -2, -1)) / total)
+    sigmas = (jnp.abs(residual) + FLOOR, jnp.abs(batch.parts["noise"]) + FLOOR, batch.sigma)
+    for kind, sigma in zip(KINDS, sigmas, strict=True):
         out[f"chi2_1_{kind}"], out[f"chi2_2_{kind}"] = chi2(batch.image, lens, source, sigma)
     for name in COMPONENTS:
         true = batch.parts[name]
         out[f"psnr_{name}"] = psnr(true, predicted[name])
         out[f"magnitude_{name}"] = magnitude(true)
         out[f"magnitude_error_{name}"] = magnitude(predicted[name]) - magnitude(true)
-    return {name: np.asarray(value) for name, value in out.items()}
+    return out
 
 
 def psnr(true: Array, predicted: Array) -> Array:
@@ -71,39 +74,50 @@ def magnitude(part: Array) -> Array:
     return jnp.where(flux > 0.0, -2.5 * jnp.log10(jnp.where(flux > 0.0, flux, 1.0)), jnp.nan)
 
 
-def summary(rows: dict[str, np.ndarray], threshold: float | None = None) -> dict[str, Any]:
+def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float | None = None) -> dict[str, float]:
     """Numbers of a test set, from the measures of its images.
+
+    Magnitude errors are of the images whose flux is found at all; "lost" is the share of the others.
 
     Args:
         rows: From `measure`, concatenated.
+        bands: Names of the bands.
         threshold: Of chi2_1 - chi2_2 above which an image is called a lens (eq. 16); None takes the one of highest
             accuracy on these images.
     """
     lensed = rows["label"] == 1
-    out: dict[str, Any] = dict(images=len(lensed), lensed=int(lensed.sum()))
-    for kind in ("printed", "realised", "expected"):
+    out: dict[str, float] = dict(images=len(lensed), lensed=int(lensed.sum()))
+    for kind in KINDS:
         value = rows[f"chi2_2_{kind}"]
-        out[f"chi2_2_{kind}"] = dict(median=_rounded(np.median(value)), below_2=_rounded(np.mean(value < 2.0)))
+        out[f"chi2_2_{kind}_median"] = np.median(value)
+        out[f"chi2_2_{kind}_below_2"] = np.mean(value < 2.0)
     for name in COMPONENTS:
         shown = lensed if name == "source" else np.ones(len(lensed), bool)
+        if not shown.any():
+            continue
         error = rows[f"magnitude_error_{name}"][shown]
-        out[f"psnr_{name}"] = _rounded(np.median(rows[f"psnr_{name}"][shown]))
-        out[f"magnitude_{name}"] = dict(
-            median=[_rounded(v) for v in np.nanmedian(error, 0)], scatter=[_rounded(v) for v in np.nanstd(error, 0)],
-            robust_scatter=[_rounded(v) for v in robust_scatter(error)],
-            without_flux=int(np.isnan(error).any(1).sum()))
+        out[f"psnr_{name}"] = np.median(rows[f"psnr_{name}"][shown])
+        out[f"magnitude_{name}_lost"] = np.mean(np.isnan(error))
+        for k, band in enumerate(bands):
+            found = error[~np.isnan(error[:, k]), k]
+            if len(found):
+                out[f"magnitude_{name}_{band}_median"] = np.median(found)
+                out[f"magnitude_{name}_{band}_scatter"] = np.std(found)
+                out[f"magnitude_{name}_{band}_robust_scatter"] = robust_scatter(found)
     score = rows["chi2_1_expected"] - rows["chi2_2_expected"]
-    if lensed.any() and not lensed.all():
-        cut = best_threshold(score, lensed) if threshold is None else threshold
-        out["finder"] = dict(area_under_roc=_rounded(area_under_roc(score, lensed)), threshold=_rounded(cut),
-                             accuracy=_rounded(np.mean((score > cut) == lensed)))
-    return out
+    if not lensed.all():
+        out["false_source_median"], out["false_source_95"] = np.percentile(rows["source_share"][~lensed], [50.0, 95.0])
+        if lensed.any():
+            cut = best_threshold(score, lensed) if threshold is None else threshold
+            out["finder_area_under_roc"], out["finder_threshold"] = area_under_roc(score, lensed), cut
+            out["finder_accuracy"] = np.mean((score > cut) == lensed)
+    return {name: round(float(value), 4) for name, value in out.items()}
 
 
-def robust_scatter(error: np.ndarray) -> np.ndarray:
-    """Half the interval that holds the central 68.3%, by band, NaN left out."""
-    low, high = np.nanpercentile(error, [15.87, 84.13], axis=0)
-    return 0.5 * (high - low)
+def robust_scatter(error: np.ndarray) -> float:
+    """Half the interval that holds the central 68.3%."""
+    low, high = np.percentile(error, [15.87, 84.13])
+    return float(0.5 * (high - low))
 
 
 def roc(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,6 +144,3 @@ def best_threshold(score: np.ndarray, positive: np.ndarray) -> float:
     right = positive.sum() - hits[ranks] + ranks - hits[ranks]  # positives above, negatives at or below
     return float(cuts[np.argmax(right)])
 
-
-def _rounded(value: Any) -> float:
-    return round(float(value), 4)

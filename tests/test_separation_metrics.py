@@ -4,12 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from giga.models import separation_metrics
 from giga.models.separation_metrics import (
     area_under_roc,
     best_threshold,
     chi2,
     magnitude,
-    measure,
     psnr,
     roc,
     summary,
@@ -27,6 +27,10 @@ def made(n: int, rng: np.random.Generator, noise: float = 0.1) -> tuple[Batch, d
     return batch, parts
 
 
+def measure(batch: Batch, parts: dict) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in separation_metrics.measure(batch, parts).items()}
+
+
 def test_a_perfect_separation(rng):
     batch, parts = made(400, rng)
     rows = measure(batch, parts)
@@ -34,10 +38,10 @@ def test_a_perfect_separation(rng):
     assert rows["chi2_2_expected"].mean() == pytest.approx(1.0, abs=0.03)
     assert (rows["chi2_2_realised"] < 1.0).all()
     np.testing.assert_allclose(rows["magnitude_error_lens"], 0.0, atol=1e-6)
-    numbers = summary(rows)
-    assert numbers["chi2_2_expected"]["below_2"] == 1.0
-    assert numbers["finder"]["area_under_roc"] == 1.0 and numbers["finder"]["accuracy"] == 1.0
-    assert numbers["lensed"] == 200
+    numbers = summary(rows, "gr")
+    assert numbers["chi2_2_expected_below_2"] == 1.0
+    assert numbers["finder_area_under_roc"] == 1.0 and numbers["finder_accuracy"] == 1.0
+    assert numbers["lensed"] == 200 and numbers["false_source_95"] == 0.0
 
 
 def test_as_printed_the_second_chi_squared_cannot_exceed_one(rng):
@@ -59,7 +63,16 @@ def test_a_separation_that_loses_a_tenth_of_the_flux(rng):
     lensed = rows["label"] == 1
     np.testing.assert_allclose(rows["magnitude_error_source"][lensed], -2.5 * np.log10(0.9), atol=1e-5)
     assert np.isnan(rows["magnitude_error_source"][~lensed]).all()
-    assert summary(rows)["magnitude_source"]["median"] == pytest.approx([0.1144, 0.1144], abs=1e-4)
+    numbers = summary(rows, "gr")
+    for band in "gr":
+        assert numbers[f"magnitude_source_{band}_median"] == pytest.approx(0.1144, abs=1e-4)
+        assert numbers[f"magnitude_source_{band}_scatter"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_separation_that_sees_sources_everywhere(rng):
+    batch, parts = made(50, rng)
+    rows = measure(batch, parts | {"source": parts["source"] + 0.2 * parts["lens"]})
+    assert summary(rows, "gr")["false_source_median"] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_psnr_and_magnitude():

@@ -35,7 +35,7 @@ def uniform(low: float, high: float) -> dist.Distribution:
     return dist.Uniform(low, high)
 
 
-def table_2(clumps: int = 0) -> Population:
+def table_2(clumps: int = 0, empty: float = EMPTY) -> Population:
     """The population of Table 2, in one band: light normalised later, by `giga.simulate.mixing.Mixing`.
 
     Two of ten deflectors are pairs whose centres lie within one Einstein radius; one of twenty images has no source.
@@ -43,11 +43,12 @@ def table_2(clumps: int = 0) -> Population:
 
     Args:
         clumps: Bright knots of the source, which the paper's has none of: another kind of source, to test with.
+        empty: Share of images without a source.
 
     References:
         Zhong et al., "GGSL-UNet I", section 2.3 and Table 2.
     """
-    theta_E, lensed = uniform(1.0, 3.0), dist.Bernoulli(1.0 - EMPTY)
+    theta_E, lensed = uniform(1.0, 3.0), dist.Bernoulli(1.0 - empty)
     center = uniform(-0.6, 0.6), uniform(-0.6, 0.6)
     e1, e2 = ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi))
     galaxies = [_galaxy(1.0, (e1, e2), center, uniform(1.0, 3.0), uniform(1.0, 6.0)),
@@ -65,7 +66,8 @@ def table_2(clumps: int = 0) -> Population:
 
 
 def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
-             source_magnitude: tuple[float, float] = (21.0, 24.5), clumps: int = 0) -> Population:
+             source_magnitude: tuple[float, float] = (21.0, 24.5), clumps: int = 0,
+             empty: float = EMPTY) -> Population:
     """The geometry of Table 2 with magnitudes, colours and slopes that differ between bands.
 
     Where the paper raises an image to a random power in each band, a deflector has a Sersic index and a radius of its
@@ -76,11 +78,12 @@ def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
         lens_magnitude: Range of the deflector's r magnitude.
         source_magnitude: Range of the unlensed source's r magnitude.
         clumps: Bright knots of the source, to test with.
+        empty: Share of images without a source.
 
     Raises:
         ValueError: A band without colours.
     """
-    theta_E, lensed = dist.TruncatedNormal(1.3, 0.6, low=0.6, high=3.0), dist.Bernoulli(1.0 - EMPTY)
+    theta_E, lensed = dist.TruncatedNormal(1.3, 0.6, low=0.6, high=3.0), dist.Bernoulli(1.0 - empty)
     center = dist.Normal(0.0, 0.1), dist.Normal(0.0, 0.1)
     e1, e2 = ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi))
     bright, faint = uniform(*lens_magnitude), uniform(*source_magnitude)
@@ -130,7 +133,8 @@ def _around(center: tuple[Any, Any], radius: Any, reach: float) -> tuple[Any, An
 
 
 def _coloured(survey: Survey, magnitude: Any, colours: dict[str, tuple[float, float]], ellipse: tuple[Any, Any],
-              center: tuple[Any, Any], radius: Any, index: Any, probability: Any = None, varies: bool = False) -> Sersic:
+              center: tuple[Any, Any], radius: Any, index: Any, probability: Any = None,
+              varies: bool = False) -> Sersic:
     """A Sersic whose magnitude differs from band to band, and its radius and index too where these vary.
 
     Args:

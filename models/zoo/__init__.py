@@ -11,6 +11,7 @@ from flax import nnx
 
 from giga.atomic import write_bytes, write_text
 from giga.models.count import parameters
+from giga.models.ggsl import GGSLConfig, Separator
 from giga.models.unet import UNet, UNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
@@ -30,7 +31,10 @@ def from_config(network: Callable[..., Any], config: type) -> Builder:
     return lambda values: network(from_table(config, values, "card: config"), rngs=nnx.Rngs(0))
 
 
-NETWORKS: Mapping[str, Builder] = {"UNet": from_config(UNet, UNetConfig)}
+NETWORKS: Mapping[str, Builder] = {
+    "UNet": from_config(UNet, UNetConfig),
+    "Separator": from_config(Separator, GGSLConfig),
+}
 """The networks that a card may name."""
 
 
