@@ -16,6 +16,7 @@ from giga.models.layers import (
     conv,
     depth_to_space,
     group_norm,
+    pad_to,
     space_to_depth,
     upsample,
 )
@@ -46,7 +47,7 @@ class UNetConfig:
     @staticmethod
     def small(bands: int = 4, **changes: Any) -> UNetConfig:
         """A network that two CPU cores train."""
-        settings: dict[str, Any] = {"channels": (24, 48, 96), "units": 1, "attention": False, "groups": 8,
+        settings: dict[str, Any] = {"channels": (16, 32, 64), "units": 1, "attention": False, "groups": 8,
                                     "time": False, "patch": 2}
         return UNetConfig(bands=bands, **(settings | changes))
 
@@ -168,12 +169,9 @@ class UNet(nnx.Module):
         """
         config = self.config
         check_images("this U-Net", x, config.bands, config.multiple)
-        (ny, nx), size = x.shape[1:3], config.multiple
-        edges = [(-side % size // 2, -side % size - -side % size // 2) for side in (ny, nx)]
-        if any(map(any, edges)):
-            x = jnp.pad(x, [(0, 0), *edges, (0, 0)], mode="reflect")
+        x, (rows, columns) = pad_to(x, config.multiple)
         raw = depth_to_space(self._features(space_to_depth(x, config.patch)), config.patch).astype(jnp.float32)
-        raw = raw[:, edges[0][0]:edges[0][0] + ny, edges[1][0]:edges[1][0] + nx]
+        raw = raw[:, rows, columns]
         square = raw.reshape(*raw.shape[:3], 3, config.bands) ** 2 + _FLOOR
         return square / jnp.sum(square, axis=-2, keepdims=True)
 
