@@ -24,15 +24,15 @@ class System:
     Attributes:
         config: Frozen dataclass of the section [system], without its `name`.
         task: Makes the task of a config.
-        evaluate: Measures a network on test sets: `evaluate(config, model, images, seed)`, numbers by test set and name.
         card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
             where it means something; see `giga.models.zoo.Card`.
+        evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
     """
 
     config: type
     task: Callable[[Any], Task]
-    evaluate: Callable[[Any, Any, int, int], Mapping[str, Mapping[str, float]]]
     card: Callable[[Any], Mapping[str, Any]]
+    evaluate: Callable[[Any, Any, int, int], Mapping[str, Mapping[str, float]]]
 
 
 def _separator_card(config: GGSLConfig) -> dict[str, Any]:
@@ -48,6 +48,6 @@ def _separator_card(config: GGSLConfig) -> dict[str, Any]:
 
 
 SYSTEMS: dict[str, System] = {
-    "ggsl-unet": System(GGSLConfig, GGSLTask, evaluate, _separator_card),
+    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

@@ -78,6 +78,7 @@ class Separator(nnx.Module):
     """
 
     def __init__(self, config: GGSLConfig, *, rngs: nnx.Rngs):
+        self.config = config
         self.unet = UNet(config.unet, rngs=rngs)
         self.physical = config.recipe == "physical"
 

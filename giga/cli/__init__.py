@@ -3,7 +3,8 @@
 A new command is a file here, and its name in the import below.
 """
 
-from giga.cli import bench, calibrate, compare, demo, doctor, fit, fit_many, plot, train
+from giga.cli import bench, calibrate, compare, demo, doctor, evaluate, fit, fit_many, plot, separate, train
 from giga.cli.base import app as app
 
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, train)  # importing them registers them
+# Importing them registers them.
+COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, train, evaluate, separate)

@@ -66,6 +66,18 @@ def save_weights(model: Any, path: str | Path, card: Card) -> Card:
     return card
 
 
+def save_card(name_or_path: str | Path, card: Card, folder: Path = FOLDER) -> Path:
+    """Write the card of weights that are there, in the place of the one they have. Returns its path.
+
+    Raises:
+        ZooError: Unknown weights, or a card of others.
+    """
+    weights, note = _place(name_or_path, folder)
+    if sha256(weights.read_bytes()) != card.sha256:
+        raise ZooError(f"{weights}: not the weights of this card")
+    return write_text(note, card.dump())
+
+
 def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
          folder: Path = FOLDER) -> tuple[Any, Card]:
     """Load a network with its weights and its card.

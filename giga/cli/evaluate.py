@@ -1,0 +1,70 @@
+"""`giga evaluate`: a trained network on the test sets of its system."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from giga import parallel
+from giga.cli.base import app, console, edge
+from giga.io.errors import InputError
+from giga.io.jsonfile import write_json
+from giga.io.tables import Place, read_table
+from giga.models.zoo import Card, ZooError, load, save_card
+from giga.systems import SYSTEMS, System
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the zoo, or path of weights.")]
+
+
+@app.command("evaluate")
+@edge
+def evaluate_command(
+        model: Model,
+        images: Annotated[int, typer.Option("--images", min=1, help="Images in each test set.")] = 1000,
+        seed: Annotated[int, typer.Option("--seed", min=0, help="Of the test sets.")] = 2,
+        out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
+        card: Annotated[bool, typer.Option("--card", help="Put the numbers on the model's card.")] = False) -> None:
+    """Measure a trained network on simulated test sets: as in training, shifted, and those of its system."""
+    parallel.start()
+    network, known = loaded(model)
+    system, config = system_of(known, model)
+    found = {name: dict(numbers) for name, numbers in system.evaluate(config, network, images, seed).items()}
+    console.print(_table(found))
+    if out is not None:
+        write_json(out, {"model": model, "sha256": known.sha256, "images": images, "seed": seed, "metrics": found})
+    if card:
+        measured = f"giga evaluate {Path(model).stem} --images {images} --seed {seed} --card"
+        command = f"{known.command.split('; ')[0]}; {measured}"
+        kept = {name: numbers for name, numbers in known.metrics.items() if name.startswith("validation")}
+        path = save_card(model, dataclasses.replace(known, metrics=kept | found, command=command))
+        console.print(f"card: {path}", highlight=False, soft_wrap=True)
+
+
+def loaded(model: str) -> tuple[Any, Card]:
+    """A network of the zoo with its card; what is wrong with it is bad input."""
+    try:
+        return load(model)
+    except ZooError as error:
+        raise InputError("", "model", str(error)) from error
+
+
+def system_of(card: Card, model: str) -> tuple[System, Any]:
+    """The system that a network was trained in, and its configuration."""
+    settings = dict(card.recipe.get("system", {}))
+    name = settings.pop("name", None)
+    if name not in SYSTEMS:
+        raise InputError("", "model", f"the card of {model} names the system {name!r}", f"one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[name], read_table(SYSTEMS[name].config, settings, Place(Path(f"card of {model}"), "recipe.system"))
+
+
+def _table(found: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table("", *found)
+    names = dict.fromkeys(name for numbers in found.values() for name in numbers)
+    for name in names:
+        table.add_row(name, *(f"{numbers[name]:g}" if name in numbers else "" for numbers in found.values()))
+    return table

@@ -1,0 +1,92 @@
+"""`giga separate`: an image into deflector, source and noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import jax.numpy as jnp
+import numpy as np
+import typer
+from astropy.stats import sigma_clipped_stats
+
+from giga import parallel
+from giga.cli.base import app, console, edge
+from giga.cli.evaluate import loaded
+from giga.io.cube import Cube, read_cube
+from giga.io.errors import InputError
+from giga.io.separation import magnitudes, write_separation, write_table
+from giga.models.ggsl import Separator, scale_of
+from giga.models.separation_metrics import chi2
+
+FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
+
+
+@app.command("separate")
+@edge
+def separate_command(
+        images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One FITS file with all bands, or one a "
+                                                     "band in the order of the model.")],
+        model: Annotated[str, typer.Option("--model", help="Name in the zoo, or path of weights.")],
+        out: Annotated[Path, typer.Option("--out", help="FITS file for the parts; magnitudes go beside it, as "
+                                          ".ecsv.")],
+        background: Annotated[list[float] | None, typer.Option("--background-rms", help="Noise of the sky in each "
+                                                               "band, in the image's unit; measured without.")] = None,
+        zero_point: Annotated[list[float] | None, typer.Option("--zero-point", help="Magnitude of one unit of flux in "
+                                                               "each band; the survey's without.")] = None,
+        fit: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
+                                         "refuse, crop, pad, or take it as it is (keep).")] = "refuse") -> None:
+    """Separate an image into deflector, source and noise; the WCS is kept."""
+    if fit not in ("refuse", "crop", "pad", "keep"):
+        raise InputError("", "--size", f"got {fit!r}", "refuse, crop, pad or keep")
+    parallel.start()
+    network, card = loaded(model)
+    if not isinstance(network, Separator):
+        raise InputError("", "--model", f"{model} is a {card.network}", "a Separator")
+    survey = network.config.observed
+    bands = [band.name for band in survey.bands]
+    cube = _sized(read_cube(images, len(bands)), survey.shape, fit)
+    rms = _per_band("--background-rms", background, bands) if background else _measured(cube, bands)
+    zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
+    image = jnp.asarray(cube.image, jnp.float32)[None]
+    scale = scale_of(network.config, image, jnp.asarray(rms, jnp.float32))
+    parts = network(image, scale)
+    first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"],
+                                                      jnp.asarray(rms, jnp.float32)))
+    alone = {name: np.asarray(part[0], float) for name, part in parts.items()}
+    write_separation(out, cube, alone, bands, model)
+    table = magnitudes(alone, bands, zero, rms)
+    write_table(out.with_suffix(".ecsv"), table)
+    for row in table:
+        console.print(f"{row['component']:>6}: " + ", ".join(f"{band} {row[f'mag_{band}']:.2f}" for band in bands),
+                      highlight=False)
+    console.print(f"chi2 without the source {first:.2f}, with it {second:.2f} (of the sky's noise alone)\n{out}, "
+                  f"{out.with_suffix('.ecsv')}", highlight=False, soft_wrap=True)
+
+
+def _sized(cube: Cube, shape: tuple[int, int], fit: str) -> Cube:
+    ny, nx = cube.image.shape[:2]
+    if (ny, nx) == shape or fit == "keep":
+        return cube
+    larger, smaller = ny >= shape[0] and nx >= shape[1], ny <= shape[0] and nx <= shape[1]
+    if fit == "crop" and larger or fit == "pad" and smaller:
+        return cube.window(shape)
+    offer = "--size crop" if larger else "--size pad" if smaller else "an image that is cut or padded first"
+    raise InputError(cube.file, "image", f"{ny} x {nx} pixels", f"{shape[0]} x {shape[1]}, or {offer}")
+
+
+def _per_band(option: str, values: list[float], bands: list[str]) -> np.ndarray:
+    if len(values) != len(bands):
+        raise InputError("", option, f"{len(values)} values", f"one a band: {', '.join(bands)}")
+    return np.asarray(values, float)
+
+
+def _measured(cube: Cube, bands: list[str]) -> np.ndarray:
+    """Standard deviation of the sky in each band, bright pixels clipped."""
+    found = []
+    for k, band in enumerate(bands):
+        layer = cube.image[..., k]
+        if np.mean(layer == np.median(layer)) > FLAT:
+            raise InputError(cube.file, "image", f"band {band} is constant", "an image with noise")
+        found.append(float(sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2]))
+    return np.asarray(found)
