@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from _toy import CONFIG, Toy, ToyConfig, ToyTask
+from _toy import CONFIG, Toy, ToyConfig, ToyTask, toy_evaluate
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -19,7 +19,7 @@ from giga.systems import System
 from giga.training_progress import TrainingProgress, describe
 
 TOY = System(ToyConfig, ToyTask, lambda config: {"network": "Toy", "config": dataclasses.asdict(config), "flops": 1.0,
-                                                 "limits": ("a toy",)})
+                                                 "limits": ("a toy",)}, toy_evaluate)
 TRAIN = dataclasses.replace(CONFIG, steps=8, chunk=4, validate_every=4)
 
 

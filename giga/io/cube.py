@@ -108,5 +108,5 @@ def _kept(header: fits.Header) -> fits.Header:
     out = fits.Header() if wcs is None else wcs.to_header(relax=True)
     for keyword in KEPT:
         if keyword in header:
-            out[keyword] = (header[keyword], header.comments[keyword])
+            out[keyword] = header[keyword]
     return out

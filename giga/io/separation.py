@@ -30,7 +30,7 @@ def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, 
         model: Name of the network, for the header.
     """
     primary = fits.PrimaryHDU()
-    primary.header["MODEL"] = (model[:60], "network that separated the image")
+    primary.header["MODEL"] = Path(model).stem
     for k, band in enumerate(bands, start=1):
         primary.header[f"BAND{k}"] = (band, f"layer {k} of every cube")
     hdus: list = [primary]

@@ -104,7 +104,7 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
     if card.network not in networks:
         raise ZooError(f"{note}: network: got {card.network!r}, expected one of {', '.join(sorted(networks))}")
     try:
-        model = networks[card.network](card.config)
+        model = nnx.eval_shape(lambda: networks[card.network](card.config))  # drawing weights takes seconds
     except ValueError as error:
         raise ZooError(f"{note}: {error}") from error
     fill(model, content, weights)  # before the hash: it says more of what is wrong

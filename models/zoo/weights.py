@@ -40,7 +40,7 @@ def fill(model: Any, content: bytes, path: Path) -> None:
     """Put weights into a network of their architecture.
 
     Args:
-        model: The network; its weights are replaced.
+        model: The network, or its outline (`nnx.eval_shape`); its weights are replaced, its random streams begin anew.
         content: Of the file.
         path: Of the file, for messages.
 
@@ -51,15 +51,22 @@ def fill(model: Any, content: bytes, path: Path) -> None:
         tensors = safetensors.numpy.load(content)
     except SafetensorError as error:
         raise ZooError(f"{path}: truncated or no safetensors file ({error})") from error
-    expected = tensors_of(model)
+    state = nnx.state(model, KEPT)
+    expected = {weight_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
     for name in sorted(expected.keys() | tensors.keys()):
         has, wants = (_shown(table[name]) if name in table else "no such tensor" for table in (tensors, expected))
         if has != wants:
             raise ZooError(f"{path}: weights of another architecture: {name}: the file has {has}, the network {wants}")
-    state = nnx.state(model, KEPT)
     found, structure = jax.tree_util.tree_flatten_with_path(state)
     nnx.update(model, jax.tree.unflatten(structure, [jnp.asarray(tensors[weight_name(path)]) for path, _ in found]))
+    streams = nnx.state(model, nnx.RngState)
+    nnx.update(model, jax.tree.map(_begun, streams))
 
 
-def _shown(tensor: np.ndarray) -> str:
+def _begun(leaf: Any) -> jax.Array:
+    """A random stream at its beginning, in the place of one that was only outlined."""
+    return jax.random.key(0) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype)
+
+
+def _shown(tensor: Any) -> str:
     return f"{tensor.dtype} {tensor.shape}"

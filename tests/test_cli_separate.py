@@ -1,0 +1,156 @@
+"""`giga evaluate` and `giga separate`: from weights to numbers, and from an image to its parts."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from _toy import Toy, ToyConfig, ToyTask, toy_evaluate
+from astropy.io import fits
+from astropy.table import Table
+from flax import nnx
+from typer.testing import CliRunner
+
+from giga.cli import app
+from giga.io.tables import to_table
+from giga.models import ggsl, zoo
+from giga.models.ggsl import GGSLConfig, Separator
+from giga.models.zoo import Card, save_weights
+from giga.systems import SYSTEMS, System
+
+CONFIG = GGSLConfig(channels=(4, 8))
+SHAPE = (64, 64)
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def said(result) -> str:
+    return " ".join(result.stderr.split())
+
+
+def card(network: str, config, system: str) -> Card:
+    return Card(network=network, config=to_table(config), recipe={"system": {"name": system, **to_table(config)}},
+                seed=0, git_hash="0" * 7, command="giga train config.toml --out RUN", metrics={}, limits=("a test",),
+                flops=1.0, images_per_s={})
+
+
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "model"
+    save_weights(Separator(CONFIG, rngs=nnx.Rngs(0)), path, card("Separator", CONFIG, "ggsl-unet"))
+    return path
+
+
+@pytest.fixture
+def image(tmp_path, rng) -> Path:
+    y, x = np.mgrid[:64, :64] - 31.5
+    cube = 100.0 * np.exp(-(x**2 + y**2) / 50.0) + rng.normal(size=(4, *SHAPE))
+    header = fits.Header(dict(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=10.0, CRVAL2=-30.0, CRPIX1=32.5, CRPIX2=32.5,
+                              CDELT1=-0.2 / 3600, CDELT2=0.2 / 3600, BUNIT="ct/s"))
+    fits.PrimaryHDU(cube.astype(np.float32), header).writeto(tmp_path / "image.fits")
+    return tmp_path / "image.fits"
+
+
+def test_an_image_is_separated(separator, image, tmp_path):
+    out = tmp_path / "parts.fits"
+    result = run("separate", image, "--model", separator, "--out", out)
+    assert result.exit_code == 0, result.output
+    with fits.open(out) as hdus:
+        np.testing.assert_allclose(sum(hdus[name].data for name in ("LENS", "SOURCE", "NOISE")), hdus["IMAGE"].data,
+                                   rtol=1e-5, atol=1e-5)
+        assert hdus["LENS"].header["CRVAL1"] == 10.0 and hdus["SOURCE"].header["BUNIT"] == "ct / s" or \
+            hdus["SOURCE"].header["BUNIT"] == "ct/s"
+        assert [hdus[0].header[f"BAND{k}"] for k in range(1, 5)] == list("ugri")
+    table = Table.read(out.with_suffix(".ecsv"))
+    assert list(table["component"]) == ["lens", "source"] and table.meta["zero_points"]["r"] == 30.0
+
+
+def test_the_unit_of_an_image_does_not_matter(separator, image, tmp_path):
+    """The network sees an image over its noise: a thousand times the counts are a thousand times the parts."""
+    with fits.open(image) as hdus:
+        fits.PrimaryHDU(1000.0 * hdus[0].data, hdus[0].header).writeto(tmp_path / "milli.fits")
+    found = []
+    for name in ("image", "milli"):
+        assert run("separate", tmp_path / f"{name}.fits", "--model", separator, "--out",
+                   tmp_path / f"{name}-parts.fits").exit_code == 0
+        with fits.open(tmp_path / f"{name}-parts.fits") as hdus:
+            found.append(np.array(hdus["LENS"].data))
+    np.testing.assert_allclose(found[1], 1000.0 * found[0], rtol=1e-3, atol=1e-2)
+
+
+def test_an_image_of_another_size(separator, image, tmp_path):
+    with fits.open(image) as hdus:
+        fits.PrimaryHDU(np.pad(hdus[0].data, [(0, 0), (8, 8), (4, 4)], mode="reflect"), hdus[0].header).writeto(
+            tmp_path / "large.fits")
+        fits.PrimaryHDU(hdus[0].data[:, 10:-10, 10:-10], hdus[0].header).writeto(tmp_path / "small.fits")
+    out = tmp_path / "parts.fits"
+    refused = run("separate", tmp_path / "large.fits", "--model", separator, "--out", out)
+    assert refused.exit_code == 2 and not out.exists()
+    assert "large.fits: image: 80 x 72 pixels; expected 64 x 64, or --size crop" in said(refused)
+    assert "or --size pad" in said(run("separate", tmp_path / "small.fits", "--model", separator, "--out", out))
+    for name, size, shape in (("large", "crop", SHAPE), ("small", "pad", SHAPE), ("large", "keep", (80, 72))):
+        assert run("separate", tmp_path / f"{name}.fits", "--model", separator, "--out", out, "--size",
+                   size).exit_code == 0
+        with fits.open(out) as hdus:
+            assert hdus["LENS"].data.shape == (4, *shape)
+
+
+def test_what_is_wrong_is_named(separator, image, tmp_path):
+    out = tmp_path / "parts.fits"
+    blank = tmp_path / "blank.fits"
+    fits.PrimaryHDU(np.zeros((4, *SHAPE), np.float32)).writeto(blank)
+    three = tmp_path / "three.fits"
+    fits.PrimaryHDU(np.ones((3, *SHAPE), np.float32)).writeto(three)
+    toy = tmp_path / "toy"
+    save_weights(Toy(ToyConfig(), rngs=nnx.Rngs(0)), toy, card("Toy", ToyConfig(), "toy"))
+    for words, message in [
+        ([image, "--model", "nobody"], "unknown model 'nobody'; the zoo has"),
+        ([three, "--model", separator], "three.fits: image: 3 bands; expected 4"),
+        ([blank, "--model", separator], "blank.fits: image: band u is constant; expected an image with noise"),
+        ([image, "--model", separator, "--background-rms", 1.0], "--background-rms: 1 values; expected one a band"),
+        ([image, "--model", separator, "--size", "stretch"], "--size: got 'stretch'; expected refuse, crop, pad"),
+        ([image, "--model", toy], "network: got 'Toy', expected one of"),
+    ]:
+        result = run("separate", *words, "--out", out)
+        assert result.exit_code == 2 and not out.exists(), words
+        assert message in said(result)
+
+
+def test_numbers_go_to_a_file_and_to_the_card(tmp_path, monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "toy", System(ToyConfig, ToyTask, lambda config: {}, toy_evaluate))
+    monkeypatch.setattr(zoo, "NETWORKS", {"Toy": zoo.from_config(Toy, ToyConfig)})
+    monkeypatch.setattr("giga.cli.evaluate.load", lambda name: zoo.load(name, zoo.NETWORKS))
+    path = tmp_path / "toy"
+    saved = save_weights(Toy(ToyConfig(), rngs=nnx.Rngs(0)), path, card("Toy", ToyConfig(), "toy"))
+    result = run("evaluate", path, "--images", 16, "--out", tmp_path / "numbers.json", "--card")
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    model, after = zoo.load(path, zoo.NETWORKS)
+    assert after.metrics == numbers["metrics"] == toy_evaluate(ToyConfig(), model, 16, 2)
+    assert after.command.endswith("giga evaluate toy --images 16 --seed 2 --card")
+    assert dataclasses.replace(after, metrics={}, command=saved.command) == saved
+
+
+def test_test_sets_of_a_separator_are_measured():
+    model = Separator(CONFIG, rngs=nnx.Rngs(0))
+    found = ggsl.evaluate(CONFIG, model, 6, together=4)
+    assert set(found) == {"mock", "shifted", "half empty"}
+    assert all(numbers["images"] == 6 for numbers in found.values())
+    assert found == ggsl.evaluate(CONFIG, model, 6, together=4)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "code", "physical"])
+def test_examples_sum_to_their_image(recipe):
+    task = ggsl.GGSLTask(GGSLConfig(recipe=recipe, channels=(4, 8)))
+    example = jax.jit(task.example)(jax.random.key(0))
+    total = example["lens"] + example["source"] + example["noise"]
+    np.testing.assert_allclose(total, example["image"], rtol=1e-4, atol=1e-4)
+    assert example["image"].shape == (*SHAPE, 4) and np.isfinite(np.asarray(example["sigma"])).all()
+    if recipe != "physical":
+        middle = np.asarray(example["image"])[27:37, 27:37] if recipe == "code" else np.asarray(
+            example["image"])[29:35, 29:35]
+        assert np.max(middle) == pytest.approx(1.0, rel=1e-5)
