@@ -207,9 +207,8 @@ class GGSLTask:
                      for name, error in errors.items()}
         else:
             terms = {name: jnp.mean(jnp.abs(error)) for name, error in errors.items()}
-        rest = batch["image"] - predicted["lens"] - predicted["source"]
-        chi2 = jnp.mean((rest / batch["sigma"]) ** 2, axis=(1, 2, 3))
-        return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(chi2 < 2.0))
+        wrong = jnp.mean(((errors["lens"] + errors["source"]) / batch["sigma"]) ** 2, axis=(1, 2, 3))
+        return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(1.0 + wrong < 2.0))
 
 
 def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
@@ -238,7 +237,8 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
     def rows(state: Any, batch: Batch) -> dict[str, Array]:
         scale = scale_of(config, batch.image, rms)
         parts = jax.tree.map(lambda part: part / scale, batch.parts)
-        batch = batch.replace(image=batch.image / scale, sigma=batch.sigma / scale, parts=parts)
+        batch = batch.replace(image=batch.image / scale, sigma=batch.sigma / scale, parts=parts,
+                              companions=batch.companions / scale)
         return measure(batch, nnx.merge(structure, state)(batch.image, jnp.ones((1, 1, 1, 1))))
 
     names = [band.name for band in config.observed.bands]

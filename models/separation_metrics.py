@@ -39,8 +39,8 @@ def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
     """Per-image measures of a separation; `summary` condenses them.
 
     The paper takes sigma = |F_n| + 1e-3 with the predicted noise. Since F_n is then the very residual of eq. 15, its
-    chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, "expected"
-    the true standard deviation.
+    chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, companions
+    included; "expected" the true standard deviation, and leaves out the companions' light, which is no error.
 
     Args:
         batch: A `giga.simulate.batch.Batch`, normalised as the network sees it.
@@ -51,8 +51,9 @@ def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
     total = jnp.maximum(jnp.sum(batch.parts["lens"], axis=(-3, -2, -1)), FLOOR)
     out: dict[str, Any] = dict(label=batch.label, source_share=jnp.sum(source, axis=(-3, -2, -1)) / total)
     sigmas = (jnp.abs(residual) + FLOOR, jnp.abs(batch.parts["noise"]) + FLOOR, batch.sigma)
-    for kind, sigma in zip(KINDS, sigmas, strict=True):
-        out[f"chi2_1_{kind}"], out[f"chi2_2_{kind}"] = chi2(batch.image, lens, source, sigma)
+    images = (batch.image, batch.image, batch.image - batch.companions)
+    for kind, sigma, image in zip(KINDS, sigmas, images, strict=True):
+        out[f"chi2_1_{kind}"], out[f"chi2_2_{kind}"] = chi2(image, lens, source, sigma)
     for name in COMPONENTS:
         true = batch.parts[name]
         out[f"psnr_{name}"] = psnr(true, predicted[name])

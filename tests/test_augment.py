@@ -29,8 +29,9 @@ def batch() -> Batch:
         "mass.1.gamma1": 0.05, "mass.1.gamma2": 0.03, "source.0.center_x": 0.2, "source.0.center_y": 0.05,
         "source.0.e1": -0.1, "source.0.e2": 0.2}.items()}
     image = seen(truth)
-    return Batch(image=image, parts={"lens": image, "source": image, "noise": 0.0 * image}, truth=truth,
-                 label=jnp.asarray(1), sigma=image + 1.0, psf=jnp.arange(9.0).reshape(1, 3, 3))
+    return Batch(image=image, parts={"lens": image, "source": image, "noise": 0.0 * image},
+                 companions=0.0 * image, truth=truth, label=jnp.asarray(1), sigma=image + 1.0,
+                 psf=jnp.arange(9.0).reshape(1, 3, 3))
 
 
 def test_the_turned_truth_renders_the_turned_image():
@@ -46,7 +47,8 @@ def test_the_turned_truth_renders_the_turned_image():
 
 def test_the_psf_turns_with_the_image():
     one = batch()
-    one = one.replace(image=one.psf[0][..., None] * jnp.ones((3, 3, 1)), parts={}, sigma=jnp.ones((3, 3, 1)), truth={})
+    one = one.replace(image=one.psf[0][..., None] * jnp.ones((3, 3, 1)), parts={}, sigma=jnp.ones((3, 3, 1)), truth={},
+                      companions=jnp.zeros((3, 3, 1)))
     for seed in range(10):
         turned = dihedral(jax.random.key(seed), one)
         np.testing.assert_array_equal(turned.psf[0], turned.image[..., 0])

@@ -103,6 +103,7 @@ def test_companions_are_noise():
     extra = np.asarray(b.parts["noise"] - a.parts["noise"])
     expected = render(near.sample(jax.random.key(0)), GRID, plan(psfs([0.7])[0], GRID.shape))
     np.testing.assert_allclose(extra, np.broadcast_to(expected[..., None], extra.shape), atol=1e-5)
+    np.testing.assert_allclose(b.companions, extra, atol=1e-5)
 
 
 def test_psf_variants_are_drawn_and_told():

@@ -22,7 +22,8 @@ def made(n: int, rng: np.random.Generator, noise: float = 0.1) -> tuple[Batch, d
     source[::2] = 0.0
     white = noise * rng.normal(size=lens.shape).astype(np.float32)
     parts = {"lens": lens, "source": source, "noise": white}
-    batch = Batch(image=lens + source + white, parts=parts, truth={}, label=(np.arange(n) % 2).astype(np.int32),
+    batch = Batch(image=lens + source + white, parts=parts, companions=np.zeros_like(lens), truth={},
+                  label=(np.arange(n) % 2).astype(np.int32),
                   sigma=np.full_like(lens, noise), psf=np.ones((n, 2, 1, 1), np.float32))
     return batch, parts
 
@@ -49,6 +50,14 @@ def test_as_printed_the_second_chi_squared_cannot_exceed_one(rng):
     useless = {name: jnp.zeros_like(batch.image) for name in ("lens", "source", "noise")}
     assert (measure(batch, useless)["chi2_2_printed"] < 1.0).all()
     assert (measure(batch, useless)["chi2_2_expected"] > 50.0).all()
+
+
+def test_light_of_companions_is_no_error(rng):
+    batch, parts = made(20, rng)
+    near = np.full_like(batch.image, 5.0)
+    crowded = batch.replace(image=batch.image + near, companions=near)
+    for name in ("chi2_1_expected", "chi2_2_expected"):
+        np.testing.assert_allclose(measure(crowded, parts)[name], measure(batch, parts)[name], rtol=1e-3)
 
 
 def test_chi2_in_closed_form():

@@ -39,6 +39,7 @@ def dihedral(key: Array, batch: Batch) -> Batch:
         return jax.lax.select_n(element % 4, *quarters)
 
     return batch.replace(image=turned(batch.image), parts=jax.tree.map(turned, batch.parts),
+                         companions=turned(batch.companions),
                          sigma=turned(batch.sigma), truth=_turned_truth(element, batch.truth),
                          psf=jnp.moveaxis(turned(jnp.moveaxis(batch.psf, 0, -1)), -1, 0))
 

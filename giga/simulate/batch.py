@@ -11,6 +11,7 @@ class Batch(Component):
     Attributes:
         image: The sum of the parts, shape (n, ny, nx, bands) [counts / s].
         parts: "lens", "source" and "noise", each of the shape of `image`. Light of companions belongs to the noise.
+        companions: That light alone, of the shape of `image`.
         truth: Parameters of the scenes by name, shape (n,) or (n, bands) each.
         label: 1 where a source is lensed, shape (n,), int32.
         sigma: Standard deviation of the noise, shape of `image` [counts / s].
@@ -19,6 +20,7 @@ class Batch(Component):
 
     image: AnyArray
     parts: dict[str, AnyArray]
+    companions: AnyArray
     truth: dict[str, AnyArray]
     label: AnyArray
     sigma: AnyArray

@@ -85,17 +85,19 @@ class Simulator(Component):
     def finish(self, key: Array, geometry: Geometry) -> Batch:
         """Add noise, mix and turn: all that may differ between two uses of one geometry."""
         noise_key, mixing_key, turn_key = jax.random.split(key, 3)
-        lens, source, truth = geometry.lens, geometry.source, dict(geometry.truth)
+        lens, source, companions, truth = geometry.lens, geometry.source, geometry.companions, dict(geometry.truth)
         # A mixed image has no counts of its own: its noise is that of an empty field, as in a real cutout.
-        counted = geometry.companions if self.mixing is not None else lens + source + geometry.companions
+        counted = companions if self.mixing is not None else lens + source + companions
         noise, sigma = self.noise(noise_key, counted)
-        noise = noise + geometry.companions
+        noise = noise + companions
         if self.mixing is not None:
             lens, source, noise, sigma, strengths = self.mixing(mixing_key, lens, source, noise, sigma)
+            companions = companions * strengths["noise"]
             truth |= {f"mixing.{name}": value for name, value in strengths.items()}
         label = jnp.asarray(truth.get(LENSED, 1)).astype(jnp.int32)
-        batch = Batch(image=lens + source + noise, parts=dict(lens=lens, source=source, noise=noise), truth=truth,
-                      label=label, sigma=sigma, psf=self.optics.kernels[geometry.variant])
+        batch = Batch(image=lens + source + noise, parts=dict(lens=lens, source=source, noise=noise),
+                      companions=companions, truth=truth, label=label, sigma=sigma,
+                      psf=self.optics.kernels[geometry.variant])
         return dihedral(turn_key, batch) if self.turns else batch
 
     def example(self, key: Array) -> Batch:

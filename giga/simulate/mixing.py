@@ -46,7 +46,8 @@ class Mixing(Component):
             noise, sigma: I_n and its standard deviation, shape (ny, nx, bands).
 
         Returns:
-            F_f, F_b, F_n, the standard deviation of F_n, and the strengths by name, shape (bands,) each.
+            F_f, F_b, F_n, the standard deviation of F_n, and the strengths by name, shape (bands,) each; "noise" is
+            what I_n was multiplied by.
         """
         keys = jax.random.split(key, 5)
         alpha, beta, gamma, epsilon = (
@@ -58,7 +59,7 @@ class Mixing(Component):
         background = source / _peak(source)
         level = MEDIAN * jnp.mean(sigma, axis=(0, 1))
         weak = alpha * beta * epsilon / level
-        strengths = dict(alpha=alpha, beta=beta * seen, gamma=gamma, epsilon=epsilon)
+        strengths = dict(alpha=alpha, beta=beta * seen, gamma=gamma, epsilon=epsilon, noise=weak)
         return alpha * foreground, alpha * beta * seen * background, weak * noise, weak * sigma, strengths
 
 
