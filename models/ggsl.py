@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -117,6 +118,25 @@ def scale_of(config: GGSLConfig, image: Array, background_rms: Array) -> Array:
     axes = (-3, -2) if config.recipe == "code" else (-3, -2, -1)
     peak = jnp.abs(jnp.max(centre, axis=axes, keepdims=True))
     return jnp.broadcast_to(peak, (*image.shape[:-3], 1, 1, image.shape[-1]))
+
+
+def separate(model: Separator, image: Array, background_rms: Array) -> dict[str, Array]:
+    """Separate images by a trained network, as one compiled program.
+
+    Args:
+        model: The network.
+        image: Shape (n, ny, nx, bands).
+        background_rms: Of every band, in the unit of the image, shape (bands,) or (n, bands).
+
+    Returns:
+        "lens", "source" and "noise", of the shape and unit of the image, which they sum to.
+    """
+    return _separate(*nnx.split(model), image, scale_of(model.config, image, background_rms))
+
+
+@partial(jax.jit, static_argnums=0)
+def _separate(structure: Any, state: Any, image: Array, scale: Array) -> dict[str, Array]:
+    return nnx.merge(structure, state)(image, scale)
 
 
 def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool = False,

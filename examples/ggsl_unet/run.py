@@ -17,20 +17,14 @@ import numpy as np
 from flax import nnx
 
 from giga import parallel
-from giga.models.ggsl import GGSLConfig, GGSLTask, Separator, scale_of
+from giga.models.ggsl import GGSLConfig, GGSLTask, separate
 from giga.models.separation_metrics import measure, summary
 from giga.models.train import TrainConfig, train
 from giga.plot import png
 from giga.separation_plot import separation_figure
-from giga.simulate.batch import Batch
 from giga.training_progress import TrainingProgress
 
 SHOWN = 5  # images in the picture
-
-
-def separate(model: Separator, task: GGSLTask, batch: Batch) -> dict[str, jax.Array]:
-    """The parts that a network finds."""
-    return model(batch.image, scale_of(task.config, batch.image, task.background_rms))
 
 
 def main() -> None:
@@ -48,7 +42,8 @@ def main() -> None:
     with TrainingProgress(config.steps) as report:
         trained = train(task, config, options.out, over=parallel.mesh(devices), report=report)
     test = task.simulator.simulate(jax.random.key(7), 4 if options.smoke else 64)
-    before, after = (separate(model, task, test) for model in (task.network(nnx.Rngs(config.seed)), trained.model()))
+    models = task.network(nnx.Rngs(config.seed)), trained.model()
+    before, after = (separate(model, test.image, task.background_rms) for model in models)
     bands = [band.name for band in task.config.observed.bands]
     for name, parts in (("before", before), ("after", after)):
         rows = {key: np.asarray(value) for key, value in measure(test, parts).items()}
