@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from giga.io.collett import read_collett
 from giga.io.tables import to_table
+from giga.models import modular_table
+from giga.models.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.count import operations
 from giga.models.ggsl import GGSLConfig, GGSLTask, Separator, evaluate
+from giga.models.modular import LENSED, ModularTask
 from giga.models.task import Task
+from giga.simulate.catalogue import Catalogue
 from giga.simulate.ggsl import EMPTY
 
 
@@ -47,7 +53,43 @@ def _separator_card(config: GGSLConfig) -> dict[str, Any]:
         "A spiral arm, a ring galaxy or a satellite near the deflector can be taken for a source."))
 
 
+def _catalogue(config: ModularConfig) -> Catalogue | None:
+    return read_collett(config.catalogue) if config.catalogue else None
+
+
+def _modular_task(config: ModularConfig) -> ModularTask:
+    return ModularTask(config, _catalogue(config))
+
+
+def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:
+    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config))
+
+
+def _modular_card(config: ModularConfig) -> dict[str, Any]:
+    survey, joint = config.observed, config.stage == "joint"
+    own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
+    network = Chain if joint else Stage
+    image = jax.ShapeDtypeStruct((1, *survey.shape, len(survey.bands)), jnp.float32)
+    graph, state = nnx.split(nnx.eval_shape(lambda: network(own, rngs=nnx.Rngs(0))))
+
+    def forward(state: Any, image: Any) -> Any:
+        model = nnx.merge(graph, state)
+        return model.through(image) if joint else model(image)
+
+    limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "
+              f"{', '.join(config.bands)}, one PSF a band; real images were in no training or test set.",
+              f"Einstein radii from {config.theta_E[0]:g} to {config.theta_E[1]:g} arcsec, axis ratios from "
+              f"{config.q[0]:g} to {config.q[1]:g}; no neighbours, and the lens in the middle of the image.",
+              "What is no lens has a source of the same kind that is not deflected: other impostors, such as spirals "
+              "and rings, were not seen."]
+    if config.stage in ("deblend", "find", "measure") and config.input == "clean":
+        limits.append("Takes noiseless images; behind another network of the chain it does worse than alone.")
+    return dict(network=network.__name__, config=to_table(own), flops=operations(forward, state, image),
+                limits=tuple(limits), prevalence=1.0 if config.stage == "measure" else LENSED)
+
+
 SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate),
+    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

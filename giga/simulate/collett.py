@@ -20,6 +20,7 @@ from giga.scene import Scene
 from giga.simulate import relations
 from giga.simulate.catalogue import Catalogue
 from giga.simulate.derived import Derived
+from giga.simulate.generator import LENSED
 from giga.simulate.population import Population
 from giga.simulate.survey import Band
 
@@ -31,7 +32,7 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
                        shear: Shear | None = None, n_lens: Param = 4.0, n_source: Param = 1.0,
                        center_x: Param = 0.0, center_y: Param = 0.0, cosmology: Cosmology | None = None,
                        magnitudes: Mapping[str, str] | None = None,
-                       extras: Mapping[str, Any] | None = None) -> Population:
+                       extras: Mapping[str, Any] | None = None, lensed: Param | None = None) -> Population:
     """Lenses of a catalogue: an isothermal or power-law ellipsoid, its light, and the light of one source.
 
     Each system is turned by a random angle. Mass and light of the lens share centre and ellipticity. The truth has the
@@ -48,6 +49,7 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
         cosmology: Takes Einstein radii from velocity dispersions and redshifts; None takes those of the catalogue.
         magnitudes: Name of the catalogue's band for bands of another name: {"z": "i"}.
         extras: More values that are drawn with each scene, by name.
+        lensed: Distribution of 0 and 1: where it is 0 the Einstein radius is zero. It becomes an extra, "lensed".
 
     Raises:
         ValueError: A band or another column that the catalogue does not have; says which there are.
@@ -65,6 +67,8 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
     source_e1, source_e2 = relations.ellipticity(stacked["q_source"], Derived(jnp.add, stacked["phi_source"], turn))
     theta_E = stacked["theta_E"] if cosmology is None else relations.einstein_radius(
         stacked["sigma_v"], stacked["z_lens"], stacked["z_source"], cosmology)
+    if lensed is not None:
+        theta_E, extras = relations.present(theta_E, lensed), {LENSED: lensed, **(extras or {})}
     shape = {"e1": e1, "e2": e2, "center_x": center_x, "center_y": center_y}
     terms = terms_for(float(np.min(stacked.columns["q_lens"])), SERIES_ACCURACY)
     mass = SIE(theta_E=theta_E, terms=terms, **shape) if gamma is None else EPL(theta_E=theta_E, gamma=gamma,

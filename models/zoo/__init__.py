@@ -10,6 +10,7 @@ from typing import Any
 from flax import nnx
 
 from giga.atomic import write_bytes, write_text
+from giga.models.chain import Chain, ModularConfig, Stage
 from giga.models.count import parameters
 from giga.models.ggsl import GGSLConfig, Separator
 from giga.models.unet import UNet, UNetConfig
@@ -34,6 +35,8 @@ def from_config(network: Callable[..., Any], config: type) -> Builder:
 NETWORKS: Mapping[str, Builder] = {
     "UNet": from_config(UNet, UNetConfig),
     "Separator": from_config(Separator, GGSLConfig),
+    "Stage": from_config(Stage, ModularConfig),
+    "Chain": from_config(Chain, ModularConfig),
 }
 """The networks that a card may name."""
 
