@@ -24,8 +24,29 @@ def of(stage: str, **changes) -> ModularConfig:
     return dataclasses.replace(TINY, stage=stage, **changes)
 
 
-def stage(name: str, **changes) -> Stage:
-    return Stage(of(name, **changes), rngs=nnx.Rngs(STAGES.index(name)))
+def stage(name: str, seed: int = 0) -> Stage:
+    """Made as one program, which is quicker than weight by weight."""
+    return nnx.jit(lambda: Stage(of(name), rngs=nnx.Rngs(seed)))()
+
+
+def shape_of(name: str, **changes) -> Stage:
+    """A stage without weights."""
+    return nnx.eval_shape(lambda: Stage(of(name, **changes), rngs=nnx.Rngs(0)))
+
+
+@nnx.jit
+def called(model, x):
+    return model(x)
+
+
+class Known(nnx.Module):
+    """A network whose answer is given."""
+
+    def __init__(self, answer):
+        self.answer = nnx.data(answer)
+
+    def __call__(self, seen):
+        return self.answer
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +69,7 @@ def saved(tmp_path_factory, stages) -> dict[str, str]:
     return {name: str(folder / name) for name in STAGES}
 
 
-def learn(task: ModularTask, model, examples: dict, steps: int = 40) -> list[float]:
+def learn(task: ModularTask, model, examples: dict, steps: int = 30) -> dict[str, np.ndarray]:
     """Losses of Adam on one fixed batch."""
     model.train()
     structure, params, rest = nnx.split(model, nnx.Param, ...)
@@ -57,28 +78,42 @@ def learn(task: ModularTask, model, examples: dict, steps: int = 40) -> list[flo
     @jax.jit
     def step(params, moments):
         def loss(params):
-            return task.loss(nnx.merge(structure, params, rest, copy=True), examples, jax.random.key(0))[0]
+            return task.loss(nnx.merge(structure, params, rest, copy=True), examples, jax.random.key(0))
 
-        value, gradient = jax.value_and_grad(loss)(params)
+        (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         updates, moments = rule.update(gradient, moments)
-        return optax.apply_updates(params, updates), moments, value
+        return optax.apply_updates(params, updates), moments, terms | {"total": total}
 
-    moments, values = rule.init(params), []
+    moments, rows = rule.init(params), []
     for _ in range(steps):
-        params, moments, value = step(params, moments)
-        values.append(float(value))
-    return values
+        params, moments, row = step(params, moments)
+        rows.append(row)
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
 
-@pytest.mark.parametrize("config", [of("denoise"), of("deblend"), of("find", input="noisy"), of("measure"),
-                                    of("measure", angle="unit"), of("joint")],
-                         ids=lambda c: f"{c.stage}-{c.input}-{c.angle}")
+@pytest.mark.parametrize("config", [of("measure", input="noisy", angle="unit"), of("joint")], ids=lambda c: c.stage)
 def test_losses_fall(config, batch, stages):
     task = ModularTask(config, stages=stages)
     model = task.network(nnx.Rngs(0))
-    values = learn(task, model, examples_of(config, batch))
-    assert np.isfinite(values).all()
-    assert values[-1] < 0.9 * values[0]
+    found = learn(task, model, jax.jit(lambda batch: examples_of(config, batch))(batch))
+    assert len(found) == (5 if config.stage == "joint" else 1)
+    for values in found.values():
+        assert np.isfinite(values).all()
+        assert values[-5:].mean() < 0.95 * values[0]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_loss_of_a_stage_is_its_own(name, batch, stages):
+    config = of(name)
+    examples = examples_of(config, batch)
+    answer = called(stages[name], examples[NEEDED[name][0]])
+    loss, _ = ModularTask(config).loss(Known(answer), examples, jax.random.key(0))
+    if name == "find":
+        picked = jax.nn.softmax(answer)[np.arange(IMAGES), np.asarray(batch.label)]
+        expected = -np.log(picked).mean()
+    else:
+        expected = np.abs(answer - examples[NEEDED[name][1]]).mean()
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_an_example_holds_what_its_stage_needs(stages):
@@ -100,14 +135,16 @@ def test_images_are_stretched_and_come_back(batch):
 
 def test_a_chain_is_its_stages_one_after_the_other(batch, stages):
     chain = Chain.of(of("joint"), stages)
-    denoised, source, logit, found = chain(jnp.asarray(batch.image))
-    x = stages["denoise"](TINY.stretch(batch.image))
-    y = stages["deblend"](x)
-    np.testing.assert_array_equal(denoised, TINY.counts(x))
-    np.testing.assert_array_equal(source, TINY.counts(y))
-    np.testing.assert_array_equal(logit, lens_logit(stages["find"](y)))
-    for name, value in parameters(TINY, stages["measure"](y)).items():
-        np.testing.assert_array_equal(found[name], value)
+    denoised, source, logit, found = called(chain, jnp.asarray(batch.image))
+    x = called(stages["denoise"], TINY.stretch(batch.image))
+    y = called(stages["deblend"], x)
+    # One program and four round differently.
+    near = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(denoised, TINY.counts(x), **near)
+    np.testing.assert_allclose(source, TINY.counts(y), **near)
+    np.testing.assert_allclose(logit, lens_logit(called(stages["find"], y)), **near)
+    for name, value in parameters(TINY, called(stages["measure"], y)).items():
+        np.testing.assert_allclose(found[name], value, **near)
     assert chain.denoise is not stages["denoise"]
 
 
@@ -133,13 +170,6 @@ def test_an_angle_that_wraps_is_near_only_as_a_pair():
 
 
 def test_measures_of_answers_that_are_known(batch):
-    class Known(nnx.Module):
-        def __init__(self, answer):
-            self.answer = nnx.data(answer)
-
-        def __call__(self, seen):
-            return self.answer
-
     seen = examples_of(TINY, batch)
     label = np.asarray(batch.label)
     logits = jnp.stack([jnp.zeros(IMAGES), jnp.where(label == 1, 1.0, -1.0)], axis=-1)
@@ -153,7 +183,6 @@ def test_measures_of_answers_that_are_known(batch):
     found = measures(of("measure"), seen["theta"])
     assert found["mae_wrapped"] < 1e-5
     # A turn that takes some angles over the end: small around it, and large as the paper counts.
-    turned = batch.truth | {}
     unit = of("measure", angle="unit")
     theta = examples_of(unit, batch)["theta"]
     over = measures(unit, theta.at[:, 2].set(jnp.mod(theta[:, 2] + 0.25, 1.0)))
@@ -162,7 +191,6 @@ def test_measures_of_answers_that_are_known(batch):
     crossed = np.asarray(theta)[lens, 2] > 0.75
     assert over["mae_phi"] == pytest.approx(np.where(crossed, 0.75, 0.25).mean(), abs=1e-5)
     assert over["mae"] == pytest.approx(over["mae_phi"] / 3.0, abs=1e-5)
-    assert set(turned) == set(batch.truth)
     image = measures(of("denoise"), seen["noisy"])
     assert image["psnr_denoised"] == image["psnr_noisy"]
 
@@ -190,11 +218,11 @@ def test_joint_starts_from_the_weights_that_it_names(saved, stages, batch):
     task = ModularTask(config)
     chain, twin = task.network(nnx.Rngs(0)), task.network(nnx.Rngs(1))
     seen = TINY.stretch(batch.image)
-    np.testing.assert_array_equal(chain.through(seen).theta, twin.through(seen).theta)
-    np.testing.assert_array_equal(chain.denoise(seen), stages["denoise"](seen))
+    np.testing.assert_array_equal(called(chain.denoise, seen), called(stages["denoise"], seen))
+    np.testing.assert_array_equal(called(twin.denoise, seen), called(stages["denoise"], seen))
     # The weights count, their place does not.
     assert task.identity == ModularTask(of("joint"), stages=stages).identity
-    other = stages | {"find": Stage(of("find"), rngs=nnx.Rngs(9))}
+    other = stages | {"find": stage("find", seed=9)}
     assert task.identity != ModularTask(of("joint"), stages=other).identity
 
 
@@ -206,18 +234,19 @@ def test_a_chain_is_kept_in_the_zoo_and_comes_back(tmp_path, stages, batch):
     found, card = zoo.load(tmp_path / "chain")
     assert found.config == of("joint")
     assert card.flops > 0
-    np.testing.assert_array_equal(found(batch.image)[2], chain(batch.image)[2])
+    np.testing.assert_array_equal(called(found, batch.image)[2], called(chain, batch.image)[2])
 
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"find": None}, "find: no network"),
-    ({"find": stage("measure")}, "find: got a network of stage 'measure'"),
-    ({"find": stage("find", input="noisy")}, "find: got a network of stage 'find' that is shown noisy"),
-    ({"deblend": stage("deblend", features=4)}, "deblend: the network is of other images"),
-    ({"measure": stage("measure", angle="unit")}, "measure: the network is of other images"),
+    ({"find": shape_of("measure")}, "find: got a network of stage 'measure'"),
+    ({"find": shape_of("find", input="noisy")}, "find: got a network of stage 'find' that is shown noisy"),
+    ({"deblend": shape_of("deblend", features=4)}, "deblend: the network is of other images"),
+    ({"measure": shape_of("measure", angle="unit")}, "measure: the network is of other images"),
 ])
-def test_stages_that_do_not_fit_are_refused(stages, changes, message):
-    given = {name: model for name, model in (stages | changes).items() if model is not None}
+def test_stages_that_do_not_fit_are_refused(changes, message):
+    shapes = {name: shape_of(name) for name in STAGES} | changes
+    given = {name: model for name, model in shapes.items() if model is not None}
     with pytest.raises(ValueError, match=message):
         Chain.of(of("joint"), given)
 
