@@ -73,7 +73,7 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
     graph, state = nnx.split(nnx.eval_shape(lambda: network(own, rngs=nnx.Rngs(0))))
 
     def forward(state: Any, image: Any) -> Any:
-        model = nnx.merge(graph, state)
+        model: Any = nnx.merge(graph, state)
         return model.through(image) if joint else model(image)
 
     limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "

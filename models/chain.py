@@ -180,8 +180,8 @@ class Chain(nnx.Module):
 
     def __init__(self, config: ModularConfig, *, rngs: nnx.Rngs):
         self.config = config
-        for name in STAGES:
-            setattr(self, name, Stage(config.of_stage(name), rngs=rngs))
+        self.denoise, self.deblend, self.find, self.measure = (
+            Stage(config.of_stage(name), rngs=rngs) for name in STAGES)
 
     @staticmethod
     def of(config: ModularConfig, stages: Mapping[str, Stage]) -> Chain:

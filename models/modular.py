@@ -127,8 +127,9 @@ class ModularTask:
         terms = losses(self.config, model, batch)
         if self.config.stage != "joint":
             return terms[self.config.stage], {}
-        weights = dict(zip(STAGES, self.config.balance, strict=True))
-        return sum((weights[name] * term for name, term in terms.items()), jnp.zeros(())), terms
+        total = sum((weight * terms[name] for name, weight in zip(STAGES, self.config.balance, strict=True)),
+                    jnp.zeros(()))
+        return total, terms
 
 
 def load_stages(config: ModularConfig) -> dict[str, Stage]:

@@ -1,6 +1,7 @@
 """The four networks of the modular pipeline: what they learn, how they are chained, how they are measured."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +129,8 @@ def test_the_loss_of_a_stage_is_its_own(name, batch, stages):
     config = of(name)
     examples = examples_of(config, batch)
     answer = called(stages[name], examples[NEEDED[name][0]])
-    loss, _ = ModularTask(config).loss(Known(answer), examples, jax.random.key(0))
+    known: Any = Known(answer)
+    loss, _ = ModularTask(config).loss(known, examples, jax.random.key(0))
     if name == "find":
         picked = jax.nn.softmax(answer)[np.arange(IMAGES), np.asarray(batch.label)]
         expected = -np.log(picked).mean()
@@ -160,7 +162,7 @@ def test_a_chain_is_its_stages_one_after_the_other(batch, stages):
     x = called(stages["denoise"], TINY.stretch(batch.image))
     y = called(stages["deblend"], x)
     # One program and four round differently.
-    near = {"rtol": 1e-4, "atol": 1e-5}
+    near: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(denoised, TINY.counts(x), **near)
     np.testing.assert_allclose(source, TINY.counts(y), **near)
     np.testing.assert_allclose(logit, lens_logit(called(stages["find"], y)), **near)
@@ -196,7 +198,8 @@ def test_measures_of_answers_that_are_known(batch):
     logits = jnp.stack([jnp.zeros(IMAGES), jnp.where(label == 1, 1.0, -1.0)], axis=-1)
 
     def measures(config, answer):
-        return summary({name: np.asarray(value) for name, value in rows_of(config, Known(answer), batch).items()})
+        known: Any = Known(answer)
+        return summary({name: np.asarray(value) for name, value in rows_of(config, known, batch).items()})
 
     assert measures(of("find"), logits)["accuracy"] == 1.0
     assert measures(of("find"), -logits)["accuracy"] == 0.0
@@ -237,6 +240,8 @@ def test_the_table_says_what_is_not_measured():
 def test_joint_starts_from_the_weights_that_it_names(saved, stages, batch):
     config = of("joint", **saved)
     task = ModularTask(config)
+    chain: Any
+    twin: Any
     chain, twin = task.network(nnx.Rngs(0)), task.network(nnx.Rngs(1))
     seen = TINY.stretch(batch.image)
     np.testing.assert_array_equal(called(chain.denoise, seen), called(stages["denoise"], seen))

@@ -41,7 +41,7 @@ def steps_of(stage: str, smoke: bool) -> TrainConfig:
                        checkpoint_every=500, validation_size=64)
 
 
-def picture(chain: Chain, config: ModularConfig) -> Figure:
+def picture(chain: Stage | Chain, config: ModularConfig) -> Figure:
     """Lenses as they are seen, without noise, and the source alone: true and found."""
     batch = make_simulator(config, lensed=1.0).simulate(jax.random.key(11), SHOWN)
     true = examples_of(config, batch)
@@ -59,7 +59,7 @@ def picture(chain: Chain, config: ModularConfig) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/modular-example"), help="folder of the trainings")
     parser.add_argument("--smoke", action="store_true", help="one step each, no baselines: too short to learn anything")
     options = parser.parse_args()
