@@ -5,7 +5,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 TESTS ?= tests
 # Those that need no data; the others take a folder as an argument.
-BENCHMARKS := render psf
+BENCHMARKS := render psf simulate
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -121,7 +122,10 @@ class Convolution(Component):
         if self.method == "direct":
             return jax.lax.conv_general_dilated(phases[None], kernel, (1, 1), "SAME", precision=HIGHEST)[0, 0]
         rows, columns = kernel
-        return jnp.einsum("rpij,pjk,rpkl->il", rows, phases, columns, optimize=[(0, 1), (0, 1)], precision=HIGHEST)
+        s = math.isqrt(len(phases))
+        # Phases side by side make two large products of s*s small ones, at three quarters of the work.
+        tiled = phases.reshape(s, s, ny, nx).swapaxes(1, 2).reshape(s * ny, s * nx)
+        return jnp.einsum("rij,jk,rkl->il", rows, tiled, columns, optimize=[(0, 1), (0, 1)], precision=HIGHEST)
 
     def many(self, images: Sequence[Array]) -> Array:
         """Convolve several images sampled alike, shape (len(images), ny, nx).
@@ -268,7 +272,10 @@ def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:
 
 
 def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Array, Array]:
-    """Banded matrices of a low-rank kernel: (rank, s*s, ny, ny) from the left, (rank, s*s, nx, nx) right."""
+    """Banded matrices of a low-rank kernel: (rank, ny, s*ny) from the left, (rank, s*nx, nx) from the right.
+
+    Each has the blocks of the s phases along an axis side by side.
+    """
     left, values, right = np.linalg.svd(fine)
     count = rank(fine, 1e-7 if np.dtype(dtype) == np.float32 else 1e-15)
 
@@ -282,6 +289,6 @@ def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Arr
                 out[b] += np.where(inside, vector[np.clip(index, 0, len(vector) - 1)], 0.0) / s
         return out
 
-    rows = [np.repeat(band(left[:, k] * values[k], shape[0]), s, axis=0) for k in range(count)]
-    columns = [np.tile(band(right[k], shape[1]).transpose(0, 2, 1), (s, 1, 1)) for k in range(count)]
+    rows = [np.concatenate(band(left[:, k] * values[k], shape[0]), axis=1) for k in range(count)]
+    columns = [np.concatenate(band(right[k], shape[1]), axis=1).T for k in range(count)]
     return jnp.asarray(np.stack(rows), dtype), jnp.asarray(np.stack(columns), dtype)

@@ -3,8 +3,8 @@
 A new command is a file here, and its name in the import below.
 """
 
-from giga.cli import bench, calibrate, compare, demo, doctor, evaluate, fit, fit_many, plot, separate, train
+from giga.cli import bench, calibrate, compare, demo, doctor, evaluate, fit, fit_many, plot, separate, simulate, train
 from giga.cli.base import app as app
 
 # Importing them registers them.
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, train, evaluate, separate)
+COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, train, evaluate, separate)

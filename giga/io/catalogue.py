@@ -64,7 +64,7 @@ def read_catalogue(path: str | PathLike[str], ignore: Collection[str] = ()) -> l
         InputError: File, row, column, value seen and what was expected.
     """
     file = Path(path)
-    table = _read_table(file)
+    table = read_table_file(file)
     columns = [name for name in table.colnames if name not in ignore]
     if "name" not in columns:
         raise InputError(file, "name", f"no such column among {', '.join(table.colnames)}", "the names of the lenses")
@@ -141,7 +141,7 @@ def image_shapes(row: Row, config: Config) -> tuple[tuple[int, int], ...]:
     return tuple(shapes)
 
 
-def _read_table(file: Path) -> Table:
+def read_table_file(file: Path) -> Table:
     kind = FORMATS.get(file.suffix.lower())
     if not file.is_file():
         raise InputError(file, "", "no such file", "a catalogue of lenses")

