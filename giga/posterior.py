@@ -12,10 +12,11 @@ from jax import Array
 from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component, static
+from giga.exchange import Orders
 from giga.linear import Amplitudes, solve
 from giga.observation import Data, Observation
 from giga.prior import Prior
-from giga.render import render_data
+from giga.render import render_data, sampling
 from giga.scene import Scene
 
 AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
@@ -33,15 +34,20 @@ class Posterior(Component):
         data: One entry an observation.
         log_norm: Log-likelihood of the saturated fit.
         amplitude_sd: Standard deviation of the linear amplitudes' Gaussian prior, or None for flat.
+        orders: Orders of like profiles over which the density is summed, or None: the likelihood is that of
+            each, so the sum is one over their priors.
         amplitudes: How linear amplitudes are treated: "profile" (their best values), "marginal"
             (integrated out, with the determinant) or "nonnegative" (best values that are not negative).
+        sampled_once: Whether the source is sampled once a pixel, whatever its profiles say.
     """
 
     prior: Prior
     data: tuple[Data, ...]
     log_norm: AnyArray
     amplitude_sd: AnyArray | None = None
+    orders: Orders | None = None
     amplitudes: AmplitudeMethod = static(default="profile")
+    sampled_once: bool = static(default=False)
 
     @staticmethod
     def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
@@ -73,26 +79,62 @@ class Posterior(Component):
 
     def log_prob(self, z: Array) -> Array:
         """Log-posterior of an unconstrained vector, up to `log_norm` and the evidence."""
-        return self.prior.log_prob(z) + self.log_likelihood(z)
+        return self.log_prior(z) + self.log_likelihood(z)
+
+    def log_prior(self, z: Array) -> Array:
+        """Log-prior of an unconstrained vector, in all its orders together."""
+        if self.orders is None:
+            return self.prior.log_prob(z)
+        return jax.nn.logsumexp(self.orders.log_prior(self.prior, z))
 
     def log_likelihood(self, z: Array) -> Array:
         """Log-likelihood relative to the saturated fit."""
-        scene = self.prior.scene(z)
+        scene = self._scene(z)
         return sum((self._one(scene.in_band(d.band), d) for d in self.data), jnp.zeros((), z.dtype))
 
     def scenes(self, z: Array) -> tuple[Scene, ...]:
         """The scene as each observation sees it, linear amplitudes solved and filled in."""
-        scene = self.prior.scene(z)
+        scene = self._scene(z)
         return tuple(self.filled(scene.in_band(d.band), d)[0] for d in self.data)
 
     def models(self, z: Array) -> tuple[Array, ...]:
         """Model image of each observation."""
         return tuple(render_data(scene, d) for scene, d in zip(self.scenes(z), self.data, strict=True))
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether the source is sampled on subpixels, so that `coarse` costs less."""
+        marks = jax.tree.unflatten(self.prior.treedef, self.prior.slots)
+        return any(sampling(profile, d.convolution.supersampling) > 1
+                   for d in self.data for profile in marks.in_band(d.band).source_light)
+
+    def coarse_images(self, z: Array) -> tuple[Array, ...]:
+        """Images of the data for `coarse`, that make it agree at z, the middle of the posterior."""
+        images = []
+        for scene, d in zip(self.scenes(z), self.data, strict=True):
+            images.append(d.image + render_data(_source_sampled_once(scene), d) - render_data(scene, d))
+        return tuple(images)
+
+    def coarse(self, images: tuple[Array, ...]) -> Posterior:
+        """Nearly the same posterior at half the cost: rays are traced and the source is sampled once a pixel.
+
+        What that changes in the model at one place is added to the images, so that the two have the same
+        residuals there and differ about it by the change of that difference alone.
+
+        Args:
+            images: From `coarse_images`.
+        """
+        data = tuple(d.replace(image=image) for d, image in zip(self.data, images, strict=True))
+        return self.replace(data=data, sampled_once=True)
+
     def chi2(self, z: Array) -> Array:
         """Sum over fitted pixels of ((data - model) / sigma)^2."""
         return sum((jnp.sum(d.mask * (d.image - m) ** 2 / variance(m, d))
                     for m, d in zip(self.models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
+
+    def _scene(self, z: Array) -> Scene:
+        scene = self.prior.scene(z)
+        return _source_sampled_once(scene) if self.sampled_once else scene
 
     def _one(self, scene: Scene, data: Data) -> Array:
         scene, amplitudes = self.filled(scene, data)
@@ -115,6 +157,10 @@ class Posterior(Component):
                        self.amplitudes == "nonnegative")
         values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
         return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
+
+
+def _source_sampled_once(scene: Scene) -> Scene:
+    return scene.replace(source_light=[p.replace(supersampling=1) for p in scene.source_light])
 
 
 def variance(model: Array, data: Data) -> Array:

@@ -60,10 +60,11 @@ def lens_prior(amp: tuple | None = ()) -> Scene:
 PLACES = ((0.08, 0.05), (-0.1, -0.06))  # of the two sources of `exchangeable`
 
 
-def exchangeable() -> tuple[Scene, Scene]:
+def exchangeable(alike: bool = True) -> tuple[Scene, Scene]:
     """A lens with two sources of one shape, and its prior, which holds one order of them more likely.
 
-    Only their places and the lens's radius are free.
+    Only their places and the lens's radius are free. Alike, the priors differ in numbers alone; else in their
+    supports as well, though the density hardly does.
     """
     def scene(theta_E, places) -> Scene:
         return Scene(mass=[EPL(theta_E=theta_E, gamma=2.0, e1=0.1, e2=-0.05)],
@@ -71,6 +72,8 @@ def exchangeable() -> tuple[Scene, Scene]:
                                    for x, y in places])
 
     priors = [(dist.Normal(x, 0.15), dist.Normal(0.0, 0.15)) for x in (0.03, -0.03)]
+    if not alike:
+        priors[1] = (priors[1][0], dist.TruncatedNormal(0.0, 0.15, low=-2.0, high=2.0))
     return scene(0.9, PLACES), scene(dist.LogNormal(-0.1, 0.1), priors)
 
 

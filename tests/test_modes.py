@@ -11,6 +11,7 @@ from _problems import Mixture, blank, exchangeable, observe, odds_of_the_order
 from jax import Array
 
 from giga.checkpoint import Store
+from giga.exchange import exchanges
 from giga.inference.evidence import bridge, laplace, log_density_of
 from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
 from giga.inference.map import Lanes, MapState
@@ -21,6 +22,7 @@ from giga.inference.settings import FitConfig
 from giga.inference.transport import gaussian
 from giga.inference.vi import ascender
 from giga.parallel import mesh
+from giga.posterior import Posterior
 
 CONFIG = ModesConfig()
 
@@ -222,8 +224,11 @@ SMALL = FitConfig(n_screen=64, n_starts=16, n_finalists=8, map_rounds=2, vi_step
 
 @pytest.fixture(scope="module")
 def swapped(tmp_path_factory):
-    """A lens whose two sources may be exchanged: the priors of their places make one order more likely."""
-    truth, priors = exchangeable()
+    """A lens whose two sources may be exchanged: the priors of their places make one order more likely.
+
+    Their supports differ, so the two orders are modes of their own.
+    """
+    truth, priors = exchangeable(alike=False)
     data = observe(truth, blank(size=24, pixel_scale=0.12, rms=0.03))
     store = Store(tmp_path_factory.mktemp("swapped"), "a", 0.0)
     return priors, data, store, fit(priors, [data], config=SMALL, seed=2, store=store)
@@ -247,6 +252,29 @@ def test_a_lens_with_exchanged_sources_has_both_orders(swapped):
     assert result.info["map"]["modes_sentence"].startswith("2 modes were sampled")
     for name in ("mass.0.theta_E", "source_light.0.center_x"):
         assert result.diagnostics[name]["rhat"] < 1.05
+
+
+@pytest.mark.slow
+def test_orders_that_the_priors_alone_tell_apart_are_dealt(tmp_path):
+    """One mode is sampled, and its draws are put in both orders by the odds of the priors."""
+    truth, priors = exchangeable()
+    data = observe(truth, blank(size=24, pixel_scale=0.12, rms=0.03))
+    result = fit(priors, [data], config=SMALL, seed=2)
+    rows = result.info["map"]["modes"]
+    assert [row["sampled"] for row in rows] == [True] + [False] * (len(rows) - 1)
+    x, y = (result.samples[f"source_light.{k}.center_x"] for k in range(2))
+    assert (x > 0.0).mean() == pytest.approx(odds_of_the_order(), abs=0.05)
+    assert np.mean((x > 0.0) == (y < 0.0)) > 0.999
+    assert "can stand in 2 orders: the draws are in all of them" in result.info["map"]["modes_sentence"]
+    assert (result.vi_samples["source_light.0.center_x"] > 0.0).mean() == pytest.approx(odds_of_the_order(), abs=0.05)
+    posterior = Posterior.of(priors, [data])
+    values = np.stack([result.samples[name][:2, :50] for name in posterior.prior.names], -1).reshape(100, -1)
+    z = jax.jit(jax.vmap(posterior.prior.unconstrain))(values.astype(np.float32))
+    expected = jax.jit(jax.vmap(Posterior.log_prob, (None, 0)))(posterior, z)
+    np.testing.assert_allclose(result.sample_stats["lp"][:2, :50].reshape(-1), expected, atol=0.05)
+    best = posterior.prior.vector(result.best)
+    other = exchanges(posterior.prior).unlike(best)[1]
+    assert Posterior.log_prob(posterior, best) > Posterior.log_prob(posterior, other)
 
 
 @pytest.mark.slow

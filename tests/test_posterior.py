@@ -22,6 +22,7 @@ from _problems import (
 from giga.light import Sersic
 from giga.observation import Observation
 from giga.posterior import Posterior
+from giga.prior import values_of
 from giga.render import render_data
 from giga.scene import Scene
 
@@ -204,3 +205,22 @@ def test_one_compilation_serves_every_lens_of_a_size():
         values.append(float(density(posterior, jnp.zeros(2))))
     assert len(traces) == 1
     assert values[0] != values[1]
+
+
+@pytest.mark.parametrize("amp", [(), None], ids=["sampled", "solved"])
+def test_the_coarse_posterior_is_near_the_fine_one(x64, amp):
+    """Equal where it is made; about there it changes as the fine one does, but for a small share of the change."""
+    prior, truth = lens_prior(amp), lens((4.0, 20.0) if amp is not None else None)
+    posterior = Posterior.of(prior, [observe(lens(), blank(size=44, pixel_scale=0.065, rms=0.3))], dtype=np.float64)
+    once = Posterior.of(prior.replace(source_light=[p.replace(supersampling=1) for p in prior.source_light]), [blank()])
+    assert posterior.is_fine and not once.is_fine
+    z = posterior.prior.vector(values_of(prior, truth))
+    coarse = jax.jit(lambda p, z: p.coarse(p.coarse_images(z)))(posterior, z)
+    assert coarse.sampled_once
+    # Amplitudes that are solved are best for other images, and the fit a little better.
+    assert float(log_likelihood(coarse, z)) == pytest.approx(float(log_likelihood(posterior, z)), abs=0.01)
+    steps = 0.03 * np.random.default_rng(2).normal(size=(6, len(z)))
+    fine = np.array([float(log_prob(posterior, z + s) - log_prob(posterior, z)) for s in steps])
+    near = np.array([float(log_prob(coarse, z + s) - log_prob(coarse, z)) for s in steps])
+    assert np.ptp(fine) > 1.0
+    assert np.abs(near - fine).max() < 0.1 * np.ptp(fine)

@@ -42,7 +42,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
     scene = prior.fill(x)
     columns = parameter_numbers(prior)
-    value, gradient = jax.value_and_grad(prior.log_prob)(z)
+    value, gradient = jax.value_and_grad(posterior.log_prior)(z)
     chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
     precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))

@@ -1,8 +1,8 @@
 """Hamiltonian Monte Carlo: many short chains in the whitened space of the variational posterior."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +12,13 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.component import AnyArray
+from giga.inference import guide
 from giga.inference.calls import Alone, Call, Program
 from giga.inference.diagnostics import rhat_and_ess_bulk
+from giga.inference.trajectory import Chains, Move, trajectory
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, log_density
+from giga.inference.whitening import whitening
 from giga.parallel import batched, compiled, spread
 from giga.posterior import Posterior
 
@@ -37,6 +40,8 @@ class HMCConfig:
         length: Trajectory length in whitened units; the number of steps is jittered about it.
         target_accept: Acceptance that the pilot's step size aims at.
         max_steps: Most leapfrog steps a trajectory.
+        guided: Whether the steps follow the coarse posterior (`giga.posterior.Posterior.coarse`), which makes
+            sense where it costs less. What is sampled is the posterior all the same.
     """
 
     n_chains: int = 16
@@ -49,20 +54,7 @@ class HMCConfig:
     length: float = 1.9
     target_accept: float = 0.9
     max_steps: int = 64
-
-
-class Chains(NamedTuple):
-    """Where the chains are; the fields of BlackJAX's own state, which is made of them.
-
-    Attributes:
-        position: Shape (chains, n), in the map's coordinates.
-        logdensity: Shape (chains,).
-        logdensity_grad: Shape (chains, n).
-    """
-
-    position: AnyArray
-    logdensity: AnyArray
-    logdensity_grad: AnyArray
+    guided: bool = False
 
 
 class HMCState(NamedTuple):
@@ -97,21 +89,35 @@ class Draws(NamedTuple):
     n_steps: AnyArray
 
 
+class Path(NamedTuple):
+    """Draws of a block in the chains' coordinates, leading axes (chains, iterations).
+
+    Attributes:
+        u: Positions, (..., n).
+        gradient: Of the log-density there, (..., n).
+    """
+
+    u: AnyArray
+    gradient: AnyArray
+
+
 class Sampler(NamedTuple):
     """Compiled blocks of HMC.
 
     Attributes:
-        program: Of the arguments (key, state, adapt), to (state, u, draws).
+        program: Of the arguments (key, state, adapt), to (state, path, draws).
         call: How it is run.
         config: Sizes.
+        over: Device mesh.
     """
 
     program: Program
     call: Call
     config: HMCConfig
+    over: Mesh
 
-    def run(self, key: Array, posterior: Posterior, state: HMCState, adapt: bool) -> tuple[HMCState, np.ndarray, Draws]:
-        """A block from a state: the new state, the positions in the chains' coordinates, and the draws."""
+    def run(self, key: Array, posterior: Posterior, state: HMCState, adapt: bool) -> tuple[HMCState, Path, Draws]:
+        """A block from a state: the new state, the chains' path in their own coordinates, and the draws."""
         return self.call(self.program, posterior, jax.random.key_data(key), state, adapt)
 
 
@@ -145,12 +151,12 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     for part, blocks in zip(rounds, (config.n_pilot, config.n_pilot, 1), strict=True):
         kept = []
         for k, sub in enumerate(jax.random.split(part, blocks)):
-            state, u, out = sampler.run(sub, posterior, state, True)
-            gradients += int(np.sum(out.n_steps))
-            kept.append(np.asarray(u, float)[:, config.n_block // 3 if k == 0 else 0:])
+            state, path, out = sampler.run(sub, posterior, state, True)
+            gradients += _gradients(out, config)
+            kept.append([np.asarray(a, float)[:, config.n_block // 3 if k == 0 else 0:] for a in path])
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         if part is not rounds[-1]:
-            state = _rewhiten(posterior, state, np.concatenate(kept, 1), ascent)
+            state = _rewhiten(posterior, state, Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True))), ascent)
     return state, {"evaluations": gradients, "replaced_starts": replaced}
 
 
@@ -179,11 +185,11 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     worst, spent, resets, count = {"rhat": np.inf, "ess_bulk": 0.0}, 0, 0, 0
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
         state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
-        count, spent = count + 1, spent + int(np.sum(out.n_steps))
+        count, spent = count + 1, spent + _gradients(out, config)
         acceptance = float(np.mean(out.acceptance_rate))
         if acceptance < config.target_accept - LOST_ACCEPTANCE and resets < MAX_RESETS:
             state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
-            count, spent, resets, blocks = count + 1, spent + int(np.sum(out.n_steps)), resets + 1, []
+            count, spent, resets, blocks = count + 1, spent + _gradients(out, config), resets + 1, []
             continue
         blocks.append(out)
         worst = worst_case(_join(blocks).z)
@@ -220,42 +226,84 @@ def worst_case(z: np.ndarray) -> dict[str, float]:
 
 def sampler(over: Mesh, config: HMCConfig, call: Call | None = None) -> Sampler:
     """Blocks of iterations; when adapting, the common step size of a lens's chains follows their mean acceptance."""
-    return Sampler(_block(over, config.n_chains, config.n_block, config.length, config.max_steps, config.target_accept),
-                   call or Alone(over), config)
+    return Sampler(_block(over, config.n_chains, config.n_block, config.length, config.max_steps, config.target_accept,
+                          config.guided), call or Alone(over), config, over)
+
+
+def guided(key: Array, posterior: Posterior, transport: Transport, exact: Sampler,
+           ascent: Ascent) -> tuple[Sampler, dict]:
+    """The sampler whose steps follow the coarse posterior, where that costs less and is near enough; else the same.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        transport: Map from a standard normal, from the variational stage.
+        exact: From `sampler`.
+        ascent: From `giga.inference.vi.ascender`.
+
+    Returns:
+        The sampler, and what was found: "guide_error", the spread of the difference in log-density (None
+        where it is not a number), and "guided".
+    """
+    if not posterior.is_fine:
+        return exact, {"evaluations": 0}
+    error = guide.error(key, posterior, transport, exact.over, exact.call, ascent)
+    info = {"guide_error": error if np.isfinite(error) else None, "guided": error < guide.NEAR_ENOUGH,
+            "evaluations": round((1.0 + guide.END_COST) * ascent.n_samples)}
+    if not info["guided"]:
+        return exact, info
+    return sampler(exact.over, replace(exact.config, guided=True), exact.call), info
+
+
+def _gradients(draws: Draws, config: HMCConfig) -> int:
+    """What the trajectories of a block cost, in gradients of the posterior."""
+    if not config.guided:
+        return int(np.sum(draws.n_steps))
+    return round(guide.STEP_COST * float(np.sum(draws.n_steps)) + guide.END_COST * np.size(draws.n_steps))
 
 
 @cache
-def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: int, target_accept: float) -> Program:
-    # Imported here: the import starts JAX's backend, and with it ends the choice of devices.
-    from blackjax.mcmc import hmc
-
-    kernel: Any = hmc.build_kernel()
+def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: int, target_accept: float,
+           guided: bool) -> Program:
     # One sequence for all lenses, so that those of a call make long and short trajectories together: the golden
     # section's, which fills the interval evenly from the first entries on.
     jitter = 0.5 + np.arange(1, n_block + 1) * 0.5 * (5.0**0.5 - 1.0) % 1.0
 
-    def trajectory(posterior: Posterior, own: tuple[Transport, Array, Array], key: Array, chain: Chains):
-        transport, size, steps = own
-        ones = jnp.ones(transport.size, transport.shift.dtype)
-        after, info = kernel(key, hmc.HMCState(*chain), lambda u: log_density(posterior, transport, u), size, ones,
-                             steps)
-        return Chains(*after), (info.acceptance_rate, info.is_divergent, info.energy)
+    def one(posterior: Posterior, own: tuple[Transport, Any, Array, Array], key: Array,
+            chain: Chains) -> tuple[Chains, Move]:
+        transport, images, size, steps = own
+        density = partial(log_density, posterior, transport)
+        along = partial(log_density, posterior.coarse(images), transport) if guided else None
+        return trajectory(key, chain, density, size, steps, along)
+
+    def middle(posterior: Posterior, transport: Transport, _: Array) -> Any:
+        return guide.middle(posterior, transport)
+
+    def force(posterior: Posterior, own: tuple[Transport, Any], u: Array) -> Array:
+        transport, images = own
+        return jax.grad(partial(log_density, posterior.coarse(images), transport))(u)
 
     def back(transport: Transport, u: Array, log_density: Array) -> tuple[Array, Array]:
         z, log_det = jax.vmap(jax.vmap(transport))(u)
         return z, log_density - log_det
 
-    move, to_prior = spread(trajectory, over), batched(back, over, 0)
+    move, to_prior = spread(one, over), batched(back, over, 0)
+    middles, forces = spread(middle, over), spread(force, over)
 
     def run(posteriors: Posterior, slots: Array, active: Array, key: Array, state: HMCState, adapt: Array):
-        dtype = state.step_size.dtype
+        dtype, chains, images = state.step_size.dtype, state.chains, None
+        if guided:  # the force where the chains stand may be another's, of other coordinates
+            each = middles(posteriors, slots, active, state.transport, slots[:, None])
+            images = jax.tree.map(lambda a: a[:, 0], each)
+            chains = chains._replace(logdensity_grad=forces(posteriors, slots, active, (state.transport, images),
+                                                            chains.position))
 
         def iteration(carry, inputs):
             chains, size, mean = carry
             keys, k, wanted = inputs
             steps = jnp.clip(jnp.round(length / size * wanted), 1, max_steps).astype(int)
-            chains, (accept, diverging, energy) = move(posteriors, slots, active, (state.transport, size, steps), keys,
-                                                       chains)
+            chains, (accept, diverging, energy) = move(posteriors, slots, active,
+                                                       (state.transport, images, size, steps), keys, chains)
             accept = jnp.where(jnp.isfinite(accept), accept, 0.0)
             # Robbins-Monro on the logarithm of the step; the late steps are averaged
             change = 1.5 / (1.0 + k) ** 0.6 * (jnp.mean(accept, 1) - target_accept)
@@ -264,18 +312,20 @@ def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: in
             mean = mean + share * (jnp.log(size) - mean)
             draws = Draws(chains.position, chains.logdensity, accept, diverging, energy,
                           jnp.repeat(steps[:, None], n_chains, 1))
-            return (chains, size, mean), draws
+            return (chains, size, mean), (draws, chains.logdensity_grad)
 
         keys = jax.vmap(lambda one: jax.random.split(jax.random.wrap_key_data(one), (n_block, n_chains)))(key)
         inputs = (jnp.swapaxes(keys, 0, 1), jnp.arange(n_block), jnp.asarray(jitter, dtype))
-        start = (state.chains, state.step_size, jnp.log(state.step_size))
-        (chains, _, mean), draws = jax.lax.scan(iteration, start, inputs)
+        start = (chains, state.step_size, jnp.log(state.step_size))
+        (chains, _, mean), out = jax.lax.scan(iteration, start, inputs)
         size = jnp.where(adapt, jnp.exp(mean), state.step_size)
-        draws = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), draws)
+        draws, gradient = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 2), out)
         z, log_prob = to_prior(state.transport, draws.z, draws.log_prob)
-        return state._replace(chains=chains, step_size=size), draws.z, draws._replace(z=z, log_prob=log_prob)
+        path, draws = Path(draws.z, gradient), draws._replace(z=z, log_prob=log_prob)
+        return state._replace(chains=chains, step_size=size), path, draws
 
-    return Program("sample", compiled(run, over), lambda key, state, adapt: (state, 0, Draws(0, 0, 0, 0, 0, 0)))
+    return Program("sample", compiled(run, over),
+                   lambda key, state, adapt: (state, Path(0, 0), Draws(0, 0, 0, 0, 0, 0)))
 
 
 def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
@@ -295,12 +345,9 @@ def _alive(state: HMCState) -> tuple[HMCState, int]:
     return state._replace(chains=Chains(*(a[place] for a in chains))), int(np.sum(~good))
 
 
-def _rewhiten(posterior: Posterior, state: HMCState, u: np.ndarray, ascent: Ascent) -> HMCState:
-    """Move to coordinates in which the pilot's samples have zero mean and unit covariance."""
-    flat = u.reshape(-1, u.shape[-1])
-    shift = flat.mean(0)
-    trust = 1.0 - 1.0 / (1.0 + 0.5 * len(flat) / len(shift))  # half of the draws count as independent
-    factor = np.linalg.cholesky(trust * np.cov(flat.T) + (1.0 - trust) * np.eye(len(shift)))
+def _rewhiten(posterior: Posterior, state: HMCState, path: Path, ascent: Ascent) -> HMCState:
+    """Move to coordinates in which the pilot's draws have zero mean and their covariance is that of their gradients."""
+    shift, factor = whitening(*(a.reshape(-1, a.shape[-1]) for a in path))
     position = np.linalg.solve(factor, (np.asarray(state.chains.position, float) - shift).T).T
     dtype = state.transport.shift.dtype
     transport = state.transport.behind(shift.astype(dtype), factor.astype(dtype))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from giga.component import AnyArray
+from giga.exchange import NONE, Exchanges
 from giga.inference.evidence import laplace
 from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
 from giga.inference.mixture import Weighed
@@ -63,7 +64,7 @@ class Mode(NamedTuple):
 
 
 def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: Ascent, config: ModesConfig,
-               swaps: Sequence[np.ndarray] = ()) -> tuple[list[Mode], int]:
+               like: Exchanges = NONE) -> tuple[list[Mode], int]:
     """Group the finalists of the search into modes.
 
     Finalists within two standard deviations are one mode. What is left and may carry weight is
@@ -77,21 +78,21 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
         improve: From `giga.inference.map.improver`.
         ascent: From `giga.inference.vi.ascender`, which evaluates points.
         config: What counts as a mode.
-        swaps: Exchanges of two like profiles, from `giga.exchange.exchanges`.
+        like: From `giga.exchange.exchanges`.
 
     Returns:
         The modes, heaviest first, and the gradients used.
     """
-    groups = _close(found, swaps)
+    groups = _close(found, like)
     if not groups:
         raise FloatingPointError("modes: the curvature is not a number at any of the search's finalists")
-    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, swaps)
+    groups, evaluations = _settle(posterior, groups, improve, len(found.z), config, like)
     modes: list[Mode] = []
     hopeful = _hopeful(groups, config)
     for group, wanted in zip(groups, hopeful, strict=True):
         barriers = []
         for k, mode in enumerate(modes if wanted else []):
-            dip, cost = _dip(posterior, mode, _nearest(mode, group, swaps), improve, ascent, len(found.z), config)
+            dip, cost = _dip(posterior, mode, _nearest(mode, group, like), improve, ascent, len(found.z), config)
             evaluations += cost
             if dip <= config.dip:
                 modes[k] = mode._replace(starts=mode.starts + group.starts)
@@ -102,7 +103,7 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
     return _weighed(modes), evaluations
 
 
-def _close(found: MapState, swaps: Sequence[np.ndarray]) -> list[Mode]:
+def _close(found: MapState, like: Exchanges) -> list[Mode]:
     """Finalists that are not within `CLOSE` of a better one, best first."""
     groups: list[Mode] = []
     log_prob = np.asarray(found.log_prob, float)
@@ -111,7 +112,7 @@ def _close(found: MapState, swaps: Sequence[np.ndarray]) -> list[Mode]:
         if not (np.isfinite(log_prob[k]) and np.isfinite(precision).all()):
             continue
         mode = Mode(np.asarray(found.z[k]), float(log_prob[k]), precision, 1, 0.0, 0.0, np.nan)
-        near = [i for i, other in enumerate(groups) if _distance(other, _nearest(other, mode, swaps)) < CLOSE]
+        near = [i for i, other in enumerate(groups) if _distance(other, _nearest(other, mode, like)) < CLOSE]
         if near:
             groups[near[0]] = groups[near[0]]._replace(starts=groups[near[0]].starts + 1)
         else:
@@ -125,15 +126,24 @@ def _distance(a: Mode, b: Mode) -> float:
     return float(np.sqrt(max(0.0, 0.5 * step @ (a.precision + b.precision) @ step)))
 
 
-def _nearest(a: Mode, b: Mode, swaps: Sequence[np.ndarray]) -> Mode:
+def _nearest(a: Mode, b: Mode, like: Exchanges) -> Mode:
     """The order of b's like profiles in which it is nearest to a, exchanging two at a time."""
     distance = _distance(a, b)
     while True:
-        copies = [b._replace(z=b.z[p], precision=b.precision[np.ix_(p, p)]) for p in swaps]
-        nearer = min(copies, key=lambda copy: _distance(a, copy), default=b)
+        nearer = min(_copies(b, like), key=lambda copy: _distance(a, copy), default=b)
         if not _distance(a, nearer) < distance:
             return b
         b, distance = nearer, _distance(a, nearer)
+
+
+def _copies(mode: Mode, like: Exchanges) -> list[Mode]:
+    """The mode with its like profiles in other orders."""
+    copies = [mode._replace(z=mode.z[p], precision=mode.precision[np.ix_(p, p)]) for p in like.swaps]
+    if (orders := like.unlike) is not None:
+        for p, stretch, shift in zip(orders.place[1:], orders.stretch[1:], orders.shift[1:], strict=True):
+            copies.append(mode._replace(z=stretch * mode.z[p] + shift,
+                                        precision=mode.precision[np.ix_(p, p)] / np.outer(stretch, stretch)))
+    return copies
 
 
 def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
@@ -143,7 +153,7 @@ def _hopeful(groups: Sequence[Mode], config: ModesConfig) -> np.ndarray:
 
 
 def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: int,
-            config: ModesConfig, swaps: Sequence[np.ndarray]) -> tuple[list[Mode], int]:
+            config: ModesConfig, like: Exchanges) -> tuple[list[Mode], int]:
     """Improve the groups that may carry weight until they gain no more, and group them again."""
     evaluations = 0
     for _ in range(SETTLING_ROUNDS if len(groups) > 1 else 0):
@@ -161,16 +171,16 @@ def _settle(posterior: Posterior, groups: list[Mode], improve: Improve, width: i
                             precision=np.asarray(precision[k], float)) if after[k] >= g.log_prob else g
                  for k, g in enumerate(chosen)]
         rest = [g for g, wanted in zip(groups, hopeful, strict=True) if not wanted]
-        groups = _regrouped(moved + rest, swaps)
+        groups = _regrouped(moved + rest, like)
         if gain < SETTLED:
             break
     return groups, evaluations
 
 
-def _regrouped(groups: list[Mode], swaps: Sequence[np.ndarray]) -> list[Mode]:
+def _regrouped(groups: list[Mode], like: Exchanges) -> list[Mode]:
     out: list[Mode] = []
     for group in sorted(groups, key=lambda g: -g.log_prob):
-        near = [i for i, other in enumerate(out) if _distance(other, _nearest(other, group, swaps)) < CLOSE]
+        near = [i for i, other in enumerate(out) if _distance(other, _nearest(other, group, like)) < CLOSE]
         if near:
             out[near[0]] = out[near[0]]._replace(starts=out[near[0]].starts + group.starts)
         else:
@@ -253,8 +263,14 @@ def note_of(modes: Sequence[Mode], floor: float, weighed: Weighed | None = None,
     return rows
 
 
-def sentence(rows: Sequence[Mapping], copies: int = 1) -> str:
-    """Say what modes there are: `2 modes: weights 0.63 +- 0.01 and 0.37 +- 0.01, both sampled.`"""
+def sentence(rows: Sequence[Mapping], copies: int = 1, dealt: int = 1) -> str:
+    """Say what modes there are: `2 modes: weights 0.63 +- 0.01 and 0.37 +- 0.01, both sampled.`
+
+    Args:
+        rows: From `note_of`.
+        copies: Orders of profiles with equal priors.
+        dealt: Orders of profiles that differ in their priors alone, in which the draws are.
+    """
     taken = [row for row in rows if row["sampled"]]
     starts = sum(row["starts"] for row in rows)
     if len(taken) == 1:
@@ -274,6 +290,9 @@ def sentence(rows: Sequence[Mapping], copies: int = 1) -> str:
     if copies > 1:
         text += (f"; profiles with equal priors can stand in {copies} orders, which give the same image: one order was "
                  "sampled")
+    if dealt > 1:
+        text += (f"; profiles that differ in their priors alone can stand in {dealt} orders: the draws are in all of "
+                 "them, by the priors' odds")
     return text
 
 

@@ -14,11 +14,11 @@ from jax.sharding import Mesh
 
 from giga import parallel
 from giga.checkpoint import Store
-from giga.exchange import exchanges
+from giga.exchange import Orders, exchanges
 from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.comparison import checks, predictive
 from giga.inference.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
-from giga.inference.hmc import Draws, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.map import MapState, find_map, improver, multi_start_adam, screener
 from giga.inference.modes import Mode, find_modes
 from giga.inference.pathfinder import fit_pathfinder
@@ -101,10 +101,13 @@ class _Run:
 
     def __init__(self, posterior: Posterior, config: FitConfig, seed: int, report: Report, journal: Journal,
                  over: Mesh, call: Call):
-        self.posterior, self.config, self.seed, self.report, self.over = posterior, config, seed, report, over
+        self.config, self.seed, self.report, self.over = config, seed, report, over
         self.journal, self.direct, self.call = journal, call, kept(call, journal)
         self.keys = jax.random.split(jax.random.key(seed), 5)
         self.exchanges = exchanges(posterior.prior)
+        if config.sampler != "hmc":  # particles find every order by themselves
+            self.exchanges = self.exchanges._replace(unlike=None)
+        self.posterior = posterior.replace(orders=self.exchanges.unlike)
         self.info: dict[str, dict] = {}
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
@@ -140,7 +143,7 @@ class _Run:
         def work() -> tuple[tuple[MapState, list[Mode]], dict]:
             found, info = search()
             modes, evaluations = find_modes(self.posterior, found, self.improve, self.ascent, self.config.modes,
-                                            self.exchanges.swaps)
+                                            self.exchanges)
             return (found, modes), info | {"evaluations": info["evaluations"] + evaluations}
 
         return self.stage("map", clock, work)
@@ -158,15 +161,19 @@ class _Run:
     def hmc(self, clock: Clock, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
         """The chains of mode k, which is asked for its share of the effective sample size."""
         name = stage_name("hmc", k)
-        sampler = self.sampler._replace(config=replace(self.config.hmc, ess=share * self.config.target_ess))
+        exact = self.sampler._replace(config=replace(self.config.hmc, ess=share * self.config.target_ess))
 
         def work() -> tuple[tuple[HMCState, Draws], dict]:
+            key = jax.random.fold_in(self.key(2, k), 1)
+            sampler, found = guided(key, self.posterior, fitted.transport, exact, self.ascent) \
+                if self.config.guide else (exact, {"evaluations": 0})
             warm, info = warm_up(self.key(2, k), self.posterior, fitted.transport, sampler, self.ascent,
                                  lambda d: self.report(name, d))
             state, draws, more = sample_hmc(self.key(3, k), self.posterior, warm, sampler,
                                             lambda d: self.report(name, d))
-            return (state, draws), more | {"evaluations": more["evaluations"] + info["evaluations"],
-                                           "replaced_starts": info["replaced_starts"]}
+            return (state, draws), more | found | {
+                "evaluations": found["evaluations"] + info["evaluations"] + more["evaluations"],
+                "replaced_starts": info["replaced_starts"]}
 
         return self.stage(name, clock, work)
 
@@ -189,9 +196,10 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     x, log_prior = _in_pieces(_physical, posterior.prior, flat, run.config.n_chains * run.config.n_block)
     x = x.reshape(draws.z.shape)
     k = int(np.argmax(draws.log_prob))
-    best = flat[k] if draws.log_prob.flat[k] > found.log_prob[0] else np.asarray(found.z[0])
+    mode, height = _mode(posterior, found)
+    best = flat[k] if draws.log_prob.flat[k] > height else mode
     key_vi, key_prior = jax.random.split(run.keys[4])
-    vi_z = _variational_draws(fitted.transport, key_vi)
+    vi_z = _variational_draws(posterior, fitted.transport, key_vi)
     prior_z = _prior_draws(posterior.prior, key_prior)
     scenes = jax.tree.map(np.asarray, _scenes(posterior, best))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
@@ -234,10 +242,26 @@ _scenes = jax.jit(Posterior.scenes)
 _render = jax.jit(render_data)
 
 
+def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:
+    """The mode and its log-posterior, its profiles in the order that the prior likes best."""
+    z, height, orders = np.asarray(found.z[0]), float(found.log_prob[0]), posterior.orders
+    if orders is None:
+        return z, height
+    log_prior = np.asarray(_log_prior_of_orders(orders, posterior.prior, z), float)
+    k = int(np.argmax(log_prior))
+    return np.asarray(orders(z))[k], height + log_prior[k] - float(np.logaddexp.reduce(log_prior))
+
+
+_log_prior_of_orders = jax.jit(Orders.log_prior)
+
+
 @jax.jit
-def _variational_draws(transport: Transport, key: jax.Array) -> jax.Array:
-    normal = jax.random.normal(key, (N_VI, transport.size), transport.shift.dtype)
-    return jax.vmap(lambda u: transport(u)[0])(normal)
+def _variational_draws(posterior: Posterior, transport: Transport, key: jax.Array) -> jax.Array:
+    normal, deal = jax.random.split(key)
+    z = jax.vmap(lambda u: transport(u)[0])(jax.random.normal(normal, (N_VI, transport.size), transport.shift.dtype))
+    if (orders := posterior.orders) is None:
+        return z
+    return jax.vmap(lambda k, one: orders.deal(k, posterior.prior, one)[0])(jax.random.split(deal, N_VI), z)
 
 
 @jax.jit

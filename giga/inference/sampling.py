@@ -21,10 +21,11 @@ from giga.inference.tempering import Maps
 from giga.inference.transport import Transport
 from giga.inference.vi import Ascent, VIState
 from giga.journal import Journal
+from giga.parallel import on_host
 from giga.posterior import Posterior
 
 SMALLEST_SHARE = 0.1  # of the effective sample size, asked for from the lightest mode
-BRIDGE_KEY = 1000  # keeps its key apart from those of the modes
+BRIDGE_KEY, DEAL_KEY = 1000, 1001  # keep their keys apart from those of the modes
 
 
 class Stages(Protocol):
@@ -125,10 +126,24 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
     weighed: Weighed = run.stage("evidence", clock, work)
     together = mixture(np.random.default_rng(int(jax.random.bits(key))), draws, weighed)
     rows = note_of(modes, floor, weighed, failed)
-    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(rows, run.exchanges.orders)}
+    unlike = run.posterior.orders
+    run.info["map"] |= {"modes": rows, "modes_sentence": sentence(
+        rows, run.exchanges.orders, 1 if unlike is None else len(unlike.place))}
     if places != [0] or failed:
         _add_up(run, together, weighed, places)
-    return fitted[0], together
+    return fitted[0], dealt(run.key(4, DEAL_KEY), run.posterior, together)
+
+
+def dealt(key: Array, posterior: Posterior, draws: Draws) -> Draws:
+    """Draws of the posterior from draws of its sum over the orders of like profiles."""
+    if posterior.orders is None:
+        return draws
+    flat = np.reshape(draws.z, (-1, draws.z.shape[-1]))
+    z, change = on_host(_deal(jax.random.split(key, len(flat)), posterior.orders, posterior.prior, flat))
+    return draws._replace(z=z.reshape(draws.z.shape), log_prob=draws.log_prob + change.reshape(draws.log_prob.shape))
+
+
+_deal = jax.jit(lambda keys, orders, prior, z: jax.vmap(lambda key, one: orders.deal(key, prior, one))(keys, z))
 
 
 def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:

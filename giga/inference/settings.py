@@ -34,6 +34,8 @@ class FitConfig:
         target_ess: Bulk effective sample size wanted of every parameter.
         target_rhat: Largest R-hat wanted.
         target_accept: Acceptance that the step size aims at.
+        guide: Whether the steps of a trajectory may follow a coarser posterior where that is near enough; what is
+            sampled is the posterior all the same.
         mode_floor: Smallest share of the evidence from which a separate mode is sampled.
         n_bridge: Proposals of each mode for the evidence.
         n_predictive: Draws whose replicated data are compared with the data; 0 leaves this out.
@@ -63,6 +65,7 @@ class FitConfig:
     target_ess: float = 1000.0
     target_rhat: float = 1.01
     target_accept: float = 0.9
+    guide: bool = False
     mode_floor: float = 1e-3
     n_bridge: int = 512
     n_predictive: int = 200
