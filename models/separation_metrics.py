@@ -87,7 +87,7 @@ def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float 
             accuracy on these images.
     """
     lensed = rows["label"] == 1
-    out: dict[str, float] = dict(images=len(lensed), lensed=int(lensed.sum()))
+    out: dict[str, Any] = dict(images=len(lensed), lensed=int(lensed.sum()))
     for kind in KINDS:
         value = rows[f"chi2_2_{kind}"]
         out[f"chi2_2_{kind}_median"] = np.median(value)

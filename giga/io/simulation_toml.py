@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from astropy.table import Table
 
 from giga.checkpoint import identity_of
 from giga.io.catalogue import read_table_file
@@ -207,7 +206,7 @@ def _population(tables: Mapping[str, Any], config: PopulationConfig, survey: Sur
 def _catalogue(path: Path) -> Catalogue:
     if path.suffix == ".txt":
         return read_collett(path)
-    table: Table = read_table_file(path)
+    table: Any = read_table_file(path)
     columns = {}
     for name in table.colnames:
         try:
