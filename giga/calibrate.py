@@ -12,7 +12,6 @@ from os import PathLike
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from giga.checkpoint import identity_of
@@ -23,10 +22,10 @@ from giga.inference.settings import FitConfig
 from giga.io.calibration import Study
 from giga.io.errors import InputError
 from giga.observation import Data, Observation
-from giga.posterior import AmplitudeMethod, Posterior, variance
+from giga.posterior import AmplitudeMethod, Posterior
 from giga.prior import Prior
-from giga.render import render_data
 from giga.scene import Scene
+from giga.simulate.observed import draw_observed
 
 RANKED = 99  # draws that each truth is ranked among: few enough to be nearly independent, 100 ranks
 FUNCTIONS = ("log_likelihood", "log_prior")  # of parameters and data; the first sees what no parameter shows
@@ -204,26 +203,9 @@ def _with_noise_map(observation: Observation) -> Observation:
 
 @jax.jit
 def _simulate(key: jax.Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: jax.Array):
-    """A truth from the prior and one image an observation, with the likelihood's noise."""
-    key_truth, key_amplitudes, *keys = jax.random.split(key, 2 + len(data))
-    x = prior.constrain(prior.sample(key_truth))
-    scene, images = prior.fill(x), []
-    for k, (one, sub) in enumerate(zip(data, keys, strict=True)):
-        seen = scene.in_band(one.band)
-        if seen.is_linear:
-            seen = _with_drawn_amplitudes(jax.random.fold_in(key_amplitudes, k), seen, amplitude_sd)
-        model = render_data(seen, one)
-        images.append(model + jnp.sqrt(variance(model, one)) * jax.random.normal(sub, model.shape, model.dtype))
-    return x, images
-
-
-def _with_drawn_amplitudes(key: jax.Array, scene: Scene, sd: jax.Array) -> Scene:
-    """Linear amplitudes drawn from their Gaussian prior."""
-    linear = [profile for profile in scene.light if profile.is_linear]
-    shapes = [() if profile.scalar_amp else (profile.n_amp,) for profile in linear]
-    keys = jax.random.split(key, len(linear))
-    return scene.with_amplitudes([sd * jax.random.normal(k, shape, sd.dtype)
-                                  for k, shape in zip(keys, shapes, strict=True)])
+    """A truth from the prior and one image an observation."""
+    z, images = draw_observed(key, prior, data, amplitude_sd)
+    return prior.constrain(z), images
 
 
 _log_densities = jax.jit(lambda posterior, z: (posterior.log_likelihood(z), posterior.prior.log_prob(z)))

@@ -101,6 +101,10 @@ class Prior(Component):
         u = self.shift + self.scale * z
         return jnp.sum(self._each(_log_density, u)) + jnp.sum(jnp.log(self.scale))
 
+    def log_probs(self, z: Array) -> Array:
+        """Log prior density of each parameter by itself, shape (n,), whose sum is `log_prob`."""
+        return self._each(_log_density, self.shift + self.scale * z) + jnp.log(self.scale)
+
     def curvature(self, z: Array) -> Array:
         """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
         gradient = jax.grad(self.log_prob)

@@ -25,6 +25,7 @@ from giga.io.posterior import GROUPS
 from giga.light import Sersic
 from giga.posterior import Posterior
 from giga.prior import Prior
+from giga.render import render_data
 from giga.scene import Scene
 
 MEAN, SD, DRAWS = 10.0, 2.0, 990
@@ -60,7 +61,7 @@ def exact(lens, scale: float = 1.0) -> Result:
         timings_s={}, evaluations={"hmc": 5}, info={"hmc": {"converged": True}}, truth=lens.truth)
 
 
-RENDER = jax.jit(giga.calibrate.render_data)
+RENDER = jax.jit(render_data)
 
 
 def many(scale: float = 1.0):

@@ -1,0 +1,51 @@
+"""Data as the likelihood of a fit has them: parameters of its prior, images of its observations, its noise."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from giga.observation import Data
+from giga.posterior import variance
+from giga.prior import Prior
+from giga.render import render_data
+from giga.scene import Scene
+
+BOUND = 12.0
+"""Where a draw goes that rounds to the bound of its support and so has no place on the real line, in prior standard
+deviations; no other draw of a bounded prior comes that far."""
+
+
+def draw_observed(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: Array) -> tuple[Array, list[Array]]:
+    """Draw parameters from a prior and one image an observation, with the likelihood's noise; pure.
+
+    Args:
+        key: Random key.
+        prior: Of the scene.
+        data: Templates, untrimmed; their images are not looked at.
+        amplitude_sd: Standard deviation of the Gaussian that amplitudes left to be solved are drawn from.
+
+    Returns:
+        The unconstrained vector, shape (n,), and the images, each (ny, nx) [counts / s].
+    """
+    key_truth, key_amplitudes, *keys = jax.random.split(key, 2 + len(data))
+    z = prior.sample(key_truth)
+    z = jnp.where(jnp.isinf(z), jnp.sign(z) * BOUND, z)
+    scene, images = prior.scene(z), []
+    for k, (one, sub) in enumerate(zip(data, keys, strict=True)):
+        seen = scene.in_band(one.band)
+        if seen.is_linear:
+            seen = _with_drawn_amplitudes(jax.random.fold_in(key_amplitudes, k), seen, amplitude_sd)
+        model = render_data(seen, one)
+        images.append(model + jnp.sqrt(variance(model, one)) * jax.random.normal(sub, model.shape, model.dtype))
+    return z, images
+
+
+def _with_drawn_amplitudes(key: Array, scene: Scene, sd: Array) -> Scene:
+    """Linear amplitudes drawn from their Gaussian prior."""
+    linear = [profile for profile in scene.light if profile.is_linear]
+    shapes = [() if profile.scalar_amp else (profile.n_amp,) for profile in linear]
+    keys = jax.random.split(key, len(linear))
+    return scene.with_amplitudes([sd * jax.random.normal(k, shape, sd.dtype)
+                                  for k, shape in zip(keys, shapes, strict=True)])
