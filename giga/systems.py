@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from giga import amortised
 from giga.io.collett import read_collett
 from giga.io.tables import to_table
 from giga.models import modular_table
@@ -33,12 +34,14 @@ class System:
         card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
             where it means something; see `giga.models.zoo.Card`.
         evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
+        finish: `finish(config, model)`, the network as it is kept, when training has ended.
     """
 
     config: type
     task: Callable[[Any], Task]
     card: Callable[[Any], Mapping[str, Any]]
     evaluate: Callable[[Any, Any, int, int], Mapping[str, Mapping[str, float]]]
+    finish: Callable[[Any, Any], Any] = lambda config, model: model
 
 
 def _separator_card(config: GGSLConfig) -> dict[str, Any]:
@@ -91,5 +94,7 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
 SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate),
+    "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
+                        amortised.finish),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

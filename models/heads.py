@@ -157,6 +157,22 @@ class FlowPosterior(nnx.Module):
         self.context = nnx.Linear(width, hidden, rngs=rngs)
         self.couplings = nnx.List([Coupling(size, k % 2, hidden, hidden, bins, rngs=rngs) for k in range(layers)])
 
+    def whiten(self, features: Array, theta: Array) -> tuple[Array, Array]:
+        """Return u, shape (n, size), a standard normal, and log |du/dtheta|, shape (n,)."""
+        context = jax.nn.silu(self.context(features))
+        u, total = self.gaussian.whiten(features, theta)
+        for coupling in self.couplings:
+            u, log_det = coupling(u, context)
+            total = total + log_det
+        return u, total
+
+    def colour(self, features: Array, u: Array) -> Array:
+        """The inverse of `whiten`: u of shape (draws, n, size) to theta of that shape."""
+        context = jax.nn.silu(self.context(features))
+        for coupling in reversed(list(self.couplings)):
+            u = coupling.back(u, context)
+        return self.gaussian.colour(features, u)
+
     def log_prob(self, features: Array, theta: Array) -> Array:
         """Log-density of parameters.
 
@@ -167,20 +183,12 @@ class FlowPosterior(nnx.Module):
         Returns:
             Shape (n,).
         """
-        context = jax.nn.silu(self.context(features))
-        u, total = self.gaussian.whiten(features, theta)
-        for coupling in self.couplings:
-            u, log_det = coupling(u, context)
-            total = total + log_det
-        return _standard(u) + total
+        u, log_det = self.whiten(features, theta)
+        return _standard(u) + log_det
 
     def sample(self, key: Array, features: Array, draws: int) -> Array:
         """Draw parameters, shape (draws, n, size)."""
-        context = jax.nn.silu(self.context(features))
-        u = jax.random.normal(key, (draws, len(features), self.gaussian.size))
-        for coupling in reversed(list(self.couplings)):
-            u = coupling.back(u, context)
-        return self.gaussian.colour(features, u)
+        return self.colour(features, jax.random.normal(key, (draws, len(features), self.gaussian.size)))
 
     def loss(self, features: Array, theta: Array) -> Array:
         """Negative log-density of each image, shape (n,)."""

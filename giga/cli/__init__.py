@@ -3,8 +3,22 @@
 A new command is a file here, and its name in the import below.
 """
 
-from giga.cli import bench, calibrate, compare, demo, doctor, evaluate, fit, fit_many, plot, separate, simulate, train
+from giga.cli import (
+    bench,
+    calibrate,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    fit,
+    fit_many,
+    plot,
+    predict,
+    separate,
+    simulate,
+    train,
+)
 from giga.cli.base import app as app
 
 # Importing them registers them.
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, train, evaluate, separate)
+COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, train, evaluate, separate, predict)

@@ -45,7 +45,8 @@ def separate_command(
         raise InputError("", "--model", f"{model} is a {card.network}", "a Separator")
     survey = network.config.observed
     bands = [band.name for band in survey.bands]
-    cube = _sized(read_cube(images, len(bands)), survey.shape, fit)
+    cube = read_cube(images, len(bands))
+    cube = cube if fit == "keep" else cube.to_shape(survey.shape, fit)
     rms = _per_band("--background-rms", background, bands) if background else _measured(cube, bands)
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
     image = jnp.asarray(cube.image, jnp.float32)[None]
@@ -62,17 +63,6 @@ def separate_command(
                       highlight=False)
     console.print(f"chi2 without the source {first:.2f}, with it {second:.2f} (of the sky's noise alone)\n{out}, "
                   f"{out.with_suffix('.ecsv')}", highlight=False, soft_wrap=True)
-
-
-def _sized(cube: Cube, shape: tuple[int, int], fit: str) -> Cube:
-    ny, nx = cube.image.shape[:2]
-    if (ny, nx) == shape or fit == "keep":
-        return cube
-    larger, smaller = ny >= shape[0] and nx >= shape[1], ny <= shape[0] and nx <= shape[1]
-    if fit == "crop" and larger or fit == "pad" and smaller:
-        return cube.window(shape)
-    offer = "--size crop" if larger else "--size pad" if smaller else "an image that is cut or padded first"
-    raise InputError(cube.file, "image", f"{ny} x {nx} pixels", f"{shape[0]} x {shape[1]}, or {offer}")
 
 
 def _per_band(option: str, values: list[float], bands: list[str]) -> np.ndarray:

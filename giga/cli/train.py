@@ -48,7 +48,8 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume, tensorboard=tensorboard,
                         report=report)
     write_text(out / "config.toml", settings.dump())
-    save_weights(trained.model(), out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl")))
+    model = system.finish(settings.system, trained.model())
+    save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl")))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
 
@@ -61,6 +62,6 @@ def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]
             for name in trained.sets:
                 metrics[f"validation, {name}"] = {key.removeprefix(f"{name}_"): float(value)
                                                   for key, value in row.items() if key.startswith(f"{name}_")}
-    return Card(**SYSTEMS[settings.name].card(settings.system), recipe=settings.to_tables(), seed=settings.train.seed,
+    return Card(**SYSTEMS[settings.name].card(settings.system), recipe=settings.recipe(), seed=settings.train.seed,
                 git_hash=git_hash() or "unknown", command="giga train config.toml --out RUN", metrics=metrics,
                 images_per_s={}, validation=trained.sets)

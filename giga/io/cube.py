@@ -50,6 +50,25 @@ class Cube:
                 header[keyword] -= start  # pyright: ignore[reportOperatorIssue]
         return Cube(image, header, self.file, self.unit)
 
+    def to_shape(self, shape: tuple[int, int], how: str) -> Cube:
+        """The image as a network takes it.
+
+        Args:
+            shape: (ny, nx) that is wanted.
+            how: What to do with another: "refuse", "crop" or "pad".
+
+        Raises:
+            InputError: Another shape, which may not be cut or padded, or cannot be by that alone.
+        """
+        ny, nx = self.image.shape[:2]
+        if (ny, nx) == shape:
+            return self
+        larger, smaller = ny >= shape[0] and nx >= shape[1], ny <= shape[0] and nx <= shape[1]
+        if how == "crop" and larger or how == "pad" and smaller:
+            return self.window(shape)
+        offer = "--size crop" if larger else "--size pad" if smaller else "an image that is cut or padded first"
+        raise InputError(self.file, "image", f"{ny} x {nx} pixels", f"{shape[0]} x {shape[1]}, or {offer}")
+
 
 def read_cube(paths: Sequence[str | PathLike[str]], bands: int) -> Cube:
     """Read an image of so many bands.

@@ -70,16 +70,22 @@ def load_config(path: str | PathLike[str], *, fit_config_type: type,
 
 def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read the tables of a configuration, unchecked. Raises InputError."""
-    file, text = Path(path), ""
+    file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-        return tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(file, "", "no such file", "a TOML configuration") from None
     except OSError as error:
         raise InputError(file, "", f"cannot be read ({error.strerror})", "a TOML configuration") from error
     except UnicodeDecodeError as error:
         raise InputError(file, "", "not text in UTF-8", "a TOML configuration") from error
+    return read_toml_text(text, file)
+
+
+def read_toml_text(text: str, file: Path) -> dict[str, Any]:
+    """Read the tables in a text, unchecked; `file` is what messages call it. Raises InputError."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         single = re.search(rf"^[ \t]*\[({'|'.join(LISTS)})\]", text, re.MULTILINE)  # twice, as one list never is
         expected = f"[[{single[1]}]] in double brackets" if single else "a TOML configuration"

@@ -36,6 +36,14 @@ class TrainingConfig:
         return {"system": {"name": self.name, **to_table(self.system)}, "train": to_table(self.train),
                 "run": to_table(self.run)}
 
+    def recipe(self) -> dict[str, Any]:
+        """The sections as a card has them: paths inside the working directory are relative to it."""
+        tables, here = self.to_tables(), Path.cwd()
+        for name, value in vars(self.system).items():
+            if isinstance(value, Path) and value.is_relative_to(here):
+                tables["system"][name] = str(value.relative_to(here))
+        return tables
+
     def dump(self) -> str:
         """TOML that reads back to an equal configuration."""
         return write_toml(self.to_tables())

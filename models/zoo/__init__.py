@@ -13,6 +13,7 @@ from giga.atomic import write_bytes, write_text
 from giga.models.chain import Chain, ModularConfig, Stage
 from giga.models.count import parameters
 from giga.models.ggsl import GGSLConfig, Separator
+from giga.models.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.unet import UNet, UNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
@@ -37,6 +38,7 @@ NETWORKS: Mapping[str, Builder] = {
     "Separator": from_config(Separator, GGSLConfig),
     "Stage": from_config(Stage, ModularConfig),
     "Chain": from_config(Chain, ModularConfig),
+    "PosteriorNet": from_config(PosteriorNet, PosteriorNetConfig),
 }
 """The networks that a card may name."""
 

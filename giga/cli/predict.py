@@ -1,0 +1,87 @@
+"""`giga predict`: the parameters of a lens from its image, with their uncertainties, by a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from astropy.table import Table as AstropyTable
+from astropy.wcs.utils import proj_plane_pixel_scales
+from rich.table import Table
+
+from giga import parallel
+from giga.amortised import Predictor, summary
+from giga.cli.base import app, console, edge
+from giga.io.cube import Cube, read_cube
+from giga.io.errors import InputError
+from giga.io.hdu import celestial_wcs
+from giga.io.jsonfile import write_json
+from giga.io.separation import write_table
+from giga.io.units import to_rate
+
+SUFFIXES = (".json", ".ecsv")
+UNITS = ("counts/s", "counts", "surface_brightness")
+
+
+@app.command("predict")
+@edge
+def predict_command(
+        images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="One FITS file with all bands, or one a "
+                                                     "band in the order of the model.")],
+        model: Annotated[str, typer.Option("--model", help="Name in the zoo, or path of weights.")],
+        out: Annotated[list[Path] | None, typer.Option("--out", help="File for the table, .json or .ecsv; may be given "
+                                                       "twice.")] = None,
+        draws: Annotated[int, typer.Option("--draws", min=100, help="Draws that the numbers are made of.")] = 4000,
+        seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+        size: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
+                                          "refuse, crop or pad.")] = "refuse",
+        units: Annotated[str | None, typer.Option("--units", help="Of the image: counts/s, counts or "
+                                                  "surface_brightness; its BUNIT says it without.")] = None,
+        exposure: Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts [s].")] = None,
+) -> None:
+    """Give mean, spread and quantiles of a lens's parameters, from its image alone."""
+    for option, value, allowed in (("--size", size, ("refuse", "crop", "pad")), ("--units", units, (None, *UNITS))):
+        if value not in allowed:
+            raise InputError("", option, f"got {value!r}", "one of " + ", ".join(name for name in allowed if name))
+    for path in out or ():
+        if path.suffix not in SUFFIXES:
+            raise InputError(path, "--out", f"suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
+    parallel.start()
+    predictor = Predictor.of(model)
+    config = predictor.config
+    cube = read_cube(images, len(config.bands)).to_shape(config.shape, size)
+    wcs = celestial_wcs(cube.header)
+    if wcs is not None:
+        predictor.check_scale(float(proj_plane_pixel_scales(wcs).mean()) * 3600.0, "image")
+    rows = summary(predictor.draws(_rate(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
+    for path in out or ():
+        _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,
+                            "seed": seed})
+    console.print(_table(rows))
+
+
+def _rate(cube: Cube, units: str | None, exposure: float | None, pixel_scale: float) -> float:
+    """Factor to counts / s, said where the image does not say it."""
+    try:
+        factor, note = to_rate(cube.unit, units, exposure, pixel_scale**2)
+    except ValueError as error:
+        raise InputError(cube.file, "--units", str(error), ", ".join(UNITS)) from error
+    if note:
+        console.print(f"[yellow]note:[/] {cube.file.name}: {note}", highlight=False)
+    return factor
+
+
+def _write(path: Path, rows: dict[str, dict[str, float]], about: dict[str, str | int]) -> None:
+    if path.suffix == ".json":
+        write_json(path, {**about, "parameters": rows})
+        return
+    table = AstropyTable(rows=[{"parameter": name, **row} for name, row in rows.items()], meta=about)
+    write_table(path, table)
+
+
+def _table(rows: dict[str, dict[str, float]]) -> Table:
+    table = Table("", "mean", "sd", "q16", "q50", "q84")
+    for name, row in rows.items():
+        table.add_row(name, f"{row['mean']:.5g}", f"{row['sd']:.2g}", *(f"{row[q]:.5g}" for q in ("q16", "q50", "q84")))
+    return table
