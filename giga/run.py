@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga import parallel
+from giga.amortised import Predictor
 from giga.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
 from giga.component import is_distribution, leaves_with_names
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
+from giga.inference.starts import Starts, smaller
 from giga.io.atomic import write_text
 from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
@@ -27,6 +29,7 @@ from giga.nodes import NodeError
 from giga.observation import Observation
 from giga.progress import FitProgress
 from giga.scene import Scene
+from giga.separated_mask import masked
 from giga.terminal import show_result
 
 T = TypeVar("T")
@@ -42,6 +45,7 @@ class Job:
         prior: Scene with distributions on the leaves to be fitted.
         observations: The data.
         notes: What the user should know of the data.
+        starts: What a network proposes to the search; None without one.
     """
 
     config: Config
@@ -49,12 +53,14 @@ class Job:
     prior: Scene
     observations: Sequence[Observation]
     notes: Sequence[str]
+    starts: Starts | None = None
 
     @property
     def identity(self) -> str:
         """Hash of the data and of what the configuration says of the result."""
         arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
-        return identity_of(_what(self.config), arrays)
+        proposed = () if self.starts is None else (self.starts.sha256,)
+        return identity_of(_what(self.config), arrays, *proposed)
 
     def store(self, out: Path) -> Store:
         """The checkpoints in the folder of this run, and config.toml beside them.
@@ -113,8 +119,41 @@ def prepare(config: Config) -> Job:
     return Job(config, dump_config(config), prior, observations, notes)
 
 
+def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
+    """A job with what networks have to say of its data.
+
+    Args:
+        job: The job.
+        init_from: A network that gives posteriors, whose draws the search starts from.
+        mask_from: A separator, whose parts make the mask; the first network sees the image without it.
+
+    Raises:
+        InputError: A network that is not there, does not suit the data, or has no parameter of the fit.
+    """
+    observations, notes = job.observations, list(job.notes)
+    starts = None
+    if init_from is not None:
+        if job.config.inference.map_method != "lm":
+            raise InputError(job.config.file, "inference.map_method", f"got {job.config.inference.map_method!r}",
+                             "'lm', which takes the starts of --init-from")
+        count = smaller(job.config.inference.map).n_screen
+        starts = Predictor.of(init_from).starts(observations, count, job.config.run.seed)
+        if not set(starts.values) & set(free_names(job.prior)):
+            raise InputError("", "--init-from", f"{init_from} knows {', '.join(starts.values)}",
+                             f"some of the free parameters, {', '.join(free_names(job.prior))}")
+        others = [name for name in free_names(job.prior) if name not in starts.values]
+        if others:
+            notes.append(f"{init_from} says nothing of {', '.join(others)}; their starts are drawn from the prior")
+    if mask_from is not None:
+        observations = masked(mask_from, observations)
+        kept = sum(int(one.mask.sum()) for one in observations)
+        notes.append(f"{mask_from} leaves {kept} of {sum(int(one.mask.sum()) for one in job.observations)} pixels")
+    return dataclasses.replace(job, observations=observations, notes=notes, starts=starts)
+
+
 def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
-            truth: Mapping[str, float] | None = None, console: Console | None = None) -> Result:
+            truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
+            mask_from: str | None = None) -> Result:
     """Run a configuration and leave every file of a fit in a folder.
 
     Args:
@@ -124,6 +163,8 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         overwrite: Remove the run that it holds.
         truth: True values by path name, when known.
         console: Where to print; the standard output by default.
+        init_from: Network that the search starts from, see `helped`.
+        mask_from: Separator that makes the mask, see `helped`.
 
     Returns:
         The result, also written.
@@ -138,7 +179,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
     devices = start_devices_of(config)
     first = parallel.is_first()  # of several processes it alone writes and prints
     console = (console or Console()) if first else Console(quiet=True)
-    job = together(lambda: prepare(config))
+    job = together(lambda: helped(prepare(config), init_from, mask_from))
     check_same(job)
     together(lambda: claim(out, resume=resume, overwrite=overwrite) if first else None)
     for note in job.notes:
@@ -151,7 +192,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,
                      amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
                      precision=config.run.precision, truth=truth, report=report, store=store,
-                     over=parallel.mesh(devices))
+                     over=parallel.mesh(devices), starts=job.starts)
     if first:
         with console.status("writing pictures and tables"):
             write_results(result, out, job.text)

@@ -22,7 +22,7 @@ FLOORS = (
     ("search",),
     ("io", "labels", "pictures", "plot", "corner", "checks_plot", "compare", "report", "progress", "terminal", "board",
      "claims", "drawers", "demo", "problems", "run", "fleet", "many", "bench", "calibrate", "calibration_plot",
-     "systems", "training_progress", "separation_plot", "cli"),
+     "systems", "amortised", "separated_mask", "training_progress", "separation_plot", "cli"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 PUBLIC = "__init__"  # giga/__init__.py: above all, imported by none but those who use giga

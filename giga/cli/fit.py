@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from giga import parallel
 from giga.cli.base import (
     ConfigFile,
@@ -22,15 +26,22 @@ from giga.inference.settings import FitConfig
 from giga.io.toml import load_config, parse_override
 from giga.run import run_fit
 
+InitFrom = Annotated[str | None, typer.Option("--init-from", help="Network, by name or path, whose predicted posterior "
+                                              "the search starts from.")]
+MaskFrom = Annotated[str | None, typer.Option("--mask-from", help="Separator, by name or path: only pixels where it "
+                                              "sees lens or source are fitted.")]
+
 
 @app.command("fit")
 @edge
 def fit_command(config: ConfigFile, out: Out, data: DataFolder = None, override: Override = None,
                 resume: Resume = False, overwrite: Overwrite = False, coordinator: Coordinator = None,
                 processes: Processes = None, process: Process = None,
-                coordinator_timeout: CoordinatorTimeout = 60.0) -> None:
+                coordinator_timeout: CoordinatorTimeout = 60.0, init_from: InitFrom = None,
+                mask_from: MaskFrom = None) -> None:
     """Fit a lens: from FITS images to a posterior, pictures and a report."""
     settings = load_config(config, fit_config_type=FitConfig, data_dir=data)
     settings = settings.with_overrides(dict(map(parse_override, override or [])))
     parallel.start_nodes(coordinator, processes, process, coordinator_timeout)
-    run_fit(settings, out, resume=resume, overwrite=overwrite, console=console)
+    run_fit(settings, out, resume=resume, overwrite=overwrite, console=console, init_from=init_from,
+            mask_from=mask_from)

@@ -172,10 +172,15 @@ def screener(over: Mesh, call: Call | None = None) -> Screen:
 @cache
 def _screen(over: Mesh) -> Program:
     def one(posterior: Posterior, own: None, key: Array) -> Lanes:
-        z = with_solved_amplitudes(posterior, posterior.prior.sample(jax.random.wrap_key_data(key)))
-        return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), jnp.full((), jnp.inf, z.dtype))
+        return evaluated(posterior, posterior.prior.sample(jax.random.wrap_key_data(key)))
 
     return Program("screen", _of_keys(one, over), lambda keys: LANES)
+
+
+def evaluated(posterior: Posterior, z: Array) -> Lanes:
+    """A lane that starts at z with its amplitudes solved."""
+    z = with_solved_amplitudes(posterior, z)
+    return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), jnp.full((), jnp.inf, z.dtype))
 
 
 def _of_keys(one: Callable, over: Mesh) -> Callable:

@@ -26,6 +26,7 @@ from giga.inference.result import Result
 from giga.inference.sampling import sample_modes, sample_particles, stage_name
 from giga.inference.settings import FitConfig
 from giga.inference.smc import SMC, smc_programs
+from giga.inference.starts import Starts, chosen, smaller
 from giga.inference.transport import Transport
 from giga.inference.vi import VIState, ascender, fit_vi
 from giga.journal import Journal
@@ -40,6 +41,7 @@ Report = Callable[[str, dict], None]
 of several modes; no numbers when it starts; {"note": text} for what the user should know."""
 
 PREDICTIVE_KEY = 2000  # keeps its key apart from those of the modes
+STARTS_KEY = 2001  # keeps theirs apart from those of the screen
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
 
@@ -47,7 +49,8 @@ PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "a
 def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig | None = None, seed: int = 0,
         amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None,
         truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
-        report: Report = lambda stage, numbers: None, store: Store | None = None, over: Mesh | None = None) -> Result:
+        report: Report = lambda stage, numbers: None, store: Store | None = None, over: Mesh | None = None,
+        starts: Starts | None = None) -> Result:
     """Fit a scene of distributions to observations.
 
     Args:
@@ -63,12 +66,14 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         report: Progress callback.
         store: Where to keep checkpoints, and to go on from.
         over: Device mesh; all devices by default.
+        starts: What a network proposes; the search is then smaller, see `giga.inference.starts`.
 
     Returns:
         The result, on the host.
 
     Raises:
-        ValueError: The prior has no distribution, no observation, or a setting that does not fit them.
+        ValueError: The prior has no distribution, no observation, a setting that does not fit them, or starts that
+            have no parameter of it.
         FloatingPointError: The search or the variational posterior ended where the log-posterior is
             not a number.
     """
@@ -76,21 +81,23 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
     posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision))
     with Clock() as clock:
         return fit_posterior(posterior, prior, observations, config or FitConfig(), seed, truth, start, report, store,
-                             over, Alone(over), clock)
+                             over, Alone(over), clock, starts)
 
 
 def fit_posterior(posterior: Posterior, prior: Scene, observations: Sequence[Observation], config: FitConfig,
                   seed: int, truth: Mapping[str, float] | None, start: Mapping[str, float] | None, report: Report,
-                  store: Store | None, over: Mesh, call: Call, clock: Clock) -> Result:
+                  store: Store | None, over: Mesh, call: Call, clock: Clock, starts: Starts | None = None) -> Result:
     """The stages, one after the other, of a fit whose posterior is made; `call` runs the programs, see `fit`."""
     names = posterior.prior.names
     if config.vi_axis not in ("auto", "none", *names):
         raise ValueError(f"inference.vi_axis: expected auto, none or one of {', '.join(names)}, got {config.vi_axis!r}")
+    if starts is not None and config.map_method != "lm":
+        raise ValueError(f"inference.map_method: expected lm, which takes starts, got {config.map_method!r}")
     journal = Journal(store, lambda text: report("map", {"note": text}), lambda: clock.seconds, lambda: clock.idle)
     with journal:
         run = _Run(posterior, config, seed, report, journal, over, call)
         first = None if start is None else np.asarray(posterior.prior.vector(start), posterior.prior.shift.dtype)[None]
-        found, modes = run.map(clock, first)
+        found, modes = run.map(clock, first, starts)
         sample = sample_modes if config.sampler == "hmc" else sample_particles
         fitted, draws = sample(run, clock, found, modes)
         return _result(run, found, fitted, draws, prior, observations, truth, clock)
@@ -132,8 +139,16 @@ class _Run:
         self.info[name] = info
         return state
 
-    def map(self, clock: Clock, start: np.ndarray | None) -> tuple[MapState, list[Mode]]:
+    def map(self, clock: Clock, start: np.ndarray | None, starts: Starts | None) -> tuple[MapState, list[Mode]]:
         def search() -> tuple[MapState, dict]:
+            if starts is not None:
+                config = smaller(self.config.map)
+                first, info = chosen(jax.random.fold_in(self.keys[0], STARTS_KEY), self.posterior, starts, config,
+                                     self.over, self.call)
+                first = first if start is None else np.concatenate([start, first])
+                found, more = find_map(self.keys[0], self.posterior, config, self.screen, self.improve, first,
+                                       lambda d: self.report("map", d))
+                return found, more | {"evaluations": more["evaluations"] + info["proposed"], "init": info}
             if self.config.map_method == "adam":
                 return multi_start_adam(self.keys[0], self.posterior, self.over, self.config.n_finalists,
                                         call=self.call)

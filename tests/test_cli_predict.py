@@ -1,0 +1,203 @@
+"""`giga predict` and the networks that help a fit: from training to files, and what is wrong is named."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _amortised import SIZE, read, write_fit
+from _networks import make
+from _problems import blank
+from astropy.io import fits
+from astropy.table import Table
+from typer.testing import CliRunner
+
+from giga.amortised import Predictor
+from giga.cli import app
+from giga.inference.settings import FitConfig
+from giga.io.errors import InputError
+from giga.io.toml import load_config
+from giga.models.ggsl import GGSLConfig, Separator, separate
+from giga.models.zoo import load
+from giga.run import helped, prepare
+from giga.separated_mask import MaskConfig, mask_of, masked
+
+NAMES = ("source_light.0.amp", "source_light.0.R_sersic", "source_light.0.center_x")
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def said(result) -> str:
+    return " ".join(result.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small fit, and a network that was trained for it in a few steps."""
+    folder = tmp_path_factory.mktemp("fit")
+    result = run("train", write_fit(folder), "--out", folder / "run")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return folder / "run" / "model"
+
+
+def test_weights_travel_with_their_prior(folder, model, tmp_path):
+    network, card = load(model)
+    assert network.config.parameters == NAMES and network.config.shape == (SIZE, SIZE)
+    assert str(folder) not in network.config.fit and 'image = "image.fits"' in network.config.fit
+    assert card.recipe["system"]["name"] == "posterior" and card.flops > 0
+    known = Predictor.of(str(model)).prior
+    own = prepare(load_config(folder / "fit.toml", fit_config_type=FitConfig))
+    assert known.names == NAMES == tuple(Predictor.of(str(model)).starts(own.observations, 10, 0).values)
+    np.testing.assert_array_equal(network.mask[...], np.ones((SIZE, SIZE, 1)))
+
+
+def test_numbers_in_physical_units(folder, model, tmp_path):
+    result = run("predict", folder / "image.fits", "--model", model, "--out", tmp_path / "p.json", "--out",
+                 tmp_path / "p.ecsv", "--draws", 500)
+    assert result.exit_code == 0, result.output
+    assert all(name in result.output for name in NAMES)
+    found = read(tmp_path / "p.json")
+    assert found["draws"] == 500 and found["sha256"] == Predictor.of(str(model)).sha256
+    rows = found["parameters"]
+    assert tuple(rows) == NAMES and set(rows[NAMES[0]]) == {"mean", "sd", "q16", "q50", "q84"}
+    for row in rows.values():
+        assert row["q16"] < row["q50"] < row["q84"] and row["sd"] > 0.0
+    assert -0.5 < rows[NAMES[2]]["q16"] and rows[NAMES[2]]["q84"] < 0.5  # the support of its prior
+    assert rows[NAMES[1]]["q16"] > 0.0
+    # Hardly trained, the posterior is about the prior: LogNormal(-0.9, 0.2).
+    assert rows[NAMES[1]]["q50"] == pytest.approx(np.exp(-0.9), rel=0.3)
+    table = Table.read(tmp_path / "p.ecsv")
+    assert list(table["parameter"]) == list(NAMES) and table.meta["draws"] == 500
+    np.testing.assert_allclose(table["mean"], [row["mean"] for row in rows.values()])
+
+
+def image(folder, values, name="other.fits", **cards):
+    hdu = fits.PrimaryHDU(np.asarray(values, float))
+    hdu.header["BUNIT"] = "electron / s"
+    hdu.header.update({key.replace("_", "-"): value for key, value in cards.items()})
+    path = folder / name
+    hdu.writeto(path, overwrite=True)
+    return path
+
+
+@pytest.mark.parametrize(("shape", "options", "message"), [
+    ((2, SIZE, SIZE), (), "image: 2 bands; expected 1"),
+    ((SIZE + 4, SIZE + 2), (), "image: 20 x 18 pixels; expected 16 x 16, or --size crop"),
+    ((SIZE - 4, SIZE), (), "image: 12 x 16 pixels; expected 16 x 16, or --size pad"),
+    ((SIZE - 4, SIZE + 4), ("--size", "crop"), "expected 16 x 16, or an image that is cut or padded first"),
+    ((SIZE, SIZE), ("--size", "stretch"), "--size: got 'stretch'; expected one of refuse, crop, pad"),
+    ((SIZE, SIZE), ("--units", "counts"), "counts need an exposure time"),
+    ((SIZE, SIZE), ("--out", "p.csv"), "--out: suffix '.csv'; expected one of .json, .ecsv"),
+    ((SIZE, SIZE), ("--model", "nothing-like-it"), "unknown model 'nothing-like-it'; the zoo has"),
+])
+def test_what_is_wrong_is_named(model, tmp_path, shape, options, message):
+    path = image(tmp_path, np.ones(shape))
+    words = ("predict", path, *options) if "--model" in options else ("predict", path, "--model", model, *options)
+    result = run(*words)
+    assert result.exit_code == 2 and message in said(result)
+
+
+def test_pixels_that_are_no_numbers_and_another_scale(model, tmp_path):
+    values = np.ones((SIZE, SIZE))
+    values[3, 5] = np.nan
+    result = run("predict", image(tmp_path, values), "--model", model)
+    assert result.exit_code == 2 and "1 pixels are NaN or infinite, the first at [y=3, x=5]" in said(result)
+    wcs = dict(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX1=8.0, CRPIX2=8.0, CRVAL1=10.0, CRVAL2=2.0,
+               CDELT1=-0.2 / 3600.0, CDELT2=0.2 / 3600.0)
+    result = run("predict", image(tmp_path, np.ones((SIZE, SIZE)), **wcs), "--model", model)
+    assert result.exit_code == 2 and "pixels of 0.2 arcsec; expected 0.13, which" in said(result)
+
+
+def test_a_larger_image_is_cut(folder, model, tmp_path):
+    values = fits.getdata(folder / "image.fits")
+    path = image(tmp_path, np.pad(values, 3))
+    for name, file, options in (("a", path, ("--size", "crop")), ("b", folder / "image.fits", ())):
+        assert run("predict", file, "--model", model, "--out", tmp_path / f"{name}.json", *options).exit_code == 0
+    assert read(tmp_path / "a.json")["parameters"] == read(tmp_path / "b.json")["parameters"]
+
+
+def test_starts_of_a_fit(folder, model):
+    config = load_config(folder / "fit.toml", fit_config_type=FitConfig)
+    job = prepare(config)
+    with_network = helped(job, str(model), None)
+    assert with_network.starts is not None and job.identity != with_network.identity
+    assert {values.shape for values in with_network.starts.values.values()} == {(8,)}  # a quarter of n_screen
+    assert helped(job, None, None).identity == job.identity
+    for change, message in (({"inference.map_method": "adam"}, "expected 'lm', which takes the starts"),
+                            ({"observation.0.cutout": {"size": 14}}, "expected that of the observations, (14, 14)"),
+                            ({"observation.0.pixel_scale": 0.15}, "pixels of 0.15 arcsec; expected 0.13")):
+        with pytest.raises(InputError, match=re.escape(message)):
+            helped(prepare(config.with_overrides(change)), str(model), None)
+    fixed = {f"{NAMES[0]}": 2.0, NAMES[1]: 0.4, NAMES[2]: 0.1, "source_light.0.e1": {"dist": "Normal", "loc": 0.0,
+                                                                                     "scale": 0.1}}
+    with pytest.raises(InputError, match="expected some of the free parameters, source_light.0.e1"):
+        helped(prepare(config.with_overrides(fixed)), str(model), None)
+    some = helped(prepare(config.with_overrides({"source_light.0.e1": fixed["source_light.0.e1"]})), str(model), None)
+    assert "says nothing of source_light.0.e1" in some.notes[-1]
+
+
+@pytest.mark.slow
+def test_a_fit_from_a_network(folder, model, tmp_path):
+    for name, options in (("plain", ()), ("helped", ("--init-from", model))):
+        result = run("fit", folder / "fit.toml", "--out", tmp_path / name, "--set", "inference.target_ess=50",
+                     "--set", "inference.n_predictive=0", *options)
+        assert result.exit_code == 0, result.output
+    plain, helped = (read(tmp_path / name / "summary.json") for name in ("plain", "helped"))
+    for name in NAMES:
+        row = plain["parameters"][name]
+        assert helped["best"][name] == pytest.approx(plain["best"][name], abs=0.5 * row["sd"])
+    assert helped["evaluations"]["map"] < plain["evaluations"]["map"]
+    assert helped["stages"]["map"]["init"]["model"] == str(model)
+
+
+def test_a_mask_of_parts():
+    y, x = np.mgrid[:40, :40]
+    lens = 9.0 * (np.hypot(y - 15, x - 15) < 5)
+    companion = 50.0 * (np.hypot(y - 30, x - 30) < 3)
+    near = 50.0 * (np.hypot(y - 22, x - 15) < 2)  # a companion within the margin
+    speck = np.zeros((40, 40))
+    speck[2, 35] = 9.0  # alone: noise
+    parts = {"lens": lens, "source": speck, "noise": companion + near}
+    mask = mask_of(parts, 1.0, MaskConfig(margin=4.0, around=1.0))
+    assert mask[15, 15] and mask[15, 23] and not mask[15, 25]
+    assert not mask[30, 30] and not mask[22, 15] and not mask[22, 17] and not mask[2, 35]
+    assert not mask_of({name: jnp.zeros((8, 8)) for name in parts}, 1.0).any()
+
+
+def test_a_separator_gives_every_band_its_mask(monkeypatch):
+    """With weights that are not trained: what comes back is the mask of the parts, inside the one there was."""
+    config = GGSLConfig(channels=(8, 8, 8))
+    network = make(Separator, config)
+    monkeypatch.setattr("giga.separated_mask.load", lambda name: (network, None))
+    scale, there = config.observed.pixel_scale, np.ones((16, 16), bool)
+    there[:, :3] = False
+    y, x = np.mgrid[:16, :16] - 7.5
+    light = np.exp(-0.1 * (x**2 + y**2))
+    observations = [blank(16, scale, 0.02, psf=None, mask=there, image=(1.0 + k) * light) for k in range(4)]
+    found = masked("net", observations)
+    image = jnp.asarray(np.stack([np.where(there, one.image, 0.0) for one in observations], -1), jnp.float32)[None]
+    parts = separate(network, image, jnp.full(4, 0.02, jnp.float32))
+    for k, one in enumerate(found):
+        alone = {name: np.asarray(part[0, ..., k], float) for name, part in parts.items()}
+        np.testing.assert_array_equal(one.mask, there & mask_of(alone, 0.02))
+        assert 0 < one.mask.sum() < there.sum()
+    with pytest.raises(InputError, match="3 observations of shapes .* expected 4 of one shape, u, g, r, i"):
+        masked("net", observations[:3])
+    with pytest.raises(InputError, match="pixels of 0.5 arcsec; expected about 0.2"):
+        masked("net", [blank(16, 0.5, 0.02, psf=None) for _ in range(4)])
+    dark = [blank(16, scale, 0.02, psf=None) for _ in range(4)]
+    with pytest.raises(InputError, match="net leaves 0 pixels of observation 0; expected at least 16"):
+        masked("net", dark)
+
+
+def test_masks_come_from_separators(folder, model):
+    job = prepare(load_config(folder / "fit.toml", fit_config_type=FitConfig))
+    with pytest.raises(InputError, match="is a PosteriorNet; expected a Separator"):
+        helped(job, None, str(model))
