@@ -16,7 +16,7 @@ from giga.cli.evaluate import loaded
 from giga.io.cube import Cube, read_cube
 from giga.io.errors import InputError
 from giga.io.separation import magnitudes, write_separation, write_table
-from giga.models.ggsl import Separator, scale_of
+from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
 
 FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
@@ -50,13 +50,12 @@ def separate_command(
     rms = _per_band("--background-rms", background, bands) if background else _measured(cube, bands)
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
     image = jnp.asarray(cube.image, jnp.float32)[None]
-    scale = scale_of(network.config, image, jnp.asarray(rms, jnp.float32))
-    parts = network(image, scale)
+    parts = separate(network, image, jnp.asarray(rms, jnp.float32))
     first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"],
                                                       jnp.asarray(rms, jnp.float32)))
     alone = {name: np.asarray(part[0], float) for name, part in parts.items()}
     write_separation(out, cube, alone, bands, model)
-    table = magnitudes(alone, bands, zero, rms)
+    table = magnitudes(alone, bands, [float(value) for value in zero], rms)
     write_table(out.with_suffix(".ecsv"), table)
     for row in table:
         console.print(f"{row['component']:>6}: " + ", ".join(f"{band} {row[f'mag_{band}']:.2f}" for band in bands),
