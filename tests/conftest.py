@@ -1,5 +1,6 @@
 """Fixtures that all tests share: precision and random numbers."""
 
+import gc
 from pathlib import Path
 
 import jax
@@ -7,6 +8,14 @@ import numpy as np
 import pytest
 
 REFERENCE = Path(__file__).parent / "reference" / "lenstronomy.npz"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """Free the compiled programs of a file when it is done: those of all files together fill a machine's memory."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(params=["float32", "float64"])
