@@ -22,6 +22,7 @@ from giga.inference.settings import FitConfig
 from giga.io.calibration import Study
 from giga.io.errors import InputError
 from giga.io.posterior import GROUPS
+from giga.io.tables import write_toml
 from giga.light import Sersic
 from giga.posterior import Posterior
 from giga.prior import Prior
@@ -219,7 +220,7 @@ def config(tmp_path):
     fits.PrimaryHDU(np.zeros((12, 12))).writeto(tmp_path / "image.fits")
     settings = {key: value for key, value in dataclasses.asdict(SHORT).items() if not isinstance(value, str)}
     path = tmp_path / "lens.toml"
-    path.write_text(CONFIG + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    path.write_text(CONFIG.replace("[inference]\n", write_toml({"inference": settings})))
     return path
 
 

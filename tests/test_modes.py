@@ -208,6 +208,8 @@ def test_bridge_error_is_its_spread():
 def test_bridge_refuses_what_does_not_overlap():
     with pytest.raises(FloatingPointError, match="0 of 3 proposals"):
         bridge(np.zeros((2, 4)), np.full(3, -np.inf))
+    with pytest.raises(FloatingPointError, match="do not overlap"):
+        bridge(np.random.default_rng(0).normal(size=(2, 4)), np.full(3, -1e5))
 
 
 def test_log_density_of_a_map(x64, rng):

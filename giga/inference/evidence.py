@@ -102,7 +102,7 @@ def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolera
         tolerance: Change of the log-evidence at which they end.
 
     Raises:
-        FloatingPointError: No proposal lies where p is, or no draw of p is left.
+        FloatingPointError: No proposal lies where p is, no draw of p is left, or the two do not overlap.
 
     References:
         Meng & Wong (1996), Statistica Sinica 6, 831, eq. 4.1; Fruehwirth-Schnatter (2004), Econometrics
@@ -126,6 +126,8 @@ def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolera
     # p and q, both normalised, over their mixture: each has mean (its overlap) under the other.
     f_q = np.exp(b - log_z - np.logaddexp(log_p + b - log_z, log_q))
     f_p = np.exp(-np.logaddexp(log_p + a - log_z, log_q))
+    if not (f_q.mean() > 0.0 and f_p[kept].mean() > 0.0):
+        raise FloatingPointError("bridge sampling: the draws of the posterior and the proposals do not overlap")
     error2 = f_q.var() / f_q.mean() ** 2 / n_q + f_p[kept].var() / f_p[kept].mean() ** 2 / _ess(f_p, kept)
     return Evidence(float(log_z + first), float(np.sqrt(error2)))
 
