@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from giga.atomic import write_text
 from giga.bench.measure import environment
-from giga.io.atomic import write_text
 
 HERE = Path(__file__).parent
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from _common import parser, write
 
+from giga.atomic import write_bytes
 from giga.calibration_plot import calibration_figure
 from giga.inference.calibration import summary
-from giga.io.atomic import write_bytes
 from giga.plot import png
 
 

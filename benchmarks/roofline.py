@@ -17,9 +17,9 @@ import numpy as np
 from _common import HERE, parser, write
 
 from giga import parallel
+from giga.atomic import write_text
 from giga.bench.measure import compile_apart, run_times, significant
 from giga.bench.stages import FUNCTIONS
-from giga.io.atomic import write_text
 from giga.light import Sersic, Shapelets
 from giga.parallel import batched
 from giga.posterior import Posterior

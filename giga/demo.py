@@ -8,8 +8,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from giga.atomic import write_atomically, write_text
 from giga.grid import Grid
-from giga.io.atomic import write_atomically, write_text
 from giga.light import Sersic
 from giga.mass import EPL, Shear
 from giga.psf import PSF, plan

@@ -15,12 +15,12 @@ from rich.markup import escape
 
 from giga import parallel
 from giga.amortised import Predictor
+from giga.atomic import write_text
 from giga.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
 from giga.component import is_distribution, leaves_with_names
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.inference.starts import Starts, smaller
-from giga.io.atomic import write_text
 from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
 from giga.io.results import FILES, write_results

@@ -12,8 +12,8 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from giga.atomic import write_atomically, write_text
 from giga.io import results as module
-from giga.io.atomic import write_atomically, write_text
 from giga.io.errors import InputError
 from giga.io.results import FILES, read_results, redraw, summary, write_results
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from giga.io.atomic import write_bytes
+from giga.atomic import write_bytes
 from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
 from giga.io.posterior import read_posterior

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
+from giga.atomic import write_atomically, write_text
 from giga.checkpoint import CheckpointError
-from giga.io.atomic import write_atomically, write_text
 from giga.io.errors import InputError
 from giga.io.results import read_summary
 from giga.labels import unit

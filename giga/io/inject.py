@@ -13,9 +13,9 @@ import numpy as np
 from astropy.io import fits
 from jax import Array
 
+from giga.atomic import write_bytes
 from giga.component import leaves_with_names
 from giga.grid import Grid
-from giga.io.atomic import write_bytes
 from giga.io.errors import InputError
 from giga.io.hdu import celestial_wcs, read_image
 from giga.psf import PSF

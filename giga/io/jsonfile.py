@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from giga.io.atomic import write_text
+from giga.atomic import write_text
 from giga.io.errors import InputError
 
 

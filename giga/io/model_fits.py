@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from giga.atomic import write_bytes
 from giga.critical import Curve, einstein_radius_of
 from giga.grid import Grid
-from giga.io.atomic import write_bytes
 from giga.io.errors import InputError
 from giga.io.fits import wcs_header
 from giga.io.hdu import celestial_wcs

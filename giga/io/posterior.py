@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from giga.atomic import write_bytes
 from giga.inference.result import Result
-from giga.io.atomic import write_bytes
 from giga.io.errors import InputError
 from giga.labels import unit
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from giga.atomic import write_bytes, write_text
 from giga.checks_plot import checks_figure
 from giga.corner import corner_figure
 from giga.inference.result import Result
-from giga.io.atomic import write_bytes, write_text
 from giga.io.errors import InputError
 from giga.io.model_fits import read_model, write_model
 from giga.io.posterior import read_posterior, write_posterior

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Column, Table
 
-from giga.io.atomic import write_atomically, write_bytes
+from giga.atomic import write_atomically, write_bytes
 from giga.io.cube import Cube
 
 PARTS = ("lens", "source", "noise")

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-from giga.io.atomic import write_atomically, write_bytes
+from giga.atomic import write_atomically, write_bytes
 from giga.io.errors import InputError
 from giga.labels import unit
 from giga.simulate.batch import Batch

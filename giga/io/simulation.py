@@ -15,8 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga import parallel
+from giga.atomic import write_text
 from giga.bench.measure import environment, git_hash
-from giga.io.atomic import write_text
 from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
 from giga.io.shards import SUFFIXES, write_shard
