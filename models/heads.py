@@ -45,7 +45,42 @@ class Regressor(nnx.Module):
         return jnp.mean(jnp.abs(self(features) - theta), axis=-1)
 
 
-class GaussianPosterior(nnx.Module):
+class ConditionalDensity(nnx.Module):
+    """A density of parameters that depends on features: a map to a standard normal, and what follows from it."""
+
+    size: int  # number of parameters
+
+    def whiten(self, features: Array, theta: Array) -> tuple[Array, Array]:
+        """Return u, shape (n, size), a standard normal where theta is a draw, and the log-determinant of du/dtheta."""
+        raise NotImplementedError
+
+    def colour(self, features: Array, u: Array) -> Array:
+        """The inverse of `whiten`: u of shape (draws, n, size) to theta of that shape."""
+        raise NotImplementedError
+
+    def log_prob(self, features: Array, theta: Array) -> Array:
+        """Log-density of parameters.
+
+        Args:
+            features: Shape (n, width).
+            theta: Shape (n, size), in the coordinates of a `Coordinates`.
+
+        Returns:
+            Shape (n,).
+        """
+        u, log_det = self.whiten(features, theta)
+        return _standard(u) + log_det
+
+    def sample(self, key: Array, features: Array, draws: int) -> Array:
+        """Draw parameters, shape (draws, n, size)."""
+        return self.colour(features, jax.random.normal(key, (draws, len(features), self.size)))
+
+    def loss(self, features: Array, theta: Array) -> Array:
+        """Negative log-density of each image, shape (n,)."""
+        return -self.log_prob(features, theta)
+
+
+class GaussianPosterior(ConditionalDensity):
     """A Gaussian of full covariance whose mean and Cholesky factor depend on the features.
 
     The factor is that of the precision: u = A (theta - mean) is a standard normal, A lower triangular with a positive
@@ -89,27 +124,6 @@ class GaussianPosterior(nnx.Module):
         half = jax.vmap(lambda a: solve_triangular(a, jnp.eye(self.size), lower=True))(factor)
         return jnp.einsum("nij,nkj->nik", half, half)
 
-    def log_prob(self, features: Array, theta: Array) -> Array:
-        """Log-density of parameters.
-
-        Args:
-            features: Shape (n, width).
-            theta: Shape (n, size), in the coordinates of a `Coordinates`.
-
-        Returns:
-            Shape (n,).
-        """
-        u, log_det = self.whiten(features, theta)
-        return _standard(u) + log_det
-
-    def sample(self, key: Array, features: Array, draws: int) -> Array:
-        """Draw parameters, shape (draws, n, size)."""
-        return self.colour(features, jax.random.normal(key, (draws, len(features), self.size)))
-
-    def loss(self, features: Array, theta: Array) -> Array:
-        """Negative log-density of each image, shape (n,)."""
-        return -self.log_prob(features, theta)
-
 
 class Coupling(nnx.Module):
     """One layer of a flow: some coordinates move by splines that the others and the context set."""
@@ -142,7 +156,7 @@ class Coupling(nnx.Module):
         return u.at[..., move].set(spline.inverse(u[..., move], self._raw(u, context)))
 
 
-class FlowPosterior(nnx.Module):
+class FlowPosterior(ConditionalDensity):
     """A conditional normalising flow: a Gaussian of full covariance, bent by coupling layers of splines.
 
     It begins as the Gaussian, exactly. Parameters should be ones whose density has no constraint: the ellipticity
@@ -153,6 +167,7 @@ class FlowPosterior(nnx.Module):
     """
 
     def __init__(self, width: int, size: int, *, layers: int = 6, hidden: int = 64, bins: int = 8, rngs: nnx.Rngs):
+        self.size = size
         self.gaussian = GaussianPosterior(width, size, rngs=rngs)
         self.context = nnx.Linear(width, hidden, rngs=rngs)
         self.couplings = nnx.List([Coupling(size, k % 2, hidden, hidden, bins, rngs=rngs) for k in range(layers)])
@@ -172,27 +187,6 @@ class FlowPosterior(nnx.Module):
         for coupling in reversed(list(self.couplings)):
             u = coupling.back(u, context)
         return self.gaussian.colour(features, u)
-
-    def log_prob(self, features: Array, theta: Array) -> Array:
-        """Log-density of parameters.
-
-        Args:
-            features: Shape (n, width).
-            theta: Shape (n, size), in the coordinates of a `Coordinates`.
-
-        Returns:
-            Shape (n,).
-        """
-        u, log_det = self.whiten(features, theta)
-        return _standard(u) + log_det
-
-    def sample(self, key: Array, features: Array, draws: int) -> Array:
-        """Draw parameters, shape (draws, n, size)."""
-        return self.colour(features, jax.random.normal(key, (draws, len(features), self.gaussian.size)))
-
-    def loss(self, features: Array, theta: Array) -> Array:
-        """Negative log-density of each image, shape (n,)."""
-        return -self.log_prob(features, theta)
 
 
 class Estimator(nnx.Module):

@@ -106,7 +106,7 @@ class Loop:
         return lambda seed, step, micro: program(jnp.uint32(seed), jnp.int32(step), jnp.int32(micro))
 
     def evaluation(self) -> Callable[[Any, Any, Any], dict[str, Array]]:
-        """Compile `evaluate(params, stats, batch)`: loss and metrics of a batch, the network in `eval()` mode."""
+        """Compile `evaluate(params, stats, batch)`: loss and metrics of a batch, the network in evaluation mode."""
         def local(params, stats, batch):
             key = jax.random.fold_in(jax.random.key(self.config.validation_seed), jax.lax.axis_index(AXIS))
             loss, metrics = self.task.loss(self.network.model(params, stats), batch, key)

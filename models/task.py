@@ -27,7 +27,7 @@ class Task(Protocol):
     def loss(self, model: Any, batch: Any, key: Array) -> tuple[Array, dict[str, Array]]:
         """Mean loss of a batch and metrics that are means over it too, all of shape ().
 
-        In training the model is in `train()` mode, in validation in `eval()` mode. The key differs from device to
+        In training the model is in training mode, in validation in evaluation mode. The key differs from device to
         device, so what is drawn from it depends on their number; what must not is drawn in `example`.
 
         Args:

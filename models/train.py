@@ -51,7 +51,7 @@ class Trained:
     stopped_early: bool
 
     def model(self) -> Any:
-        """The module in `eval()` mode, with the mean weights of the best validation, or else the last ones."""
+        """The module in evaluation mode, with the mean weights of the best validation, or else the last ones."""
         chosen = self.best if np.isfinite(self.best.loss) else self.state
         return self.network.model(*jax.tree.map(jnp.asarray, (chosen.ema, chosen.stats)))
 
