@@ -34,6 +34,8 @@ class System:
         card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
             where it means something; see `giga.models.zoo.Card`.
         evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
+        shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
+        forward: `forward(model, images)`, one pass of a network.
         finish: `finish(config, model)`, the network as it is kept, when training has ended.
     """
 
@@ -42,13 +44,28 @@ class System:
     card: Callable[[Any], Mapping[str, Any]]
     evaluate: Callable[[Any, Any, int, int], Mapping[str, Mapping[str, float]]]
     finish: Callable[[Any, Any], Any] = lambda config, model: model
+    shape: Callable[[Any], tuple[int, int, int]] | None = None
+    forward: Callable[[Any, Any], Any] = lambda model, images: model(images)
+
+
+def _shape(config: GGSLConfig | ModularConfig) -> tuple[int, int, int]:
+    return (*config.observed.shape, len(config.observed.bands))
+
+
+def _flops(make: Callable[[], Any], forward: Callable[[Any, Any], Any], shape: tuple[int, int, int]) -> float:
+    """Operations of one pass of a network that is not made."""
+    graph, state = nnx.split(nnx.eval_shape(make))
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return operations(lambda state, image: forward(nnx.merge(graph, state), image), state, image)
+
+
+def _separated(model: Separator, images: Any) -> Any:
+    return model(images, jnp.ones((1, 1, 1, 1)))
 
 
 def _separator_card(config: GGSLConfig) -> dict[str, Any]:
-    survey, bands = config.observed, len(config.observed.bands)
-    image = jax.ShapeDtypeStruct((1, *survey.shape, bands), jnp.float32)
-    graph, state = nnx.split(nnx.eval_shape(lambda: Separator(config, rngs=nnx.Rngs(0))))
-    flops = operations(lambda state, image: nnx.merge(graph, state)(image, jnp.ones((1, 1, 1, 1))), state, image)
+    survey = config.observed
+    flops = _flops(lambda: Separator(config, rngs=nnx.Rngs(0)), _separated, _shape(config))
     return dict(network="Separator", config=to_table(config), flops=flops, prevalence=1.0 - EMPTY, limits=(
         f"Trained on simulations of {survey.name} alone: Sersic galaxies, {survey.pixel_scale} arcsec a pixel, bands "
         f"{', '.join(band.name for band in survey.bands)}, one PSF; real images were in no training or test set.",
@@ -68,17 +85,14 @@ def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int)
     return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config))
 
 
+def _through(model: Stage | Chain, images: Any) -> Any:
+    return model.through(images) if isinstance(model, Chain) else model(images)
+
+
 def _modular_card(config: ModularConfig) -> dict[str, Any]:
     survey, joint = config.observed, config.stage == "joint"
     own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
     network = Chain if joint else Stage
-    image = jax.ShapeDtypeStruct((1, *survey.shape, len(survey.bands)), jnp.float32)
-    graph, state = nnx.split(nnx.eval_shape(lambda: network(own, rngs=nnx.Rngs(0))))
-
-    def forward(state: Any, image: Any) -> Any:
-        model: Any = nnx.merge(graph, state)
-        return model.through(image) if joint else model(image)
-
     limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "
               f"{', '.join(config.bands)}, one PSF a band; real images were in no training or test set.",
               f"Einstein radii from {config.theta_E[0]:g} to {config.theta_E[1]:g} arcsec, axis ratios from "
@@ -87,13 +101,14 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
               "and rings, were not seen."]
     if config.stage in ("deblend", "find", "measure") and config.input == "clean":
         limits.append("Takes noiseless images; behind another network of the chain it does worse than alone.")
-    return dict(network=network.__name__, config=to_table(own), flops=operations(forward, state, image),
-                limits=tuple(limits), prevalence=1.0 if config.stage == "measure" else LENSED)
+    return dict(network=network.__name__, config=to_table(own),
+                flops=_flops(lambda: network(own, rngs=nnx.Rngs(0)), _through, _shape(config)), limits=tuple(limits),
+                prevalence=1.0 if config.stage == "measure" else LENSED)
 
 
 SYSTEMS: dict[str, System] = {
-    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate),
-    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate),
+    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, shape=_shape, forward=_separated),
+    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
                         amortised.finish),
 }

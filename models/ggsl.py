@@ -120,6 +120,13 @@ def scale_of(config: GGSLConfig, image: Array, background_rms: Array) -> Array:
     return jnp.broadcast_to(peak, (*image.shape[:-3], 1, 1, image.shape[-1]))
 
 
+def scaled(config: GGSLConfig, batch: Batch, background_rms: Array) -> Batch:
+    """Simulated images divided by their scale, as a network is trained and measured on them."""
+    scale = scale_of(config, batch.image, background_rms)
+    return batch.replace(image=batch.image / scale, sigma=batch.sigma / scale, companions=batch.companions / scale,
+                         parts={name: part / scale for name, part in batch.parts.items()})
+
+
 def separate(model: Separator, image: Array, background_rms: Array) -> dict[str, Array]:
     """Separate images by a trained network, as one compiled program.
 
@@ -209,10 +216,8 @@ class GGSLTask:
 
     def normalised(self, batch: Batch) -> dict[str, Array]:
         """What the loss needs of simulated images, divided by their scale, with or without a leading axis."""
-        scale = scale_of(self.config, batch.image, self.background_rms)
-        return dict(image=batch.image / scale, lens=batch.parts["lens"] / scale,
-                    source=batch.parts["source"] / scale, noise=batch.parts["noise"] / scale,
-                    sigma=batch.sigma / scale, label=batch.label)
+        seen = scaled(self.config, batch, self.background_rms)
+        return dict(image=seen.image, sigma=seen.sigma, label=seen.label, **seen.parts)
 
     def loss(self, model: Separator, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         """Eq. 13 for the paper's recipes; for "physical" a smooth one in units of the noise.
@@ -255,10 +260,7 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
 
     @jax.jit
     def rows(state: Any, batch: Batch) -> dict[str, Array]:
-        scale = scale_of(config, batch.image, rms)
-        parts = jax.tree.map(lambda part: part / scale, batch.parts)
-        batch = batch.replace(image=batch.image / scale, sigma=batch.sigma / scale, parts=parts,
-                              companions=batch.companions / scale)
+        batch = scaled(config, batch, rms)
         return measure(batch, nnx.merge(structure, state)(batch.image, jnp.ones((1, 1, 1, 1))))
 
     names = [band.name for band in config.observed.bands]

@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
 import typer
+from flax import nnx
 from rich.table import Table
 
 from giga import parallel
+from giga.bench.measure import git_hash, run_times, significant
 from giga.cli.base import app, console, edge
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.systems import SYSTEMS, System
+
+TOGETHER = 16  # images of one call when the speed of a network is measured
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the zoo, or path of weights.")]
 
@@ -41,8 +47,19 @@ def evaluate_command(
         measured = f"giga evaluate {Path(model).stem} --images {images} --seed {seed} --card"
         command = f"{known.command.split('; ')[0]}; {measured}"
         kept = {name: numbers for name, numbers in known.metrics.items() if name.startswith("validation")}
-        path = save_card(model, dataclasses.replace(known, metrics=kept | found, command=command))
+        speed = known.images_per_s if system.shape is None else known.images_per_s | {
+            parallel.describe(): _images_per_s(system, network, system.shape(config))}
+        path = save_card(model, dataclasses.replace(known, metrics=kept | found, images_per_s=speed, command=command,
+                                                    measured_by=git_hash() or "unknown"))
         console.print(f"card: {path}", highlight=False, soft_wrap=True)
+
+
+def _images_per_s(system: System, network: Any, shape: tuple[int, int, int]) -> float:
+    """Images a second through a network, so many together; the devices but the first stay idle."""
+    graph, state = nnx.split(network)
+    forward = jax.jit(lambda state, images: system.forward(nnx.merge(graph, state), images))
+    times = run_times(forward, state, jnp.ones((TOGETHER, *shape)), per=TOGETHER)
+    return significant(1e3 / times["median_ms"], 3)
 
 
 def loaded(model: str) -> tuple[Any, Card]:

@@ -93,7 +93,7 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
         folder: Of the zoo.
 
     Returns:
-        The network in `eval()` mode, and the card.
+        The network in evaluation mode, and the card.
 
     Raises:
         ZooError: An unknown name (lists those there are), a card without its weights or weights without their card, a

@@ -35,6 +35,7 @@ class Card:
     images_per_s: dict[str, float]  # in inference, by device
     prevalence: float | None = None  # share of lenses in its training set, where that means something
     validation: dict[str, str] = field(default_factory=dict)  # SHA-256 of the validation sets by name
+    measured_by: str = ""  # git hash of the code that measured `metrics` on test sets and `images_per_s`
     parameters: int = 0  # filled in when the weights are saved
     sha256: str = ""  # of the file of weights, filled in when it is saved
 
