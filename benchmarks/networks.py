@@ -1,7 +1,7 @@
 """Time networks on one device: one image through each, and why a CPU trains step by step.
 
-The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 pixels; weights are random, which costs the
-same. And the gradient of the small one, batch 16: alone, and ten of them in a scan.
+The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 pixels; weights are random, which costs
+the same. And the gradient of the small one, batch 16: alone, and ten of them in a scan.
 """
 
 import jax
@@ -37,7 +37,8 @@ def main() -> None:
         results[f"one image, {name}"] = measure(forward, state, image) | dict(
             parameters=parameters(nnx.merge(structure, state)))
     structure, state = made(UNetConfig.small())
-    batch, steps = jax.random.normal(jax.random.key(1), (4 if options.smoke else 16, *SHAPE)), 2 if options.smoke else 10
+    batch = jax.random.normal(jax.random.key(1), (4 if options.smoke else 16, *SHAPE))
+    steps = 2 if options.smoke else 10
 
     def step(state, batch):
         def loss(state):
