@@ -48,8 +48,9 @@ def describe(row: dict[str, Any]) -> str:
         sets = "".join(f", {name} validation set {sha256[:12]}" for name, sha256 in row["validation"].items())
         return f"{row['parameters']} weights, {row['devices']} devices{sets}"
     if row["kind"] == "rates":
+        again = f", {row['reuse']} images of each scene" if row["reuse"] > 1 else ""
         return (f"simulator {row['simulator']:.4g}, network {row['network']:.4g}, both {row['joint']:.4g} images/s; "
-                f"both over network {row['joint_over_network']:.2f}")
+                f"both over network {row['joint_over_network']:.2f}{again}")
     if row["kind"] == "validation":
         losses = [f"{name} {row[f'{name}_loss']:.5g}" for name in ("fixed", "shifted") if f"{name}_loss" in row]
         return f"validation loss {', '.join(losses)}; best {row['best_loss']:.5g} at step {row['best_step']}"

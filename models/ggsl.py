@@ -17,7 +17,7 @@ from giga.models.separation_metrics import measure, summary
 from giga.models.unet import UNet, UNetConfig
 from giga.psf import PSF
 from giga.simulate.batch import Batch
-from giga.simulate.generator import Simulator, simulator
+from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.ggsl import EMPTY, companions, physical, table_2
 from giga.simulate.mixing import Mixing
 from giga.simulate.noise import CameraNoise, CorrelatedNoise, Noise
@@ -208,7 +208,15 @@ class GGSLTask:
 
     def example(self, key: Array) -> dict[str, Array]:
         """One training example, see `normalised`."""
-        return self.normalised(self.simulator.example(key))
+        return self.finish(key, self.geometry(key))
+
+    def geometry(self, key: Array) -> Geometry:
+        """The scene of an example."""
+        return self.simulator.geometry(jax.random.split(key)[0])
+
+    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
+        """The example of a scene."""
+        return self.normalised(self.simulator.finish(jax.random.split(key)[1], geometry))
 
     def shifted_example(self, key: Array) -> dict[str, Array]:
         """One example of another PSF, another noise and other sources."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,13 @@ from jax.sharding import Mesh, PartitionSpec
 
 from giga.models.optimiser import averaged
 from giga.models.state import Network, TrainState
-from giga.models.task import Task
+from giga.models.task import BankedTask, Task
 from giga.models.train_config import TrainConfig
 from giga.parallel import AXIS, batched, one_by_one
+from giga.simulate.bank import Reuse
 
 LOSS_STREAM = 2**32 - 1  # of the fold that makes the key of a loss; no example has this number
+BANK = PartitionSpec(None, None, AXIS)  # of arrays of shape (batches, micro-batches, images, ...)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Loop:
     network: Network
     optimiser: optax.GradientTransformation
     over: Mesh
-    _programs: dict[tuple[int, bool], Callable[..., Any]] = field(default_factory=dict, repr=False)
+    _programs: dict[Any, Callable[..., Any]] = field(default_factory=dict, repr=False)
 
     def chunk(self, steps: int, simulated: bool = True) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
         """Compile `steps` steps.
@@ -56,18 +59,19 @@ class Loop:
             simulated: Whether each step simulates its examples; else every micro-batch is the one given.
 
         Returns:
-            `run(state, batch=None) -> (state, metrics)`. The state given is donated. Metrics have shape (steps,):
-            loss, gradient norm and what the task reports, means over the batches of all devices.
+            `run(state, given=None) -> (state, metrics)`. What is given is the bank of `scenes`, if scenes are used
+            again, or the micro-batch. The state is donated. Metrics have shape (steps,): loss, gradient norm and what
+            the task reports, means over the batches of all devices.
         """
         if not one_by_one(self.over):
             program = self._program(steps, simulated)
-            return lambda state, batch=None: program(state, batch)
+            return lambda state, given=None: program(state, given)
         program = self._program(1, simulated)
 
-        def run(state, batch=None):
+        def run(state, given=None):
             rows = []
             for _ in range(steps):
-                state, metrics = program(state, batch)
+                state, metrics = program(state, given)
                 rows.append(metrics)
             return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
 
@@ -75,16 +79,18 @@ class Loop:
 
     def _program(self, steps: int, simulated: bool) -> Callable[..., Any]:
         """Steps as one program; made once."""
-        def local(state, batch):
+        draw = self._drawn if simulated else lambda batch, step, micro: batch
+
+        def local(state, given):
             if steps == 1:  # a scan of one would do, but for the note on loops above
-                state, metrics = self._step(state, batch)
+                state, metrics = self._step(state, partial(draw, given))
                 return state, jax.tree.map(lambda a: a[None], metrics)
-            return jax.lax.scan(lambda state, _: self._step(state, batch), state, length=steps)
+            return jax.lax.scan(lambda state, _: self._step(state, partial(draw, given)), state, length=steps)
 
         if (steps, simulated) not in self._programs:
-            whole, dealt = PartitionSpec(), PartitionSpec(AXIS)
+            whole = PartitionSpec()
             spread = jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=whole,
-                                   in_specs=(whole, whole if simulated else dealt))
+                                   in_specs=(whole, BANK if simulated else PartitionSpec(AXIS)))
             self._programs[steps, simulated] = jax.jit(spread, donate_argnums=0)
         return self._programs[steps, simulated]
 
@@ -98,7 +104,7 @@ class Loop:
             `draw(seed, step, micro)`, a batch of `config.micro` examples, laid out over the mesh.
         """
         def local(seed, step, micro):
-            return self._simulate(function, seed, step, micro)
+            return self._simulate(lambda i, key: function(key), seed, step, micro)
 
         spec = PartitionSpec()
         program = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=(spec, spec, spec),
@@ -115,23 +121,73 @@ class Loop:
         return jax.jit(jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=PartitionSpec(),
                                      in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))))
 
-    def _simulate(self, function: Callable[[Array], Any], seed: Any, step: Array, micro: Any) -> Any:
-        """This device's share of a micro-batch: example i of step s has the key fold(fold(key(seed), s), i)."""
-        share = self.config.micro // self.over.devices.size
-        first = micro * self.config.micro + jax.lax.axis_index(AXIS) * share
-        key = jax.random.fold_in(jax.random.key(seed), step)
-        return batched(lambda i: function(jax.random.fold_in(key, i)), self.over, shared=0)(first + jnp.arange(share))
+    def scenes(self, step: int) -> Any:
+        """Make the bank of the chunk that a step is in: scenes that its images share; None without reuse."""
+        config = self.config
+        if config.reuse == 1:
+            return None
+        if "scenes" not in self._programs:
+            task, micros = self._banked, jnp.arange(config.accumulate)
 
-    def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
-        """One update, on one device of the mesh."""
+            def batch(step):
+                return jax.lax.map(lambda micro: self._simulate(lambda i, key: task.geometry(key), config.seed, step,
+                                                                micro), micros)
+
+            def local(first):
+                return jax.lax.map(batch, first + jnp.arange(self._reuse.batches))
+
+            self._programs["scenes"] = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=PartitionSpec(),
+                                                         out_specs=BANK, check_vma=False))
+        return self._programs["scenes"](jnp.int32(step - step % config.chunk))
+
+    def drawn(self) -> Callable[[Any, int, int], Any]:
+        """Compile `draw(bank, step, micro)`, the examples of one micro-batch of a step as the training has them."""
+        program = jax.jit(jax.shard_map(self._drawn, mesh=self.over, check_vma=False, out_specs=PartitionSpec(AXIS),
+                                        in_specs=(BANK, PartitionSpec(), PartitionSpec())))
+        return lambda bank, step, micro: program(bank, jnp.int32(step), jnp.int32(micro))
+
+    @property
+    def _banked(self) -> BankedTask:
+        return cast(BankedTask, self.task)  # else training does not begin
+
+    @property
+    def _reuse(self) -> Reuse:
+        return Reuse(self.config.reuse, self.config.chunk)
+
+    def _drawn(self, bank: Any, step: Array, micro: Any) -> Any:
+        """This device's share of a micro-batch, of new scenes or of those of the bank."""
+        if self.config.reuse == 1:
+            return self._simulate(lambda i, key: self.task.example(key), self.config.seed, step, micro)
+        first, task, batch_of = self._first(micro), self._banked, self._reuse.batch_of
+
+        def example(i, key):
+            return task.finish(key, jax.tree.map(lambda a: a[batch_of(step, i), micro, i - first], bank))
+
+        return self._simulate(example, self.config.seed, step, micro)
+
+    def _simulate(self, function: Callable[[Array, Array], Any], seed: Any, step: Array, micro: Any) -> Any:
+        """This device's share of a micro-batch: example i of step s has the key fold(fold(key(seed), s), i)."""
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        return batched(lambda i: function(i, jax.random.fold_in(key, i)), self.over, shared=0)(
+            self._first(micro) + jnp.arange(self._share))
+
+    @property
+    def _share(self) -> int:
+        """Examples of a micro-batch that each device has."""
+        return self.config.micro // self.over.devices.size
+
+    def _first(self, micro: Any) -> Array:
+        """Number of this device's first example of a micro-batch."""
+        return micro * self.config.micro + jax.lax.axis_index(AXIS) * self._share
+
+    def _step(self, state: TrainState, draw: Callable[[Array, int], Any]) -> tuple[TrainState, dict[str, Array]]:
+        """One update, on one device of the mesh; `draw(step, micro)` gives its examples."""
         config = self.config
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), state.step), LOSS_STREAM)
         key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         stats, gradient, metrics = state.stats, None, None
         for micro in range(config.accumulate):  # unrolled: see the note on loops above
-            examples = batch
-            if batch is None:
-                examples = self._simulate(self.task.example, config.seed, state.step, micro)
+            examples = draw(state.step, micro)
             stats, new = self._gradient(state.params, stats, examples, jax.random.fold_in(key, micro))
             gradient, metrics = new if gradient is None else jax.tree.map(jnp.add, (gradient, metrics), new)
         gradient, metrics = jax.tree.map(lambda a: a / config.accumulate, (gradient, metrics))

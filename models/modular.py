@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
@@ -14,7 +15,7 @@ from giga.models.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.zoo import load
 from giga.simulate.batch import Batch
 from giga.simulate.catalogue import Catalogue
-from giga.simulate.generator import Simulator, simulator
+from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.modular import catalogue_lenses, lsst_lenses, mass_parameters
 from giga.simulate.noise import CameraNoise
 
@@ -118,7 +119,18 @@ class ModularTask:
 
     def example(self, key: Array) -> dict[str, Array]:
         """One example: what the stage needs of `examples_of`."""
-        found = examples_of(self.config, self.simulator.example(key))
+        return self.finish(key, self.geometry(key))
+
+    def geometry(self, key: Array) -> Geometry:
+        """The scene of an example."""
+        return self.simulator.geometry(jax.random.split(key)[0])
+
+    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
+        """The example of a scene."""
+        return self._needed(self.simulator.finish(jax.random.split(key)[1], geometry))
+
+    def _needed(self, batch: Batch) -> dict[str, Array]:
+        found = examples_of(self.config, batch)
         names = set(NEEDED[self.config.stage]) | ({"noisy"} if self.config.input == "noisy" else set())
         return {name: found[name] for name in names}
 

@@ -20,7 +20,7 @@ from giga.observation import Data, Observation
 from giga.posterior import Posterior
 from giga.prior import Prior
 from giga.scene import Scene
-from giga.simulate.observed import draw_observed
+from giga.simulate.observed import add_noise, draw_models
 
 RANKED = 99  # draws that a truth is ranked among
 DRAWS = 10 * RANKED  # draws that intervals are made of
@@ -65,10 +65,13 @@ class Subject:
         return tuple(float(np.sqrt(np.median(np.asarray(one.variance)[np.asarray(one.mask) > 0.0])))
                      for one in self.data)
 
-    def example(self, key: Array) -> tuple[Array, Array]:
-        """Draw one: image, shape (ny, nx, bands) [counts / s], and z, shape (n,)."""
-        z, images = draw_observed(key, self.prior, self.data, jnp.float32(self.amplitude_sd))
-        return jnp.stack(images, -1), z
+    def models(self, key: Array) -> tuple[Array, list[Array]]:
+        """Draw z, shape (n,), and its images without noise, (ny, nx) [counts / s] for each band."""
+        return draw_models(key, self.prior, self.data, jnp.float32(self.amplitude_sd))
+
+    def image(self, key: Array, models: list[Array]) -> Array:
+        """Add noise, drawn from what `models` leaves of the same key; shape (ny, nx, bands) [counts / s]."""
+        return jnp.stack(add_noise(key, models, self.data), -1)
 
 
 class PosteriorTask:
@@ -94,8 +97,16 @@ class PosteriorTask:
 
     def example(self, key: Array) -> dict[str, Array]:
         """One image and the parameters that it was drawn with."""
-        image, z = self.subject.example(key)
-        return {"image": image, "z": z[self.places]}
+        return self.finish(key, self.geometry(key))
+
+    def geometry(self, key: Array) -> tuple[Array, list[Array]]:
+        """Parameters and their images without noise."""
+        return self.subject.models(key)
+
+    def finish(self, key: Array, geometry: tuple[Array, list[Array]]) -> dict[str, Array]:
+        """The example of some parameters."""
+        z, models = geometry
+        return {"image": self.subject.image(key, models), "z": z[self.places]}
 
     def loss(self, model: PosteriorNet, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         """Negative log-density of the true parameters, a parameter."""

@@ -45,3 +45,19 @@ class ShiftedTask(Task, Protocol):
     def shifted_example(self, key: Array) -> Any:
         """One example of the shifted set; same structure and shapes as `example`."""
         ...
+
+
+@runtime_checkable
+class BankedTask(Task, Protocol):
+    """A task whose scenes can be used again: `example(key)` is `finish(key, geometry(key))`.
+
+    The two draw from different parts of the key, so that `finish` of another key makes another image of the scene.
+    """
+
+    def geometry(self, key: Array) -> Any:
+        """A scene, traced and convolved: all that costs much, a pytree of arrays; pure."""
+        ...
+
+    def finish(self, key: Array, geometry: Any) -> Any:
+        """The example of a scene: its noise, and all else that may differ between two uses of it; pure."""
+        ...

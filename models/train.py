@@ -20,6 +20,7 @@ from giga.models.metrics_log import MetricsLog
 from giga.models.optimiser import optimiser, schedule
 from giga.models.rates import measure_rates
 from giga.models.state import Best, Network, TrainState, nothing_yet, start
+from giga.models.task import BankedTask as BankedTask
 from giga.models.task import ShiftedTask as ShiftedTask
 from giga.models.task import Task as Task
 from giga.models.train_config import TrainConfig as TrainConfig
@@ -76,6 +77,8 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     """
     over = mesh() if over is None else over
     config.check_devices(over.devices.size)
+    if config.reuse > 1 and not isinstance(task, BankedTask):
+        raise ValueError(f"reuse: got {config.reuse}, expected 1: the task does not part scenes from their noise")
     folder = Path(folder)
     log_file = folder / "metrics.jsonl"
     if log_file.exists() and not resume:
@@ -175,7 +178,7 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
         steps = min(config.chunk, config.steps - at)
         before = jax.tree.map(jnp.copy, state)
         started = time.perf_counter()
-        state, metrics = loop.chunk(steps)(state)
+        state, metrics = loop.chunk(steps)(state, loop.scenes(at))
         metrics = on_host(metrics)
         seconds = time.perf_counter() - started
         if broken := _nonfinite(metrics, at):

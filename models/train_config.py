@@ -26,6 +26,7 @@ class TrainConfig:
     clip: float = 1.0  # largest norm of a gradient; 0 does not clip
     ema: float = 0.999  # memory of the mean of the weights over updates; 0 is the weights themselves
     accumulate: int = 1  # micro-batches an update
+    reuse: int = 1  # images of each simulated scene, with noise of their own; 1 simulates every scene anew
     seed: int = 0  # of the weights and of all examples
     validate_every: int = 1_000  # updates between validations
     validation_size: int = 256  # examples in each validation set; 0 has none
@@ -36,7 +37,7 @@ class TrainConfig:
     measure_rates: bool = True  # time simulator and network apart at the start
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch_size", "chunk", "learning_rate", "accumulate", "validate_every",
+        positive = ("steps", "batch_size", "chunk", "learning_rate", "accumulate", "reuse", "validate_every",
                     "checkpoint_every", "keep")
         for name in positive:
             self._check(name, getattr(self, name) > 0, "a number above 0")
@@ -51,6 +52,7 @@ class TrainConfig:
                     f"a multiple of accumulate, {self.accumulate}")
         self._check("validation_size", self.validation_size % self.micro == 0,
                     f"a multiple of the micro-batch, {self.micro}")
+        self._check("reuse", self.chunk % self.reuse == 0, f"a divisor of chunk, {self.chunk}")
         for name in ("validate_every", "checkpoint_every"):
             self._check(name, getattr(self, name) % self.chunk == 0 or getattr(self, name) >= self.steps,
                         f"a multiple of chunk, {self.chunk}")
@@ -64,8 +66,9 @@ class TrainConfig:
 
     @property
     def what(self) -> dict[str, int | float]:
-        """The fields that a run's numbers depend on."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUNNING}
+        """The fields that a run's numbers depend on; without reuse, none of it."""
+        left_out = RUNNING if self.reuse > 1 else (*RUNNING, "reuse")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
 
     def check_devices(self, devices: int) -> None:
         """Refuse a micro-batch that the devices cannot share evenly. Raises ValueError."""

@@ -56,16 +56,21 @@ class ToyTask:
     def network(self, rngs):
         return Toy(self.config, rngs=rngs)
 
-    def example(self, key, width=1.5):
-        flux_key, noise_key = jax.random.split(key)
-        flux = jax.random.uniform(flux_key)
+    def example(self, key):
+        return self.finish(key, self.geometry(key))
+
+    def geometry(self, key, width=1.5):
+        flux = jax.random.uniform(jax.random.split(key)[0])
         y, x = jnp.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
-        spot = flux * jnp.exp(-(x**2 + y**2) / (2 * width**2))
-        image = spot + 0.1 * jax.random.normal(noise_key, (SIZE, SIZE))
+        return flux, flux * jnp.exp(-(x**2 + y**2) / (2 * width**2))
+
+    def finish(self, key, geometry):
+        flux, spot = geometry
+        image = spot + 0.1 * jax.random.normal(jax.random.split(key)[1], (SIZE, SIZE))
         return {"image": image[..., None], "flux": jnp.where(flux > self.poison, jnp.nan, flux)}
 
     def shifted_example(self, key):
-        return self.example(key, 2.0)
+        return self.finish(key, self.geometry(key, 2.0))
 
     def loss(self, model, batch, key):
         error = model(batch["image"]) - batch["flux"]

@@ -62,7 +62,17 @@ def test_from_a_configuration_to_weights(config, tmp_path):
     assert (out / "model.safetensors").read_bytes() == before
 
 
+def test_reuse_is_declared(config, tmp_path):
+    result = run(config, "--out", tmp_path / "run", "--set", "train.reuse=2", "--set", "train.measure_rates=true")
+    assert result.exit_code == 0 and "2 images of each scene" in result.output
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert card["recipe"]["train"]["reuse"] == 2 and "each simulated scene was seen 2 times" in card["limits"][-1]
+    start, rates = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[:2])
+    assert start["config"]["reuse"] == rates["reuse"] == 2
+
+
 @pytest.mark.parametrize(("change", "message"), [
+    ("train.reuse=3", "toy.toml: train.reuse: got 3, expected a divisor of chunk, 4"),
     ("system.name=tyo", "toy.toml: system.name: got 'tyo'; expected one of"),
     ("system.chanels=3", "toy.toml: system.chanels: unknown field; expected one of 'channels'"),
     ("train.stesp=3", "toy.toml: train.stesp: unknown field"),
@@ -87,8 +97,9 @@ def test_tensorboard_that_is_not_installed(config, tmp_path, monkeypatch):
 def test_rows_are_spelt():
     chunk = {"kind": "train", "step": 4, "loss": 0.0123, "images_per_s": 512.3}
     assert describe(chunk) == "loss 0.0123, 512.3 images/s"
-    assert describe({"kind": "rates", "simulator": 1000.0, "network": 90.0, "joint": 81.0, "joint_over_network": 0.9}) \
-        == "simulator 1000, network 90, both 81 images/s; both over network 0.90"
+    rates = {"kind": "rates", "simulator": 1000.0, "network": 90.0, "joint": 81.0, "joint_over_network": 0.9}
+    assert describe(rates | {"reuse": 1}) == "simulator 1000, network 90, both 81 images/s; both over network 0.90"
+    assert describe(rates | {"reuse": 4}).endswith("both over network 0.90, 4 images of each scene")
     out = io.StringIO()
     with TrainingProgress(8, Console(file=out, width=200)) as report:
         report({"kind": "note", "step": 4, "text": "[4] damaged"})

@@ -141,7 +141,7 @@ def test_a_subset_of_parameters_in_physical_units():
     subject = Subject.of(lens_prior(), [blank(16)])
     names = ("mass.1.gamma1", "mass.0.theta_E")
     task = PosteriorTask(dataclasses.replace(toy().config, parameters=names), subject)
-    z, whole = jax.jit(lambda key: (task.example(key)["z"], subject.example(key)[1]))(jax.random.key(3))
+    z, whole = jax.jit(lambda key: (task.example(key)["z"], subject.models(key)[0]))(jax.random.key(3))
     places = [subject.prior.names.index(name) for name in names]
     np.testing.assert_array_equal(z, whole[np.array(places)])
     expected = jax.jit(subject.prior.constrain)(whole)[np.array(places)]
@@ -162,7 +162,10 @@ def test_what_a_subject_cannot_be():
 def test_solved_amplitudes_are_drawn():
     subject = Subject.of(Scene(source_light=[Sersic(R_sersic=dist.LogNormal(-1.0, 0.1), n_sersic=1.0)]),
                          [blank(16, 0.13, 1e-3)], amplitude_sd=5.0)
-    images, _ = jax.jit(jax.vmap(subject.example))(jax.random.split(jax.random.key(0), 200))
+    def image(key):
+        return subject.image(key, subject.models(key)[1])
+
+    images = jax.jit(jax.vmap(image))(jax.random.split(jax.random.key(0), 200))
     flux = np.asarray(images).sum((1, 2, 3))
     assert abs(flux.mean()) < 4.0 * flux.std() / np.sqrt(200) and (flux < 0).any() and (flux > 0).any()
 

@@ -79,6 +79,7 @@ def test_metrics_are_written_as_reported(trained):
     assert rows[0]["validation"] == result.sets and set(result.sets) == {"fixed", "shifted"}
     rates = result.rates
     assert rates["joint_over_network"] == rates["joint"] / rates["network"] and min(rates.values()) > 0.0
+    assert rates["reuse"] == 1
     assert list((folder / "tensorboard").iterdir())
 
 
@@ -146,7 +147,8 @@ import jax, numpy as np
 from giga.models.train import train
 from giga.parallel import mesh
 assert len(jax.devices()) == 8
-config, found = toy_config(steps=6, chunk=3, validate_every=6, checkpoint_every=6), []
+reuse = int(sys.argv[2])
+config, found = toy_config(steps=8, chunk=4, validate_every=8, checkpoint_every=8, reuse=reuse), []
 for devices in (jax.devices()[:1], jax.devices()):
     rows = []
     result = train(ToyTask(), config, f"{sys.argv[1]}/{len(devices)}", over=mesh(devices), report=rows.append)
@@ -160,13 +162,14 @@ np.testing.assert_allclose(eight.best.loss, one.best.loss, rtol=2e-5)
 """
 
 
-def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
+@pytest.mark.parametrize("reuse", [1, 4])
+def test_losses_do_not_depend_on_the_number_of_devices(tmp_path, reuse):
     """Batch statistics included: they are those of the batch on all devices."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu",
                                 "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, "-c", EIGHT, str(tmp_path)], env=environment, text=True, capture_output=True,
-                          timeout=240)
+    done = subprocess.run([sys.executable, "-c", EIGHT, str(tmp_path), str(reuse)], env=environment, text=True,
+                          capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -76,6 +76,15 @@ def test_a_run_that_goes_on_is_the_unbroken_one(tmp_path, unbroken):
     assert numbers(tmp_path) == numbers(folder)
 
 
+def test_a_run_that_uses_scenes_again_goes_on_as_the_unbroken_one(tmp_path):
+    """What a chunk's scenes are follows from its steps: no checkpoint holds them."""
+    config = toy_config(reuse=4)
+    expected = run(tmp_path / "unbroken", config=config)
+    killed(tmp_path / "broken", 12, config=config)
+    same(run(tmp_path / "broken", config=config, resume=True), expected)
+    assert numbers(tmp_path / "broken") == numbers(tmp_path / "unbroken")
+
+
 def test_a_run_that_is_done_is_left_as_it_is(unbroken):
     expected, folder = unbroken
     before = numbers(folder)
@@ -116,6 +125,7 @@ def test_one_of_another_configuration_is_refused(unbroken, task, config):
 def test_how_a_run_is_kept_may_change():
     assert identity(TASK, CONFIG) == identity(TASK, toy_config(keep=5, checkpoint_every=8, measure_rates=True))
     assert identity(TASK, CONFIG) != identity(TASK, toy_config(ema=0.8))
+    assert identity(TASK, CONFIG) != identity(TASK, toy_config(reuse=2))
 
 
 def test_a_folder_with_a_run_is_not_written_over(unbroken):

@@ -62,6 +62,10 @@ def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]
             for name in trained.sets:
                 metrics[f"validation, {name}"] = {key.removeprefix(f"{name}_"): float(value)
                                                   for key, value in row.items() if key.startswith(f"{name}_")}
-    return Card(**SYSTEMS[settings.name].card(settings.system), recipe=settings.recipe(), seed=settings.train.seed,
+    settled = dict(SYSTEMS[settings.name].card(settings.system))
+    if (reuse := settings.train.reuse) > 1:
+        settled["limits"] = (*settled["limits"], f"In training each simulated scene was seen {reuse} times, with noise "
+                                                 "of its own each time.")
+    return Card(**settled, recipe=settings.recipe(), seed=settings.train.seed,
                 git_hash=git_hash() or "unknown", command="giga train config.toml --out RUN", metrics=metrics,
                 images_per_s={}, validation=trained.sets)

@@ -29,17 +29,29 @@ def draw_observed(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd
     Returns:
         The unconstrained vector, shape (n,), and the images, each (ny, nx) [counts / s].
     """
-    key_truth, key_amplitudes, *keys = jax.random.split(key, 2 + len(data))
+    z, models = draw_models(key, prior, data, amplitude_sd)
+    return z, add_noise(key, models, data)
+
+
+def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: Array) -> tuple[Array, list[Array]]:
+    """What `draw_observed` draws, with the same arguments, before its noise."""
+    key_truth, key_amplitudes, *_ = jax.random.split(key, 2 + len(data))
     z = prior.sample(key_truth)
     z = jnp.where(jnp.isinf(z), jnp.sign(z) * BOUND, z)
-    scene, images = prior.scene(z), []
-    for k, (one, sub) in enumerate(zip(data, keys, strict=True)):
+    scene, models = prior.scene(z), []
+    for k, one in enumerate(data):
         seen = scene.in_band(one.band)
         if seen.is_linear:
             seen = _with_drawn_amplitudes(jax.random.fold_in(key_amplitudes, k), seen, amplitude_sd)
-        model = render_data(seen, one)
-        images.append(model + jnp.sqrt(variance(model, one)) * jax.random.normal(sub, model.shape, model.dtype))
-    return z, images
+        models.append(render_data(seen, one))
+    return z, models
+
+
+def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[Array]:
+    """Add the likelihood's noise to models; of the key it takes what `draw_models` does not."""
+    keys = jax.random.split(key, 2 + len(data))[2:]
+    return [model + jnp.sqrt(variance(model, one)) * jax.random.normal(sub, model.shape, model.dtype)
+            for model, one, sub in zip(models, data, keys, strict=True)]
 
 
 def _with_drawn_amplitudes(key: Array, scene: Scene, sd: Array) -> Scene:
