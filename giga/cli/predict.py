@@ -21,7 +21,11 @@ from giga.io.separation import write_table
 from giga.io.units import to_rate
 
 SUFFIXES = (".json", ".ecsv")
+SIZES = ("refuse", "crop", "pad")
 UNITS = ("counts/s", "counts", "surface_brightness")
+Units = Annotated[str | None, typer.Option("--units", help="Of the image: counts/s, counts or surface_brightness; its "
+                                                           "BUNIT says it without.")]
+Exposure = Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts [s].")]
 
 
 @app.command("predict")
@@ -36,14 +40,11 @@ def predict_command(
         seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
         size: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
                                           "refuse, crop or pad.")] = "refuse",
-        units: Annotated[str | None, typer.Option("--units", help="Of the image: counts/s, counts or "
-                                                  "surface_brightness; its BUNIT says it without.")] = None,
-        exposure: Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts [s].")] = None,
-) -> None:
+        units: Units = None, exposure: Exposure = None) -> None:
     """Give mean, spread and quantiles of a lens's parameters, from its image alone."""
-    for option, value, allowed in (("--size", size, ("refuse", "crop", "pad")), ("--units", units, (None, *UNITS))):
-        if value not in allowed:
-            raise InputError("", option, f"got {value!r}", "one of " + ", ".join(name for name in allowed if name))
+    if size not in SIZES:
+        raise InputError("", "--size", f"got {size!r}", f"one of {', '.join(SIZES)}")
+    check_units(units)
     for path in out or ():
         if path.suffix not in SUFFIXES:
             raise InputError(path, "--out", f"suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
@@ -54,15 +55,21 @@ def predict_command(
     wcs = celestial_wcs(cube.header)
     if wcs is not None:
         predictor.check_scale(float(proj_plane_pixel_scales(wcs).mean()) * 3600.0, "image")
-    rows = summary(predictor.draws(_rate(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
+    rows = summary(predictor.draws(rate_of(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
     for path in out or ():
         _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,
                             "seed": seed})
     console.print(_table(rows))
 
 
-def _rate(cube: Cube, units: str | None, exposure: float | None, pixel_scale: float) -> float:
-    """Factor to counts / s, said where the image does not say it."""
+def check_units(units: str | None) -> None:
+    """Refuse units that there are not. Raises InputError."""
+    if units not in (None, *UNITS):
+        raise InputError("", "--units", f"got {units!r}", f"one of {', '.join(UNITS)}")
+
+
+def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: float) -> float:
+    """Factor to counts / s, said where the image does not say it. Raises InputError."""
     try:
         factor, note = to_rate(cube.unit, units, exposure, pixel_scale**2)
     except ValueError as error:

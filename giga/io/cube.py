@@ -102,6 +102,24 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: int) -> Cube:
     return Cube(np.stack([layer for layer, _ in found], -1), header, first, unit)
 
 
+def read_cubes(paths: Sequence[str | PathLike[str]], bands: int) -> list[Cube]:
+    """Read several images of so many bands.
+
+    Args:
+        paths: One file with all bands for each image; or, if the first file has not all, a file a band, those of one
+            image after each other.
+        bands: Number of bands that are wanted.
+
+    Raises:
+        InputError: What `read_cube` raises, or files that are left over.
+    """
+    each = 1 if len(_layers(Path(paths[0]))) == bands else bands
+    if len(paths) % each:
+        raise InputError(paths[0], "image", f"not all of {bands} bands, among {len(paths)} files",
+                         f"one file with all bands for each image, or {bands} files for each, one a band")
+    return [read_cube(paths[k:k + each], bands) for k in range(0, len(paths), each)]
+
+
 def _layers(path: Path) -> list[tuple[np.ndarray, fits.Header]]:
     """Two-dimensional images of a file, with their headers."""
     if not path.is_file():

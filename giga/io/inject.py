@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from astropy.io import fits
 from jax import Array
@@ -16,12 +17,14 @@ from jax import Array
 from giga.atomic import write_bytes
 from giga.component import leaves_with_names
 from giga.grid import Grid
+from giga.io.cube import Cube
 from giga.io.errors import InputError
 from giga.io.hdu import celestial_wcs, read_image
 from giga.psf import PSF
 from giga.scene import Scene
 from giga.simulate.inject import Injection, inject, light_of
 from giga.simulate.psf_models import PSFModel
+from giga.simulate.survey import Survey
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,73 @@ def inject_files(key: Array, targets: Sequence[Target], scene: Scene, out: str |
         band = jax.tree.map(lambda a, k=k: np.asarray(a[..., k]), added)
         files.append(write_bytes(folder / name, _bytes(header, band, truth)))
     return added, files
+
+
+def inject_cube(key: Array, cube: Cube, scene: Scene, survey: Survey, *, scale: float = 1.0,
+                supersampling: int = 2) -> Injection:
+    """Add the light of a scene to an image in several bands.
+
+    Args:
+        key: Random key.
+        cube: The image; its WCS has the survey's pixel scale, or it has none.
+        scene: In counts / s per arcsec^2; those of its light may have one value a band.
+        survey: PSF and photon noise of each band.
+        scale: Counts / s of one unit of the image.
+        supersampling: Subpixels a side.
+
+    Returns:
+        The injection in the image's unit.
+
+    Raises:
+        InputError: Another pixel scale, a PSF wider than the image, or a light that is not finite.
+    """
+    grid = grid_of(cube, survey)
+    try:
+        psfs = [_psf(Target(cube.file, band.psf), grid, supersampling) for band in survey.bands]
+        light = light_of(scene, grid, psfs)
+        added = inject(key, scale * cube.image, light, survey.photon)
+    except ValueError as error:
+        raise InputError(cube.file, "inject", str(error)) from error
+    light, noise = added.light / scale, added.noise / scale
+    return Injection(image=jnp.asarray(cube.image, jnp.float32) + light + noise, light=light, noise=noise)
+
+
+def grid_of(cube: Cube, survey: Survey) -> Grid:
+    """The pixels of an image: those of its WCS, or the survey's if it has none.
+
+    Raises:
+        InputError: A WCS that cannot be used, or of another pixel scale than the survey's.
+    """
+    target = Target(cube.file, survey.bands[0].psf, pixel_scale=survey.pixel_scale)
+    grid = _grid(target, cube.image.shape[:2], cube.header)
+    if abs(float(grid.pixel_scale) / survey.pixel_scale - 1.0) > 0.02:
+        raise InputError(cube.file, "image", f"pixels of {float(grid.pixel_scale):.4g} arcsec",
+                         f"{survey.pixel_scale:g}, those of the survey {survey.name!r}, or another survey.pixel_scale")
+    return grid
+
+
+def write_injection(path: str | PathLike[str], cube: Cube, added: Injection, scene: Scene,
+                    bands: Sequence[str]) -> Path:
+    """Write an image with light in it, each HDU a cube (bands, ny, nx) in the image's unit, with the image's WCS.
+
+    Args:
+        path: Where the FITS file goes. Its HDUs are IMAGE, LIGHT (without noise), NOISE (that of the light alone), and
+            the table TRUTH of the scene.
+        cube: The image as it was.
+        added: What `inject_cube` returned.
+        scene: Whose light it is.
+        bands: Names of the bands.
+    """
+    primary = fits.PrimaryHDU()
+    primary.header["INJECTED"] = (True, "light of a simulated lens was added")
+    for k, band in enumerate(bands, start=1):
+        primary.header[f"BAND{k}"] = (band, f"layer {k} of every cube")
+    layers = {"IMAGE": added.image, "LIGHT": added.light, "NOISE": added.noise}
+    hdus = [primary, *(fits.ImageHDU(np.moveaxis(np.asarray(values, np.float32), -1, 0), cube.header.copy(), name=name)
+                       for name, values in layers.items()), _truth(scene)]
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return write_bytes(path, buffer.getvalue())
 
 
 def _grid(target: Target, shape: tuple[int, ...], header: fits.Header) -> Grid:

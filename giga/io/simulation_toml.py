@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from giga.checkpoint import identity_of
@@ -166,6 +167,25 @@ def load_simulation(path: Path, overrides: Mapping[str, Any] | None = None) -> S
     kept |= {name: tables[name] for name in SCENE if name in tables}
     return Simulation(made, survey, output, configs["run"], kept, _identity(
         kept, files_of(survey_config, changes, noise_config, configs["population"])), path)
+
+
+def load_injection(path: Path, overrides: Mapping[str, Any] | None = None) -> Simulation:
+    """Read the configuration of light that is to be added to real images: a population and the survey that took them.
+
+    Raises:
+        InputError: What `load_simulation` raises, a section that has no place there, or no source.
+    """
+    place = Place(path)
+    tables = _tables(path, overrides)
+    for section in ("noise", "companions", "mixing", "output"):
+        if section in tables:
+            raise place.at(section).error("given for an injection", "no such section: noise and galaxies nearby are "
+                                                                    "the image's own")
+    simulation = load_simulation(path, overrides)
+    scene = jax.eval_shape(simulation.simulator.population.sample, jax.random.key(0))
+    if not scene.source_light:
+        raise place.at("source_light").error("no source", "[[source_light]], whose light is added")
+    return simulation
 
 
 def _tables(path: Path, overrides: Mapping[str, Any] | None) -> dict[str, Any]:

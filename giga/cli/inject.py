@@ -1,0 +1,102 @@
+"""`giga inject`: arcs in the cutouts of a user, with their truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from astropy.table import Column, Table
+from rich.markup import escape
+
+from giga import parallel
+from giga.cli.base import ConfigFile, Override, app, console, edge
+from giga.cli.predict import Exposure, Units, check_units, rate_of
+from giga.io.cube import read_cubes
+from giga.io.errors import InputError
+from giga.io.inject import grid_of, inject_cube, write_injection
+from giga.io.separation import write_table
+from giga.io.shards import unit_of
+from giga.io.simulation_toml import load_injection, read_run
+from giga.io.toml import parse_override
+from giga.simulate.inject import Injection
+from giga.simulate.population import Population
+from giga.simulate.survey import Survey
+
+TABLE = "truth.ecsv"
+_draw = jax.jit(Population.draw)
+
+
+@app.command("inject")
+@edge
+def inject_command(
+        config: ConfigFile,
+        cutouts: Annotated[list[Path], typer.Argument(metavar="CUTOUT...", help="FITS files with all bands each; or "
+                                                      "one a band, those of one cutout after each other.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder for the images and the table of their truth.")],
+        count: Annotated[int, typer.Option("-n", "--n", min=1, help="Images made of each cutout.")] = 1,
+        seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of scenes and photon noise.")] = 0,
+        lens_light: Annotated[bool, typer.Option("--lens-light", help="Add the light of the population's deflector "
+                                                 "too; without, the galaxy of the cutout is the deflector.")] = False,
+        units: Units = None, exposure: Exposure = None, override: Override = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
+    """Add lensed sources to real images; their noise, WCS and unit stay."""
+    check_units(units)
+    changes = dict(map(parse_override, override or []))
+    run = read_run(config, changes)
+    parallel.start(run.devices, n_devices=run.n_devices)
+    recipe = load_injection(config, changes)
+    survey, bands = recipe.survey, [band.name for band in recipe.survey.bands]
+    cubes = read_cubes(cutouts, len(bands))
+    for cube in cubes:
+        grid_of(cube, survey)  # before anything is written
+    scales = [rate_of(cube, units, exposure, survey.pixel_scale) for cube in cubes]
+    names = [[f"{cube.file.name.split('.fit')[0]}-{k:03d}.fits" for k in range(count)] for cube in cubes]
+    _check_out(out, [*(name for row in names for name in row), TABLE], cutouts, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for c, (cube, scale) in enumerate(zip(cubes, scales, strict=True)):
+        for k, name in enumerate(names[c]):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), c), k)
+            scene_key, noise_key = jax.random.split(key)
+            scene, truth = _draw(recipe.simulator.population, scene_key)
+            scene = scene if lens_light else scene.replace(lens_light=[])
+            added = inject_cube(noise_key, cube, scene, survey, scale=scale,
+                                supersampling=recipe.tables["survey"]["supersampling"])
+            write_injection(out / name, cube, added, scene, bands)
+            rows.append({"file": name, "cutout": str(cube.file), **_magnitudes(added, scale, survey),
+                         **{name: np.asarray(value) for name, value in truth.items()}})
+    write_table(out / TABLE, _table(rows, {"config": str(config), "seed": seed, "lens_light": lens_light}))
+    console.print(f"{len(rows)} images of {len(cubes)} cutouts; truth: {escape(str(out / TABLE))}", highlight=False,
+                  soft_wrap=True)
+
+
+def _check_out(out: Path, names: list[str], cutouts: list[Path], overwrite: bool) -> None:
+    """Refuse two images of one name, and to write over a cutout or, unless told to, over anything."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(out / twice[0], "--out", "written for two cutouts", "cutouts whose files have different names")
+    there = [out / name for name in names if (out / name).exists()]
+    for path in there:
+        if any(path.samefile(cutout) for cutout in cutouts):
+            raise InputError(path, "--out", "a cutout would be overwritten", "another folder")
+    if there and not overwrite:
+        raise InputError(there[0], "--out", "is there already", "an empty or new folder, or --overwrite")
+
+
+def _magnitudes(added: Injection, scale: float, survey: Survey) -> dict[str, float]:
+    """Total magnitude of the light in each band, in the field of the image; NaN without light."""
+    flux = scale * np.asarray(added.light, float).sum((0, 1))
+    seen = np.where(flux > 0.0, flux, np.nan)
+    return {f"mag_{band.name}": float(band.zero_point - 2.5 * np.log10(value))
+            for band, value in zip(survey.bands, seen, strict=True)}
+
+
+def _table(rows: list[dict[str, Any]], about: dict[str, Any]) -> Table:
+    """One row an image; values of bands are in the survey's order."""
+    units = {name: "mag" if name.startswith("mag_") else unit_of(name) for name in rows[0]}
+    columns: list[Any] = [Column([row[name] for row in rows], name, unit=unit or None) for name, unit in units.items()]
+    return Table(columns, meta=about)
