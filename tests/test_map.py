@@ -1,5 +1,7 @@
 """The search for the mode, on a small simulated lens."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,13 @@ from giga.inference.map import (
     Lanes,
     MapConfig,
     _climbing,
+    _hopped,
     damped_step,
     find_map,
     improver,
     multi_start_adam,
     screener,
+    softened,
     with_solved_amplitudes,
 )
 from giga.light import Sersic
@@ -192,12 +196,65 @@ def test_screening_takes_names_from_the_prior():
 
 def test_lanes_go_on_while_one_climbs():
     best, agree = -100.0, 0.5
-    assert not _climbing(np.array([best, -500.0]), np.array([best, -500.0]), agree)
-    assert _climbing(np.array([best - 10.0, -500.0]), np.array([best, -500.0]), agree)  # the best itself
-    assert _climbing(np.array([best, -500.0]), np.array([best, -300.0]), agree)  # on its way to overtake it
-    assert not _climbing(np.array([best, -500.0]), np.array([best, -499.0]), agree)  # too slow
-    assert not _climbing(np.array([best, np.nan]), np.array([best, np.nan]), agree)
-    assert _climbing(np.array([-np.inf, -500.0]), np.array([best, -500.0]), agree)
+    def climbing(before, after):
+        return _climbing(np.array(before), np.array(after), agree).tolist()
+
+    assert climbing([best, -500.0], [best, -500.0]) == [False, False]
+    assert climbing([best - 10.0, -500.0], [best, -500.0]) == [True, False]  # the best itself
+    assert climbing([best, -500.0], [best, -300.0]) == [False, True]  # on its way to overtake it
+    assert climbing([best, -500.0], [best, -499.0]) == [False, False]  # too slow
+    assert climbing([best, np.nan], [best, np.nan]) == [False, False]
+    assert climbing([-np.inf, -500.0], [best, -500.0]) == [True, False]
+
+
+def test_softened_noise_has_a_share_of_the_data(posterior):
+    """In quadrature, where the data are positive; a share of zero is the posterior itself."""
+    z = draw(posterior, 3)
+    assert float(log_prob(softened(posterior, 0.0), z)) == float(log_prob(posterior, z))
+    (data,), (soft,) = posterior.data, softened(posterior, np.float32(0.3)).data
+    image = np.asarray(data.image, float)
+    assert (image < 0.0).any() and soft.variance.dtype == data.variance.dtype
+    np.testing.assert_allclose(soft.variance, np.asarray(data.variance) + 0.09 * np.maximum(image, 0.0) ** 2, rtol=1e-5)
+
+
+def test_a_search_softens_only_its_first_rounds(posterior, improve):
+    """Each round is told its share; what is reported as log-posterior is never a softened one."""
+    shares, reports = [], []
+
+    def told(posterior, lanes, frozen, share=0.0):
+        shares.append(share)
+        return improve(posterior, lanes, frozen, share)
+
+    config = MapConfig(n_screen=8, n_starts=8, n_finalists=8, steps=STEPS, rounds=4, softening=(0.3, 0.1, 0.03))
+    found, _ = find_map(jax.random.key(0), posterior, config, screener(mesh()), told, report=reports.append)
+    assert shares[:4] == [0.3, 0.1, 0.03, 0.0] and not any(shares[3:])
+    assert ["log_prob" in report for report in reports] == [share == 0.0 for share in shares]
+    np.testing.assert_allclose(log_prob(posterior, found.z[0]), found.log_prob[0], atol=0.01)
+    shares.clear()
+    find_map(jax.random.key(0), posterior, replace(config, rounds=2), screener(mesh()), told)
+    assert shares == [0.3, 0.1, 0.0]  # the last is always as the noise is
+
+
+def test_hopeless_lanes_become_draws_about_the_best():
+    """2, 4, 8 and 16 times as wide as the Gaussian of the curvature, and nowhere wider than twice the prior."""
+    width, rng = 4000, np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    precision = np.tile(axes @ np.diag([100.0, 4.0, 1e-3]) @ axes.T, (width, 1, 1))
+    log_prob = np.full(width, -500.0, np.float32)
+    log_prob[:3] = [-10.0, -20.0, -200.0]
+    lanes = Lanes(np.tile(np.float32([1.0, 2.0, 3.0]), (width, 1)), log_prob, np.ones(width, np.float32),
+                  np.ones(width, np.float32))
+    climbing = np.arange(width) == 2
+    after, drawn = _hopped(jax.random.key(1), lanes, precision, climbing)
+    assert not drawn[:3].any() and drawn[3:].all()
+    np.testing.assert_array_equal(after.z[:3], lanes.z[:3])
+    np.testing.assert_array_equal(after.log_prob[:3], lanes.log_prob[:3])
+    assert (after.log_prob[3:] == -np.inf).all()
+    steps = (after.z[3:] - lanes.z[0]) @ axes
+    for k, widths in enumerate([[0.2, 1.0, 2.0], [0.4, 2.0, 2.0], [0.8, 2.0, 2.0], [1.6, 2.0, 2.0]]):
+        own = steps[k::4]
+        np.testing.assert_allclose(own.std(0), widths, rtol=0.1)  # 2.2% is one standard error
+        np.testing.assert_allclose(own.mean(0) / own.std(0), 0.0, atol=0.13)
 
 
 @pytest.mark.parametrize("most", [2, 40])

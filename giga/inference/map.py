@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,11 @@ from giga.scene import Scene
 
 STEP_CAP = 1.5  # longest step of one parameter, in prior standard deviations
 DAMPINGS = (0.1, 1.0, 10.0)  # tried at each Jacobian, times the lane's own
-FEWEST = 4  # rounds for the finalists
+FEWEST = 2  # rounds for the finalists with the noise as it is
 OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
+HOPELESS = 30.0  # log-posterior below the best at which a finalist gives its place to a draw about the best
+HOPS = (2.0, 4.0, 8.0, 16.0)  # widths of those draws, of the Gaussian of the curvature there, in turn
+WIDEST = 2.0  # in any direction, in prior standard deviations
 JACOBIAN_COST = 5.5  # gradients: a Jacobian costs about four, its three trial values half a one each
 
 
@@ -37,7 +40,9 @@ class MapConfig:
         n_starts: Draws kept and improved.
         n_finalists: Starts kept after the first round.
         steps: Levenberg-Marquardt steps in a round.
-        rounds: Most rounds for the finalists; after `FEWEST` they end when none climbs any more.
+        rounds: Most rounds for the finalists; after `FEWEST` with the noise as it is they end when none climbs.
+        softening: Shares of the data that are added to the noise, see `softened`: the first in the screen and the
+            first round, each other in one of the finalists' first rounds.
         agree: Log-posterior difference within which two starts have found one mode.
     """
 
@@ -46,6 +51,7 @@ class MapConfig:
     n_finalists: int = 16
     steps: int = 5
     rounds: int = 40
+    softening: tuple[float, ...] = (0.3, 0.1, 0.03)
     agree: float = 0.5
 
 
@@ -82,8 +88,14 @@ class MapState(NamedTuple):
     precision: AnyArray
 
 
-Screen = Callable[[Posterior, AnyArray], Lanes]
-Improve = Callable[[Posterior, Lanes, AnyArray], tuple[Lanes, AnyArray]]
+Screen = Callable[[Posterior, AnyArray, float], Lanes]
+
+
+class Improve(Protocol):
+    """A round of damped steps, see `improver`."""
+
+    def __call__(self, posterior: Posterior, lanes: Lanes, frozen: AnyArray,
+                 share: float = 0.0) -> tuple[Lanes, AnyArray]: ...
 
 
 def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen, improve: Improve,
@@ -104,7 +116,9 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    screened = screen(posterior, _keys(key, config.n_screen))
+    shares = iter(config.softening)
+    share = next(shares, 0.0)
+    screened = screen(posterior, _keys(key, config.n_screen), share)
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, _ = _best(screened, config.n_starts)
     if start is not None:
@@ -113,37 +127,88 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
     free = np.zeros(posterior.prior.size, bool)
     width = config.n_finalists
     groups = [Lanes(*(a[i:i + width] for a in lanes)) for i in range(0, len(lanes.z), width)]
-    first = [improve(posterior, _pad(group, width), free)[0] for group in groups]
+    first = [improve(posterior, _pad(group, width), free, share)[0] for group in groups]
     lanes, _ = _best(Lanes(*(np.concatenate(parts) for parts in zip(*first, strict=True))), width)
-    report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]),
-            "done": 1 / (1 + min(config.rounds, FEWEST))})
-    precision, rounds, climbing = np.zeros(()), 0, True
-    while rounds < config.rounds and (climbing or rounds < FEWEST):
-        before = np.asarray(lanes.log_prob, float)
-        lanes, precision = improve(posterior, lanes, free)
-        climbing, rounds = _climbing(before, np.asarray(lanes.log_prob, float), config.agree), rounds + 1
+    precision, rounds, hops, top, climbing = np.zeros(()), 0, 0, -np.inf, np.ones(width, bool)
+    least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
+    report(_progress(lanes, share, 1 / (1 + least)))
+    while rounds < config.rounds and (climbing.any() or rounds < least):
+        last, before = share, np.asarray(lanes.log_prob, float)
+        share = next(shares, 0.0) if rounds + 1 < config.rounds else 0.0
+        lanes, precision = improve(posterior, lanes, free, share)
+        climbing = _climbing(before, np.asarray(lanes.log_prob, float), config.agree) | (share != last)
+        rounds += 1
         lanes, order = _best(lanes, width)
-        precision = precision[order]
-        report({"log_prob": float(lanes.log_prob[0]), "chi2": float(lanes.chi2[0]),
-                "done": (rounds + 1) / (1 + min(config.rounds, max(FEWEST, rounds + climbing)))})
+        precision, climbing = precision[order], climbing[order]
+        best = float(lanes.log_prob[0])
+        if rounds >= least and not climbing[0] and best > top + config.agree and _alone(lanes, config.agree):
+            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
+            climbing, hops, top = climbing | drawn, hops + 1, best
+        report(_progress(lanes, share, (rounds + 1) / (1 + min(config.rounds, max(least, rounds + climbing.any())))))
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
             "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
             "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
-            "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians, "rounds": rounds,
+            "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians, "rounds": rounds, "hops": hops,
             "evaluations": config.n_screen + int(JACOBIAN_COST * jacobians)}
     if not np.isfinite(log_prob[0]):
         raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
     return MapState(lanes.z, lanes.log_prob, precision), info
 
 
-def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> bool:
-    """Whether a lane still gains, and enough to reach the best one in a few rounds."""
+def _alone(lanes: Lanes, agree: float) -> bool:
+    """Whether most finalists did not arrive where the best did: it may not be the best there is."""
+    log_prob = np.asarray(lanes.log_prob, float)
+    return bool(np.sum(log_prob > log_prob[0] - agree) < len(log_prob) / 2)
+
+
+def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray) -> tuple[Lanes, np.ndarray]:
+    """The lanes, with draws about the best in the places of those that are `HOPELESS` and do not climb; and which.
+
+    They are draws of the Gaussian of its curvature, `HOPS` times as wide but nowhere wider than `WIDEST`, so they
+    look for what is better near by and further off: two profiles that lie one on the other come apart, a source
+    takes another size.
+    """
+    log_prob = np.asarray(lanes.log_prob, float)
+    lost = ~climbing & ~(log_prob > log_prob[0] - HOPELESS)
+    values, vectors = np.linalg.eigh(np.asarray(precision[0], float))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    widths = np.resize(HOPS, lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
+    steps = np.minimum(widths, WIDEST) * rng.standard_normal(widths.shape)
+    z, damping, chi2 = np.array(lanes.z), np.array(lanes.damping), np.array(lanes.chi2)
+    z[lost] = z[0] + steps @ vectors.T
+    damping[lost], log_prob[lost], chi2[lost] = 1.0, -np.inf, np.inf
+    return Lanes(z, log_prob.astype(z.dtype), damping, chi2), lost
+
+
+def _progress(lanes: Lanes, share: float, done: float) -> dict:
+    """What is told of a round; the log-posterior only where it is that of the fit."""
+    softened = {"softening": share} if share else {"log_prob": float(lanes.log_prob[0])}
+    return {"chi2": float(lanes.chi2[0]), **softened, "done": done}
+
+
+def softened(posterior: Posterior, share: AnyArray) -> Posterior:
+    """The posterior with a share of the data added to the noise, in quadrature.
+
+    In a deep image a start misses bright pixels by hundreds of standard deviations, and they alone decide where it
+    goes: the core of the deflector, before the arcs are where they belong. With errors that are shares of the
+    brightness, all that is seen counts alike, and fewer starts end in a lesser mode.
+
+    Args:
+        posterior: The posterior.
+        share: Of the data's positive part; zero changes nothing.
+    """
+    return posterior.replace(data=tuple(d.replace(variance=d.variance + (share * jnp.maximum(d.image, 0.0)) ** 2)
+                                        for d in posterior.data))
+
+
+def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> np.ndarray:
+    """Which lanes still gain, and enough to reach the best one in a few rounds."""
     gain = after - before
     gap = np.max(after, where=np.isfinite(after), initial=-np.inf) - after
     with np.errstate(invalid="ignore"):
-        return bool(np.any((gain > agree) & (gap < OVERTAKING * gain)))
+        return (gain > agree) & (gap < OVERTAKING * gain)
 
 
 def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
@@ -164,17 +229,24 @@ def _keys(key: Array, count: int) -> np.ndarray:
 
 
 def screener(over: Mesh, call: Call | None = None) -> Screen:
-    """Evaluate prior draws with their amplitudes solved: `(posterior, keys) -> lanes`, keys as numbers."""
+    """Evaluate prior draws with their amplitudes solved: `(posterior, keys, share) -> lanes`, keys as numbers.
+
+    The share is that of `softened`.
+    """
     call, program = call or Alone(over), _screen(over)
-    return lambda posterior, keys: call(program, posterior, keys)
+    return lambda posterior, keys, share=0.0: call(program, posterior, _share(posterior, share), keys)
 
 
 @cache
 def _screen(over: Mesh) -> Program:
-    def one(posterior: Posterior, own: None, key: Array) -> Lanes:
-        return evaluated(posterior, posterior.prior.sample(jax.random.wrap_key_data(key)))
+    def one(posterior: Posterior, share: Array, key: Array) -> Lanes:
+        return evaluated(softened(posterior, share), posterior.prior.sample(jax.random.wrap_key_data(key)))
 
-    return Program("screen", _of_keys(one, over), lambda keys: LANES)
+    return Program("screen", compiled(spread(one, over), over), lambda share, keys: LANES)
+
+
+def _share(posterior: Posterior, share: float) -> np.ndarray:
+    return np.asarray(share, posterior.prior.shift.dtype)
 
 
 def evaluated(posterior: Posterior, z: Array) -> Lanes:
@@ -228,25 +300,31 @@ def _sampled_amplitude(mark, prior: Prior) -> bool:
 
 
 def improver(over: Mesh, steps: int, call: Call | None = None) -> Improve:
-    """A round of damped steps: `(posterior, lanes, frozen) -> (lanes, precision)`.
+    """A round of damped steps: `(posterior, lanes, frozen, share) -> (lanes, precision)`.
 
-    The precision is that of each lane's last expansion.
+    The precision is that of each lane's last expansion, the share that of `softened`.
     """
     call, program = call or Alone(over), _improve(over, steps)
-    return lambda posterior, lanes, frozen: call(program, posterior, frozen, lanes)
+
+    def improve(posterior: Posterior, lanes: Lanes, frozen: AnyArray, share: float = 0.0) -> tuple[Lanes, AnyArray]:
+        return call(program, posterior, (frozen, _share(posterior, share)), lanes)
+
+    return improve
 
 
 @cache
 def _improve(over: Mesh, steps: int) -> Program:
-    def one(posterior: Posterior, frozen: Array, lane: Lanes) -> tuple[Lanes, Array]:
+    def one(posterior: Posterior, own: tuple[Array, Array], lane: Lanes) -> tuple[Lanes, Array]:
+        frozen, share = own
+        seen = softened(posterior, share)
         empty = jnp.zeros((posterior.prior.size,) * 2, lane.z.dtype)
 
         def step(carry, _):
-            return damped_step(posterior, carry[0], frozen), None
+            return damped_step(seen, carry[0], frozen), None
 
         return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
 
-    return Program("improve", compiled(spread(one, over), over), lambda frozen, lanes: (LANES, 0))
+    return Program("improve", compiled(spread(one, over), over), lambda own, lanes: (LANES, 0))
 
 
 def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:
