@@ -16,7 +16,8 @@ from gigalens_sims import lenses
 
 from giga.amortised import Predictor
 from giga.inference.fleet import Lens
-from giga.inference.map import Improve, MapConfig, Screen, find_map, improver, screener
+from giga.inference.lanes import Improve, Screen, improver, screener
+from giga.inference.map import MapConfig, find_map
 from giga.inference.starts import chosen, smaller
 from giga.parallel import mesh
 from giga.posterior import Posterior

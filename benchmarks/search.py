@@ -12,7 +12,8 @@ from _common import parser, write
 
 from giga import parallel
 from giga.exchange import exchanges
-from giga.inference.map import MapConfig, find_map, improver, screener
+from giga.inference.lanes import improver, screener
+from giga.inference.map import MapConfig, find_map
 from giga.posterior import Posterior
 from giga.prior import values_of
 from giga.problems import foundry128

@@ -8,7 +8,7 @@ from jax import Array
 
 from giga.component import Component, static
 from giga.grid import Grid
-from giga.inference.map import Lanes
+from giga.inference.lanes import Lanes
 from giga.light import Sersic
 from giga.mass import EPL, Shear
 from giga.observation import Observation

@@ -9,7 +9,8 @@ from _problems import blank, exchangeable, observe, odds_of_the_order
 from giga import EPL, Scene, Sersic
 from giga.exchange import exchanges
 from giga.inference.hmc import Draws
-from giga.inference.map import MapConfig, MapState, find_map, improver, screener
+from giga.inference.lanes import improver, screener
+from giga.inference.map import MapConfig, MapState, find_map
 from giga.inference.modes import Mode, ModesConfig, _nearest, find_modes
 from giga.inference.pipeline import _mode, _variational_draws
 from giga.inference.sampling import dealt

@@ -9,19 +9,8 @@ import numpyro.distributions as dist
 import pytest
 from _problems import blank, draw, lens, lens_prior, log_prob, observe
 
-from giga.inference.map import (
-    Lanes,
-    MapConfig,
-    _climbing,
-    _hopped,
-    damped_step,
-    find_map,
-    improver,
-    multi_start_adam,
-    screener,
-    softened,
-    with_solved_amplitudes,
-)
+from giga.inference.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
+from giga.inference.map import MapConfig, _climbing, _hopped, find_map, multi_start_adam
 from giga.light import Sersic
 from giga.parallel import mesh
 from giga.posterior import Posterior

@@ -14,7 +14,8 @@ from giga.checkpoint import Store
 from giga.exchange import exchanges
 from giga.inference.evidence import bridge, laplace, log_density_of
 from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
-from giga.inference.map import Lanes, MapState
+from giga.inference.lanes import Lanes
+from giga.inference.map import MapState
 from giga.inference.mixture import mixture, weigh
 from giga.inference.modes import ModesConfig, as_found, find_modes, note_of, sentence
 from giga.inference.pipeline import fit

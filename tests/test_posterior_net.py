@@ -11,7 +11,8 @@ from _amortised import exact, toy
 from _problems import blank, lens_prior, observe
 from flax import nnx
 
-from giga.inference.map import MapConfig, find_map, improver, screener
+from giga.inference.lanes import improver, screener
+from giga.inference.map import MapConfig, find_map
 from giga.inference.starts import Starts, chosen, completed, smaller
 from giga.light import Sersic
 from giga.models.posterior import PosteriorNet, PosteriorNetConfig

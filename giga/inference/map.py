@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,16 @@ from jax.sharding import Mesh
 
 from giga.component import AnyArray
 from giga.inference.calls import Alone, Call, Program
-from giga.inference.curvature import parameter_numbers, quadratic
-from giga.linear import solve
+from giga.inference.curvature import quadratic
+from giga.inference.lanes import JACOBIAN_COST, LANES, Improve, Lanes, Screen
 from giga.parallel import compiled, spread
-from giga.posterior import Posterior, variance
-from giga.prior import Prior
-from giga.scene import Scene
+from giga.posterior import Posterior
 
-STEP_CAP = 1.5  # longest step of one parameter, in prior standard deviations
-DAMPINGS = (0.1, 1.0, 10.0)  # tried at each Jacobian, times the lane's own
 FEWEST = 2  # rounds for the finalists with the noise as it is
 OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
 HOPELESS = 30.0  # log-posterior below the best at which a finalist gives its place to a draw about the best
 HOPS = (2.0, 4.0, 8.0, 16.0)  # widths of those draws, of the Gaussian of the curvature there, in turn
 WIDEST = 2.0  # in any direction, in prior standard deviations
-JACOBIAN_COST = 5.5  # gradients: a Jacobian costs about four, its three trial values half a one each
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,8 @@ class MapConfig:
         n_finalists: Starts kept after the first round.
         steps: Levenberg-Marquardt steps in a round.
         rounds: Most rounds for the finalists; after `FEWEST` with the noise as it is they end when none climbs.
-        softening: Shares of the data that are added to the noise, see `softened`: the first in the screen and the
-            first round, each other in one of the finalists' first rounds.
+        softening: Shares of the data that are added to the noise, see `giga.inference.lanes.softened`: the first in
+            the screen and the first round, each other in one of the finalists' first rounds.
         agree: Log-posterior difference within which two starts have found one mode.
     """
 
@@ -53,25 +48,6 @@ class MapConfig:
     rounds: int = 40
     softening: tuple[float, ...] = (0.3, 0.1, 0.03)
     agree: float = 0.5
-
-
-class Lanes(NamedTuple):
-    """Optimiser lanes, one a start.
-
-    Attributes:
-        z: Shape (lanes, n).
-        log_prob: Shape (lanes,).
-        damping: Shape (lanes,).
-        chi2: Where each lane's last step began, shape (lanes,).
-    """
-
-    z: AnyArray
-    log_prob: AnyArray
-    damping: AnyArray
-    chi2: AnyArray
-
-
-LANES = Lanes(0, 0, 0, 0)  # the structure of lanes
 
 
 class MapState(NamedTuple):
@@ -86,16 +62,6 @@ class MapState(NamedTuple):
     z: AnyArray
     log_prob: AnyArray
     precision: AnyArray
-
-
-Screen = Callable[[Posterior, AnyArray, float], Lanes]
-
-
-class Improve(Protocol):
-    """A round of damped steps, see `improver`."""
-
-    def __call__(self, posterior: Posterior, lanes: Lanes, frozen: AnyArray,
-                 share: float = 0.0) -> tuple[Lanes, AnyArray]: ...
 
 
 def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen, improve: Improve,
@@ -144,7 +110,7 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         if rounds >= least and not climbing[0] and best > top + config.agree and _alone(lanes, config.agree):
             lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
             climbing, hops, top = climbing | drawn, hops + 1, best
-        report(_progress(lanes, share, (rounds + 1) / (1 + min(config.rounds, max(least, rounds + climbing.any())))))
+        report(_progress(lanes, share, (rounds + 1) / (1 + min(config.rounds, max(least, rounds + int(climbing.any()))))))
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
@@ -188,21 +154,6 @@ def _progress(lanes: Lanes, share: float, done: float) -> dict:
     return {"chi2": float(lanes.chi2[0]), **softened, "done": done}
 
 
-def softened(posterior: Posterior, share: AnyArray) -> Posterior:
-    """The posterior with a share of the data added to the noise, in quadrature.
-
-    In a deep image a start misses bright pixels by hundreds of standard deviations, and they alone decide where it
-    goes: the core of the deflector, before the arcs are where they belong. With errors that are shares of the
-    brightness, all that is seen counts alike, and fewer starts end in a lesser mode.
-
-    Args:
-        posterior: The posterior.
-        share: Of the data's positive part; zero changes nothing.
-    """
-    return posterior.replace(data=tuple(d.replace(variance=d.variance + (share * jnp.maximum(d.image, 0.0)) ** 2)
-                                        for d in posterior.data))
-
-
 def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> np.ndarray:
     """Which lanes still gain, and enough to reach the best one in a few rounds."""
     gain = after - before
@@ -226,135 +177,6 @@ def _pad(lanes: Lanes, count: int) -> Lanes:
 def _keys(key: Array, count: int) -> np.ndarray:
     """Keys as numbers, one a lane."""
     return np.asarray(jax.random.key_data(jax.random.split(key, count)))
-
-
-def screener(over: Mesh, call: Call | None = None) -> Screen:
-    """Evaluate prior draws with their amplitudes solved: `(posterior, keys, share) -> lanes`, keys as numbers.
-
-    The share is that of `softened`.
-    """
-    call, program = call or Alone(over), _screen(over)
-    return lambda posterior, keys, share=0.0: call(program, posterior, _share(posterior, share), keys)
-
-
-@cache
-def _screen(over: Mesh) -> Program:
-    def one(posterior: Posterior, share: Array, key: Array) -> Lanes:
-        return evaluated(softened(posterior, share), posterior.prior.sample(jax.random.wrap_key_data(key)))
-
-    return Program("screen", compiled(spread(one, over), over), lambda share, keys: LANES)
-
-
-def _share(posterior: Posterior, share: float) -> np.ndarray:
-    return np.asarray(share, posterior.prior.shift.dtype)
-
-
-def evaluated(posterior: Posterior, z: Array) -> Lanes:
-    """A lane that starts at z with its amplitudes solved."""
-    z = with_solved_amplitudes(posterior, z)
-    return Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), jnp.full((), jnp.inf, z.dtype))
-
-
-def _of_keys(one: Callable, over: Mesh) -> Callable:
-    """Compile a function of a posterior and a lane's key."""
-    run = spread(one, over)
-    return compiled(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys), over)
-
-
-def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
-    """Replace the sampled amplitudes of z by the best ones, kept within three prior deviations.
-
-    Each amplitude that is a parameter of its own is solved as if it were linear, with the noise of
-    the data, in the first observation that sees it.
-    """
-    prior = posterior.prior
-    x = prior.constrain(z)
-    scene, numbers = prior.fill(x), parameter_numbers(prior)
-    low, high = prior.constrain(jnp.full_like(z, -3.0)), prior.constrain(jnp.full_like(z, 3.0))
-    done: set[int] = set()
-    for data in posterior.data:
-        marks = numbers.in_band(data.band)
-        profiles = zip(scene.in_band(data.band).light, marks.light, strict=True)
-        sampled = [_sampled_amplitude(mark, prior) and mark.amp not in done for _, mark in profiles]
-        if not any(sampled):
-            continue
-        seen = scene.in_band(data.band)
-        flags = iter(sampled)
-        opened = Scene(mass=seen.mass,
-                       lens_light=[p.replace(amp=None) if next(flags) else p for p in seen.lens_light],
-                       source_light=[p.replace(amp=None) if next(flags) else p for p in seen.source_light])
-        frozen = data.replace(variance=variance(data.image, data), poisson=False)
-        values = iter(solve(opened, frozen, nonnegative=True).values)
-        for profile, mark, free in zip(opened.light, marks.light, sampled, strict=True):
-            if profile.is_linear:
-                value = next(values)
-                if free:
-                    done.add(mark.amp)
-                    x = x.at[mark.amp].set(jnp.clip(value, low[mark.amp], high[mark.amp]))
-    return prior.unconstrain(x)
-
-
-def _sampled_amplitude(mark, prior: Prior) -> bool:
-    """Whether a light profile (of parameter numbers) has an amplitude that is its own parameter."""
-    return mark.scalar_amp and mark.amp is not None and mark.amp >= 0 and prior.slots.count(mark.amp) == 1
-
-
-def improver(over: Mesh, steps: int, call: Call | None = None) -> Improve:
-    """A round of damped steps: `(posterior, lanes, frozen, share) -> (lanes, precision)`.
-
-    The precision is that of each lane's last expansion, the share that of `softened`.
-    """
-    call, program = call or Alone(over), _improve(over, steps)
-
-    def improve(posterior: Posterior, lanes: Lanes, frozen: AnyArray, share: float = 0.0) -> tuple[Lanes, AnyArray]:
-        return call(program, posterior, (frozen, _share(posterior, share)), lanes)
-
-    return improve
-
-
-@cache
-def _improve(over: Mesh, steps: int) -> Program:
-    def one(posterior: Posterior, own: tuple[Array, Array], lane: Lanes) -> tuple[Lanes, Array]:
-        frozen, share = own
-        seen = softened(posterior, share)
-        empty = jnp.zeros((posterior.prior.size,) * 2, lane.z.dtype)
-
-        def step(carry, _):
-            return damped_step(seen, carry[0], frozen), None
-
-        return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
-
-    return Program("improve", compiled(spread(one, over), over), lambda own, lanes: (LANES, 0))
-
-
-def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:
-    """One Levenberg-Marquardt step: one Jacobian, several dampings, the best one taken if it gains.
-
-    Args:
-        posterior: The posterior.
-        lane: One lane.
-        frozen: Boolean, shape (n,): parameters that stay where they are.
-
-    Returns:
-        The lane and the Gauss-Newton precision where the step began.
-    """
-    value, chi2, gradient, whole = quadratic(posterior, lane.z)
-    gradient = jnp.where(frozen, 0.0, gradient)
-    precision = jnp.where(frozen[:, None] | frozen[None, :], jnp.eye(len(frozen), dtype=whole.dtype), whole)
-    diagonal = jnp.diag(jnp.diag(precision))
-
-    def trial(damping: Array):
-        step = jax.scipy.linalg.solve(precision + damping * diagonal, gradient, assume_a="pos")
-        step = step * jnp.minimum(1.0, STEP_CAP / jnp.max(jnp.abs(step)))
-        return lane.z + step, posterior.log_prob(lane.z + step)
-
-    dampings = lane.damping * jnp.asarray(DAMPINGS, value.dtype)
-    z, log_prob = jax.lax.map(trial, dampings)
-    score = jnp.where(jnp.isfinite(log_prob), log_prob, -jnp.inf)
-    k = jnp.argmax(score)
-    gained = score[k] > value
-    damping = jnp.clip(jnp.where(gained, dampings[k] * 0.3, lane.damping * 30.0), 1e-7, 1e7)
-    return Lanes(jnp.where(gained, z[k], lane.z), jnp.where(gained, score[k], value), damping, chi2), whole
 
 
 def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
@@ -388,4 +210,6 @@ def _adam(over: Mesh, steps: int, learning_rate: float) -> Program:
         lanes = Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
         return lanes, quadratic(posterior, z).precision
 
-    return Program("adam", _of_keys(one, over), lambda keys: (LANES, 0))
+    run = spread(one, over)
+    return Program("adam", compiled(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys),
+                                    over), lambda keys: (LANES, 0))

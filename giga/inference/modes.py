@@ -11,7 +11,8 @@ import numpy as np
 from giga.component import AnyArray
 from giga.exchange import NONE, Exchanges
 from giga.inference.evidence import laplace
-from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
+from giga.inference.lanes import JACOBIAN_COST, Improve, Lanes
+from giga.inference.map import MapState
 from giga.inference.mixture import Weighed
 from giga.inference.transport import gaussian
 from giga.inference.vi import Ascent
@@ -75,7 +76,7 @@ def find_modes(posterior: Posterior, found: MapState, improve: Improve, ascent: 
     Args:
         posterior: The posterior.
         found: The search's finalists.
-        improve: From `giga.inference.map.improver`.
+        improve: From `giga.inference.lanes.improver`.
         ascent: From `giga.inference.vi.ascender`, which evaluates points.
         config: What counts as a mode.
         like: From `giga.exchange.exchanges`.

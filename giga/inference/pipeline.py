@@ -19,7 +19,8 @@ from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.comparison import checks, predictive
 from giga.inference.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
-from giga.inference.map import MapState, find_map, improver, multi_start_adam, screener
+from giga.inference.lanes import improver, screener
+from giga.inference.map import MapState, find_map, multi_start_adam
 from giga.inference.modes import Mode, find_modes
 from giga.inference.pathfinder import fit_pathfinder
 from giga.inference.result import Result

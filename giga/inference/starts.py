@@ -13,7 +13,8 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.inference.calls import Alone, Call, Program
-from giga.inference.map import LANES, Lanes, MapConfig, evaluated
+from giga.inference.lanes import LANES, Lanes, evaluated
+from giga.inference.map import MapConfig
 from giga.parallel import compiled, spread
 from giga.posterior import Posterior
 from giga.prior import Prior

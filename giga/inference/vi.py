@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from giga.component import AnyArray
 from giga.inference.bounds import Bounds, near_bounds
 from giga.inference.calls import Alone, Call, Program
-from giga.inference.map import JACOBIAN_COST, Improve, Lanes, MapState
+from giga.inference.lanes import JACOBIAN_COST, Improve, Lanes
+from giga.inference.map import MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.parallel import batched, compiled, on_host, spread
 from giga.posterior import Posterior
@@ -102,7 +103,7 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
         found: The search's finalists; the first is the mode.
         config: Sizes.
         ascent: From `ascender`.
-        improve: From `giga.inference.map.improver`.
+        improve: From `giga.inference.lanes.improver`.
         report: Called with "elbo" at the end.
 
     Returns:
@@ -192,7 +193,7 @@ def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.
         mode, covariance: The Gaussian at the mode; nodes start on its conditional-mean line.
         axis: The coordinate, held at each node.
         count: Number of nodes, as many as `improve` has lanes.
-        improve: From `giga.inference.map.improver`.
+        improve: From `giga.inference.lanes.improver`.
     """
     dtype = posterior.prior.shift.dtype
     t = np.linspace(-REACH, REACH, count)
