@@ -110,7 +110,8 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         if rounds >= least and not climbing[0] and best > top + config.agree and _alone(lanes, config.agree):
             lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
             climbing, hops, top = climbing | drawn, hops + 1, best
-        report(_progress(lanes, share, (rounds + 1) / (1 + min(config.rounds, max(least, rounds + int(climbing.any()))))))
+        ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
+        report(_progress(lanes, share, (rounds + 1) / (1 + ahead)))
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
