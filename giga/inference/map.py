@@ -106,8 +106,8 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         rounds += 1
         lanes, order = _best(lanes, width)
         precision, climbing = precision[order], climbing[order]
-        best = float(lanes.log_prob[0])
-        if rounds >= least and not climbing[0] and best > top + config.agree and _alone(lanes, config.agree):
+        best, settled = float(lanes.log_prob[0]), least <= rounds < config.rounds and not climbing[0]
+        if settled and best > top + config.agree and _alone(lanes, config.agree):
             lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
             climbing, hops, top = climbing | drawn, hops + 1, best
         ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
