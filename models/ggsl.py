@@ -15,19 +15,17 @@ from jax import Array
 from giga.checkpoint import identity_of
 from giga.models.separation_metrics import measure, summary
 from giga.models.unet import UNet, UNetConfig
-from giga.psf import PSF
+from giga.simulate import shifted as other
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.ggsl import EMPTY, companions, physical, table_2
 from giga.simulate.mixing import Mixing
-from giga.simulate.noise import CameraNoise, CorrelatedNoise, Noise
-from giga.simulate.survey import MoffatPSF, Survey
+from giga.simulate.noise import CameraNoise, Noise
+from giga.simulate.survey import Survey
 from giga.simulate.surveys import SURVEYS
 
 RECIPES = ("paper", "code", "physical")
 SUPERSAMPLING = 2
-CLUMPS = 3  # knots of a source in the shifted test set
-BROADER = 1.25  # PSF of the shifted test set
 CENTRE = {"paper": 1.0, "code": 2.0}  # side of the area whose maximum an image is divided by [arcsec]
 
 
@@ -161,31 +159,15 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
     bands = len(survey.bands)
     near = companions(survey, config.companions) if config.companions else None
     if config.recipe == "physical":
-        population = physical(survey, clumps=CLUMPS if shifted else 0, empty=empty)
+        population = physical(survey, clumps=other.CLUMPS if shifted else 0, empty=empty)
     else:
-        population = table_2(clumps=CLUMPS if shifted else 0, empty=empty)
-    psfs = [_psf(config, k, shifted) for k in range(bands)]
-    noise = noise or (_correlated(survey) if shifted else CameraNoise.of(survey))
+        population = table_2(clumps=other.CLUMPS if shifted else 0, empty=empty)
+    psfs = other.psfs(survey, SUPERSAMPLING) if shifted else list(survey.psfs(SUPERSAMPLING))
+    noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))
     if config.recipe == "physical":
         return simulator(population, survey.grid, psfs, noise, companions=near)
     mixing = Mixing(bands=bands, missing=0.1 if config.recipe == "code" else 0.0)
     return simulator(population, survey.grid, psfs[:1], noise, companions=near, mixing=mixing)
-
-
-def _psf(config: GGSLConfig, band: int, shifted: bool) -> PSF:
-    survey = config.observed
-    model = survey.bands[band].psf
-    if shifted:
-        model = MoffatPSF(BROADER * model.width, beta=3.0)
-    return model.psf(survey.pixel_scale, SUPERSAMPLING)
-
-
-def _correlated(survey: Survey) -> Noise:
-    """Noise whose neighbouring pixels are correlated as after a resampling by a triangle of one pixel."""
-    line = np.convolve([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
-    shape = np.outer(line, line) / line[2] ** 2
-    rms = np.asarray(survey.background_rms)
-    return CorrelatedNoise.of(shape[..., None] * rms**2, survey.shape, survey.photon)
 
 
 class GGSLTask:

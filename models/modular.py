@@ -13,6 +13,7 @@ from jax import Array
 from giga.checkpoint import identity_of
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.zoo import load
+from giga.simulate import shifted as other
 from giga.simulate.batch import Batch
 from giga.simulate.catalogue import Catalogue
 from giga.simulate.generator import Geometry, Simulator, simulator
@@ -26,13 +27,16 @@ NEEDED = {"denoise": ("noisy", "blend"), "deblend": ("blend", "source"), "find":
 """What of an example each stage is trained on."""
 
 
-def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, lensed: float = LENSED) -> Simulator:
+def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, lensed: float = LENSED,
+                   shifted: bool = False) -> Simulator:
     """The simulator of a configuration.
 
     Args:
         config: Survey, bands, size, ranges of parameters.
         catalogue: Lenses to draw from in the place of `lsst_lenses`.
         lensed: Share of images that are lensed.
+        shifted: What the networks have not been trained for: a Moffat PSF that is a quarter wider, noise that is
+            correlated between pixels, sources with clumps, or of a catalogue's ones with a bulge's profile.
 
     Raises:
         ValueError: A configuration that names a catalogue, and none is given.
@@ -40,8 +44,13 @@ def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, le
     survey = config.observed
     if config.catalogue and catalogue is None:
         raise ValueError(f"catalogue: the configuration draws from {config.catalogue!r}, got no catalogue")
-    population = lsst_lenses(survey, config.theta_E, config.q, lensed) if catalogue is None else catalogue_lenses(
-        catalogue, survey, config.theta_E, config.q, lensed)
+    ranges = config.theta_E, config.q, lensed
+    if catalogue is None:
+        population = lsst_lenses(survey, *ranges, clumps=other.CLUMPS if shifted else 0)
+    else:
+        population = catalogue_lenses(catalogue, survey, *ranges, n_source=4.0 if shifted else 1.0)
+    if shifted:
+        return simulator(population, survey.grid, other.psfs(survey, SUPERSAMPLING), other.noise(survey))
     return simulator(population, survey.grid, survey.psfs(SUPERSAMPLING), CameraNoise.of(survey))
 
 
@@ -103,7 +112,9 @@ class ModularTask:
     def __init__(self, config: ModularConfig, catalogue: Catalogue | None = None,
                  stages: dict[str, Stage] | None = None):
         self.config = config
-        self.simulator = make_simulator(config, catalogue, 1.0 if config.stage == "measure" else LENSED)
+        lensed = 1.0 if config.stage == "measure" else LENSED
+        self.simulator = make_simulator(config, catalogue, lensed)
+        self.other = make_simulator(config, catalogue, lensed, shifted=True)
         self._chain = Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else None
 
     @property
@@ -120,6 +131,10 @@ class ModularTask:
     def example(self, key: Array) -> dict[str, Array]:
         """One example: what the stage needs of `examples_of`."""
         return self.finish(key, self.geometry(key))
+
+    def shifted_example(self, key: Array) -> dict[str, Array]:
+        """One example of another PSF, another noise and other sources."""
+        return self._needed(self.other.example(key))
 
     def geometry(self, key: Array) -> Geometry:
         """The scene of an example."""

@@ -139,32 +139,37 @@ def summary(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int = 2, together: int = 32,
              catalogue: Catalogue | None = None) -> dict[str, dict[str, float]]:
-    """Measure one network, or a chain, on a test set that no training step draws.
+    """Measure one network, or a chain, on test sets that no training step draws.
 
-    Half of its images are lensed. The set is the same for all networks of one survey and population.
+    "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source. Half of the images are
+    lensed. The sets are the same for all networks of one survey and population.
 
     Args:
         config: Of the network.
         model: The network.
-        images: Size of the set.
-        seed: Of the set.
+        images: Size of each set.
+        seed: Of the sets.
         together: Images that are simulated and analysed at a time.
         catalogue: Lenses to draw from, if the configuration names a table.
 
     Returns:
-        Numbers by test set, which is "mock", and name, see `summary`.
+        Numbers by test set and name, see `summary`.
     """
-    made, key = make_simulator(config, catalogue), jax.random.key(seed)
+    key = jax.random.key(seed)
     structure, state = nnx.split(model)
 
     @jax.jit
     def rows(state: Any, batch: Batch) -> dict[str, Array]:
         return rows_of(config, nnx.merge(structure, state), batch)
 
-    parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first),
-                                                               min(together, images - first))))
-             for first in range(0, images, together)]
-    return {"mock": summary({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})}
+    found = {}
+    for name, shifted in (("mock", False), ("shifted", True)):
+        made = make_simulator(config, catalogue, shifted=shifted)
+        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first),
+                                                                   min(together, images - first))))
+                 for first in range(0, images, together)]
+        found[name] = summary({field: np.concatenate([part[field] for part in parts]) for field in parts[0]})
+    return found
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:

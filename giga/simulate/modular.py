@@ -21,7 +21,7 @@ from giga.simulate.collett import SERIES_ACCURACY, collett_population
 from giga.simulate.derived import Derived
 from giga.simulate.generator import LENSED
 from giga.simulate.population import Population
-from giga.simulate.relations import bulge_and_disc, einstein_radius, ellipticity, present
+from giga.simulate.relations import amplitude, bulge_and_disc, einstein_radius, ellipticity, present, within
 from giga.simulate.survey import Survey
 
 THETA_E = (0.5, 2.5)
@@ -45,7 +45,7 @@ BULGE_LESS_DISC = {"g": 0.3, "r": 0.0, "i": -0.1}  # colour of a bulge less that
 
 
 def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple[float, float] = Q,
-                lensed: float = 0.5) -> Population:
+                lensed: float = 0.5, clumps: int = 0) -> Population:
     """Singular isothermal ellipsoids with bulges and discs that resemble the lenses forecast for the LSST.
 
     The Einstein radius follows from velocity dispersion and redshifts; dispersions are a Gaussian, cut where the
@@ -60,6 +60,7 @@ def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple
         theta_E: Smallest and largest Einstein radius [arcsec].
         q: Smallest and largest axis ratio of the mass.
         lensed: Share of images that are lensed.
+        clumps: Bright knots of the source, to test with.
 
     Raises:
         ValueError: A band without colours.
@@ -105,22 +106,28 @@ def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple
         Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 0.7, extent), n_sersic=2.0, e1=bulge_e1, e2=bulge_e2,
                center_x=center_x, center_y=center_y),
         Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 1.1, extent), n_sersic=1.0, e1=flat_e1, e2=flat_e2))
+    for _ in range(clumps):
+        size = dist.Uniform(0.08, 0.15)
+        amp = amplitude(Derived(jnp.add, faint, dist.Uniform(1.5, 3.0)), zero_points, size, 1.0)
+        source.append(Sersic(amp=amp, R_sersic=size, n_sersic=1.0, center_x=within(center_x, extent, 1.0),
+                             center_y=within(center_y, extent, 1.0)))
     return Population.of(Scene(mass=[mass], lens_light=lens, source_light=source), extras={
         LENSED: seen, "z_lens": z_lens, "z_source": z_source, "sigma_v": sigma_v, "mag_lens": mag_lens,
         "mag_source": mag_source})
 
 
 def catalogue_lenses(catalogue: Catalogue, survey: Survey, theta_E: tuple[float, float] = THETA_E,
-                     q: tuple[float, float] = Q, lensed: float = 0.5) -> Population:
+                     q: tuple[float, float] = Q, lensed: float = 0.5, n_source: float = 1.0) -> Population:
     """The lenses of a table of Collett (2015) within ranges of Einstein radius and axis ratio, some not deflected.
 
-    Their light is the table's own: one Sersic of index 4 for the lens, one of index 1 for the source.
+    Their light is the table's own: one Sersic of index 4 for the lens, one for the source.
 
     Args:
         catalogue: Columns as `giga.io.collett.read_collett` names them.
         survey: Whose bands the table has magnitudes of.
         theta_E, q: Smallest and largest Einstein radius [arcsec] and axis ratio.
         lensed: Share of images that are lensed.
+        n_source: Sersic index of the sources.
 
     Raises:
         ValueError: No row within the ranges, or a column that is missing.
@@ -132,7 +139,7 @@ def catalogue_lenses(catalogue: Catalogue, survey: Survey, theta_E: tuple[float,
                          f"q_lens from {q[0]:g} to {q[1]:g}")
     weights = None if catalogue.weights is None else np.asarray(catalogue.weights)[kept]
     part = Catalogue({name: np.asarray(values)[kept] for name, values in catalogue.columns.items()}, weights)
-    return collett_population(part, survey.bands, lensed=dist.Bernoulli(lensed))
+    return collett_population(part, survey.bands, n_source=n_source, lensed=dist.Bernoulli(lensed))
 
 
 def mass_parameters(truth: dict[str, Array]) -> dict[str, Array]:
