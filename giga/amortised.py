@@ -116,6 +116,12 @@ def task(config: PosteriorConfig) -> PosteriorTask:
     return PosteriorTask(network_config(config, subject, bands), subject)
 
 
+def image_shape(config: PosteriorConfig) -> tuple[int, int, int]:
+    """Shape (ny, nx, bands) of the images of a configuration. Raises InputError."""
+    subject, bands = subject_of(config)
+    return (*subject.data[0].grid.shape, len(bands))
+
+
 def evaluate(config: PosteriorConfig, model: PosteriorNet, images: int, seed: int) -> dict[str, dict[str, float]]:
     """Calibration of a network's posteriors on examples drawn as in training; see `posterior_task.measure`."""
     return {"simulated": measure(model, task(config), images, seed)}

@@ -110,6 +110,6 @@ SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, shape=_shape, forward=_separated),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
-                        amortised.finish),
+                        amortised.finish, shape=amortised.image_shape),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

@@ -58,6 +58,17 @@ def test_weights_travel_with_their_prior(folder, model, tmp_path):
     np.testing.assert_array_equal(network.mask[...], np.ones((SIZE, SIZE, 1)))
 
 
+def test_a_card_says_how_fast_a_network_is_and_which_code_measured_it(model, tmp_path):
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"model{suffix}").write_bytes(model.with_suffix(suffix).read_bytes())
+    result = run("evaluate", tmp_path / "model", "--images", 32, "--card")
+    assert result.exit_code == 0, result.output
+    _, before = load(model)
+    _, after = load(tmp_path / "model")
+    assert not before.images_per_s and min(after.images_per_s.values()) > 0.0 and after.measured_by
+    assert after.metrics["simulated"]["coverage_68"] > 0.0
+
+
 def test_numbers_in_physical_units(folder, model, tmp_path):
     result = run("predict", folder / "image.fits", "--model", model, "--out", tmp_path / "p.json", "--out",
                  tmp_path / "p.ecsv", "--draws", 500)
