@@ -1,8 +1,12 @@
-"""Time networks on one device: one image through each, and why a CPU trains step by step.
+"""Time networks on one device: one image through each, why a CPU trains step by step, and what simulating costs.
 
 The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 pixels; weights are random, which costs
-the same. And the gradient of the small one, batch 16: alone, and ten of them in a scan.
+the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network in its
+small size the images a second of its simulator, of its training on a fixed batch, and of both, as training measures
+them: with a scene for each image, and with each scene used four times.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +14,55 @@ import numpy as np
 from _common import parser, write
 from flax import nnx
 
-from giga import parallel
+from giga import amortised, parallel
 from giga.bench.measure import measure
+from giga.models.chain import ModularConfig
 from giga.models.count import parameters
+from giga.models.ggsl import GGSLConfig, GGSLTask
+from giga.models.heads import Classifier, Estimator
+from giga.models.loop import Loop
+from giga.models.modular import ModularTask
+from giga.models.optimiser import optimiser
+from giga.models.rates import measure_rates
+from giga.models.state import start
+from giga.models.train import TrainConfig
 from giga.models.unet import UNet, UNetConfig
+from giga.models.vgg import VGG, VGGConfig
 
 SHAPE = (64, 64, 4)
+
+
+TRAINING = TrainConfig(steps=100, warmup=0)  # chunks of 100 steps
+
+
+class VGGTask(ModularTask):
+    """The finder of the modular pipeline with a VGG in the place of its ResNet."""
+
+    def network(self, rngs: nnx.Rngs):
+        config = dataclasses.replace(VGGConfig.small(len(self.config.bands)), size=self.config.pixels)
+        return Estimator(VGG(config, rngs=rngs), Classifier(config.dense, rngs=rngs))
+
+
+TASKS = {  # with the images of a batch
+    "ResNet, finds lenses": (lambda: ModularTask(ModularConfig(stage="find")), 32),
+    "VGG, finds lenses": (lambda: VGGTask(ModularConfig(stage="find")), 32),
+    "EDSR, denoises": (lambda: ModularTask(ModularConfig(stage="denoise")), 16),
+    "U-Net, separates": (lambda: GGSLTask(GGSLConfig()), 32),
+    "ResNet and flow, posterior": (lambda: amortised.task(amortised.PosteriorConfig(problem="gigalens80")), 64),
+}
+
+
+def rates(name: str, reuse: int, smoke: bool) -> dict[str, float]:
+    """Images a second of a task, see `giga.models.rates`."""
+    make, batch_size = TASKS[name]
+    task, config = make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
+    if smoke:
+        config = dataclasses.replace(config, batch_size=4, chunk=4, validation_size=4)
+    rule = optimiser(config)
+    network, state = start(task, config, rule)
+    over = parallel.mesh()
+    found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over))
+    return found | {"batch_size": config.batch_size}
 
 
 def made(config: UNetConfig):
@@ -51,6 +98,9 @@ def main() -> None:
 
     for name, function, together in (("a step alone", step, 1), ("steps in a scan", scanned, steps)):
         results[f"training, {name}"] = measure(jax.jit(function), state, batch, per=together * len(batch), budget=20.0)
+    for name in list(TASKS)[:1] if options.smoke else TASKS:
+        for reuse in (1, 4):
+            results[f"simulated as it trains, {name}, {reuse} images of a scene"] = rates(name, reuse, options.smoke)
     write(options.out, results)
 
 
