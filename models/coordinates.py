@@ -19,10 +19,10 @@ class Coordinates:
     Raises:
         ValueError: Lengths that differ, a scale that is not positive, or no parameter at all.
 
-    >>> c = Coordinates(names=("theta_E",), location=(1.2,), scale=(0.4,), angles=("phi",))
+    >>> c = Coordinates(names=("theta_E",), location=(1.0,), scale=(0.5,), angles=("phi",))
     >>> c.size
     3
-    >>> print(c.encode({"theta_E": 1.6, "phi": 0.0}))
+    >>> print(c.encode({"theta_E": 1.5, "phi": 0.0}))
     [1. 1. 0.]
     """
 
