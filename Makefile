@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 	$(BIN)/giga demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
 
 lint: $(VENV)/.installed-dev

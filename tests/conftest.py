@@ -1,19 +1,50 @@
-"""Fixtures that all tests share: precision and random numbers."""
+"""Fixtures that all tests share: precision and random numbers; and how their programs are compiled."""
 
 import gc
+import importlib.util
+import mmap
+import os
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
+
+# Most of the time of the tests is XLA's compiling of programs that run once on a few numbers. Its older emitters of
+# fused loops take two thirds of the time of those that have replaced them on CPUs. XLA ends a process that names a
+# flag it does not know, so it is looked for first. Set before JAX starts, and inherited by the processes of tests;
+# the examples, which `.ci/run` runs too, are compiled as users' programs are.
+OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"
+
+
+def known_to_xla(flag: str) -> bool:
+    """Whether the installed jaxlib has a flag of this name."""
+    spec = importlib.util.find_spec("jaxlib")
+    assert spec is not None and spec.origin is not None
+    library = Path(spec.origin).with_name("libjax_common.so")
+    if not library.exists():
+        return False
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\0" + flag.encode() + b"\0") >= 0
+
+
+if OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and known_to_xla(OLDER_EMITTERS):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OLDER_EMITTERS}=false".strip()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
 
 REFERENCE = Path(__file__).parent / "reference" / "lenstronomy.npz"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def forgotten_programs():
-    """Free the compiled programs of a file when it is done: those of all files together fill a machine's memory."""
+def forgotten_programs(request):
+    """Compile a file's programs with little optimisation, and free them when it is done.
+
+    A file whose programs run for longer than they compile says `OPTIMISED = True`. The programs of all files together
+    fill a machine's memory.
+    """
+    jax.config.update("jax_disable_most_optimizations", not getattr(request.module, "OPTIMISED", False))
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
     gc.collect()
 

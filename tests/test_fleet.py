@@ -11,7 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _problems import blank, observe
-from test_parallel import finish, start_python
+from test_parallel import devices, finish, start_python
 
 from giga import parallel
 from giga.inference.calls import Program
@@ -23,6 +23,8 @@ from giga.inference.settings import FitConfig
 from giga.light import Sersic
 from giga.parallel import mesh
 from giga.scene import Scene
+
+OPTIMISED = True
 
 CONFIG = FitConfig(n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
                    n_block=20, n_pilot=1, min_iterations=20, max_iterations=60, target_ess=60.0, target_rhat=1.2)
@@ -295,4 +297,4 @@ EIGHT = """
 
 @pytest.mark.slow
 def test_a_fleet_does_not_depend_on_the_number_of_devices():
-    finish(start_python(EIGHT, XLA_FLAGS="--xla_force_host_platform_device_count=8"))
+    finish(start_python(EIGHT, **devices(8)))

@@ -14,6 +14,8 @@ from giga.inference.transport import gaussian
 from giga.inference.vi import ascender, log_density
 from giga.parallel import mesh
 
+OPTIMISED = True
+
 CONFIG = HMCConfig(n_chains=8, n_block=100, n_min=200, n_max=3000, ess=2000.0)
 
 

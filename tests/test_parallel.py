@@ -18,8 +18,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def environment(**extra) -> dict[str, str]:
+    """Of a process that works for a test: its programs run once, so that they are compiled with little optimisation."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu", **extra}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **extra}
+
+
+def devices(count: int) -> dict[str, str]:
+    """The part of the environment that makes one CPU as many devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": flags.strip()}
 
 
 def start_python(code: str, *arguments: str, **extra) -> subprocess.Popen:
@@ -37,7 +45,7 @@ def finish(process: subprocess.Popen, timeout: float = 240.0) -> str:
     return out
 
 
-EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+EIGHT = devices(8)
 
 SHARDED = """
     import jax, jax.numpy as jnp, numpy as np
@@ -133,8 +141,7 @@ def free_port() -> int:
 
 def two_processes(code: str, *arguments: object) -> list[str]:
     address = f"127.0.0.1:{free_port()}"
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    processes = [start_python(code, address, str(k), *map(str, arguments), **flags) for k in range(2)]
+    processes = [start_python(code, address, str(k), *map(str, arguments), **devices(2)) for k in range(2)]
     try:
         return [finish(process) for process in processes]
     finally:

@@ -21,6 +21,8 @@ from giga.light import Sersic
 from giga.mass import EPL
 from giga.scene import Scene
 
+OPTIMISED = True
+
 SMALL = FitConfig(n_screen=64, n_starts=16, n_finalists=8, map_rounds=3, vi_steps=8, vi_samples=32, n_chains=8,
                   n_block=50, n_pilot=1, min_iterations=100, max_iterations=200, target_ess=200.0)
 TRUTH = {"mass.0.theta_E": 0.9, "mass.0.gamma": 2.05, "mass.0.e1": 0.08, "source_light.0.R_sersic": 0.2,

@@ -15,6 +15,8 @@ from giga.inference.transport import gaussian
 from giga.inference.vi import ascender
 from giga.parallel import mesh
 
+OPTIMISED = True
+
 CONFIG = SMCConfig(n_groups=6, n_particles=64, n_moves=3, n_keep=3, ess=1e9, max_steps=8)
 
 

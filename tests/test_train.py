@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +11,7 @@ import optax
 import pytest
 from _toy import SIZE, Toy, ToyConfig, ToyTask, toy_config
 from flax import nnx
+from test_parallel import devices, finish, start_python
 
 from giga.models import loop as loop_module
 from giga.models.loop import Loop
@@ -24,7 +22,6 @@ from giga.models.train import TrainConfig, train
 from giga.models.validation import draw_sets
 from giga.parallel import mesh
 
-ROOT = Path(__file__).parents[1]
 PLAIN = ToyTask(ToyConfig(norm=False))
 
 
@@ -165,12 +162,7 @@ np.testing.assert_allclose(eight.best.loss, one.best.loss, rtol=2e-5)
 @pytest.mark.parametrize("reuse", [1, 4])
 def test_losses_do_not_depend_on_the_number_of_devices(tmp_path, reuse):
     """Batch statistics included: they are those of the batch on all devices."""
-    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu",
-                                "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, "-c", EIGHT, str(tmp_path), str(reuse)], env=environment, text=True,
-                          capture_output=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    finish(start_python(EIGHT, str(tmp_path), str(reuse), **devices(8)))
 
 
 def test_an_uneven_share_is_refused():

@@ -11,6 +11,8 @@ from giga.inference.transport import gaussian
 from giga.inference.vi import VIConfig, ascender, fit_vi, log_density
 from giga.parallel import mesh
 
+OPTIMISED = True
+
 CONFIG = VIConfig(steps=12, n_samples=64)
 
 
