@@ -10,7 +10,7 @@ import pytest
 from _problems import blank, draw, lens, lens_prior, log_prob, observe
 
 from giga.inference.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
-from giga.inference.map import MapConfig, _climbing, _hopped, find_map, multi_start_adam
+from giga.inference.map import MapConfig, _climbing, _hopped, _kept, find_map, multi_start_adam
 from giga.light import Sersic
 from giga.parallel import mesh
 from giga.posterior import Posterior
@@ -206,22 +206,33 @@ def test_softened_noise_has_a_share_of_the_data(posterior):
     np.testing.assert_allclose(soft.variance, np.asarray(data.variance) + 0.09 * np.maximum(image, 0.0) ** 2, rtol=1e-5)
 
 
-def test_a_search_softens_only_its_first_rounds(posterior, improve):
-    """Each round is told its share; what is reported as log-posterior is never a softened one."""
-    shares, reports = [], []
+def test_a_search_softens_half_of_its_first_rounds(posterior, improve):
+    """Every other start, in a schedule that ends; what is reported as log-posterior is never a softened one."""
+    told, reports = [], []
 
-    def told(posterior, lanes, frozen, share=0.0):
-        shares.append(share)
-        return improve(posterior, lanes, frozen, share)
+    def telling(posterior, lanes, frozen, shares):
+        told.append(np.unique(shares, return_counts=True))
+        return improve(posterior, lanes, frozen, shares)
 
-    config = MapConfig(n_screen=8, n_starts=8, n_finalists=8, steps=STEPS, rounds=4, softening=(0.3, 0.1, 0.03))
-    found, _ = find_map(jax.random.key(0), posterior, config, screener(mesh()), told, report=reports.append)
-    assert shares[:4] == [0.3, 0.1, 0.03, 0.0] and not any(shares[3:])
-    assert ["log_prob" in report for report in reports] == [share == 0.0 for share in shares]
+    config = MapConfig(n_screen=16, n_starts=8, n_finalists=8, steps=STEPS, rounds=4, softening=(0.3, 0.1, 0.03))
+    found, _ = find_map(jax.random.key(0), posterior, config, screener(mesh()), telling, report=reports.append)
+    assert [list(shares) for shares, _ in told] == [[0.0, 0.3], [0.0, 0.1], [0.0, 0.03], [0.0], [0.0]][:len(told)]
+    assert all(list(counts) == [4, 4] for _, counts in told[:3]) and len(told) >= 4
+    assert (np.diff([report["log_prob"] for report in reports]) >= 0.0).all()
     np.testing.assert_allclose(log_prob(posterior, found.z[0]), found.log_prob[0], atol=0.01)
-    shares.clear()
-    find_map(jax.random.key(0), posterior, replace(config, rounds=2), screener(mesh()), told)
-    assert shares == [0.3, 0.1, 0.0]  # the last is always as the noise is
+    told.clear()
+    find_map(jax.random.key(0), posterior, replace(config, rounds=2), screener(mesh()), telling)
+    assert [shares.max() for shares, _ in told] == [0.3, 0.1, 0.0]  # the last is always as the noise is
+
+
+def test_half_of_each_kind_is_kept():
+    lanes = Lanes(np.zeros((6, 1)), *3 * [np.float32([-1.0, -2.0, -3.0, -4.0, -5.0, np.nan])])
+    soft = np.array([True, True, True, False, False, False])
+    for count, values, kinds in ((4, [-1, -2, -4, -5], [1, 1, 0, 0]), (1, [-4], [0]), (2, [-1, -4], [1, 0])):
+        best, kind = _kept(lanes, soft, count)
+        assert best.log_prob.tolist() == values and kind.tolist() == kinds
+    best, kind = _kept(lanes, np.zeros(6, bool), 3)  # one kind is all there is
+    assert best.log_prob.tolist() == [-1, -2, -3] and not kind.any()
 
 
 def test_hopeless_lanes_become_draws_about_the_best():

@@ -43,35 +43,35 @@ class Lanes(NamedTuple):
 LANES = Lanes(0, 0, 0, 0)  # the structure of lanes
 
 
-Screen = Callable[[Posterior, AnyArray, float], Lanes]
+Screen = Callable[[Posterior, AnyArray, AnyArray], Lanes]
 
 
 class Improve(Protocol):
     """A round of damped steps, see `improver`."""
 
     def __call__(self, posterior: Posterior, lanes: Lanes, frozen: AnyArray,
-                 share: float = 0.0) -> tuple[Lanes, AnyArray]: ...
+                 shares: AnyArray | None = None) -> tuple[Lanes, AnyArray]: ...
 
 
 def screener(over: Mesh, call: Call | None = None) -> Screen:
-    """Evaluate prior draws with their amplitudes solved: `(posterior, keys, share) -> lanes`, keys as numbers.
+    """Evaluate prior draws with their amplitudes solved: `(posterior, keys, shares) -> lanes`, keys as numbers.
 
-    The share is that of `softened`.
+    The shares, one a key, are those of `softened`.
     """
     call, program = call or Alone(over), _screen(over)
-    return lambda posterior, keys, share=0.0: call(program, posterior, _share(posterior, share), keys)
+    return lambda posterior, keys, shares: call(program, posterior, keys,
+                                                np.asarray(shares, posterior.prior.shift.dtype))
 
 
 @cache
 def _screen(over: Mesh) -> Program:
-    def one(posterior: Posterior, share: Array, key: Array) -> Lanes:
+    def one(posterior: Posterior, own: None, key: Array, share: Array) -> Lanes:
         return evaluated(softened(posterior, share), posterior.prior.sample(jax.random.wrap_key_data(key)))
 
-    return Program("screen", compiled(spread(one, over), over), lambda share, keys: LANES)
-
-
-def _share(posterior: Posterior, share: float) -> np.ndarray:
-    return np.asarray(share, posterior.prior.shift.dtype)
+    run = spread(one, over)
+    return Program("screen", compiled(lambda posteriors, slots, active, keys, shares:
+                                      run(posteriors, slots, active, None, keys, shares), over),
+                   lambda keys, shares: LANES)
 
 
 def evaluated(posterior: Posterior, z: Array) -> Lanes:
@@ -119,22 +119,23 @@ def _sampled_amplitude(mark, prior: Prior) -> bool:
 
 
 def improver(over: Mesh, steps: int, call: Call | None = None) -> Improve:
-    """A round of damped steps: `(posterior, lanes, frozen, share) -> (lanes, precision)`.
+    """A round of damped steps: `(posterior, lanes, frozen, shares) -> (lanes, precision)`.
 
-    The precision is that of each lane's last expansion, the share that of `softened`.
+    The precision is that of each lane's last expansion. The shares, one a lane, are those of `softened`; None is zeros.
     """
     call, program = call or Alone(over), _improve(over, steps)
 
-    def improve(posterior: Posterior, lanes: Lanes, frozen: AnyArray, share: float = 0.0) -> tuple[Lanes, AnyArray]:
-        return call(program, posterior, (frozen, _share(posterior, share)), lanes)
+    def improve(posterior: Posterior, lanes: Lanes, frozen: AnyArray,
+                shares: AnyArray | None = None) -> tuple[Lanes, AnyArray]:
+        shares = np.zeros_like(lanes.damping) if shares is None else np.asarray(shares, lanes.damping.dtype)
+        return call(program, posterior, frozen, lanes, shares)
 
     return improve
 
 
 @cache
 def _improve(over: Mesh, steps: int) -> Program:
-    def one(posterior: Posterior, own: tuple[Array, Array], lane: Lanes) -> tuple[Lanes, Array]:
-        frozen, share = own
+    def one(posterior: Posterior, frozen: Array, lane: Lanes, share: Array) -> tuple[Lanes, Array]:
         seen = softened(posterior, share)
         empty = jnp.zeros((posterior.prior.size,) * 2, lane.z.dtype)
 
@@ -143,7 +144,7 @@ def _improve(over: Mesh, steps: int) -> Program:
 
         return jax.lax.scan(step, (lane, empty), None, length=steps)[0]
 
-    return Program("improve", compiled(spread(one, over), over), lambda own, lanes: (LANES, 0))
+    return Program("improve", compiled(spread(one, over), over), lambda frozen, lanes, shares: (LANES, 0))
 
 
 def damped_step(posterior: Posterior, lane: Lanes, frozen: Array) -> tuple[Lanes, Array]:

@@ -36,8 +36,9 @@ class MapConfig:
         n_finalists: Starts kept after the first round.
         steps: Levenberg-Marquardt steps in a round.
         rounds: Most rounds for the finalists; after `FEWEST` with the noise as it is they end when none climbs.
-        softening: Shares of the data that are added to the noise, see `giga.inference.lanes.softened`: the first in
-            the screen and the first round, each other in one of the finalists' first rounds.
+        softening: Shares of the data that are added to the noise of every other start, see
+            `giga.inference.lanes.softened`: the first in the screen and the first round, each other in one of the
+            finalists' first rounds.
         agree: Log-posterior difference within which two starts have found one mode.
     """
 
@@ -82,36 +83,37 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    shares = iter(config.softening)
-    share = next(shares, 0.0)
-    screened = screen(posterior, _keys(key, config.n_screen), share)
+    soft = np.arange(config.n_screen) % 2 < bool(config.softening)  # every other start
+    screened = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
-    lanes, _ = _best(screened, config.n_starts)
+    lanes, soft = _kept(screened, soft, config.n_starts)
     if start is not None:
         extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
         lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
+        soft = np.concatenate([np.zeros(len(start), bool), soft])[:config.n_starts]
     free = np.zeros(posterior.prior.size, bool)
     width = config.n_finalists
-    groups = [Lanes(*(a[i:i + width] for a in lanes)) for i in range(0, len(lanes.z), width)]
-    first = [improve(posterior, _pad(group, width), free, share)[0] for group in groups]
-    lanes, _ = _best(Lanes(*(np.concatenate(parts) for parts in zip(*first, strict=True))), width)
+    padded = _pad(lanes, soft, -(-len(soft) // width) * width)
+    groups = [improve(posterior, Lanes(*(a[i:i + width] for a in padded[0])), free,
+                      _shares(config, 0, padded[1][i:i + width]))[0] for i in range(0, len(padded[1]), width)]
+    improved = Lanes(*(np.concatenate(parts)[:len(soft)] for parts in zip(*groups, strict=True)))
+    lanes, soft = _kept(improved, soft, width)
     precision, rounds, hops, top, climbing = np.zeros(()), 0, 0, -np.inf, np.ones(width, bool)
     least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
-    report(_progress(lanes, share, 1 / (1 + least)))
+    report(_progress(lanes, soft, 1 / (1 + least)))
     while rounds < config.rounds and (climbing.any() or rounds < least):
-        last, before = share, np.asarray(lanes.log_prob, float)
-        share = next(shares, 0.0) if rounds + 1 < config.rounds else 0.0
-        lanes, precision = improve(posterior, lanes, free, share)
-        climbing = _climbing(before, np.asarray(lanes.log_prob, float), config.agree) | (share != last)
         rounds += 1
+        before, shares = np.asarray(lanes.log_prob, float), _shares(config, rounds, soft)
+        lanes, precision = improve(posterior, lanes, free, shares)
+        climbing = _climbing(before, np.asarray(lanes.log_prob, float), config.agree) | (soft & (shares == 0.0))
         lanes, order = _best(lanes, width)
-        precision, climbing = precision[order], climbing[order]
+        precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
         best, settled = float(lanes.log_prob[0]), least <= rounds < config.rounds and not climbing[0]
         if settled and best > top + config.agree and _alone(lanes, config.agree):
             lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
             climbing, hops, top = climbing | drawn, hops + 1, best
         ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
-        report(_progress(lanes, share, (rounds + 1) / (1 + ahead)))
+        report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (len(groups) + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
@@ -149,10 +151,26 @@ def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray)
     return Lanes(z, log_prob.astype(z.dtype), damping, chi2), lost
 
 
-def _progress(lanes: Lanes, share: float, done: float) -> dict:
-    """What is told of a round; the log-posterior only where it is that of the fit."""
-    softened = {"softening": share} if share else {"log_prob": float(lanes.log_prob[0])}
-    return {"chi2": float(lanes.chi2[0]), **softened, "done": done}
+def _progress(lanes: Lanes, soft: np.ndarray, done: float) -> dict:
+    """What is told of a round: of the best lane that sees the noise as it is."""
+    best = int(np.argmax(np.where(soft, -np.inf, lanes.log_prob)))
+    return {"log_prob": float(lanes.log_prob[best]), "chi2": float(lanes.chi2[best]), "done": done}
+
+
+def _shares(config: MapConfig, rounds: int, soft: np.ndarray) -> np.ndarray:
+    """Share of the data in the noise of each lane after so many rounds of the finalists; none in the last round."""
+    share = config.softening[rounds] if rounds < min(len(config.softening), max(config.rounds, 1)) else 0.0
+    return np.where(soft, share, 0.0)
+
+
+def _kept(lanes: Lanes, soft: np.ndarray, count: int) -> tuple[Lanes, np.ndarray]:
+    """The best lanes, half of them of each kind as far as there are so many, and which of them are softened."""
+    _, order = _best(lanes, len(soft))
+    kinds = [order[~soft[order]], order[soft[order]]]
+    halves = np.concatenate([kinds[0][:count - count // 2], kinds[1][:count // 2]])
+    chosen = np.concatenate([halves, order[~np.isin(order, halves)]])[:count]
+    places = order[np.isin(order, chosen)]
+    return Lanes(*(np.asarray(a)[places] for a in lanes)), soft[places]
 
 
 def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> np.ndarray:
@@ -170,9 +188,10 @@ def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
     return Lanes(*(a[order] for a in lanes)), order
 
 
-def _pad(lanes: Lanes, count: int) -> Lanes:
-    missing = count - len(lanes.z)
-    return Lanes(*(np.concatenate([a, np.repeat(a[:1], missing, 0)]) for a in lanes)) if missing else lanes
+def _pad(lanes: Lanes, soft: np.ndarray, count: int) -> tuple[Lanes, np.ndarray]:
+    """Lanes repeated to be so many."""
+    places = np.minimum(np.arange(count), len(soft) - 1)
+    return Lanes(*(np.asarray(a)[places] for a in lanes)), soft[places]
 
 
 def _keys(key: Array, count: int) -> np.ndarray:
