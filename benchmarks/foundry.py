@@ -5,6 +5,7 @@ the search starts at the truth and is short: a measurement of the sampling alone
 """
 
 import time
+from dataclasses import replace
 
 from _common import parser, write
 
@@ -20,18 +21,20 @@ def main() -> None:
     arguments = parser(__doc__, "foundry")
     arguments.add_argument("--devices", type=int, help="CPU devices; one a core by default")
     arguments.add_argument("--from-truth", action="store_true", help="leave the search out")
+    arguments.add_argument("--guide", action="store_true", help="steps may follow the coarse posterior")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     parallel.start("auto", options.devices)
     problem = foundry128()
     truth = values_of(problem.prior, problem.truth)
-    config = SMOKE if options.smoke else SHORT_SEARCH if options.from_truth else FitConfig()
+    config = replace(SMOKE if options.smoke else SHORT_SEARCH if options.from_truth else FitConfig(),
+                     guide=options.guide)
     begun, trail = time.perf_counter(), []
 
     def seconds() -> dict[str, float]:
         return dict(wall_s=round(time.perf_counter() - begun, 1), cpu_s=round(time.process_time(), 1))
 
-    held = dict(devices=options.devices, from_truth=options.from_truth, seed=options.seed, trail=trail)
+    held = dict(devices=options.devices, guide=options.guide, from_truth=options.from_truth, seed=options.seed, trail=trail)
 
     def report(stage: str, numbers: dict) -> None:
         trail.append(dict(stage=stage, **seconds(), **numbers))
