@@ -34,7 +34,8 @@ def main() -> None:
     def seconds() -> dict[str, float]:
         return dict(wall_s=round(time.perf_counter() - begun, 1), cpu_s=round(time.process_time(), 1))
 
-    held = dict(devices=options.devices, guide=options.guide, from_truth=options.from_truth, seed=options.seed, trail=trail)
+    held = dict(devices=options.devices, guide=options.guide, from_truth=options.from_truth, seed=options.seed,
+                trail=trail)
 
     def report(stage: str, numbers: dict) -> None:
         trail.append(dict(stage=stage, **seconds(), **numbers))
