@@ -235,17 +235,17 @@ def test_half_of_each_kind_is_kept():
     assert best.log_prob.tolist() == [-1, -2, -3] and not kind.any()
 
 
-def test_hopeless_lanes_become_draws_about_the_best():
+def test_lanes_of_no_use_become_draws_about_the_best():
     """2, 4, 8 and 16 times as wide as the Gaussian of the curvature, and nowhere wider than twice the prior."""
     width, rng = 4000, np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     precision = np.tile(axes @ np.diag([100.0, 4.0, 1e-3]) @ axes.T, (width, 1, 1))
     log_prob = np.full(width, -500.0, np.float32)
-    log_prob[:3] = [-10.0, -20.0, -200.0]
+    log_prob[:4] = [-10.0, -20.0, -200.0, -10.1]  # the best, another mode, one that climbs, a copy of the best
     lanes = Lanes(np.tile(np.float32([1.0, 2.0, 3.0]), (width, 1)), log_prob, np.ones(width, np.float32),
                   np.ones(width, np.float32))
     climbing = np.arange(width) == 2
-    after, drawn = _hopped(jax.random.key(1), lanes, precision, climbing)
+    after, drawn = _hopped(jax.random.key(1), lanes, precision, climbing, 0.5)
     assert not drawn[:3].any() and drawn[3:].all()
     np.testing.assert_array_equal(after.z[:3], lanes.z[:3])
     np.testing.assert_array_equal(after.log_prob[:3], lanes.log_prob[:3])

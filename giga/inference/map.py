@@ -109,8 +109,8 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         lanes, order = _best(lanes, width)
         precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
         best, settled = float(lanes.log_prob[0]), least <= rounds < config.rounds and not climbing[0]
-        if settled and best > top + config.agree and _alone(lanes, config.agree):
-            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing)
+        if settled and best > top + config.agree and (hops or _alone(lanes, config.agree)):
+            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
             climbing, hops, top = climbing | drawn, hops + 1, best
         ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
         report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
@@ -132,15 +132,17 @@ def _alone(lanes: Lanes, agree: float) -> bool:
     return bool(np.sum(log_prob > log_prob[0] - agree) < len(log_prob) / 2)
 
 
-def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray) -> tuple[Lanes, np.ndarray]:
-    """The lanes, with draws about the best in the places of those that are `HOPELESS` and do not climb; and which.
+def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray,
+            agree: float) -> tuple[Lanes, np.ndarray]:
+    """The lanes, with draws about the best in the places of its copies and of those that are hopeless; and which.
 
     They are draws of the Gaussian of its curvature, `HOPS` times as wide but nowhere wider than `WIDEST`, so they
     look for what is better near by and further off: two profiles that lie one on the other come apart, a source
     takes another size.
     """
     log_prob = np.asarray(lanes.log_prob, float)
-    lost = ~climbing & ~(log_prob > log_prob[0] - HOPELESS)
+    lost = ~climbing & ~((log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree))
+    lost[0] = False
     values, vectors = np.linalg.eigh(np.asarray(precision[0], float))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     widths = np.resize(HOPS, lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
