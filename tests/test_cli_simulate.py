@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from giga.cli import app
 from giga.io.errors import InputError
 from giga.io.shards import read_shard, write_shard
-from giga.io.simulation_toml import Simulation, load_simulation
+from giga.io.simulation_toml import Simulation, load_injection, load_simulation
 from giga.io.toml import parse_override
 from giga.simulate.batch import Batch
 from giga.simulate.noise import CameraNoise, CorrelatedNoise, CutoutNoise
@@ -180,13 +180,16 @@ def test_recipes(tmp_path):
     assert load_simulation(path, {"output.images": 9}).identity == physical.identity
 
 
-def test_the_configuration_of_the_page_is_valid(tmp_path):
+def test_the_configurations_of_the_page_are_valid(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "simulate.md").read_text()
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    write_psfex(tmp_path / "r.psf")
-    (tmp_path / "page.toml").write_text(text)
-    made = load_simulation(tmp_path / "page.toml")
+    simulated, injected = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for name in ("r.psf", "stars.psf"):
+        write_psfex(tmp_path / name)
+    (tmp_path / "simulate.toml").write_text(simulated)
+    made = load_simulation(tmp_path / "simulate.toml")
     assert made.simulator.bands == 3 and made.simulator.turns and made.output.per_shard == 1000
+    (tmp_path / "inject.toml").write_text(injected)
+    assert [band.name for band in load_injection(tmp_path / "inject.toml").survey.bands] == ["g", "r"]
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -83,7 +83,8 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    soft = np.arange(config.n_screen) % 2 < bool(config.softening)  # every other start
+    both = bool(config.softening) and config.n_finalists > 1
+    soft = np.arange(config.n_screen) % 2 < both  # every other start
     screened = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
     dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
     lanes, soft = _kept(screened, soft, config.n_starts)
