@@ -23,6 +23,7 @@ FEWEST = 2  # rounds for the finalists with the noise as it is
 OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
 HOPELESS = 30.0  # log-posterior below the best at which a finalist gives its place to a draw about the best
 HOPS = (2.0, 4.0, 8.0, 16.0)  # widths of those draws, of the Gaussian of the curvature there, in turn
+HOPS_IN_VAIN = 2  # in a row, after which the search ends
 WIDEST = 2.0  # in any direction, in prior standard deviations
 
 
@@ -99,7 +100,7 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
                       _shares(config, 0, padded[1][i:i + width]))[0] for i in range(0, len(padded[1]), width)]
     improved = Lanes(*(np.concatenate(parts)[:len(soft)] for parts in zip(*groups, strict=True)))
     lanes, soft = _kept(improved, soft, width)
-    precision, rounds, hops, top, climbing = np.zeros(()), 0, 0, -np.inf, np.ones(width, bool)
+    precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
     least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
     report(_progress(lanes, soft, 1 / (1 + least)))
     while rounds < config.rounds and (climbing.any() or rounds < least):
@@ -110,9 +111,11 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         lanes, order = _best(lanes, width)
         precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
         best, settled = float(lanes.log_prob[0]), least <= rounds < config.rounds and not climbing[0]
-        if settled and best > top + config.agree and (hops or _alone(lanes, config.agree)):
-            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
-            climbing, hops, top = climbing | drawn, hops + 1, best
+        if settled and (hops or _alone(lanes, config.agree)) and not (climbing.any() and hops):
+            vain = 0 if best > top + config.agree else vain + 1
+            if vain < HOPS_IN_VAIN:
+                lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
+                climbing, hops, top = climbing | drawn, hops + 1, max(best, top)
         ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
         report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
     log_prob = np.asarray(lanes.log_prob, float)
