@@ -122,8 +122,9 @@ def test_dead_lanes_are_counted(improve):
     assert np.isfinite(found.log_prob[0])
 
 
-def test_all_lanes_dead_is_an_error(improve):
-    config = MapConfig(n_screen=16, n_starts=8, n_finalists=8, steps=STEPS, rounds=1)
+@pytest.mark.parametrize("rounds", [1, 40])
+def test_all_lanes_dead_is_an_error(improve, rounds):
+    config = MapConfig(n_screen=16, n_starts=8, n_finalists=8, steps=STEPS, rounds=rounds)
     with pytest.raises(FloatingPointError, match="all 16 starts have a log-posterior that is not finite"):
         find_map(jax.random.key(0), flawed(0.1), config, screener(mesh()), improve)
 

@@ -41,8 +41,6 @@ class Lanes(NamedTuple):
 
 
 LANES = Lanes(0, 0, 0, 0)  # the structure of lanes
-
-
 Screen = Callable[[Posterior, AnyArray, AnyArray], Lanes]
 
 

@@ -84,22 +84,10 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         The finalists, best first, and what a person wants to know: counts of gradient equivalents,
         dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
     """
-    both = bool(config.softening) and config.n_finalists > 1
-    soft = np.arange(config.n_screen) % 2 < both  # every other start
-    screened = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
-    dead = int(np.sum(~np.isfinite(np.asarray(screened.log_prob))))
-    lanes, soft = _kept(screened, soft, config.n_starts)
-    if start is not None:
-        extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
-        lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
-        soft = np.concatenate([np.zeros(len(start), bool), soft])[:config.n_starts]
-    free = np.zeros(posterior.prior.size, bool)
-    width = config.n_finalists
-    padded = _pad(lanes, soft, -(-len(soft) // width) * width)
-    groups = [improve(posterior, Lanes(*(a[i:i + width] for a in padded[0])), free,
-                      _shares(config, 0, padded[1][i:i + width]))[0] for i in range(0, len(padded[1]), width)]
-    improved = Lanes(*(np.concatenate(parts)[:len(soft)] for parts in zip(*groups, strict=True)))
-    lanes, soft = _kept(improved, soft, width)
+    width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
+    lanes, soft, dead = _screened(key, posterior, config, screen, start)
+    groups = -(-len(soft) // width)
+    lanes, soft = _kept(_in_groups(posterior, lanes, free, _shares(config, 0, soft), improve, width), soft, width)
     precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
     least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
     report(_progress(lanes, soft, 1 / (1 + least)))
@@ -110,8 +98,9 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         climbing = _climbing(before, np.asarray(lanes.log_prob, float), config.agree) | (soft & (shares == 0.0))
         lanes, order = _best(lanes, width)
         precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
-        best, settled = float(lanes.log_prob[0]), least <= rounds < config.rounds and not climbing[0]
-        if settled and (hops or _alone(lanes, config.agree)) and not (climbing.any() and hops):
+        best, sound = float(lanes.log_prob[0]), np.isfinite(lanes.log_prob[0]) and np.isfinite(precision[0]).all()
+        settled = sound and least <= rounds < config.rounds and not (climbing.any() if hops else climbing[0])
+        if settled and (hops or _alone(lanes, config.agree)):
             vain = 0 if best > top + config.agree else vain + 1
             if vain < HOPS_IN_VAIN:
                 lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
@@ -119,7 +108,7 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
         report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
     log_prob = np.asarray(lanes.log_prob, float)
-    jacobians = config.steps * (len(groups) + rounds) * width
+    jacobians = config.steps * (groups + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
             "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
             "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
@@ -128,6 +117,29 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
     if not np.isfinite(log_prob[0]):
         raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
     return MapState(lanes.z, lanes.log_prob, precision), info
+
+
+def _screened(key: Array, posterior: Posterior, config: MapConfig, screen: Screen,
+              start: np.ndarray | None) -> tuple[Lanes, np.ndarray, int]:
+    """The starts, which of them see softened noise, and how many draws of the prior have no density."""
+    both = bool(config.softening) and config.n_finalists > 1
+    soft = np.arange(config.n_screen) % 2 < both  # every other start
+    drawn = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
+    lanes, soft = _kept(drawn, soft, config.n_starts)
+    if start is not None:
+        extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
+        lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
+        soft = np.concatenate([np.zeros(len(start), bool), soft])[:config.n_starts]
+    return lanes, soft, int(np.sum(~np.isfinite(np.asarray(drawn.log_prob))))
+
+
+def _in_groups(posterior: Posterior, lanes: Lanes, free: np.ndarray, shares: np.ndarray, improve: Improve,
+               width: int) -> Lanes:
+    """A round for more lanes than the program takes; the last group is filled up with the last lane."""
+    count = len(shares)
+    places = np.minimum(np.arange(-(-count // width) * width), count - 1).reshape(-1, width)
+    parts = [improve(posterior, Lanes(*(a[group] for a in lanes)), free, shares[group])[0] for group in places]
+    return Lanes(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
 
 
 def _alone(lanes: Lanes, agree: float) -> bool:
@@ -192,12 +204,6 @@ def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
     log_prob = np.asarray(lanes.log_prob)
     order = np.argsort(np.where(np.isfinite(log_prob), -log_prob, np.inf), kind="stable")[:count]
     return Lanes(*(a[order] for a in lanes)), order
-
-
-def _pad(lanes: Lanes, soft: np.ndarray, count: int) -> tuple[Lanes, np.ndarray]:
-    """Lanes repeated to be so many."""
-    places = np.minimum(np.arange(count), len(soft) - 1)
-    return Lanes(*(np.asarray(a)[places] for a in lanes)), soft[places]
 
 
 def _keys(key: Array, count: int) -> np.ndarray:
