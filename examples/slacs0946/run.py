@@ -21,9 +21,10 @@ from giga.render import render
 from giga.run import run_fit
 
 CONFIG = Path(__file__).with_name("fit.toml")
-SHORT = {"inference.n_screen": 16, "inference.n_starts": 4, "inference.n_finalists": 4, "inference.map_steps": 2,
-         "inference.map_rounds": 1, "inference.vi_steps": 2, "inference.vi_samples": 8, "inference.n_chains": 4,
-         "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4, "inference.max_iterations": 8}
+SHORT = {"inference.n_screen": 16, "inference.n_starts": 2, "inference.n_finalists": 1, "inference.map_steps": 2,
+         "inference.map_rounds": 1, "inference.vi_axis": "none", "inference.vi_steps": 2, "inference.vi_samples": 8,
+         "inference.n_chains": 4, "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4,
+         "inference.max_iterations": 4, "inference.n_bridge": 32, "inference.n_predictive": 8}
 
 
 def stand_in(folder: Path, pixels: int = 131) -> None:
