@@ -45,8 +45,9 @@ def run(*words: object):
     return CliRunner().invoke(app, ["inject", *map(str, words)])
 
 
-def cutout(path: Path, bands: int = 2, unit: str = "ct/s", scale: float = 0.2, seed: int = 0) -> Path:
-    image = np.random.default_rng(seed).normal(size=(bands, *SHAPE)).astype(np.float32)
+def cutout(path: Path, bands: int = 2, unit: str = "ct/s", scale: float = 0.2, seed: int = 0,
+           shape: tuple[int, int] = SHAPE) -> Path:
+    image = np.random.default_rng(seed).normal(size=(bands, *shape)).astype(np.float32)
     header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 9.0, "CRPIX2": 8.0, "CRVAL1": 30.0,
                           "CRVAL2": -5.0, "CDELT1": -scale / 3600, "CDELT2": scale / 3600, "BUNIT": unit})
     fits.writeto(path, image if bands > 1 else image[0], header, overwrite=True)
@@ -119,6 +120,14 @@ def test_what_is_wrong_is_named(config, tmp_path, change, options, message):
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.stderr.split())
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_what_is_made_before_an_error_has_its_truth(config, tmp_path):
+    small = cutout(tmp_path / "b.fits", shape=(4, 4))
+    result = run(config, cutout(tmp_path / "a.fits"), small, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "b.fits: inject: " in " ".join(result.stderr.split())
+    assert list(Table.read(tmp_path / "out" / "truth.ecsv")["file"]) == ["a-000.fits"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-000.fits", "truth.ecsv"]
 
 
 def test_files_that_would_be_lost(config, tmp_path):

@@ -57,19 +57,22 @@ def inject_command(
     names = [[f"{cube.file.name.split('.fit')[0]}-{k:03d}.fits" for k in range(count)] for cube in cubes]
     _check_out(out, [*(name for row in names for name in row), TABLE], cutouts, overwrite)
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for c, (cube, scale) in enumerate(zip(cubes, scales, strict=True)):
-        for k, name in enumerate(names[c]):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), c), k)
-            scene_key, noise_key = jax.random.split(key)
-            scene, truth = _draw(recipe.simulator.population, scene_key)
-            scene = scene if lens_light else scene.replace(lens_light=[])
-            added = inject_cube(noise_key, cube, scene, survey, scale=scale,
-                                supersampling=recipe.tables["survey"]["supersampling"])
-            write_injection(out / name, cube, added, scene, bands)
-            rows.append({"file": name, "cutout": str(cube.file), **_magnitudes(added, scale, survey),
-                         **{name: np.asarray(value) for name, value in truth.items()}})
-    write_table(out / TABLE, _table(rows, {"config": str(config), "seed": seed, "lens_light": lens_light}))
+    rows: list[dict[str, Any]] = []
+    try:
+        for c, (cube, scale) in enumerate(zip(cubes, scales, strict=True)):
+            for k, name in enumerate(names[c]):
+                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), c), k)
+                scene_key, noise_key = jax.random.split(key)
+                scene, truth = _draw(recipe.simulator.population, scene_key)
+                scene = scene if lens_light else scene.replace(lens_light=[])
+                added = inject_cube(noise_key, cube, scene, survey, scale=scale,
+                                    supersampling=recipe.tables["survey"]["supersampling"])
+                write_injection(out / name, cube, added, scene, bands)
+                rows.append({"file": name, "cutout": str(cube.file), **_magnitudes(added, scale, survey),
+                             **{name: np.asarray(value) for name, value in truth.items()}})
+    finally:  # images that are there have their rows, whatever came after
+        if rows:
+            write_table(out / TABLE, _table(rows, {"config": str(config), "seed": seed, "lens_light": lens_light}))
     console.print(f"{len(rows)} images of {len(cubes)} cutouts; truth: {escape(str(out / TABLE))}", highlight=False,
                   soft_wrap=True)
 
