@@ -9,6 +9,8 @@ BENCHMARKS := render psf simulate
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Compared with lenstronomy once more, as users' programs are compiled; see tests/conftest.py.
+NUMBERS := tests/test_render.py tests/test_mass.py tests/test_light.py
 # One thread a test process: WORKERS processes fill the cores by themselves.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
 
@@ -29,6 +31,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
+	$(ONE_THREAD) AS_USERS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(NUMBERS) -k "reference or lenstronomy"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 # Most of the time of the tests is XLA's compiling of programs that run once on a few numbers. Its older emitters of
-# fused loops take two thirds of the time of those that have replaced them on CPUs. XLA ends a process that names a
-# flag it does not know, so it is looked for first. Set before JAX starts, and inherited by the processes of tests;
-# the examples, which `.ci/run` runs too, are compiled as users' programs are.
+# fused loops compile faster than those that have replaced them on CPUs. XLA ends a process that names a flag it does
+# not know, so it is looked for first. Set before JAX starts, and inherited by the processes of tests. Users' programs
+# are compiled otherwise: so are those of the examples, and of the comparisons with lenstronomy that `make test` runs
+# once more with AS_USERS set.
+AS_USERS = os.environ.get("AS_USERS", "0") == "1"
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"
 
 
@@ -26,7 +28,7 @@ def known_to_xla(flag: str) -> bool:
         return content.find(b"\0" + flag.encode() + b"\0") >= 0
 
 
-if OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and known_to_xla(OLDER_EMITTERS):
+if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and known_to_xla(OLDER_EMITTERS):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OLDER_EMITTERS}=false".strip()
 
 import jax  # noqa: E402
@@ -42,7 +44,8 @@ def forgotten_programs(request):
     A file whose programs run for longer than they compile says `OPTIMISED = True`. The programs of all files together
     fill a machine's memory.
     """
-    jax.config.update("jax_disable_most_optimizations", not getattr(request.module, "OPTIMISED", False))
+    optimised = AS_USERS or getattr(request.module, "OPTIMISED", False)
+    jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
