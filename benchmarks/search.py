@@ -5,6 +5,7 @@ with compilation. The last is a search that starts at the truth, to compare with
 """
 
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -37,10 +38,10 @@ def main() -> None:
     def search(way: str, seed: int, config: MapConfig, start: np.ndarray | None = None) -> None:
         trail, begun = [], time.process_time()
         key = jax.random.split(jax.random.key(seed), 5)[0]  # that of a fit
-        config = MapConfig(**(vars(config) | (SMOKE if options.smoke else {})))
+        config = replace(config, **(SMOKE if options.smoke else {}))
         _, info = find_map(key, posterior, config, screen, improve, start, trail.append)
         rows.append(dict(way=way, seed=seed, log_prob=round(info["log_prob"], 2), chi2=round(trail[-1]["chi2"], 1),
-                         rounds=info["rounds"], evaluations=info["evaluations"],
+                         rounds=info["rounds"], hops=info["hops"], evaluations=info["evaluations"],
                          agreeing_finalists=info["agreeing_finalists"],
                          log_prob_of_finalists=[round(v, 1) for v in info["finalist_log_probs"]],
                          cpu_s=round(time.process_time() - begun, 1)))
@@ -50,7 +51,7 @@ def main() -> None:
     for seed in options.seeds[:1] if options.smoke else options.seeds:
         for way, config in WAYS.items():
             search(way, seed, config)
-    search("from the truth", 0, MapConfig(**(vars(WAYS["plain"]) | FEW)), truth[None])
+    search("from the truth", 0, replace(WAYS["plain"], **FEW), truth[None])
 
 
 if __name__ == "__main__":

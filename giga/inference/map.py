@@ -81,8 +81,8 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         report: Called between compiled rounds with "log_prob" and "chi2" of the best lane.
 
     Returns:
-        The finalists, best first, and what a person wants to know: counts of gradient equivalents,
-        dead lanes (log-posterior not finite), starts that agree with the best, distinct modes.
+        The finalists, best first, and what a person wants to know: counts of gradient equivalents, rounds and hops,
+        dead lanes (log-posterior not finite), and finalists that agree with the best.
     """
     width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
     lanes, soft, dead = _screened(key, posterior, config, screen, start)
