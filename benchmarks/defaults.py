@@ -4,9 +4,11 @@ The systems are those of `gigalens_sims.py`, with the prior that they were drawn
 and with each variation. What is counted is gradients of all stages, since they do not depend on what else the machine
 does; seconds are noted beside them. A fit that has not reached its target after --draws draws of all its chains
 together ends there; its gradients are a lower limit. Rows that the JSON file holds already are kept and not made again,
-so that a long study can be made in parts. At the end the table of `docs/inference.md` is printed. Needs pyyaml.
+so that a long study can be made in parts, unless they are about other defaults. At the end the table of
+`docs/inference.md` is printed. Needs pyyaml.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ DEFAULT = "default"
 VARIATIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     **{f"{name} = {value}": {name: value} for name, values in (
-        ("n_chains", (4, 16, 32)), ("target_accept", (0.8, 0.95)), ("n_pilot", (1, 4)), ("vi_axis", ("none",)),
+        ("n_chains", (8, 16, 32)), ("target_accept", (0.8, 0.95)), ("n_pilot", (1, 4)), ("vi_axis", ("none",)),
         ("vi_steps", (1, 24)), ("vi_method", ("pathfinder",)), ("map_method", ("adam",)), ("n_starts", (32, 128)),
     ) for value in values},
 }
@@ -99,19 +101,20 @@ def main() -> None:
     arguments.add_argument("--devices", type=int, help="CPU devices; one a core without")
     options = arguments.parse_args()
     parallel.start(cpu_devices=options.devices)
-    systems, names = (options.systems[:1], [DEFAULT, "n_chains = 4"]) if options.smoke else (
+    systems, names = (options.systems[:1], [DEFAULT, "n_chains = 8"]) if options.smoke else (
         options.systems, list(dict.fromkeys([DEFAULT, *options.settings])))
     draws = 400 if options.smoke else options.draws
     chosen = lenses(options.folder, systems)
     held = json.loads(options.out.read_text())["results"] if options.out.exists() and not options.smoke else {}
-    rows = held["rows"] if held.get("draws") == draws else []
+    about = dataclasses.asdict(FitConfig())
+    rows = held["rows"] if (held.get("draws"), held.get("about")) == (draws, about) else []
     for lens in chosen:  # all of one system first, so that a study that is stopped compares what it has
         for name in names:
             if any((row["variation"], row["system"]) == (name, int(lens.name)) for row in rows):
                 continue
             rows.append(row(name, lens, settings(VARIATIONS[name], draws)))
             print(rows[-1], flush=True)
-            write(options.out, dict(draws=draws, summary=summary(rows), rows=rows), show=False)
+            write(options.out, dict(draws=draws, about=about, summary=summary(rows), rows=rows), show=False)
     print(table(summary(rows)))
 
 

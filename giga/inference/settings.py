@@ -26,7 +26,7 @@ class FitConfig:
         vi_steps: Natural-gradient steps of the variational stage.
         vi_samples: Samples in each.
         vi_axis: Parameter along which the Gaussian is conditional: "auto", "none", or its name.
-        n_chains: HMC chains.
+        n_chains: HMC chains. R-hat compares chains, so the draws that it asks for grow with their number.
         n_block: Iterations in a compiled block, between looks at the diagnostics.
         n_pilot: Blocks in each of the two pilot rounds that whiten; a third, of one block, sets the step.
         min_iterations: Fewest iterations kept, a chain.
@@ -57,7 +57,7 @@ class FitConfig:
     vi_steps: int = 12
     vi_samples: int = 64
     vi_axis: str = "auto"
-    n_chains: int = 8
+    n_chains: int = 4
     n_block: int = 50
     n_pilot: int = 2
     min_iterations: int = 100

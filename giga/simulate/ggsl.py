@@ -23,11 +23,13 @@ EMPTY = 0.05  # share of images without a source
 
 # Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
 # star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
-# from a narrow colour.
+# from a narrow colour. Those of space telescopes' filters lie between those of the bands about them.
 DEFLECTOR_COLOURS = {"u": (3.0, 0.5), "g": (1.3, 0.3), "r": (0.0, 0.0), "i": (-0.55, 0.15), "z": (-0.85, 0.2),
-                     "y": (-1.0, 0.25), "Y": (-1.0, 0.25)}
+                     "y": (-1.0, 0.25), "Y": (-1.0, 0.25), "F606W": (0.3, 0.1), "F814W": (-0.65, 0.15),
+                     "VIS": (-0.35, 0.1)}
 SOURCE_COLOURS = {"u": (0.8, 0.5), "g": (0.3, 0.3), "r": (0.0, 0.0), "i": (-0.2, 0.2), "z": (-0.35, 0.25),
-                  "y": (-0.4, 0.3), "Y": (-0.4, 0.3)}
+                  "y": (-0.4, 0.3), "Y": (-0.4, 0.3), "F606W": (0.08, 0.1), "F814W": (-0.25, 0.2),
+                  "VIS": (-0.15, 0.15)}
 
 
 def uniform(low: float, high: float) -> dist.Distribution:
