@@ -26,6 +26,7 @@ from giga.simulate.surveys import SURVEYS
 
 RECIPES = ("paper", "code", "physical")
 SUPERSAMPLING = 2
+FAINT = 30.0  # pixels of one sigma: the least flux that an error is compared with
 CENTRE = {"paper": 1.0, "code": 2.0}  # side of the area whose maximum an image is divided by [arcsec]
 
 
@@ -41,6 +42,7 @@ class GGSLConfig:
         channels: Channels of the network's levels; empty takes the network's own.
         dtype: Of the activations, "float32" or "bfloat16".
         companions: Most galaxies nearby.
+        flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
     """
 
     recipe: str = "physical"
@@ -49,11 +51,14 @@ class GGSLConfig:
     channels: tuple[int, ...] = ()
     dtype: str = "float32"
     companions: int = 3
+    flux: float = 0.0
 
     def __post_init__(self) -> None:
         for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small"))):
             if (value := getattr(self, field)) not in allowed:
                 raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
+        if self.flux < 0.0:
+            raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
 
     @property
     def observed(self) -> Survey:
@@ -214,6 +219,7 @@ class GGSLTask:
 
         Mean absolute error pulls a faint pixel to its median, that is to no flux, and so loses the wings of galaxies.
         sqrt(1 + (error / sigma)^2) - 1 is quadratic below one sigma, where the mean is what counts, and linear above.
+        Wings that are below the noise in every pixel can still be bright together: `flux` adds the error of the sum.
         """
         predicted = model(batch["image"], jnp.ones((1, 1, 1, 1), batch["image"].dtype))
         errors = {name: predicted[name] - batch[name] for name in ("lens", "source", "noise")}
@@ -222,8 +228,28 @@ class GGSLTask:
                      for name, error in errors.items()}
         else:
             terms = {name: jnp.mean(jnp.abs(error)) for name, error in errors.items()}
+        if self.config.flux:
+            terms["flux"] = self.config.flux * sum(
+                jnp.mean(flux_error(predicted[name], batch[name], batch["sigma"])) for name in ("lens", "source"))
         wrong = jnp.mean(((errors["lens"] + errors["source"]) / batch["sigma"]) ** 2, axis=(1, 2, 3))
         return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(1.0 + wrong < 2.0))
+
+
+def flux_error(found: Array, true: Array, sigma: Array) -> Array:
+    """Error of the total flux of a part, of that flux, shape (n, bands).
+
+    A flux below that of `FAINT` pixels of one sigma counts as that much. Where its mean is least, the error's median is
+    zero.
+
+    Args:
+        found, true: The part, shape (n, ny, nx, bands).
+        sigma: Standard deviation of the noise, of the same shape.
+    """
+    def total(part: Array) -> Array:
+        return jnp.sum(part, axis=(-3, -2))
+
+    least = FAINT * jnp.mean(sigma, axis=(-3, -2))
+    return jnp.abs(total(found) - total(true)) / jnp.sqrt(total(true) ** 2 + least**2)
 
 
 def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,

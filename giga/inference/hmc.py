@@ -21,6 +21,7 @@ from giga.inference.vi import Ascent, log_density
 from giga.inference.whitening import whitening
 from giga.parallel import batched, compiled, spread
 from giga.posterior import Posterior
+from giga.prior import Prior
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
 MAX_RESETS = 3
@@ -182,6 +183,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     """
     config = sampler.config
     blocks: list[Draws] = []
+    values: list[np.ndarray] = []
     worst, spent, resets, count = {"rhat": np.inf, "ess_bulk": 0.0}, 0, 0, 0
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
         state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
@@ -189,10 +191,12 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         acceptance = float(np.mean(out.acceptance_rate))
         if acceptance < config.target_accept - LOST_ACCEPTANCE and resets < MAX_RESETS:
             state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
-            count, spent, resets, blocks = count + 1, spent + _gradients(out, config), resets + 1, []
+            count, spent, resets = count + 1, spent + _gradients(out, config), resets + 1
+            blocks, values = [], []
             continue
         blocks.append(out)
-        worst = worst_case(_join(blocks).z)
+        values.append(physical(posterior.prior, out.z))
+        worst = worst_case(np.concatenate(values, 1))
         report({"acceptance": acceptance, "iterations": len(blocks) * config.n_block,
                 "rhat": worst["rhat"], "ess": worst["ess_bulk"], "done": _share(worst, blocks, config)})
     draws = _join(blocks)
@@ -218,10 +222,21 @@ def _reached(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) ->
     return enough and worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess
 
 
-def worst_case(z: np.ndarray) -> dict[str, float]:
+def worst_case(samples: np.ndarray) -> dict[str, float]:
     """Largest rank-normalised R-hat and smallest bulk ESS over parameters, of (chains, draws, n)."""
-    rhat, ess = rhat_and_ess_bulk(z)
+    rhat, ess = rhat_and_ess_bulk(samples)
     return {"rhat": float(np.max(rhat)), "ess_bulk": float(np.min(ess))}
+
+
+def physical(prior: Prior, z: AnyArray) -> np.ndarray:
+    """Physical values of unconstrained draws, shape (chains, draws, n).
+
+    What is reported is their R-hat, whose folded part looks at distances from the median and differs from that of z.
+    """
+    return np.asarray(_constrain(prior, z), float)
+
+
+_constrain = jax.jit(jax.vmap(jax.vmap(Prior.constrain, (None, 0)), (None, 0)))
 
 
 def sampler(over: Mesh, config: HMCConfig, call: Call | None = None) -> Sampler:

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from giga.exchange import Exchanges
 from giga.inference.evidence import Evidence, laplace
-from giga.inference.hmc import Draws, HMCState, worst_case
+from giga.inference.hmc import Draws, HMCState, physical, worst_case
 from giga.inference.map import MapState
 from giga.inference.mixture import Weighed, mixture, weigh
 from giga.inference.modes import Mode, as_found, note_of, sentence
@@ -270,7 +270,7 @@ def _add_up(run: Stages, together: Draws, weighed: Weighed, places: Sequence[int
         run.timings[name] = sum(run.timings.pop(part) for part in _of_stage(name, run.timings))
         run.evaluations[name] = sum(run.evaluations.pop(part) for part in _of_stage(name, run.evaluations))
     run.info["svi"] = run.info.pop(stage_name("svi", places[0]))
-    worst = worst_case(together.z)
+    worst = worst_case(physical(run.posterior.prior, together.z))
     ess = [note["smallest_ess_bulk"] for note in each]
     config = run.config
     converged = all(note["converged"] for note in each) and worst["rhat"] < config.target_rhat \

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from giga.component import AnyArray
 from giga.inference.calls import Call
 from giga.inference.evidence import Evidence
-from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, sampler, worst_case
+from giga.inference.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, physical, sampler, worst_case
 from giga.inference.tempering import Maps, tempered
 from giga.inference.transport import gaussian
 from giga.inference.vi import Ascent
@@ -165,7 +165,7 @@ def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: 
         gradients += int(np.sum(draws.n_steps)) + 2 * z.shape[0]
         kept.append(draws)
         together = _grouped(kept, config)
-        worst = worst_case(together.z)
+        worst = worst_case(physical(posterior.prior, together.z))
         report({"acceptance": float(np.mean(draws.acceptance_rate)), "rhat": worst["rhat"], "ess": worst["ess_bulk"],
                 "done": 1.0})
     still = np.ptp(np.concatenate([d.z for d in kept], 1), axis=1).max(-1) == 0.0
