@@ -1,0 +1,100 @@
+"""Separate real images: an HST lens, and DES galaxies that lens nothing.
+
+--hst is a folder with data.fits, an image of SDSSJ0946+1006 or another lens in F814W at 0.05 arcsec; --des one with a
+file a band, g.fits to Y.fits, each a stack (n, ny, nx) of galaxies. What a network calls a source in a galaxy that
+lenses nothing is false: its flux is given relative to the deflector's, the median and the 95th percentile over the
+galaxies, and the share of them that the finder of eq. 16 calls a lens at the threshold of the network's card. Pictures
+are left beside the JSON.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from _common import parser, write
+from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
+
+from giga import parallel
+from giga.atomic import write_bytes
+from giga.models import zoo
+from giga.models.ggsl import Separator, separate
+from giga.models.separation_metrics import chi2
+from giga.plot import png
+from giga.separation_plot import separation_figure
+
+SHOWN = 6  # DES galaxies in the picture
+DES_BANDS = "grizY"
+
+
+def background_rms(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of the sky of each image and band, shape (n, bands), and bright pixels clipped."""
+    return np.array([[sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2] for layer in np.moveaxis(image, -1, 0)]
+                     for image in images])
+
+
+def separated(model: Separator, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The parts, and the noise of the sky, shape (n, 1, 1, bands)."""
+    rms = background_rms(images)
+    parts = separate(model, jnp.asarray(images, jnp.float32), jnp.asarray(rms, jnp.float32))
+    return {name: np.asarray(part) for name, part in parts.items()}, rms[:, None, None, :]
+
+
+def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dict:
+    """What a network finds in galaxies that lens nothing."""
+    images = np.stack([fits.getdata(folder / f"{band}.fits").astype(float) for band in DES_BANDS], -1)
+    images = images - np.median(images, axis=(1, 2), keepdims=True)
+    parts, sigma = separated(model, images)
+    bands = range(len(DES_BANDS))
+    share = {DES_BANDS[k]: parts["source"][..., k].sum((1, 2)) / np.maximum(parts["lens"][..., k].sum((1, 2)), 1e-9)
+             for k in bands}
+    whole = parts["source"].sum((1, 2, 3)) / parts["lens"].sum((1, 2, 3))
+    first, second = chi2(images, parts["lens"], parts["source"], sigma)
+    figure = separation_figure(images[:SHOWN], {name: part[:SHOWN] for name, part in parts.items()}, sigma[:SHOWN],
+                               colours=[DES_BANDS.index(band) for band in "irg"])
+    write_bytes(out, png(figure))
+    return dict(
+        galaxies=len(images), called_lenses=float(np.mean(np.asarray(first - second) > threshold)),
+        threshold=threshold, false_source_median=float(np.median(whole)),
+        false_source_95=float(np.percentile(whole, 95.0)), share_of_each=[round(float(v), 5) for v in whole],
+        by_band={band: dict(median=float(np.median(v)), highest=float(np.max(v))) for band, v in share.items()})
+
+
+def lens(model: Separator, folder: Path, out: Path) -> dict:
+    """Separate the middle of an image of a lens."""
+    image = fits.getdata(folder / "data.fits").astype(float)
+    ny, nx = model.config.observed.shape
+    top, left = (image.shape[0] - ny) // 2, (image.shape[1] - nx) // 2
+    image = (image - sigma_clipped_stats(image, sigma=3.0, maxiters=10)[1])
+    rms = sigma_clipped_stats(image, sigma=3.0, maxiters=10)[2]
+    middle = image[None, top:top + ny, left:left + nx, None]
+    parts = separate(model, jnp.asarray(middle, jnp.float32), jnp.asarray([rms], jnp.float32))
+    parts = {name: np.asarray(part) for name, part in parts.items()}
+    write_bytes(out, png(separation_figure(middle, parts, np.full((1, 1, 1, 1), rms), names=[folder.name])))
+    first, second = (float(value[0]) for value in chi2(middle, parts["lens"], parts["source"], rms))
+    return dict(source_over_lens=float(parts["source"].sum() / parts["lens"].sum()), chi2_without_source=first,
+                chi2_with_source=second, background_rms=float(rms))
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "", "real_images")
+    arguments.add_argument("--hst", type=Path, help="folder with data.fits")
+    arguments.add_argument("--des", type=Path, help="folder with g.fits, r.fits, i.fits, z.fits and Y.fits")
+    arguments.add_argument("--hst-model", default="ggsl-unet-hst")
+    arguments.add_argument("--des-model", default="ggsl-unet-des")
+    options = arguments.parse_args()
+    parallel.start()
+    results = {}
+    if options.hst is not None:
+        model, _ = zoo.load(options.hst_model)
+        results["hst"] = dict(model=options.hst_model) | lens(model, options.hst, options.out.with_suffix(".hst.png"))
+    if options.des is not None:
+        model, card = zoo.load(options.des_model)
+        threshold = card.metrics["half empty"]["finder_threshold"]
+        results["des"] = dict(model=options.des_model) | unlensed(model, threshold, options.des,
+                                                                  options.out.with_suffix(".des.png"))
+    write(options.out, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a separator is trained on, and its loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from giga.models.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
+
+SHAPE = (2, 8, 8, 3)
+
+
+def example(rng) -> dict[str, jax.Array]:
+    lens, source, noise = (jnp.asarray(rng.uniform(0.5, 2.0, SHAPE), jnp.float32) for _ in range(3))
+    return {"image": lens + source + noise, "lens": lens, "source": source, "noise": noise,
+            "sigma": jnp.ones(SHAPE), "label": jnp.ones(2, int)}
+
+
+def test_the_error_of_a_flux_is_a_share_of_it(rng):
+    sigma, true = jnp.full(SHAPE, 0.01), jnp.asarray(rng.uniform(1.0, 2.0, SHAPE), jnp.float32)
+    np.testing.assert_allclose(flux_error(0.9 * true, true, sigma), 0.1, rtol=1e-4)
+    np.testing.assert_allclose(flux_error(true, true, sigma), 0.0, atol=1e-6)
+
+
+def test_a_flux_where_there_is_none_counts_in_pixels_of_noise():
+    found = jnp.zeros(SHAPE).at[:, 2, 3].set(1.5)
+    expected = 1.5 / (0.5 * FAINT)
+    np.testing.assert_allclose(flux_error(found, jnp.zeros(SHAPE), jnp.full(SHAPE, 0.5)), expected, rtol=1e-5)
+
+
+def test_light_moved_within_a_part_has_no_error_of_flux(rng):
+    true = jnp.asarray(rng.uniform(1.0, 2.0, SHAPE), jnp.float32)
+    np.testing.assert_allclose(flux_error(true[:, ::-1], true, jnp.ones(SHAPE)), 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "physical"])
+def test_the_loss_is_the_sum_of_its_terms(rng, recipe):
+    batch = example(rng)
+
+    def half(image, scale):
+        return {"lens": 0.5 * image, "source": 0.25 * image, "noise": 0.25 * image}
+
+    losses = {}
+    for weight in (0.0, 0.3):
+        loss, terms = GGSLTask(GGSLConfig(recipe=recipe, flux=weight)).loss(half, batch, jax.random.key(0))
+        parts = [terms[name] for name in ("lens", "source", "noise", "flux") if name in terms]
+        assert len(parts) == (4 if weight else 3)
+        np.testing.assert_allclose(loss, sum(parts), rtol=1e-6)
+        losses[weight] = float(loss)
+    found = half(batch["image"], 1.0)
+    error = sum(jnp.mean(flux_error(found[name], batch[name], batch["sigma"])) for name in ("lens", "source"))
+    np.testing.assert_allclose(losses[0.3] - losses[0.0], 0.3 * error, rtol=1e-4)
+
+
+@pytest.mark.parametrize("survey", ["kids", "des", "hst-acs-f814w", "hst-wfc3-f606w", "euclid-vis"])
+def test_magnitudes_are_drawn_for_the_bands_of_a_survey(survey):
+    task = GGSLTask(GGSLConfig(survey=survey, companions=0))
+    population = task.simulator.population
+    scene, truth = population.draw(jax.random.key(0))
+    bands = len(task.config.observed.bands)
+    assert np.shape(scene.lens_light[0].amp) == (bands,) and np.all(np.asarray(scene.lens_light[0].amp) > 0.0)
+    assert 17.0 < float(truth["lens_magnitude"]) < 20.5
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ValueError, match="flux: expected 0 or more, got -1"):
+        GGSLConfig(flux=-1.0)
