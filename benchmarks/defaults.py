@@ -4,7 +4,7 @@ The systems are those of `gigalens_sims.py`, with the prior that they were drawn
 and with each variation. What is counted is gradients of all stages, since they do not depend on what else the machine
 does; seconds are noted beside them. A fit that has not reached its target after --draws draws of all its chains
 together ends there; its gradients are a lower limit. Rows that the JSON file holds already are kept and not made again,
-so that a long study can be made in parts, unless they are about other defaults. At the end the table of
+so that a long study can be made in parts; a file about other defaults is refused. At the end the table of
 `docs/inference.md` is printed. Needs pyyaml.
 """
 
@@ -107,7 +107,9 @@ def main() -> None:
     chosen = lenses(options.folder, systems)
     held = json.loads(options.out.read_text())["results"] if options.out.exists() and not options.smoke else {}
     about = dataclasses.asdict(FitConfig())
-    rows = held["rows"] if (held.get("draws"), held.get("about")) == (draws, about) else []
+    if held and (held["draws"], held.get("about")) != (draws, about):
+        raise SystemExit(f"{options.out}: holds rows about other defaults or of other --draws; give another --out")
+    rows = held["rows"] if held else []
     for lens in chosen:  # all of one system first, so that a study that is stopped compares what it has
         for name in names:
             if any((row["variation"], row["system"]) == (name, int(lens.name)) for row in rows):
