@@ -1,10 +1,12 @@
 """The modular pipeline on LSST-like images: four networks trained apart, chained, then trained jointly.
 
     python examples/modular/run.py --out runs/modular-example
+    python examples/modular/run.py --trained runs/modular --out runs/modular-example
 
 Denoising, deblending, finding and measuring learn on the fly, and so do the baselines that are shown noisy blends. The
 end is Table 1 of the paper (Madireddy et al. 2019, arXiv:1911.03867) beside what came out here, and a picture of what
-the chain makes of lenses that it has not seen. The configurations beside this file train the same networks for longer.
+the chain makes of lenses that it has not seen. The configurations beside this file train the same networks for longer;
+--trained takes what `giga train` made of them in the place of training here.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from giga import parallel
+from giga.models import zoo
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.modular import ModularTask, examples_of, make_simulator
 from giga.models.modular_table import evaluate, table
@@ -62,16 +65,20 @@ def picture(chain: Stage | Chain, config: ModularConfig) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/modular-example"), help="folder of the trainings")
+    parser.add_argument("--trained", type=Path, help="folder of trainings: denoise, ..., joint, find-noisy, ...")
+    parser.add_argument("--images", type=int, default=1000, help="images that the table is measured on")
     parser.add_argument("--smoke", action="store_true", help="one step of the first network and of the chain")
     options = parser.parse_args()
     devices = parallel.start(n_devices=1)
     base = SMOKE if options.smoke else ModularConfig()
-    images = TOGETHER if options.smoke else 1000
+    images = TOGETHER if options.smoke else options.images
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
 
     def learned(name: str, config: ModularConfig, stages: dict[str, Stage] | None = None) -> Stage | Chain:
         print(name)
+        if options.trained is not None:
+            return zoo.load(options.trained / name.replace(", ", "-") / "model")[0]
         settings = steps_of(config.stage, options.smoke)
         with TrainingProgress(settings.steps) as report:
             return train(ModularTask(config, stages=stages), settings, options.out / name.replace(", ", "-"),
@@ -79,12 +86,14 @@ def main() -> None:
 
     configs = {stage: dataclasses.replace(base, stage=stage) for stage in STAGES}
     if not options.smoke:
-        configs |= {f"{stage}, noisy": dataclasses.replace(base, stage=stage, input="noisy") for stage in BASELINES}
+        configs |= {f"{stage}, noisy": dataclasses.replace(base, stage=stage, input="noisy") for stage in BASELINES
+                    if options.trained is None or (options.trained / f"{stage}-noisy" / "model.json").exists()}
     networks: dict[str, Stage | Chain] = {
         name: Stage(config, rngs=nnx.Rngs(0)) if options.smoke and name != "denoise" else learned(name, config)
         for name, config in configs.items()}
     stages = {name: network for name in STAGES if isinstance(network := networks[name], Stage)}
-    configs["chained"] = configs["joint"] = dataclasses.replace(base, stage="joint")
+    configs |= {name: network.config for name, network in networks.items()}
+    configs["chained"] = configs["joint"] = dataclasses.replace(stages["denoise"].config, stage="joint")
     networks["chained"] = Chain.of(configs["chained"], stages)
     networks["joint"] = chain = learned("joint", configs["joint"], stages)
     found = {name: evaluate(configs[name], network, images)["mock"] for name, network in networks.items()
