@@ -1,10 +1,10 @@
-"""Separate real images: an HST lens, and DES galaxies that lens nothing.
+"""Separate real images: a lens, and DES galaxies that lens nothing.
 
---hst is a folder with data.fits, an image of SDSSJ0946+1006 or another lens in F814W at 0.05 arcsec; --des one with a
-file a band, g.fits to Y.fits, each a stack (n, ny, nx) of galaxies. What a network calls a source in a galaxy that
-lenses nothing is false: its flux is given relative to the deflector's, the median and the 95th percentile over the
-galaxies, and the share of them that the finder of eq. 16 calls a lens at the threshold of the network's card. Pictures
-are left beside the JSON.
+--lens takes the image of a lens: one FITS file with all bands, or one a band in the order of the network's. --des is a
+folder with a file a band, g.fits to Y.fits, each a stack (n, ny, nx) of galaxies. What a network calls a source in a
+galaxy that lenses nothing is false: its flux is given relative to the deflector's, the median and the 95th percentile
+over the galaxies, and the share of them that the finder of eq. 16 calls a lens at the threshold of the network's card.
+Pictures are left beside the JSON.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from astropy.stats import sigma_clipped_stats
 
 from giga import parallel
 from giga.atomic import write_bytes
+from giga.io.cube import read_cube
 from giga.models import zoo
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
@@ -60,34 +61,33 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
         by_band={band: dict(median=float(np.median(v)), highest=float(np.max(v))) for band, v in share.items()})
 
 
-def lens(model: Separator, folder: Path, out: Path) -> dict:
-    """Separate the middle of an image of a lens."""
-    image = fits.getdata(folder / "data.fits").astype(float)
-    ny, nx = model.config.observed.shape
-    top, left = (image.shape[0] - ny) // 2, (image.shape[1] - nx) // 2
-    image = (image - sigma_clipped_stats(image, sigma=3.0, maxiters=10)[1])
-    rms = sigma_clipped_stats(image, sigma=3.0, maxiters=10)[2]
-    middle = image[None, top:top + ny, left:left + nx, None]
-    parts = separate(model, jnp.asarray(middle, jnp.float32), jnp.asarray([rms], jnp.float32))
-    parts = {name: np.asarray(part) for name, part in parts.items()}
-    write_bytes(out, png(separation_figure(middle, parts, np.full((1, 1, 1, 1), rms), names=[folder.name])))
-    first, second = (float(value[0]) for value in chi2(middle, parts["lens"], parts["source"], rms))
-    return dict(source_over_lens=float(parts["source"].sum() / parts["lens"].sum()), chi2_without_source=first,
-                chi2_with_source=second, background_rms=float(rms))
+def lens(model: Separator, files: list[Path], out: Path) -> dict:
+    """What a network finds in the image of a lens."""
+    bands = [band.name for band in model.config.observed.bands]
+    image = read_cube(files, len(bands)).image[None]
+    parts, sigma = separated(model, image)
+    first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"], sigma))
+    flux = {name: parts[name].sum((0, 1, 2)) for name in ("lens", "source")}
+    colours = [bands.index(band) for band in "irg"] if set("gri") <= set(bands) else (0, 0, 0)
+    write_bytes(out, png(separation_figure(image, parts, sigma, colours=colours)))
+    return dict(source_over_lens={band: round(float(flux["source"][k] / flux["lens"][k]), 4)
+                                  for k, band in enumerate(bands)},
+                chi2_without_source=first, chi2_with_source=second)
 
 
 def main() -> None:
     arguments = parser(__doc__ or "", "real_images")
-    arguments.add_argument("--hst", type=Path, help="folder with data.fits")
+    arguments.add_argument("--lens", type=Path, nargs="+", help="image of a lens, one file or one a band")
+    arguments.add_argument("--lens-model", default="ggsl-unet-kids", help="network for it, by name or path")
     arguments.add_argument("--des", type=Path, help="folder with g.fits, r.fits, i.fits, z.fits and Y.fits")
-    arguments.add_argument("--hst-model", default="ggsl-unet-hst")
-    arguments.add_argument("--des-model", default="ggsl-unet-des")
+    arguments.add_argument("--des-model", default="runs/des/model", help="network for them")
     options = arguments.parse_args()
     parallel.start()
     results = {}
-    if options.hst is not None:
-        model, _ = zoo.load(options.hst_model)
-        results["hst"] = dict(model=options.hst_model) | lens(model, options.hst, options.out.with_suffix(".hst.png"))
+    if options.lens is not None:
+        model, _ = zoo.load(options.lens_model)
+        results["lens"] = dict(model=options.lens_model, files=[path.name for path in options.lens]) | lens(
+            model, options.lens, options.out.with_suffix(".lens.png"))
     if options.des is not None:
         model, card = zoo.load(options.des_model)
         threshold = card.metrics["half empty"]["finder_threshold"]
