@@ -229,8 +229,9 @@ class GGSLTask:
         else:
             terms = {name: jnp.mean(jnp.abs(error)) for name, error in errors.items()}
         if self.config.flux:
-            of_flux = [jnp.mean(flux_error(predicted[name], batch[name], batch["sigma"])) for name in ("lens", "source")]
-            terms["flux"] = self.config.flux * (of_flux[0] + of_flux[1])
+            lens, source = (jnp.mean(flux_error(predicted[name], batch[name], batch["sigma"]))
+                            for name in ("lens", "source"))
+            terms["flux"] = self.config.flux * (lens + source)
         wrong = jnp.mean(((errors["lens"] + errors["source"]) / batch["sigma"]) ** 2, axis=(1, 2, 3))
         return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(1.0 + wrong < 2.0))
 
