@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from _common import parser, write
 from astropy.io import fits
-from astropy.stats import sigma_clipped_stats
 
 from giga import parallel
 from giga.atomic import write_bytes
-from giga.io.cube import read_cube
+from giga.io.cube import Cube, background_rms, read_cube
 from giga.models import zoo
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
@@ -28,24 +27,19 @@ SHOWN = 6  # DES galaxies in the picture
 DES_BANDS = "grizY"
 
 
-def background_rms(images: np.ndarray) -> np.ndarray:
-    """Standard deviation of the sky of each image and band, shape (n, bands), and bright pixels clipped."""
-    return np.array([[sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2] for layer in np.moveaxis(image, -1, 0)]
-                     for image in images])
-
-
-def separated(model: Separator, images: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The parts, and the noise of the sky, shape (n, 1, 1, bands)."""
-    rms = background_rms(images)
+def separated(model: Separator, cubes: list[Cube]) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Images, their parts, and the noise of the sky, shape (n, 1, 1, bands)."""
+    bands = [band.name for band in model.config.observed.bands]
+    images, rms = np.stack([cube.image for cube in cubes]), np.stack([background_rms(cube, bands) for cube in cubes])
     parts = separate(model, jnp.asarray(images, jnp.float32), jnp.asarray(rms, jnp.float32))
-    return {name: np.asarray(part) for name, part in parts.items()}, rms[:, None, None, :]
+    return images, {name: np.asarray(part) for name, part in parts.items()}, rms[:, None, None, :]
 
 
 def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dict:
     """What a network finds in galaxies that lens nothing."""
     images = np.stack([fits.getdata(folder / f"{band}.fits").astype(float) for band in DES_BANDS], -1)
     images = images - np.median(images, axis=(1, 2), keepdims=True)
-    parts, sigma = separated(model, images)
+    images, parts, sigma = separated(model, [Cube(image, fits.Header(), folder) for image in images])
     bands = range(len(DES_BANDS))
     share = {DES_BANDS[k]: parts["source"][..., k].sum((1, 2)) / np.maximum(parts["lens"][..., k].sum((1, 2)), 1e-9)
              for k in bands}
@@ -64,8 +58,7 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
 def lens(model: Separator, files: list[Path], out: Path) -> dict:
     """What a network finds in the image of a lens."""
     bands = [band.name for band in model.config.observed.bands]
-    image = read_cube(files, len(bands)).image[None]
-    parts, sigma = separated(model, image)
+    image, parts, sigma = separated(model, [read_cube(files, len(bands))])
     first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"], sigma))
     flux = {name: parts[name].sum((0, 1, 2)) for name in ("lens", "source")}
     colours = [bands.index(band) for band in "irg"] if set("gri") <= set(bands) else (0, 0, 0)

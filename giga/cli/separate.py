@@ -8,18 +8,15 @@ from typing import Annotated
 import jax.numpy as jnp
 import numpy as np
 import typer
-from astropy.stats import sigma_clipped_stats
 
 from giga import parallel
 from giga.cli.base import app, console, edge
 from giga.cli.evaluate import loaded
-from giga.io.cube import Cube, read_cube
+from giga.io.cube import background_rms, read_cube
 from giga.io.errors import InputError
 from giga.io.separation import magnitudes, write_separation, write_table
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
-
-FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
 
 
 @app.command("separate")
@@ -47,7 +44,7 @@ def separate_command(
     bands = [band.name for band in survey.bands]
     cube = read_cube(images, len(bands))
     cube = cube if fit == "keep" else cube.to_shape(survey.shape, fit)
-    rms = _per_band("--background-rms", background, bands) if background else _measured(cube, bands)
+    rms = _per_band("--background-rms", background, bands) if background else background_rms(cube, bands)
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
     image = jnp.asarray(cube.image, jnp.float32)[None]
     parts = separate(network, image, jnp.asarray(rms, jnp.float32))
@@ -68,14 +65,3 @@ def _per_band(option: str, values: list[float], bands: list[str]) -> np.ndarray:
     if len(values) != len(bands):
         raise InputError("", option, f"{len(values)} values", f"one a band: {', '.join(bands)}")
     return np.asarray(values, float)
-
-
-def _measured(cube: Cube, bands: list[str]) -> np.ndarray:
-    """Standard deviation of the sky in each band, bright pixels clipped."""
-    found = []
-    for k, band in enumerate(bands):
-        layer = cube.image[..., k]
-        if np.mean(layer == np.median(layer)) > FLAT:
-            raise InputError(cube.file, "image", f"band {band} is constant", "an image with noise")
-        found.append(float(sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2]))
-    return np.asarray(found)

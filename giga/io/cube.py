@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
 
 from giga.io.errors import InputError
 from giga.io.hdu import celestial_wcs
 
+FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
 KEPT = ("BUNIT", "OBJECT", "TELESCOP", "INSTRUME", "FILTER", "DATE-OBS", "EXPTIME")
 
 
@@ -100,6 +102,21 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: int) -> Cube:
     header = found[0][1]
     unit = str(header["BUNIT"]).strip() if "BUNIT" in header else None
     return Cube(np.stack([layer for layer, _ in found], -1), header, first, unit)
+
+
+def background_rms(cube: Cube, bands: Sequence[str]) -> np.ndarray:
+    """Standard deviation of the sky in each band, shape (bands,), bright pixels clipped.
+
+    Raises:
+        InputError: A band is constant.
+    """
+    found = []
+    for k, band in enumerate(bands):
+        layer = cube.image[..., k]
+        if np.mean(layer == np.median(layer)) > FLAT:
+            raise InputError(cube.file, "image", f"band {band} is constant", "an image with noise")
+        found.append(float(sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2]))
+    return np.asarray(found)
 
 
 def read_cubes(paths: Sequence[str | PathLike[str]], bands: int) -> list[Cube]:
