@@ -158,16 +158,18 @@ def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: 
         accepted.append(float(np.mean(draws.acceptance_rate)))
         report({"beta": state.beta, "acceptance": accepted[-1], "done": _share(state.beta)})
     kept: list[Draws] = []
+    values: list[Draws] = []  # the same with physical values
     worst = {"rhat": np.inf, "ess_bulk": 0.0}
     while len(kept) < config.n_keep and not (worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess):
         key, move = jax.random.split(key)
         state, draws = moved(move, state, False)
         gradients += int(np.sum(draws.n_steps)) + 2 * z.shape[0]
         kept.append(draws)
-        together = _grouped(kept, config)
-        worst = worst_case(physical(posterior.prior, together.z))
+        values.append(draws._replace(z=physical(posterior.prior, draws.z)))
+        worst = worst_case(_grouped(values, config).z)
         report({"acceptance": float(np.mean(draws.acceptance_rate)), "rhat": worst["rhat"], "ess": worst["ess_bulk"],
                 "done": 1.0})
+    together = _grouped(kept, config)
     still = np.ptp(np.concatenate([d.z for d in kept], 1), axis=1).max(-1) == 0.0
     evidence = _evidence(state.log_z)
     share = np.exp(state.log_z - logsumexp(state.log_z))
