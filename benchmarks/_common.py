@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from giga.atomic import write_text
-from giga.bench.measure import environment
+from giga.bench.measure import environment, git_hash
 
 HERE = Path(__file__).parent
+GIT = git_hash()  # of the code that was read: a commit or an edit while a long benchmark runs is not in it
 
 
 def parser(description: str, name: str) -> argparse.ArgumentParser:
@@ -21,7 +22,7 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 
 def write(path: Path, results: Any, show: bool = True) -> None:
     """Write the results with the environment, whole or not at all, and print them."""
-    text = json.dumps(dict(environment=environment(), results=results), indent=1)
+    text = json.dumps(dict(environment=environment() | {"git": GIT}, results=results), indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text + "\n")
     if show:

@@ -3,19 +3,18 @@
 The folder is that of `gigalens_sims.py`. One compiled program serves every system: the first row pays for it.
 With --together they are fitted as a fleet; the times of a row are then its shares of the calls that it took part in.
 With --add the rows that the JSON file holds of other systems are kept. Each row holds the git hash of the code, times
-with compile apart, convergence, reduced chi2, and how far the truth lies from the posterior
-mean in its standard deviations. Needs pyyaml.
+with compile apart, convergence, reduced chi2, and how far the truth lies from the posterior mean in its standard
+deviations. Needs pyyaml.
 """
 
 import json
 import time
 from pathlib import Path
 
-from _common import parser, write
+from _common import GIT, parser, write
 from gigalens_sims import lenses
 
 from giga import fit, parallel
-from giga.bench.measure import git_hash
 from giga.calibrate import RANKED, row_of
 from giga.inference.fleet import Lens, fit_many
 from giga.inference.result import Result
@@ -33,7 +32,7 @@ def row(system: int, result: Result, wall_s: float) -> dict:
     truth = result.truth or {}
     pulls = {name: float((truth[name] - values.mean()) / values.std()) for name, values in result.samples.items()}
     return dict(
-        system=system, git=git_hash(), wall_s=round(wall_s, 2),
+        system=system, git=GIT, wall_s=round(wall_s, 2),
         timings_s={key: round(value, 2) for key, value in result.timings_s.items()},
         evaluations=dict(result.evaluations), reduced_chi2=round(result.reduced_chi2, 4),
         worst_rhat=round(max(row["rhat"] for row in result.diagnostics.values()), 4),
@@ -67,7 +66,7 @@ def main() -> None:
         """Keep a row; the wall clock of a fleet runs from one end to the next."""
         now, system = time.perf_counter(), int(lens.name)
         wall_s, begun[0] = now - begun[0], now
-        rows[system] = dict(system=system, wall_s=round(wall_s, 2), failed=str(outcome)) \
+        rows[system] = dict(system=system, git=GIT, wall_s=round(wall_s, 2), failed=str(outcome)) \
             if isinstance(outcome, Exception) else row(system, outcome, wall_s)
         print({key: value for key, value in rows[system].items()
                if key not in ("pulls", "ranks", "thinned_ranks")}, flush=True)
