@@ -52,17 +52,17 @@ TASKS = {  # with the images of a batch
 }
 
 
-def rates(name: str, reuse: int, smoke: bool) -> dict[str, float]:
-    """Images a second of a task, see `giga.models.rates`."""
+def rates(name: str, devices: int, reuse: int, smoke: bool) -> dict[str, float]:
+    """Images a second of a task on the first devices, see `giga.models.rates`."""
     make, batch_size = TASKS[name]
     task, config = make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
     if smoke:
         config = dataclasses.replace(config, batch_size=4, chunk=4, validation_size=4)
     rule = optimiser(config)
     network, state = start(task, config, rule)
-    over = parallel.mesh()
+    over = parallel.mesh(jax.devices()[:devices])
     found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over))
-    return found | {"batch_size": config.batch_size}
+    return found | {"batch_size": config.batch_size, "devices": devices}
 
 
 def made(config: UNetConfig):
@@ -73,8 +73,10 @@ def made(config: UNetConfig):
 
 
 def main() -> None:
-    options = parser(__doc__, "networks").parse_args()
-    parallel.start(cpu_devices=1)
+    arguments = parser(__doc__ or "", "networks")
+    arguments.add_argument("--reuse", type=int, nargs="+", default=[1, 4], help="images of a scene")
+    options = arguments.parse_args()
+    devices = len(parallel.start())
     configs = {"small": UNetConfig.small()} if options.smoke else {"small": UNetConfig.small(),
                                                                   "paper": UNetConfig.paper()}
     image, results = jax.random.normal(jax.random.key(0), (1, *SHAPE)), {}
@@ -99,8 +101,10 @@ def main() -> None:
     for name, function, together in (("a step alone", step, 1), ("steps in a scan", scanned, steps)):
         results[f"training, {name}"] = measure(jax.jit(function), state, batch, per=together * len(batch), budget=20.0)
     for name in list(TASKS)[:1] if options.smoke else TASKS:
-        for reuse in (1, 4):
-            results[f"simulated as it trains, {name}, {reuse} images of a scene"] = rates(name, reuse, options.smoke)
+        for n in sorted({1, devices}):
+            for reuse in options.reuse[:1] if options.smoke else options.reuse:
+                label = f"simulated as it trains, {name}, {n} devices, {reuse} images of a scene"
+                results[label] = rates(name, n, reuse, options.smoke)
     write(options.out, results)
 
 
