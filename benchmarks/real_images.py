@@ -58,7 +58,7 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
 def lens(model: Separator, files: list[Path], out: Path) -> dict:
     """What a network finds in the image of a lens."""
     bands = [band.name for band in model.config.observed.bands]
-    image, parts, sigma = separated(model, [read_cube(files, len(bands))])
+    image, parts, sigma = separated(model, [read_cube(files, bands)])
     first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"], sigma))
     flux = {name: parts[name].sum((0, 1, 2)) for name in ("lens", "source")}
     colours = [bands.index(band) for band in "irg"] if set("gri") <= set(bands) else (0, 0, 0)

@@ -15,6 +15,7 @@ from giga.component import Component
 from giga.models.coordinates import Coordinates
 from giga.models.edsr import EDSR, EDSRConfig
 from giga.models.heads import Classifier, Estimator, Regressor
+from giga.models.layers import DTYPES
 from giga.models.resnet import ResNet, ResNetConfig
 from giga.simulate.modular import THETA_E, Q
 from giga.simulate.survey import Survey
@@ -76,7 +77,7 @@ class ModularConfig:
 
     def __post_init__(self) -> None:
         for field, allowed in (("stage", (*STAGES, "joint")), ("input", INPUTS), ("survey", tuple(SURVEYS)),
-                               ("size", SIZES), ("angle", ANGLES)):
+                               ("size", SIZES), ("angle", ANGLES), ("dtype", DTYPES)):
             if (value := getattr(self, field)) not in allowed:
                 raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
         if self.input == "noisy" and self.stage not in ("find", "measure"):

@@ -13,6 +13,7 @@ from flax import nnx
 from jax import Array
 
 from giga.checkpoint import identity_of
+from giga.models.layers import DTYPES
 from giga.models.separation_metrics import measure, summary
 from giga.models.unet import UNet, UNetConfig
 from giga.simulate import shifted as other
@@ -54,9 +55,14 @@ class GGSLConfig:
     flux: float = 0.0
 
     def __post_init__(self) -> None:
-        for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small"))):
+        for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small")),
+                               ("dtype", DTYPES)):
             if (value := getattr(self, field)) not in allowed:
                 raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
+        if any(width < 1 for width in self.channels):
+            raise ValueError(f"channels: expected positive numbers, got {self.channels}")
+        if self.companions < 0:
+            raise ValueError(f"companions: expected 0 or more, got {self.companions}")
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
 

@@ -17,6 +17,11 @@ from giga.simulate.batch import Batch
 from giga.simulate.catalogue import Catalogue
 from giga.simulate.modular import mass_parameters
 
+
+class TooFew(ValueError):
+    """A test set in which a measure has nothing to measure."""
+
+
 TABLE = (  # part of the paper's Table 1, row, network here, measure here, the paper's number
     ("a", "Denoising, Noisy-Sim", "denoise", "psnr_noisy", 22.56),
     ("a", "Denoising, Noiseless-ML", "denoise", "psnr_denoised", 47.91),
@@ -117,7 +122,7 @@ def summary(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         end. What the network does not do is left out.
 
     Raises:
-        ValueError: A set without lenses, or without others, whose mean is asked for.
+        TooFew: A set without lenses, or without others, whose mean is asked for.
     """
     lens = np.asarray(rows["label"]) == 1
     found = {name: float(np.mean(values, dtype=np.float64)) for name, values in rows.items()
@@ -125,7 +130,7 @@ def summary(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
     asked = [kind for name, kinds in (("correct", (lens, ~lens)), ("error_q", (lens,))) if name in rows
              for kind in kinds]
     if not all(kind.any() for kind in asked):
-        raise ValueError(f"images: {len(lens)} have {lens.sum()} lenses; expected some with and some without")
+        raise TooFew(f"{len(lens)} images have {lens.sum()} lenses; expected some with and some without")
     if "correct" in rows:
         found["accuracy"] = float(np.mean([np.mean(rows["correct"][kind]) for kind in (lens, ~lens)]))
     errors = {name.removeprefix("error_"): float(np.mean(values[lens], dtype=np.float64))

@@ -14,6 +14,7 @@ from flax import nnx
 from typer.testing import CliRunner
 
 from giga.cli import app
+from giga.io.cube import background_rms, read_cube
 from giga.io.tables import to_table
 from giga.models import ggsl, zoo
 from giga.models.ggsl import GGSLConfig, Separator
@@ -93,10 +94,44 @@ def test_an_image_of_another_size(separator, image, tmp_path):
     assert "large.fits: image: 80 x 72 pixels; expected 64 x 64, or --size crop" in said(refused)
     assert "or --size pad" in said(run("separate", tmp_path / "small.fits", "--model", separator, "--out", out))
     for name, size, shape in (("large", "crop", SHAPE), ("small", "pad", SHAPE), ("large", "keep", (80, 72))):
-        assert run("separate", tmp_path / f"{name}.fits", "--model", separator, "--out", out, "--size",
-                   size).exit_code == 0
+        assert run("separate", tmp_path / f"{name}.fits", "--model", separator, "--out", out, "--size", size,
+                   "--overwrite").exit_code == 0
         with fits.open(out) as hdus:
             assert hdus["LENS"].data.shape == (4, *shape)
+
+
+def test_a_border_of_zeros_is_no_sky(separator, image, tmp_path):
+    """The noise, and with it what the network sees, is that of the image before it is padded."""
+    with fits.open(image) as hdus:
+        small = hdus[0].data[:, 11:-12, 11:-12]
+        fits.PrimaryHDU(small, hdus[0].header).writeto(tmp_path / "small.fits")
+    cube = read_cube([tmp_path / "small.fits"], "ugri")
+    rms = [word for value in background_rms(cube, "ugri") for word in ("--background-rms", f"{value:.9g}")]
+    said = [run("separate", tmp_path / "small.fits", "--model", separator, "--size", "pad", "--out",
+                tmp_path / f"{k}.fits", *words).stdout.split(str(tmp_path))[0] for k, words in enumerate(([], rms))]
+    assert said[0] == said[1] and "chi2" in said[0]
+    with fits.open(tmp_path / "0.fits") as hdus:
+        parts = {name: np.moveaxis(hdus[name].data, 0, -1) for name in ("IMAGE", "LENS", "SOURCE")}
+    rows, columns = cube.window(SHAPE).inner(cube)
+    np.testing.assert_array_equal(parts["IMAGE"][rows, columns], cube.image.astype(np.float32))
+    within = [np.mean((parts["IMAGE"][rows, columns] - lens[rows, columns]) ** 2 / background_rms(cube, "ugri") ** 2)
+              for lens in (parts["LENS"], parts["LENS"] + parts["SOURCE"])]
+    assert f"chi2 without the source {within[0]:.2f}, with it {within[1]:.2f}" in said[0]
+
+
+def test_nothing_is_lost_by_writing(separator, image, tmp_path):
+    out, before = tmp_path / "parts.fits", image.read_bytes()
+    assert run("separate", image, "--model", separator, "--out", out).exit_code == 0
+    (tmp_path / "half.ecsv").mkdir()
+    for place, message in ((out, "parts.fits: --out: is there already; expected another name, or --overwrite"),
+                           (image, "image.fits: --out: an input would be overwritten"),
+                           (tmp_path / "half.fits", "half.ecsv: --out: is a folder; expected a file"),
+                           (tmp_path / "parts.ecsv", "a name that ends in '.ecsv'; expected .fits or .fits.gz"),
+                           (tmp_path / "no" / "parts.fits", f"--out: no folder {tmp_path / 'no'}")):
+        result = run("separate", image, "--model", separator, "--out", place)
+        assert result.exit_code == 2, place
+        assert message.replace(" ", "") in said(result).replace(" ", "")
+    assert image.read_bytes() == before and not (tmp_path / "half.fits").exists()
 
 
 def test_what_is_wrong_is_named(separator, image, tmp_path):
@@ -105,6 +140,12 @@ def test_what_is_wrong_is_named(separator, image, tmp_path):
     fits.PrimaryHDU(np.zeros((4, *SHAPE), np.float32)).writeto(blank)
     three = tmp_path / "three.fits"
     fits.PrimaryHDU(np.ones((3, *SHAPE), np.float32)).writeto(three)
+    tiny, coarse = tmp_path / "tiny.fits", tmp_path / "coarse.fits"
+    with fits.open(image) as hdus:
+        fits.PrimaryHDU(hdus[0].data[:, :2, :2]).writeto(tiny)
+        hdus[0].header["CDELT1"], hdus[0].header["CDELT2"] = -1e-4, 1e-4
+        fits.PrimaryHDU(hdus[0].data, hdus[0].header).writeto(coarse)
+    four = [word for _ in range(4) for word in ("--zero-point", 25.0)]
     toy = tmp_path / "toy"
     save_weights(Toy(ToyConfig(), rngs=nnx.Rngs(0)), toy, card("Toy", ToyConfig(), "toy"))
     for words, message in [
@@ -114,6 +155,12 @@ def test_what_is_wrong_is_named(separator, image, tmp_path):
         ([image, "--model", separator, "--background-rms", 1.0], "--background-rms: 1 values; expected one a band"),
         ([image, "--model", separator, "--size", "stretch"], "--size: got 'stretch'; expected refuse, crop, pad"),
         ([image, "--model", toy], "network: got 'Toy', expected one of"),
+        ([image, "--model", separator, *four[:-1], "nan"], "--zero-point: band i: nan; expected a finite number"),
+        ([image, "--model", separator, *["--background-rms", 0.0] * 4],
+         "--background-rms: band u: 0; expected a finite number above 0"),
+        ([tiny, "--model", separator, "--size", "keep"], "tiny.fits: image: 2 x 2 pixels; expected at least"),
+        ([coarse, "--model", separator], "coarse.fits: image: pixels of 0.36 arcsec; expected 0.2 within 10%"),
+        ([tmp_path, "--model", separator], "image: is a folder; expected a FITS file"),
     ]:
         result = run("separate", *words, "--out", out)
         assert result.exit_code == 2 and not out.exists(), words
@@ -132,7 +179,7 @@ def test_numbers_go_to_a_file_and_to_the_card(tmp_path, monkeypatch):
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     model, after = zoo.load(path, zoo.NETWORKS)
     assert after.metrics == numbers["metrics"] == toy_evaluate(ToyConfig(), model, 16, 2)
-    assert after.command.endswith("giga evaluate toy --images 16 --seed 2 --card")
+    assert after.command.endswith(f"giga evaluate {path} --images 16 --seed 2 --card")
     assert after.measured_by and min(after.images_per_s.values()) > 0.0
     assert dataclasses.replace(after, metrics={}, images_per_s={}, command=saved.command, measured_by="") == saved
 

@@ -153,7 +153,7 @@ def test_cut_short(config, tmp_path):
 
 
 def test_folder_as_image(config, tmp_path):
-    refused(replace(config, image=tmp_path), "no such file")
+    refused(replace(config, image=tmp_path), "is a folder")
 
 
 def test_noise_shape(config, tmp_path):

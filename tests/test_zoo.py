@@ -119,6 +119,9 @@ def test_one_without_the_other(saved):
     ({"more": 1}, "more: unknown field"),
     ({"limits": 3}, "limits: got 3, expected tuple"),
     ({"seed": True}, "seed: got True, expected int"),
+    ({"metrics": {"test": 3}}, "metrics.test: got 3, expected dict"),
+    ({"metrics": {"test": {"mse": None}}}, "metrics.test.mse: got None, expected float"),
+    ({"images_per_s": {"cpu": "x"}}, "images_per_s.cpu: got 'x', expected float"),
 ])
 def test_a_card_that_cannot_be(saved, changes, message):
     write_card(saved, **changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -31,7 +31,7 @@ Coordinator = Annotated[str | None, typer.Option("--coordinator", help="HOST:POR
                                                  "found under srun and mpirun.")]
 Processes = Annotated[int | None, typer.Option("--processes", help="Number of processes that work as one.")]
 Process = Annotated[int | None, typer.Option("--process", help="Number of this process, from 0.")]
-CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others [s].")]
+CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others \\[s].")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
 
 
@@ -53,6 +53,23 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
     return wrapped
+
+
+def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Refuse places for files before the work is done: no folder, an input, or, unless told to, what is there.
+
+    Raises:
+        InputError: Such a place.
+    """
+    for path in paths:
+        if not path.parent.is_dir():
+            raise InputError(path, "--out", f"no folder {path.parent}", "a file in a folder that is there")
+        if path.is_dir():
+            raise InputError(path, "--out", "is a folder", "a file")
+        if path.exists() and any(path.samefile(one) for one in inputs if one.exists()):
+            raise InputError(path, "--out", "an input would be overwritten", "another name")
+        if path.exists() and not overwrite:
+            raise InputError(path, "--out", "is there already", "another name, or --overwrite")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

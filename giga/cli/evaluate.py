@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,10 +16,11 @@ from rich.table import Table
 
 from giga import parallel
 from giga.bench.measure import git_hash, run_times, significant
-from giga.cli.base import app, console, edge
+from giga.cli.base import app, check_out, console, edge
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
+from giga.models.modular_table import TooFew
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.systems import SYSTEMS, System
 
@@ -32,19 +34,30 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name in the zoo, or
 def evaluate_command(
         model: Model,
         images: Annotated[int, typer.Option("--images", min=1, help="Images in each test set.")] = 1000,
-        seed: Annotated[int, typer.Option("--seed", min=0, help="Of the test sets.")] = 2,
+        seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the test sets.")] = 2,
         out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
         card: Annotated[bool, typer.Option("--card", help="Put the numbers on the model's card.")] = False) -> None:
     """Measure a trained network on simulated test sets: as in training, shifted, and those of its system."""
+    check_out([] if out is None else [out], overwrite=True)
     parallel.start()
     network, known = loaded(model)
     system, config = system_of(known, model)
-    found = {name: dict(numbers) for name, numbers in system.evaluate(config, network, images, seed).items()}
+    try:
+        sets = system.evaluate(config, network, images, seed)
+    except TooFew as error:
+        raise InputError("", "--images", str(error)) from error
+    found = {name: dict(numbers) for name, numbers in sets.items()}
     console.print(_table(found))
+    if out is not None or card:
+        for name, numbers in found.items():
+            for key, value in numbers.items():
+                if not math.isfinite(value):
+                    raise InputError("", "--images", f"{name}, {key}: {value} of {images} images",
+                                     "more images, for --out and --card take finite numbers alone")
     if out is not None:
         write_json(out, {"model": model, "sha256": known.sha256, "images": images, "seed": seed, "metrics": found})
     if card:
-        measured = f"giga evaluate {Path(model).stem} --images {images} --seed {seed} --card"
+        measured = f"giga evaluate {model} --images {images} --seed {seed} --card"
         command = f"{known.command.split('; ')[0]}; {measured}"
         kept = {name: numbers for name, numbers in known.metrics.items() if name.startswith("validation")}
         speed = known.images_per_s if system.shape is None else known.images_per_s | {
@@ -67,7 +80,7 @@ def loaded(model: str) -> tuple[Any, Card]:
     try:
         return load(model)
     except ZooError as error:
-        raise InputError("", "model", str(error)) from error
+        raise InputError("", "--model", str(error)) from error
 
 
 def system_of(card: Card, model: str) -> tuple[System, Any]:

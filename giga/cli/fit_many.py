@@ -33,7 +33,7 @@ def fit_many_command(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the lenses of other workers.")] = True,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
     claim_expiry: Annotated[float, typer.Option("--claim-expiry", min=1.0,
-                                                help="Age at which the claim of a worker is taken over [s].")] = EXPIRY,
+                                                help="Age at which a worker's claim is taken over \\[s].")] = EXPIRY,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands, which a fleet always "
                                                             "does; this changes nothing.")] = False,
 ) -> None:

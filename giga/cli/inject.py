@@ -50,7 +50,7 @@ def inject_command(
     parallel.start(run.devices, n_devices=run.n_devices)
     recipe = load_injection(config, changes)
     survey, bands = recipe.survey, [band.name for band in recipe.survey.bands]
-    cubes = read_cubes(cutouts, len(bands))
+    cubes = read_cubes(cutouts, bands)
     for cube in cubes:
         grid_of(cube, survey)  # before anything is written
     scales = [rate_of(cube, units, exposure, survey.pixel_scale) for cube in cubes]

@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 from astropy.table import Table as AstropyTable
-from astropy.wcs.utils import proj_plane_pixel_scales
 from rich.table import Table
 
 from giga import parallel
 from giga.amortised import Predictor, summary
-from giga.cli.base import app, console, edge
+from giga.cli.base import app, check_out, console, edge
 from giga.io.cube import Cube, read_cube
 from giga.io.errors import InputError
-from giga.io.hdu import celestial_wcs
 from giga.io.jsonfile import write_json
 from giga.io.separation import write_table
 from giga.io.units import to_rate
@@ -25,7 +23,7 @@ SIZES = ("refuse", "crop", "pad")
 UNITS = ("counts/s", "counts", "surface_brightness")
 Units = Annotated[str | None, typer.Option("--units", help="Of the image: counts/s, counts or surface_brightness; its "
                                                            "BUNIT says it without.")]
-Exposure = Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts [s].")]
+Exposure = Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts \\[s].")]
 
 
 @app.command("predict")
@@ -37,7 +35,7 @@ def predict_command(
         out: Annotated[list[Path] | None, typer.Option("--out", help="File for the table, .json or .ecsv; may be given "
                                                        "twice.")] = None,
         draws: Annotated[int, typer.Option("--draws", min=100, help="Draws that the numbers are made of.")] = 4000,
-        seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+        seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the draws.")] = 0,
         size: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
                                           "refuse, crop or pad.")] = "refuse",
         units: Units = None, exposure: Exposure = None) -> None:
@@ -48,13 +46,13 @@ def predict_command(
     for path in out or ():
         if path.suffix not in SUFFIXES:
             raise InputError(path, "--out", f"suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
+        check_out([path], overwrite=True)
     parallel.start()
     predictor = Predictor.of(model)
     config = predictor.config
-    cube = read_cube(images, len(config.bands)).to_shape(config.shape, size)
-    wcs = celestial_wcs(cube.header)
-    if wcs is not None:
-        predictor.check_scale(float(proj_plane_pixel_scales(wcs).mean()) * 3600.0, "image")
+    cube = read_cube(images, config.bands).to_shape(config.shape, size)
+    if cube.pixel_scale is not None:
+        predictor.check_scale(cube.pixel_scale, "image")
     rows = summary(predictor.draws(rate_of(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
     for path in out or ():
         _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,

@@ -10,13 +10,15 @@ import numpy as np
 import typer
 
 from giga import parallel
-from giga.cli.base import app, console, edge
+from giga.cli.base import app, check_out, console, edge
 from giga.cli.evaluate import loaded
-from giga.io.cube import background_rms, read_cube
+from giga.io.cube import Cube, background_rms, read_cube
 from giga.io.errors import InputError
 from giga.io.separation import magnitudes, write_separation, write_table
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
+
+SCALE_TOLERANCE = 0.1  # of the side of a pixel
 
 
 @app.command("separate")
@@ -32,36 +34,60 @@ def separate_command(
         zero_point: Annotated[list[float] | None, typer.Option("--zero-point", help="Magnitude of one unit of flux in "
                                                                "each band; the survey's without.")] = None,
         fit: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
-                                         "refuse, crop, pad, or take it as it is (keep).")] = "refuse") -> None:
+                                         "refuse, crop, pad, or take it as it is (keep).")] = "refuse",
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
     """Separate an image into deflector, source and noise; the WCS is kept."""
     if fit not in ("refuse", "crop", "pad", "keep"):
         raise InputError("", "--size", f"got {fit!r}", "refuse, crop, pad or keep")
+    if not out.name.endswith((".fits", ".fits.gz")):
+        raise InputError(out, "--out", f"a name that ends in {out.suffix!r}", ".fits or .fits.gz")
+    beside = out.with_name(out.name.split(".fits")[0] + ".ecsv")
+    check_out([out, beside], images, overwrite)
     parallel.start()
     network, card = loaded(model)
     if not isinstance(network, Separator):
         raise InputError("", "--model", f"{model} is a {card.network}", "a Separator")
     survey = network.config.observed
     bands = [band.name for band in survey.bands]
-    cube = read_cube(images, len(bands))
-    cube = cube if fit == "keep" else cube.to_shape(survey.shape, fit)
-    rms = _per_band("--background-rms", background, bands) if background else background_rms(cube, bands)
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
-    image = jnp.asarray(cube.image, jnp.float32)[None]
-    parts = separate(network, image, jnp.asarray(rms, jnp.float32))
-    first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"],
-                                                      jnp.asarray(rms, jnp.float32)))
+    given = _per_band("--background-rms", background, bands, positive=True) if background else None
+    seen = read_cube(images, bands)
+    _check_scale(seen, survey.pixel_scale, model)
+    cube = seen if fit == "keep" else seen.to_shape(survey.shape, fit)
+    least = network.config.unet.multiple
+    if min(cube.image.shape[:2]) < least:
+        raise InputError(cube.file, "image", f"{cube.image.shape[0]} x {cube.image.shape[1]} pixels",
+                         f"at least {least} x {least}, or --size pad")
+    # Of the image before zeros are put around it.
+    rms = background_rms(seen if fit == "pad" else cube, bands) if given is None else given
+    image, sigma = jnp.asarray(cube.image, jnp.float32)[None], jnp.asarray(rms, jnp.float32)
+    parts = separate(network, image, sigma)
+    y, x = cube.inner(seen)
+    first, second = (float(value[0]) for value in chi2(*(part[:, y, x] for part in (image, parts["lens"],
+                                                                                    parts["source"])), sigma))
     alone = {name: np.asarray(part[0], float) for name, part in parts.items()}
-    write_separation(out, cube, alone, bands, model)
     table = magnitudes(alone, bands, [float(value) for value in zero], rms)
-    write_table(out.with_suffix(".ecsv"), table)
+    write_separation(out, cube, alone, bands, model, card.sha256)
+    write_table(beside, table)
     for row in table:
         console.print(f"{row['component']:>6}: " + ", ".join(f"{band} {row[f'mag_{band}']:.2f}" for band in bands),
                       highlight=False)
     console.print(f"chi2 without the source {first:.2f}, with it {second:.2f} (of the sky's noise alone)\n{out}, "
-                  f"{out.with_suffix('.ecsv')}", highlight=False, soft_wrap=True)
+                  f"{beside}", highlight=False, soft_wrap=True)
 
 
-def _per_band(option: str, values: list[float], bands: list[str]) -> np.ndarray:
+def _per_band(option: str, values: list[float], bands: list[str], positive: bool = False) -> np.ndarray:
     if len(values) != len(bands):
         raise InputError("", option, f"{len(values)} values", f"one a band: {', '.join(bands)}")
+    for band, value in zip(bands, values, strict=True):
+        if not np.isfinite(value) or positive and value <= 0.0:
+            raise InputError("", option, f"band {band}: {value:g}", "a finite number" + " above 0" * positive)
     return np.asarray(values, float)
+
+
+def _check_scale(cube: Cube, expected: float, model: str) -> None:
+    """Refuse pixels of another size than the network learned, if the WCS tells. Raises InputError."""
+    scale = cube.pixel_scale
+    if scale is not None and abs(scale / expected - 1.0) > SCALE_TOLERANCE:
+        raise InputError(cube.file, "image", f"pixels of {scale:.4g} arcsec",
+                         f"{expected:g} within {SCALE_TOLERANCE:.0%}, which {model} learned; resample the image")

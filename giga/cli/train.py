@@ -22,7 +22,7 @@ from giga.systems import SYSTEMS
 from giga.training_progress import TrainingProgress
 
 FILES = ("config.toml", "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events (giga[tensorboard]).")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too (giga\\[tensorboard]).")]
 
 
 @app.command("train")
@@ -44,17 +44,21 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     task = system.task(settings.system)
     claim(out, resume=resume, overwrite=overwrite, files=FILES)
     out.mkdir(parents=True, exist_ok=True)
+    if not (out / "config.toml").exists():
+        write_text(out / "config.toml", settings.dump())
+    made_by = git_hash() or "unknown"  # the code as it was read, whatever is committed while it trains
     with TrainingProgress(settings.train.steps, console) as report:
         trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume, tensorboard=tensorboard,
                         report=report)
     write_text(out / "config.toml", settings.dump())
     model = system.finish(settings.system, trained.model())
-    save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl")))
+    save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
+                                             f"giga train {config} --out {out}"))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
 
 
-def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]) -> Card:
+def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]], made_by: str, command: str) -> Card:
     """The card of weights that were validated, not yet tested; their speed is not measured either."""
     metrics: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -67,5 +71,4 @@ def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]
         settled["limits"] = (*settled["limits"], f"In training each simulated scene was seen {reuse} times, with noise "
                                                  "of its own each time.")
     return Card(**settled, recipe=settings.recipe(), seed=settings.train.seed,
-                git_hash=git_hash() or "unknown", command="giga train config.toml --out RUN", metrics=metrics,
-                images_per_s={}, validation=trained.sets)
+                git_hash=made_by, command=command, metrics=metrics, images_per_s={}, validation=trained.sets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,7 +12,7 @@ from astropy.io import fits
 
 from giga.grid import Grid
 from giga.io.errors import InputError
-from giga.io.hdu import celestial_wcs, read_image
+from giga.io.hdu import celestial_wcs, opened, read_image
 from giga.simulate.cutouts import Vetted, Vetting, central, vet
 from giga.simulate.noise import CutoutNoise
 from giga.simulate.survey import Survey
@@ -122,21 +121,14 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _cube(path: Path, survey: Survey) -> np.ndarray:
-    try:
-        with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
-            warnings.filterwarnings("error", "File may have been truncated")
-            every: list[Any] = list(hdus)
-            for hdu in every:
-                if hdu.is_image and len(hdu.shape) in (3, 4):
-                    array, header = np.array(hdu.data, np.float64), hdu.header.copy()
-                    break
-            else:
-                raise InputError(path, FIELD, "no HDU with three or four dimensions",
-                                 "a cube of shape (cutouts, ny, nx), or a folder of images")
-    except (OSError, ValueError, TypeError, Warning) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(path, FIELD, f"cannot be read ({error})", "a FITS file") from error
+    with opened(path, FIELD) as hdus:
+        for hdu in hdus:
+            if hdu.is_image and len(hdu.shape) in (3, 4):
+                array, header = np.array(hdu.data, np.float64), hdu.header.copy()
+                break
+        else:
+            raise InputError(path, FIELD, "no HDU with three or four dimensions",
+                             "a cube of shape (cutouts, ny, nx), or a folder of images")
     _check_header(path, header, array.shape[1:3], survey)
     return array
 

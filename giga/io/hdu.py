@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -45,22 +46,38 @@ def image_shape(path: str | PathLike[str], hdu: int | str | None = None, field: 
     return _opened(path, hdu, field, lambda chosen: chosen.shape)
 
 
-def _opened(path: str | PathLike[str], hdu: int | str | None, field: str, read: Callable[[Any], Any]) -> Any:
-    """What a function makes of an HDU."""
+@contextmanager
+def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file") -> Iterator[list[Any]]:
+    """The HDUs of a file, to be read within the block.
+
+    Args:
+        path: FITS file; may be compressed.
+        field: Name of the setting that asked for it, for messages.
+        expected: What the file should be, for messages.
+
+    Raises:
+        InputError: No such file, or it cannot be read, is cut short, or has not what the block looks for in it.
+    """
     if not Path(path).is_file():
-        raise InputError(path, field, "no such file", "a FITS file")
+        raise InputError(path, field, "is a folder" if Path(path).is_dir() else "no such file", expected)
     try:
-        with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
+        with warnings.catch_warnings():
             warnings.filterwarnings("error", "File may have been truncated")
-            return read(_choose(hdus, path, hdu, field))
+            with open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
+                yield list(hdus)
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, Warning) as error:
-        raise InputError(path, field, f"cannot be read ({error})", "a FITS file") from error
+    except (OSError, ValueError, TypeError, KeyError, IndexError, Warning) as error:
+        raise InputError(path, field, f"cannot be read ({' '.join(str(error).split())[:200]})", expected) from error
 
 
-def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
-    every: list[Any] = list(hdus)
+def _opened(path: str | PathLike[str], hdu: int | str | None, field: str, read: Callable[[Any], Any]) -> Any:
+    """What a function makes of an HDU."""
+    with opened(path, field) as hdus:
+        return read(_choose(hdus, path, hdu, field))
+
+
+def _choose(every: list[Any], path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
     present = ", ".join(f"{k} {h.name or '(no name)'} {_kind(h)}" for k, h in enumerate(every))
     if hdu is None:
         for candidate in every:
@@ -71,7 +88,7 @@ def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None
     try:
         if isinstance(hdu, int) and hdu < 0:
             raise IndexError(hdu)  # astropy would count from the end
-        found: Any = hdus[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
+        found: Any = fits.HDUList(every)[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
     except (KeyError, IndexError, ValueError):
         raise InputError(path, field, f"no HDU {hdu!r}", f"one of its HDUs: {present}") from None
     if not found.is_image or len(found.shape) != 2:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from giga.io.errors import InputError
+from giga.io.hdu import opened
 from giga.simulate.psf_models import KernelPSF
 
 LANCZOS = 4  # the interpolation that PSFEx fits its model with
@@ -73,20 +72,11 @@ def read_psfex(path: str | PathLike[str], row: int = 0) -> PSFEx:
         InputError: Missing, not FITS, without such a table, or a polynomial of another kind.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "psf", "no such file", "a PSF model of PSFEx")
-    try:
-        with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
-            warnings.filterwarnings("error", "File may have been truncated")
-            every: list[Any] = list(hdus)
-            for hdu in every:
-                columns = {} if hdu.is_image else {name.lower(): name for name in hdu.columns.names}
-                if "psf_mask" in columns:
-                    return _model(path, hdu, columns, row)
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, Warning) as error:
-        raise InputError(path, "psf", f"cannot be read ({error})", "a PSF model of PSFEx") from error
+    with opened(path, "psf", "a PSF model of PSFEx") as hdus:
+        for hdu in hdus:
+            columns = {} if hdu.is_image else {name.lower(): name for name in hdu.columns.names}
+            if "psf_mask" in columns:
+                return _model(path, hdu, columns, row)
     raise InputError(path, "psf", "no table with the column PSF_MASK", "a PSF model of PSFEx")
 
 

@@ -19,7 +19,7 @@ PARTS = ("lens", "source", "noise")
 
 
 def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, np.ndarray], bands: Sequence[str],
-                     model: str) -> Path:
+                     model: str, sha256: str) -> Path:
     """Write the image and its parts, each a cube (bands, ny, nx) in the image's unit, with the image's WCS.
 
     Args:
@@ -28,9 +28,11 @@ def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, 
         parts: "lens", "source" and "noise", shape (ny, nx, bands).
         bands: Names of the bands.
         model: Name of the network, for the header.
+        sha256: Of its weights, likewise.
     """
     primary = fits.PrimaryHDU()
-    primary.header["MODEL"] = Path(model).stem
+    primary.header["MODEL"] = model
+    primary.header["WEIGHTS"] = (sha256[:16], "first digits of the SHA-256 of the weights")
     for k, band in enumerate(bands, start=1):
         primary.header[f"BAND{k}"] = (band, f"layer {k} of every cube")
     hdus: list = [primary]

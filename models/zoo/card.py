@@ -93,6 +93,9 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for option in options:
         kind = typing.get_origin(option) or option
+        if kind is dict and isinstance(value, Mapping):
+            inner = typing.get_args(option)[1]
+            return {key: _converted(inner, one, f"{where}.{key}") for key, one in value.items()}
         if kind is tuple and isinstance(value, list):
             return tuple(_tuples(value))
         if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
