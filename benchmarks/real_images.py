@@ -1,6 +1,7 @@
-"""Separate real images: a lens, and DES galaxies that lens nothing.
+"""Separate real images: lenses, and DES galaxies that lens nothing.
 
---lens takes the image of a lens: one FITS file with all bands, or one a band in the order of the network's. --des is a
+--lens takes the image of a lens: one FITS file with all bands, or one a band in the order of the network's; of a larger
+one than the network learned the middle is taken. It may be given several times, with one --lens-model each. --des is a
 folder with a file a band, g.fits to Y.fits, each a stack (n, ny, nx) of galaxies. What a network calls a source in a
 galaxy that lenses nothing is false: its flux is given relative to the deflector's, the median and the 95th percentile
 over the galaxies, and the share of them that the finder of eq. 16 calls a lens at the threshold of the network's card.
@@ -58,7 +59,9 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
 def lens(model: Separator, files: list[Path], out: Path) -> dict:
     """What a network finds in the image of a lens."""
     bands = [band.name for band in model.config.observed.bands]
-    image, parts, sigma = separated(model, [read_cube(files, bands)])
+    cube = read_cube(files, bands)
+    ny, nx = (min(size, learned) for size, learned in zip(cube.image.shape, model.config.observed.shape, strict=False))
+    image, parts, sigma = separated(model, [cube.window((ny, nx))])
     first, second = (float(value[0]) for value in chi2(image, parts["lens"], parts["source"], sigma))
     flux = {name: parts[name].sum((0, 1, 2)) for name in ("lens", "source")}
     colours = [bands.index(band) for band in "irg"] if set("gri") <= set(bands) else (0, 0, 0)
@@ -70,22 +73,25 @@ def lens(model: Separator, files: list[Path], out: Path) -> dict:
 
 def main() -> None:
     arguments = parser(__doc__ or "", "real_images")
-    arguments.add_argument("--lens", type=Path, nargs="+", help="image of a lens, one file or one a band")
-    arguments.add_argument("--lens-model", default="ggsl-unet-kids", help="network for it, by name or path")
+    arguments.add_argument("--lens", type=Path, nargs="+", action="append", default=[],
+                           help="image of a lens, one file or one a band; may be given again")
+    arguments.add_argument("--lens-model", action="append", default=[], help="network for it, by name or path")
     arguments.add_argument("--des", type=Path, help="folder with g.fits, r.fits, i.fits, z.fits and Y.fits")
-    arguments.add_argument("--des-model", default="runs/des/model", help="network for them")
+    arguments.add_argument("--des-model", default="ggsl-unet-des", help="network for them, by name or path")
     options = arguments.parse_args()
+    if len(options.lens) != len(options.lens_model):
+        arguments.error(f"{len(options.lens)} --lens and {len(options.lens_model)} --lens-model; expected one each")
     parallel.start()
     results = {}
-    if options.lens is not None:
-        model, _ = zoo.load(options.lens_model)
-        results["lens"] = dict(model=options.lens_model, files=[path.name for path in options.lens]) | lens(
-            model, options.lens, options.out.with_suffix(".lens.png"))
+    for files, name in zip(options.lens, options.lens_model, strict=True):
+        model, card = zoo.load(name)
+        results[f"lens, {name}"] = dict(weights=card.sha256, files=[path.name for path in files]) | lens(
+            model, files, options.out.with_suffix(f".{Path(name).name}.png"))
     if options.des is not None:
         model, card = zoo.load(options.des_model)
         threshold = card.metrics["half empty"]["finder_threshold"]
-        results["des"] = dict(model=options.des_model) | unlensed(model, threshold, options.des,
-                                                                  options.out.with_suffix(".des.png"))
+        results[f"galaxies, {options.des_model}"] = dict(weights=card.sha256) | unlensed(
+            model, threshold, options.des, options.out.with_suffix(".des.png"))
     write(options.out, results)
 
 
