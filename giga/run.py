@@ -24,7 +24,7 @@ from giga.inference.starts import Starts, smaller
 from giga.io.errors import InputError, nearest
 from giga.io.fits import load_observations
 from giga.io.results import FILES, write_results
-from giga.io.toml import Config, differences, dump_config, load_config, scene_from_config
+from giga.io.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.nodes import NodeError
 from giga.observation import Observation
 from giga.progress import FitProgress
@@ -97,9 +97,7 @@ def changed_values(out: Path, config: Config) -> str:
         kept = load_config(path, fit_config_type=type(config.inference))
     except InputError as error:
         return str(error)
-    changes = differences(_what(kept), _what(config))
-    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return ", ".join(changes[:3]) + more
+    return listed(differences(_what(kept), _what(config)))
 
 
 def _what(config: Config) -> str:

@@ -58,6 +58,8 @@ def test_from_a_configuration_to_weights(config, tmp_path):
     assert refused.exit_code == 2 and "already holds a run" in refused.stderr
     other = run(config, "--out", out, "--resume", "--set", "train.learning_rate=0.5")
     assert other.exit_code == 2 and "another configuration" in " ".join(other.stderr.split())
+    assert "train.learning_rate: " in other.stderr and "-> 0.5" in other.stderr
+    assert card.command == f"giga train {config} --out {out}"
     assert run(out / "config.toml", "--out", out, "--resume").exit_code == 0
     assert (out / "model.safetensors").read_bytes() == before
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +12,10 @@ import typer
 from giga import parallel
 from giga.atomic import write_text
 from giga.bench.measure import git_hash
+from giga.checkpoint import ForeignCheckpoint
 from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge
 from giga.io.errors import InputError
-from giga.io.toml import parse_override
+from giga.io.toml import differences, listed, parse_override
 from giga.io.training import TrainingConfig, load_training
 from giga.models.metrics_log import read_metrics
 from giga.models.train import Trained, train
@@ -30,8 +33,7 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBo
 def train_command(config: ConfigFile, out: Out, override: Override = None, resume: Resume = False,
                   overwrite: Overwrite = False, tensorboard: TensorBoard = False) -> None:
     """Train a network on examples that are simulated as it learns; leaves its weights and a card."""
-    settings = load_training(config, {name: system.config for name, system in SYSTEMS.items()},
-                             dict(map(parse_override, override or [])))
+    settings = load_training(config, _systems(), dict(map(parse_override, override or [])))
     system = SYSTEMS[settings.name]
     devices = parallel.start(settings.run.devices, n_devices=settings.run.n_devices)
     try:
@@ -47,15 +49,28 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     if not (out / "config.toml").exists():
         write_text(out / "config.toml", settings.dump())
     made_by = git_hash() or "unknown"  # the code as it was read, whatever is committed while it trains
-    with TrainingProgress(settings.train.steps, console) as report:
-        trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume, tensorboard=tensorboard,
-                        report=report)
+    try:
+        with TrainingProgress(settings.train.steps, console) as report:
+            trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume,
+                            tensorboard=tensorboard, report=report)
+    except ForeignCheckpoint as error:
+        changes = listed(differences(_kept(out, settings).dump(), settings.dump()))
+        raise ForeignCheckpoint(f"{error}: {changes or 'not the configuration changed but giga, or weights'}") from None
     write_text(out / "config.toml", settings.dump())
     model = system.finish(settings.system, trained.model())
     save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
                                              f"giga train {config} --out {out}"))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
+
+
+def _kept(out: Path, settings: TrainingConfig) -> TrainingConfig:
+    """The configuration that a folder was begun with, on the devices of another."""
+    return dataclasses.replace(load_training(out / "config.toml", _systems()), run=settings.run)
+
+
+def _systems() -> dict[str, type]:
+    return {name: system.config for name, system in SYSTEMS.items()}
 
 
 def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]], made_by: str, command: str) -> Card:

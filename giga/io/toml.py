@@ -189,6 +189,15 @@ def differences(old: str, new: str) -> list[str]:
     return [f"{path}: {seen} -> {now}" for path, (seen, now) in shown.items()]
 
 
+def listed(changes: list[str], most: int = 3) -> str:
+    """The first changes of a list, and how many more there are.
+
+    >>> listed(["a: 1 -> 2", "b: 1 -> 3"], most=1)
+    'a: 1 -> 2 and 1 more'
+    """
+    return ", ".join(changes[:most]) + (f" and {len(changes) - most} more" if len(changes) > most else "")
+
+
 def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The values in nested tables and lists by path."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
