@@ -78,7 +78,8 @@ def magnitude(part: Array) -> Array:
 def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float | None = None) -> dict[str, float]:
     """Numbers of a test set, from the measures of its images.
 
-    Magnitude errors are of the images whose flux is found at all; "lost" is the share of the others.
+    Magnitude errors are of the images whose flux is found at all, for each band and, as "all", for the bands together;
+    "lost" is the share of the others.
 
     Args:
         rows: From `measure`, concatenated.
@@ -99,8 +100,8 @@ def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float 
         error = rows[f"magnitude_error_{name}"][shown]
         out[f"psnr_{name}"] = np.median(rows[f"psnr_{name}"][shown])
         out[f"magnitude_{name}_lost"] = np.mean(np.isnan(error))
-        for k, band in enumerate(bands):
-            found = error[~np.isnan(error[:, k]), k]
+        for band, found in [("all", error.ravel()), *zip(bands, error.T, strict=True)]:
+            found = found[~np.isnan(found)]
             if len(found):
                 out[f"magnitude_{name}_{band}_median"] = np.median(found)
                 out[f"magnitude_{name}_{band}_scatter"] = np.std(found)

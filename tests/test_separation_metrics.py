@@ -73,7 +73,7 @@ def test_a_separation_that_loses_a_tenth_of_the_flux(rng):
     np.testing.assert_allclose(rows["magnitude_error_source"][lensed], -2.5 * np.log10(0.9), atol=1e-5)
     assert np.isnan(rows["magnitude_error_source"][~lensed]).all()
     numbers = summary(rows, "gr")
-    for band in "gr":
+    for band in ("g", "r", "all"):
         assert numbers[f"magnitude_source_{band}_median"] == pytest.approx(0.1144, abs=1e-4)
         assert numbers[f"magnitude_source_{band}_scatter"] == pytest.approx(0.0, abs=1e-4)
 
