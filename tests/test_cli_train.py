@@ -68,6 +68,7 @@ def test_reuse_is_declared(config, tmp_path):
     result = run(config, "--out", tmp_path / "run", "--set", "train.reuse=2", "--set", "train.measure_rates=true")
     assert result.exit_code == 0 and "2 images of each scene" in result.output
     card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert "--set train.reuse=2 --set train.measure_rates=true --out" in card["command"]
     assert card["recipe"]["train"]["reuse"] == 2 and "each simulated scene was seen 2 times" in card["limits"][-1]
     start, rates = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[:2])
     assert start["config"]["reuse"] == rates["reuse"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,9 +60,15 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     write_text(out / "config.toml", settings.dump())
     model = system.finish(settings.system, trained.model())
     save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
-                                             f"giga train {config} --out {out}"))
+                                             _again(config, out, override or [])))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
+
+
+def _again(config: Path, out: Path, override: list[str]) -> str:
+    """The command that trains a network again."""
+    return shlex.join(["giga", "train", str(config), *(word for one in override for word in ("--set", one)), "--out",
+                       str(out)])
 
 
 def _kept(out: Path, settings: TrainingConfig) -> TrainingConfig:
