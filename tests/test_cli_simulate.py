@@ -215,6 +215,8 @@ def test_the_configurations_of_the_page_are_valid(tmp_path):
     ("population.recipe=physical", "lenses.toml: population.recipe: 'physical' beside mass, lens_light"),
     ("population.recipe=collett", "lenses.toml: population.table: missing; expected a table of Collett (2015)"),
     ("population.empty=1.5", "lenses.toml: population.empty: got 1.5"),
+    ("population.lens_magnitude=[20.5,17.0]", "population.lens_magnitude: got 20.5 to 17; expected a lower"),
+    ("companions.magnitude=[25,20]", "companions.magnitude: got 25 to 20; expected a lower number first"),
     ("mixing.missing=0.1", "lenses.toml: lens_light.0.R_sersic.each_band: got True; expected"),
     ("output.format=png", "lenses.toml: output.format: got 'png'; expected one of"),
     ("output.images=0", "lenses.toml: output.images: got 0; expected a number of at least 1"),

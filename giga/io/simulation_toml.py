@@ -37,6 +37,14 @@ PLACES = {"psf": "survey.psf", "mixing": "mixing", "population": "population", "
 """Where in the file a complaint of the simulator belongs, by its first word."""
 
 
+def _check_ranges(config: Any, *names: str, may_be_one: bool = False) -> None:
+    """Refuse ranges that end before they begin, or, unless they may be one number, there. Raises ValueError."""
+    for name in names:
+        low, high = getattr(config, name)
+        if not (low <= high if may_be_one else low < high):
+            raise ValueError(f"{name}: got {low:g} to {high:g}; expected a lower number first")
+
+
 @dataclass(frozen=True)
 class PopulationConfig:
     """Section [population]: a recipe, or a table whose columns the profiles of the file take."""
@@ -51,6 +59,7 @@ class PopulationConfig:
     def __post_init__(self) -> None:
         if self.empty > 1.0:
             raise ValueError(f"empty: got {self.empty}; expected a share from 0 to 1")
+        _check_ranges(self, "lens_magnitude", "source_magnitude")
         if self.recipe == "collett" and self.table is None:
             raise InputError("", "table", "missing", "a table of Collett (2015)")
         if self.recipe in ("table_2", "physical") and self.table is not None:
@@ -64,6 +73,9 @@ class CompanionsConfig:
     most: int = at_least(0, 3)  # each is there with probability one half
     magnitude: tuple[float, float] = (20.0, 25.0)  # range in r
 
+    def __post_init__(self) -> None:
+        _check_ranges(self, "magnitude")
+
 
 @dataclass(frozen=True)
 class MixingConfig:
@@ -74,6 +86,9 @@ class MixingConfig:
     gamma: tuple[float, float] = (0.5, 1.5)
     epsilon: tuple[float, float] = (0.0, 1.0)
     missing: float = at_least(0.0, 0.0)  # probability that a band alone shows no source
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "alpha", "beta", "gamma", "epsilon", may_be_one=True)
 
 
 @dataclass(frozen=True)
