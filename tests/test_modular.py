@@ -14,7 +14,7 @@ from giga.ellipse import ellipticity
 from giga.models import zoo
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage, lens_logit, parameters
 from giga.models.modular import NEEDED, ModularTask, examples_of
-from giga.models.modular_table import psnr, rows_of, summary, table
+from giga.models.modular_table import TooFew, psnr, rows_of, summary, table
 from giga.models.zoo import Card, save_weights
 from giga.simulate.batch import Batch
 from giga.systems import SYSTEMS
@@ -227,7 +227,7 @@ def test_psnr_in_closed_form():
 
 
 def test_a_set_of_one_kind_is_refused():
-    with pytest.raises(ValueError, match="3 have 3 lenses"):
+    with pytest.raises(TooFew, match="3 images have 3 lenses"):
         summary({"label": np.ones(3, int), "correct": np.ones(3, bool)})
 
 
