@@ -63,8 +63,8 @@ def separate_command(
     image, sigma = jnp.asarray(cube.image, jnp.float32)[None], jnp.asarray(rms, jnp.float32)
     parts = separate(network, image, sigma)
     y, x = cube.inner(seen)
-    first, second = (float(value[0]) for value in chi2(*(part[:, y, x] for part in (image, parts["lens"],
-                                                                                    parts["source"])), sigma))
+    shown, lens, source = (part[:, y, x] for part in (image, parts["lens"], parts["source"]))
+    first, second = (float(value[0]) for value in chi2(shown, lens, source, sigma))
     alone = {name: np.asarray(part[0], float) for name, part in parts.items()}
     table = magnitudes(alone, bands, [float(value) for value in zero], rms)
     write_separation(out, cube, alone, bands, model, card.sha256)
