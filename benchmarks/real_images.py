@@ -24,7 +24,7 @@ from giga.models.separation_metrics import chi2
 from giga.plot import png
 from giga.separation_plot import separation_figure
 
-SHOWN = 6  # DES galaxies in the picture
+SHOWN = 6  # DES galaxies in the picture, those of the most false flux
 DES_BANDS = "grizY"
 
 
@@ -46,7 +46,8 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
              for k in bands}
     whole = parts["source"].sum((1, 2, 3)) / parts["lens"].sum((1, 2, 3))
     first, second = chi2(images, parts["lens"], parts["source"], sigma)
-    figure = separation_figure(images[:SHOWN], {name: part[:SHOWN] for name, part in parts.items()}, sigma[:SHOWN],
+    worst = np.argsort(-whole)[:SHOWN]
+    figure = separation_figure(images[worst], {name: part[worst] for name, part in parts.items()}, sigma[worst],
                                colours=[DES_BANDS.index(band) for band in "irg"])
     write_bytes(out, png(figure))
     return dict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from giga.models.ggsl import Separator, separate
 from giga.models.zoo import ZooError, load
 from giga.observation import Observation
 
+SCALE_TOLERANCE = 0.1  # of the side of a pixel
 FEWEST = 16  # pixels; what keeps fewer is no mask
 
 
@@ -81,9 +83,7 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         raise InputError("", "--mask-from", f"{len(observations)} observations of shapes {sorted(shapes)}",
                          f"{len(survey.bands)} of one shape, {', '.join(band.name for band in survey.bands)}")
     for one in observations:
-        if abs(float(one.grid.pixel_scale) / survey.pixel_scale - 1.0) > 0.1:
-            raise InputError("", "--mask-from", f"pixels of {float(one.grid.pixel_scale):.6g} arcsec",
-                             f"about {survey.pixel_scale:g}, which {name} learned")
+        check_scale(float(one.grid.pixel_scale), survey.pixel_scale, name, "", "--mask-from")
     rms = np.array([_sky(one) for one in observations])
     image = jnp.asarray(np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1), jnp.float32)[None]
     parts = separate(network, image, jnp.asarray(rms, jnp.float32))
@@ -96,6 +96,13 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
                              f"at least {FEWEST}")
         out.append(one.replace(mask=mask))
     return out
+
+
+def check_scale(pixel_scale: float, learned: float, name: str, file: str | PathLike[str], field: str) -> None:
+    """Refuse pixels of another size than a separator learned, both in arcsec. Raises InputError."""
+    if abs(pixel_scale / learned - 1.0) > SCALE_TOLERANCE:
+        raise InputError(file, field, f"pixels of {pixel_scale:.6g} arcsec",
+                         f"about {learned:g}, which {name} learned; resample the image")
 
 
 def _near(pixels: np.ndarray, distance: float) -> np.ndarray:

@@ -87,7 +87,7 @@ def test_cutouts_get_arcs(config, tmp_path):
     assert run(config, *files, "--out", again, "-n", 2, "--seed", 5).exit_code == 0
     assert (again / "b-001.fits").read_bytes() == (out / "b-001.fits").read_bytes()
     refused = run(config, *files, "--out", out)
-    assert refused.exit_code == 2 and "is there already; expected an empty" in " ".join(refused.stderr.split())
+    assert refused.exit_code == 2 and "is there already; expected another name" in " ".join(refused.stderr.split())
     assert run(config, files[0], "--out", out, "--seed", 6, "--overwrite").exit_code == 0
     assert (again / "a-000.fits").read_bytes() != (out / "a-000.fits").read_bytes()
 
@@ -136,7 +136,7 @@ def test_files_that_would_be_lost(config, tmp_path):
     twice = run(config, first, cutout(tmp_path / "other" / "a-000.fits"), "--out", tmp_path / "out")
     assert twice.exit_code == 2 and "written for two cutouts" in " ".join(twice.stderr.split())
     lost = run(config, first, cutout(tmp_path / "a.fits"), "--out", tmp_path, "--overwrite")
-    assert lost.exit_code == 2 and "a cutout would be overwritten" in " ".join(lost.stderr.split())
+    assert lost.exit_code == 2 and "an input would be overwritten" in " ".join(lost.stderr.split())
 
 
 def test_a_population_without_a_source(config, tmp_path):

@@ -126,7 +126,7 @@ def test_nothing_is_lost_by_writing(separator, image, tmp_path):
     for place, message in ((out, "parts.fits: --out: is there already; expected another name, or --overwrite"),
                            (image, "image.fits: --out: an input would be overwritten"),
                            (tmp_path / "half.fits", "half.ecsv: --out: is a folder; expected a file"),
-                           (tmp_path / "parts.ecsv", "a name that ends in '.ecsv'; expected .fits or .fits.gz"),
+                           (tmp_path / "parts.ecsv", "suffix '.ecsv'; expected .fits"),
                            (tmp_path / "no" / "parts.fits", f"--out: no folder {tmp_path / 'no'}")):
         result = run("separate", image, "--model", separator, "--out", place)
         assert result.exit_code == 2, place
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_named(separator, image, tmp_path):
         ([image, "--model", separator, *["--background-rms", 0.0] * 4],
          "--background-rms: band u: 0; expected a finite number above 0"),
         ([tiny, "--model", separator, "--size", "keep"], "tiny.fits: image: 2 x 2 pixels; expected at least"),
-        ([coarse, "--model", separator], "coarse.fits: image: pixels of 0.36 arcsec; expected 0.2 within 10%"),
+        ([coarse, "--model", separator], "coarse.fits: image: pixels of 0.36 arcsec; expected about 0.2, which"),
         ([tmp_path, "--model", separator], "image: is a folder; expected a FITS file"),
     ]:
         result = run("separate", *words, "--out", out)

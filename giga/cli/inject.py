@@ -13,7 +13,7 @@ from astropy.table import Column, Table
 from rich.markup import escape
 
 from giga import parallel
-from giga.cli.base import ConfigFile, Override, app, console, edge
+from giga.cli.base import ConfigFile, Override, app, check_out, console, edge
 from giga.cli.predict import Exposure, Units, check_units, rate_of
 from giga.io.cube import read_cubes
 from giga.io.errors import InputError
@@ -82,12 +82,8 @@ def _check_out(out: Path, names: list[str], cutouts: list[Path], overwrite: bool
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InputError(out / twice[0], "--out", "written for two cutouts", "cutouts whose files have different names")
-    there = [out / name for name in names if (out / name).exists()]
-    for path in there:
-        if any(path.samefile(cutout) for cutout in cutouts):
-            raise InputError(path, "--out", "a cutout would be overwritten", "another folder")
-    if there and not overwrite:
-        raise InputError(there[0], "--out", "is there already", "an empty or new folder, or --overwrite")
+    if out.is_dir():
+        check_out([out / name for name in names], cutouts, overwrite)
 
 
 def _magnitudes(added: Injection, scale: float, survey: Survey) -> dict[str, float]:

@@ -51,8 +51,8 @@ def predict_command(
     predictor = Predictor.of(model)
     config = predictor.config
     cube = read_cube(images, config.bands).to_shape(config.shape, size)
-    if cube.pixel_scale is not None:
-        predictor.check_scale(cube.pixel_scale, "image")
+    if (scale := cube.pixel_scale) is not None:
+        predictor.check_scale(scale, "image")
     rows = summary(predictor.draws(rate_of(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
     for path in out or ():
         _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,

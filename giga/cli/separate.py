@@ -12,13 +12,12 @@ import typer
 from giga import parallel
 from giga.cli.base import app, check_out, console, edge
 from giga.cli.evaluate import loaded
-from giga.io.cube import Cube, background_rms, read_cube
+from giga.io.cube import background_rms, read_cube
 from giga.io.errors import InputError
 from giga.io.separation import magnitudes, write_separation, write_table
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
-
-SCALE_TOLERANCE = 0.1  # of the side of a pixel
+from giga.separated_mask import check_scale
 
 
 @app.command("separate")
@@ -39,9 +38,9 @@ def separate_command(
     """Separate an image into deflector, source and noise; the WCS is kept."""
     if fit not in ("refuse", "crop", "pad", "keep"):
         raise InputError("", "--size", f"got {fit!r}", "refuse, crop, pad or keep")
-    if not out.name.endswith((".fits", ".fits.gz")):
-        raise InputError(out, "--out", f"a name that ends in {out.suffix!r}", ".fits or .fits.gz")
-    beside = out.with_name(out.name.split(".fits")[0] + ".ecsv")
+    if out.suffix != ".fits":
+        raise InputError(out, "--out", f"suffix {out.suffix!r}", ".fits")
+    beside = out.with_suffix(".ecsv")
     check_out([out, beside], images, overwrite)
     parallel.start()
     network, card = loaded(model)
@@ -52,7 +51,8 @@ def separate_command(
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
     given = _per_band("--background-rms", background, bands, positive=True) if background else None
     seen = read_cube(images, bands)
-    _check_scale(seen, survey.pixel_scale, model)
+    if (scale := seen.pixel_scale) is not None:
+        check_scale(scale, survey.pixel_scale, model, seen.file, "image")
     cube = seen if fit == "keep" else seen.to_shape(survey.shape, fit)
     least = network.config.unet.multiple
     if min(cube.image.shape[:2]) < least:
@@ -84,10 +84,3 @@ def _per_band(option: str, values: list[float], bands: list[str], positive: bool
             raise InputError("", option, f"band {band}: {value:g}", "a finite number" + " above 0" * positive)
     return np.asarray(values, float)
 
-
-def _check_scale(cube: Cube, expected: float, model: str) -> None:
-    """Refuse pixels of another size than the network learned, if the WCS tells. Raises InputError."""
-    scale = cube.pixel_scale
-    if scale is not None and abs(scale / expected - 1.0) > SCALE_TOLERANCE:
-        raise InputError(cube.file, "image", f"pixels of {scale:.4g} arcsec",
-                         f"{expected:g} within {SCALE_TOLERANCE:.0%}, which {model} learned; resample the image")

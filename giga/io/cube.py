@@ -61,10 +61,12 @@ class Cube:
 
     def inner(self, other: Cube) -> tuple[slice, slice]:
         """Rows and columns of this image that are no border: another's, of which it is a window, or all of them."""
-        starts = ((size - wanted) // 2 for size, wanted in zip(other.image.shape, self.image.shape[:2], strict=False))
-        rows, columns = (slice(max(0, -start), max(0, -start) + min(size, wanted)) for start, size, wanted in
-                         zip(starts, other.image.shape, self.image.shape[:2], strict=False))
-        return rows, columns
+        def along(size: int, wanted: int) -> slice:
+            border = max(0, -((size - wanted) // 2))  # as `window` puts it before the first pixel
+            return slice(border, border + min(size, wanted))
+
+        (ny, nx), (rows, columns) = other.image.shape[:2], self.image.shape[:2]
+        return along(ny, rows), along(nx, columns)
 
     def to_shape(self, shape: tuple[int, int], how: str) -> Cube:
         """The image as a network takes it.

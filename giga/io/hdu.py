@@ -47,7 +47,7 @@ def image_shape(path: str | PathLike[str], hdu: int | str | None = None, field: 
 
 
 @contextmanager
-def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file") -> Iterator[list[Any]]:
+def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file") -> Iterator[Any]:
     """The HDUs of a file, to be read within the block.
 
     Args:
@@ -64,7 +64,7 @@ def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file")
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "File may have been truncated")
             with open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
-                yield list(hdus)
+                yield hdus
     except InputError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError, Warning) as error:
@@ -77,7 +77,8 @@ def _opened(path: str | PathLike[str], hdu: int | str | None, field: str, read: 
         return read(_choose(hdus, path, hdu, field))
 
 
-def _choose(every: list[Any], path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
+def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
+    every: list[Any] = list(hdus)
     present = ", ".join(f"{k} {h.name or '(no name)'} {_kind(h)}" for k, h in enumerate(every))
     if hdu is None:
         for candidate in every:
@@ -88,7 +89,7 @@ def _choose(every: list[Any], path: str | PathLike[str], hdu: int | str | None, 
     try:
         if isinstance(hdu, int) and hdu < 0:
             raise IndexError(hdu)  # astropy would count from the end
-        found: Any = fits.HDUList(every)[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
+        found: Any = hdus[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
     except (KeyError, IndexError, ValueError):
         raise InputError(path, field, f"no HDU {hdu!r}", f"one of its HDUs: {present}") from None
     if not found.is_image or len(found.shape) != 2:
