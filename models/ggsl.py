@@ -22,6 +22,7 @@ from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.ggsl import EMPTY, companions, physical, table_2
 from giga.simulate.mixing import Mixing
 from giga.simulate.noise import CameraNoise, Noise
+from giga.simulate.seeing import check_seeing, psfs_in_seeing
 from giga.simulate.survey import Survey
 from giga.simulate.surveys import SURVEYS
 
@@ -43,6 +44,7 @@ class GGSLConfig:
         channels: Channels of the network's levels; empty takes the network's own.
         dtype: Of the activations, "float32" or "bfloat16".
         companions: Most galaxies nearby.
+        seeing: Range of the factor of the PSF's width, drawn for every band; empty keeps the survey's PSFs.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
     """
 
@@ -52,6 +54,7 @@ class GGSLConfig:
     channels: tuple[int, ...] = ()
     dtype: str = "float32"
     companions: int = 3
+    seeing: tuple[float, ...] = ()
     flux: float = 0.0
 
     def __post_init__(self) -> None:
@@ -65,6 +68,10 @@ class GGSLConfig:
             raise ValueError(f"companions: expected 0 or more, got {self.companions}")
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
+        if self.seeing:
+            if len(self.seeing) != 2:
+                raise ValueError(f"seeing: expected two factors or none, got {list(self.seeing)}")
+            check_seeing(self.observed, (self.seeing[0], self.seeing[1]))
 
     @property
     def observed(self) -> Survey:
@@ -173,12 +180,17 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
         population = physical(survey, clumps=other.CLUMPS if shifted else 0, empty=empty)
     else:
         population = table_2(clumps=other.CLUMPS if shifted else 0, empty=empty)
-    psfs = other.psfs(survey, SUPERSAMPLING) if shifted else list(survey.psfs(SUPERSAMPLING))
+    if shifted:
+        psfs = [other.psfs(survey, SUPERSAMPLING)]
+    elif config.seeing:
+        psfs = psfs_in_seeing(survey, (config.seeing[0], config.seeing[1]), SUPERSAMPLING)
+    else:
+        psfs = [list(survey.psfs(SUPERSAMPLING))]
     noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))
     if config.recipe == "physical":
         return simulator(population, survey.grid, psfs, noise, companions=near)
     mixing = Mixing(bands=bands, missing=0.1 if config.recipe == "code" else 0.0)
-    return simulator(population, survey.grid, psfs[:1], noise, companions=near, mixing=mixing)
+    return simulator(population, survey.grid, [night[:1] for night in psfs], noise, companions=near, mixing=mixing)
 
 
 class GGSLTask:

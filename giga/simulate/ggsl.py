@@ -20,6 +20,7 @@ from giga.simulate.survey import Survey
 TERMS = 15  # of the SIE's series: 1e-6 of the deflection at q = 0.4
 PAIRS = 0.2  # share of deflectors that are two galaxies
 EMPTY = 0.05  # share of images without a source
+DENSITY = 60.0  # most companions a square arcminute: twice the field's to 25th magnitude, for massive galaxies cluster
 
 # Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
 # star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
@@ -110,17 +111,20 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
 
     Args:
         survey: Whose field, bands and zero points are used.
-        most: Largest number; each is there with probability one half.
+        most: Largest number; each is there with probability one half, and with less where the field is so small that
+            there would be more than `DENSITY`.
         magnitude: Range of their r magnitude.
     """
-    half = 0.5 * min(survey.shape) * survey.pixel_scale
+    inner = 2.0
+    outer = max(0.6 * min(survey.shape) * survey.pixel_scale, inner + survey.pixel_scale)
+    chance = min(0.5, DENSITY / 3600.0 * np.pi * (outer**2 - inner**2) / max(most, 1))
     galaxies = []
     for _ in range(most):
-        distance, angle = uniform(2.0, 1.2 * half), uniform(0.0, 2.0 * np.pi)
+        distance, angle = uniform(inner, outer), uniform(0.0, 2.0 * np.pi)
         place = Derived(_polar_x, distance, angle), Derived(_polar_y, distance, angle)
         galaxies.append(_coloured(survey, uniform(*magnitude), SOURCE_COLOURS,
                                   ellipticity(uniform(0.3, 1.0), uniform(0.0, np.pi)), place,
-                                  dist.LogNormal(np.log(0.4), 0.5), uniform(0.6, 4.0), probability=0.5))
+                                  dist.LogNormal(np.log(0.4), 0.5), uniform(0.6, 4.0), probability=chance))
     return Population.of(Scene(lens_light=galaxies))
 
 

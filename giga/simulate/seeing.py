@@ -1,0 +1,43 @@
+"""PSFs of ground-based images taken in varied seeing, every band at its own time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from giga.psf import PSF
+from giga.simulate.psf_models import GaussianPSF, MoffatPSF
+from giga.simulate.survey import Survey
+
+VARIANTS = 16  # nights that an example's is drawn from
+
+
+def check_seeing(survey: Survey, seeing: tuple[float, float]) -> None:
+    """Raise ValueError if a range of seeing is none, or the survey has none."""
+    low, high = seeing
+    if not 0.0 < low <= high:
+        raise ValueError(f"seeing: expected two factors of the PSF's width, the lower first, got {low:g} and {high:g}")
+    for band in survey.bands:
+        if not isinstance(band.psf, GaussianPSF | MoffatPSF):
+            raise ValueError(f"seeing: the PSF of {survey.name} in {band.name} is {type(band.psf).__name__}, which has "
+                             "none; expected GaussianPSF or MoffatPSF")
+
+
+def psfs_in_seeing(survey: Survey, seeing: tuple[float, float], supersampling: int,
+                   variants: int = VARIANTS) -> list[list[PSF]]:
+    """One PSF a band for each of several nights, the same ones at every call.
+
+    Args:
+        survey: Whose PSFs are made narrower and wider.
+        seeing: Range of the factor of their FWHM; every band has one of its own, flat between the two.
+        supersampling: Subpixels a side.
+        variants: Number of nights.
+
+    Raises:
+        ValueError: See `check_seeing`.
+    """
+    check_seeing(survey, seeing)
+    factors = np.random.default_rng(0).uniform(*seeing, (variants, len(survey.bands)))
+    return [[dataclasses.replace(band.psf, fwhm=factor * band.psf.width).psf(survey.pixel_scale, supersampling)
+             for band, factor in zip(survey.bands, night, strict=True)] for night in factors]
