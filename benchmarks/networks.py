@@ -1,12 +1,15 @@
 """Time networks on one device: one image through each, why a CPU trains step by step, and what simulating costs.
 
 The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 pixels; weights are random, which costs
-the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network in its
-small size the images a second of its simulator, of its training on a fixed batch, and of both, as training measures
-them: with a scene for each image, and with each scene used four times.
+the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network the
+images a second of its simulator, of its training on a fixed batch, and of both, as training measures them: the small
+ones on one device and on all, with a scene for each image and, on all, with each scene used several times; those of the
+papers' sizes on all devices, with a scene for each image.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +28,7 @@ from giga.models.modular import ModularTask
 from giga.models.optimiser import optimiser
 from giga.models.rates import measure_rates
 from giga.models.state import start
-from giga.models.train import TrainConfig
+from giga.models.train import Task, TrainConfig
 from giga.models.unet import UNet, UNetConfig
 from giga.models.vgg import VGG, VGGConfig
 
@@ -39,29 +42,50 @@ class VGGTask(ModularTask):
     """The finder of the modular pipeline with a VGG in the place of its ResNet."""
 
     def network(self, rngs: nnx.Rngs):
-        config = dataclasses.replace(VGGConfig.small(len(self.config.bands)), size=self.config.pixels)
+        make = VGGConfig.paper if self.config.size == "paper" else VGGConfig.small
+        config = dataclasses.replace(make(len(self.config.bands)), size=self.config.pixels)
         return Estimator(VGG(config, rngs=rngs), Classifier(config.dense, rngs=rngs))
 
 
-TASKS = {  # with the images of a batch
-    "ResNet, finds lenses": (lambda: ModularTask(ModularConfig(stage="find")), 32),
-    "VGG, finds lenses": (lambda: VGGTask(ModularConfig(stage="find")), 32),
-    "EDSR, denoises": (lambda: ModularTask(ModularConfig(stage="denoise")), 16),
-    "U-Net, separates": (lambda: GGSLTask(GGSLConfig()), 32),
-    "ResNet and flow, posterior": (lambda: amortised.task(amortised.PosteriorConfig(problem="gigalens80")), 64),
+class Case(NamedTuple):
+    """A task, the images of its batch, and how often each of its rates is timed."""
+
+    make: Callable[[], Task]
+    batch_size: int
+    rounds: int = 10
+
+
+def posterior() -> Task:
+    return amortised.task(amortised.PosteriorConfig(problem="gigalens80"))
+
+
+SMALL = {
+    "ResNet, finds lenses": Case(lambda: ModularTask(ModularConfig(stage="find")), 32),
+    "VGG, finds lenses": Case(lambda: VGGTask(ModularConfig(stage="find")), 32),
+    "EDSR, denoises": Case(lambda: ModularTask(ModularConfig(stage="denoise")), 16),
+    "U-Net, separates": Case(lambda: GGSLTask(GGSLConfig()), 32),
+    "ResNet and flow, posterior": Case(posterior, 64),
+}
+PAPER = {  # of the sizes that the papers have
+    "ResNet-18, finds lenses": Case(lambda: ModularTask(ModularConfig(stage="find", size="narrow")), 32, 3),
+    "ResNet-50, finds lenses": Case(lambda: ModularTask(ModularConfig(stage="find", size="paper")), 32, 3),
+    "VGG of 128 pixels, finds lenses": Case(
+        lambda: VGGTask(ModularConfig(stage="find", size="paper", pixels=128)), 16, 3),
+    "U-Net of 15.5 M, separates": Case(lambda: GGSLTask(GGSLConfig(network="paper")), 8, 3),
+    "EDSR of 19.5 M, denoises": Case(lambda: ModularTask(ModularConfig(stage="denoise", size="paper")), 2, 1),
 }
 
 
-def rates(name: str, devices: int, reuse: int, smoke: bool) -> dict[str, float]:
+def rates(case: Case, devices: int, reuse: int, smoke: bool) -> dict[str, float]:
     """Images a second of a task on the first devices, see `giga.models.rates`."""
-    make, batch_size = TASKS[name]
+    make, batch_size, rounds = case
     task, config = make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
     if smoke:
         config = dataclasses.replace(config, batch_size=4, chunk=4, validation_size=4)
     rule = optimiser(config)
     network, state = start(task, config, rule)
     over = parallel.mesh(jax.devices()[:devices])
-    found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over))
+    found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over), rounds)
     return found | {"batch_size": config.batch_size, "devices": devices}
 
 
@@ -74,7 +98,7 @@ def made(config: UNetConfig):
 
 def main() -> None:
     arguments = parser(__doc__ or "", "networks")
-    arguments.add_argument("--reuse", type=int, nargs="+", default=[1, 4], help="images of a scene")
+    arguments.add_argument("--reuse", type=int, nargs="*", default=[4], help="images of a scene, besides one")
     options = arguments.parse_args()
     devices = len(parallel.start())
     configs = {"small": UNetConfig.small()} if options.smoke else {"small": UNetConfig.small(),
@@ -100,11 +124,12 @@ def main() -> None:
 
     for name, function, together in (("a step alone", step, 1), ("steps in a scan", scanned, steps)):
         results[f"training, {name}"] = measure(jax.jit(function), state, batch, per=together * len(batch), budget=20.0)
-    for name in list(TASKS)[:1] if options.smoke else TASKS:
-        for n in sorted({1, devices}):
-            for reuse in options.reuse[:1] if options.smoke else options.reuse:
-                label = f"simulated as it trains, {name}, {n} devices, {reuse} images of a scene"
-                results[label] = rates(name, n, reuse, options.smoke)
+    label = "simulated as it trains, {}, {} devices, {} images of a scene"
+    for name, case in list(SMALL.items())[:1 if options.smoke else None]:
+        for n, reuse in [(1, 1), (devices, 1), *[(devices, k) for k in options.reuse]][:1 if options.smoke else None]:
+            results[label.format(name, n, reuse)] = rates(case, n, reuse, options.smoke)
+    for name, case in () if options.smoke else PAPER.items():
+        results[label.format(name, devices, 1)] = rates(case, devices, 1, False)
     write(options.out, results)
 
 

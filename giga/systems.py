@@ -13,6 +13,7 @@ from flax import nnx
 
 from giga import amortised
 from giga.io.collett import read_collett
+from giga.io.errors import InputError
 from giga.io.tables import to_table
 from giga.models import modular_table
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage
@@ -74,7 +75,10 @@ def _separator_card(config: GGSLConfig) -> dict[str, Any]:
 
 
 def _catalogue(config: ModularConfig) -> Catalogue | None:
-    return read_collett(config.catalogue) if config.catalogue else None
+    try:
+        return read_collett(config.catalogue) if config.catalogue else None
+    except InputError as error:
+        raise InputError("", "system.catalogue", str(error)) from error
 
 
 def _modular_task(config: ModularConfig) -> ModularTask:

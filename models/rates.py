@@ -17,7 +17,7 @@ CPU_STEPS = 3  # timed at a go where a step takes long
 ROUNDS = 3  # of which the fastest counts
 
 
-def measure_rates(loop: Loop, state: TrainState) -> dict[str, float]:
+def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[str, float]:
     """Images a second of the simulator alone, of the network alone on one fixed batch, and of both.
 
     Batches and programs are those of the training; compile time is left out, and the state is not touched. Where scenes
@@ -41,19 +41,19 @@ def measure_rates(loop: Loop, state: TrainState) -> dict[str, float]:
         "joint": lambda state: steps_simulated(state, bank)}
     if bank is not None:
         runs["scenes"] = lambda state: loop.scenes(0)
-    seconds, images = _fastest(runs, state), steps * config.batch_size
+    seconds, images = _fastest(runs, state, rounds), steps * config.batch_size
     scenes = seconds.pop("scenes", 0.0) * steps / config.chunk
     rates = {name: images / (taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
     return rates | {"joint_over_network": rates["joint"] / rates["network"], "reuse": config.reuse}
 
 
-def _fastest(runs: dict[str, Callable[[TrainState], Any]], state: TrainState) -> dict[str, float]:
+def _fastest(runs: dict[str, Callable[[TrainState], Any]], state: TrainState, rounds: int) -> dict[str, float]:
     """Seconds of the fastest call of each, after one that compiles; each has its own copy of the state.
 
     They are called in turns, so that what else the machine does falls on all of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + rounds):
         for name, run in runs.items():
             copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
             started = time.perf_counter()

@@ -90,6 +90,13 @@ def test_what_is_wrong_is_named(config, tmp_path, change, message):
     assert message in " ".join(result.stderr.split())
 
 
+def test_a_catalogue_that_is_missing_names_its_field(config, tmp_path):
+    config.write_text('[system]\nname = "modular"\ncatalogue = "lenses.txt"\n')
+    result = run(config, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and not (tmp_path / "run").exists()
+    assert "system.catalogue: lenses.txt: no such file; expected a table of Collett" in " ".join(result.stderr.split())
+
+
 def test_tensorboard_that_is_not_installed(config, tmp_path, monkeypatch):
     monkeypatch.setattr("giga.cli.train.find_spec", lambda name: None)
     result = run(config, "--out", tmp_path / "run", "--tensorboard")

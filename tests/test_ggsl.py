@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from giga.models.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
+from giga.simulate.ggsl import DENSITY, companions
+from giga.simulate.surveys import SURVEYS
 
 SHAPE = (2, 8, 8, 3)
 
@@ -60,6 +62,29 @@ def test_magnitudes_are_drawn_for_the_bands_of_a_survey(survey):
     bands = len(task.config.observed.bands)
     assert np.shape(scene.lens_light[0].amp) == (bands,) and np.all(np.asarray(scene.lens_light[0].amp) > 0.0)
     assert 17.0 < float(truth["lens_magnitude"]) < 20.5
+
+
+@pytest.mark.parametrize("recipe", ["paper", "physical"])
+def test_a_task_in_varied_seeing_shows_several_psfs(recipe):
+    task = GGSLTask(GGSLConfig(recipe=recipe, survey="kids-ggsl-unet", seeing=(0.7, 1.3)))
+    peaks = np.asarray(task.simulator.optics.kernels).max((-2, -1))  # of each night and band
+    assert peaks.shape == (16, 4) and peaks.max() / peaks.min() > 2.0
+    assert len(task.other.optics.kernels) == 1  # the shifted set keeps the one PSF that it has
+
+
+@pytest.mark.parametrize(("survey", "expected"), [("kids-ggsl-unet", 1.5), ("des", 1.5), ("hst-acs-f814w", 0.2618)])
+def test_companions_are_no_denser_than_on_the_sky(survey, expected):
+    scenes = jax.vmap(companions(SURVEYS[survey]).sample)(jax.random.split(jax.random.key(0), 2000))
+    there = np.stack([np.asarray(galaxy.amp)[:, 0] > 0.0 for galaxy in scenes.lens_light], axis=1)
+    number = there.sum(1)
+    np.testing.assert_allclose(number.mean(), expected, atol=4.0 * number.std() / np.sqrt(len(number)))
+    outer = 0.6 * min(SURVEYS[survey].shape) * SURVEYS[survey].pixel_scale
+    assert number.mean() / (np.pi * (outer**2 - 4.0)) * 3600.0 < 1.2 * DENSITY
+
+
+def test_a_seeing_of_three_factors_is_refused():
+    with pytest.raises(ValueError, match=r"seeing: expected two factors or none, got \[0.7, 1.0, 1.3\]"):
+        GGSLConfig(seeing=(0.7, 1.0, 1.3))
 
 
 def test_a_negative_weight_is_refused():
