@@ -9,6 +9,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from giga.component import Component, Param, static
+from giga.simulate import draws
 from giga.simulate.survey import Survey
 
 FEW = 32  # electrons in a pixel below which they are drawn one by one: see tests/test_noise.py
@@ -68,16 +69,16 @@ class CameraNoise(Noise):
         sigma = jnp.sqrt(variance)
         third = self.photon**2 * (self.sky + light)
         if not self.few:
-            return sigma * _skewed(jax.random.normal(key, model.shape, model.dtype), third / (variance * sigma)), sigma
+            return sigma * _skewed(draws.normal(key, model.shape, model.dtype), third / (variance * sigma)), sigma
         electron_key, read_key = jax.random.split(key)
         electrons = (self.sky + light) / self.photon
         read = jnp.sqrt(jnp.maximum(self.background_rms**2 - self.sky * self.photon, 0.0))
-        uniform = jax.random.uniform(electron_key, model.shape, model.dtype)
+        uniform = draws.uniform(electron_key, model.shape, model.dtype)
         one_by_one = self.photon * (poisson(uniform, jnp.minimum(electrons, FEW)) - electrons)
         root = jnp.sqrt(jnp.maximum(electrons, FEW))
         many = self.photon * root * _skewed(_normal(uniform), 1.0 / root)
         noise = jnp.where(electrons < FEW, one_by_one, many)
-        return noise + read * jax.random.normal(read_key, model.shape, model.dtype), sigma
+        return noise + read * draws.normal(read_key, model.shape, model.dtype), sigma
 
 
 class CorrelatedNoise(Noise):
@@ -135,7 +136,7 @@ class CorrelatedNoise(Noise):
     def __call__(self, key: Array, model: Array) -> tuple[Array, Array]:
         background_key, photon_key = jax.random.split(key)
         ny, nx, bands = model.shape
-        white = jax.random.normal(background_key, (bands, *self.padded), model.dtype)
+        white = draws.normal(background_key, (bands, *self.padded), model.dtype)
         coloured = jnp.fft.irfft2(jnp.fft.rfft2(white) * jnp.moveaxis(self.transfer, -1, 0), self.padded)
         noise = jnp.moveaxis(coloured[:, :ny, :nx], 0, -1).astype(model.dtype)
         return _with_photons(photon_key, model, self.photon, noise, self.background_rms)
@@ -264,7 +265,7 @@ def _with_photons(key: Array, model: Array, photon: Array | None, noise: Array, 
     if photon is None:
         return noise, jnp.broadcast_to(sigma, model.shape).astype(model.dtype)
     variance = jnp.maximum(model, 0.0) * photon
-    return noise + jnp.sqrt(variance) * jax.random.normal(key, model.shape, model.dtype), jnp.sqrt(sigma**2 + variance)
+    return noise + jnp.sqrt(variance) * draws.normal(key, model.shape, model.dtype), jnp.sqrt(sigma**2 + variance)
 
 
 def _normal(uniform: Array) -> Array:

@@ -11,6 +11,7 @@ from giga.posterior import variance
 from giga.prior import Prior
 from giga.render import render_data
 from giga.scene import Scene
+from giga.simulate import draws
 
 BOUND = 12.0
 """Where a draw goes that rounds to the bound of its support and so has no place on the real line, in prior standard
@@ -50,7 +51,7 @@ def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: 
 def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[Array]:
     """Add the likelihood's noise to models; of the key it takes what `draw_models` does not."""
     keys = jax.random.split(key, 2 + len(data))[2:]
-    return [model + jnp.sqrt(variance(model, one)) * jax.random.normal(sub, model.shape, model.dtype)
+    return [model + jnp.sqrt(variance(model, one)) * draws.normal(sub, model.shape, model.dtype)
             for model, one, sub in zip(models, data, keys, strict=True)]
 
 
