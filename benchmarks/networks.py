@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
     make: Callable[[], Task]
     batch_size: int
-    rounds: int = 10
+    rounds: int = 5
 
 
 def posterior() -> Task:
