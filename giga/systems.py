@@ -82,7 +82,11 @@ def _catalogue(config: ModularConfig) -> Catalogue | None:
 
 
 def _modular_task(config: ModularConfig) -> ModularTask:
-    return ModularTask(config, _catalogue(config))
+    catalogue = _catalogue(config)
+    try:
+        return ModularTask(config, catalogue)
+    except ValueError as error:  # weights that a chain starts from: said as `field: ...`
+        raise InputError("", "", f"system.{error}") from error
 
 
 def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:

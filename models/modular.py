@@ -12,7 +12,7 @@ from jax import Array
 
 from giga.checkpoint import identity_of
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage
-from giga.models.zoo import load
+from giga.models.zoo import ZooError, load
 from giga.simulate import shifted as other
 from giga.simulate.batch import Batch
 from giga.simulate.catalogue import Catalogue
@@ -169,7 +169,10 @@ def load_stages(config: ModularConfig) -> dict[str, Stage]:
     for name in STAGES:
         if not (place := getattr(config, name)):
             raise ValueError(f"{name}: stage 'joint' starts from trained weights, got none; expected a name or a path")
-        model, card = load(place)
+        try:
+            model, card = load(place)
+        except ZooError as error:
+            raise ValueError(f"{name}: {error}") from error
         if not isinstance(model, Stage):
             raise ValueError(f"{name}: {place} is a {card.network}, expected a stage of the modular pipeline")
         stages[name] = model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,8 @@ def check_units(units: str | None) -> None:
 
 def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: float) -> float:
     """Factor to counts / s, said where the image does not say it. Raises InputError."""
+    if exposure is not None and not 0.0 < exposure < math.inf:
+        raise InputError("", "--exposure-time", f"got {exposure:g}", "seconds above 0")
     try:
         factor, note = to_rate(cube.unit, units, exposure, pixel_scale**2)
     except ValueError as error:

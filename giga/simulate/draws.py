@@ -36,10 +36,11 @@ def uniform(key: Array, shape: tuple[int, ...], dtype: Any = np.float32) -> Arra
 def _here(everywhere: Callable[[Array], Array], cpu: Callable[[Array, tuple[int, ...]], Array], key: Array,
           shape: tuple[int, ...], dtype: Any) -> Array:
     """The one for CPUs where it applies: float32 from a key of JAX's default generator, as it counts by default."""
-    default = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    counts = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    default = jax.random.key_impl(key) == "threefry2x32" and counts
     if np.dtype(dtype) != np.float32 or not default:
         return everywhere(key)
-    return jax.lax.platform_dependent(key, cpu=partial(cpu, shape=shape), default=everywhere)
+    return jax.lax.platform_dependent(key, cpu=lambda key: cpu(key, shape), default=everywhere)
 
 
 def _normal(key: Array, shape: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from giga.psf import PSF
-from giga.simulate.psf_models import GaussianPSF, MoffatPSF
+from giga.simulate.psf_models import GaussianPSF, MoffatPSF, PSFModel
 from giga.simulate.survey import Survey
 
 VARIANTS = 16  # nights that an example's is drawn from
@@ -39,5 +39,10 @@ def psfs_in_seeing(survey: Survey, seeing: tuple[float, float], supersampling: i
     """
     check_seeing(survey, seeing)
     factors = np.random.default_rng(0).uniform(*seeing, (variants, len(survey.bands)))
-    return [[dataclasses.replace(band.psf, fwhm=factor * band.psf.width).psf(survey.pixel_scale, supersampling)
+    return [[_widened(band.psf, factor).psf(survey.pixel_scale, supersampling)
              for band, factor in zip(survey.bands, night, strict=True)] for night in factors]
+
+
+def _widened(psf: PSFModel, factor: float) -> PSFModel:
+    assert isinstance(psf, GaussianPSF | MoffatPSF)  # or `check_seeing` has refused it
+    return dataclasses.replace(psf, fwhm=factor * psf.fwhm)
