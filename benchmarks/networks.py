@@ -1,4 +1,4 @@
-"""Time networks on one device: one image through each, why a CPU trains step by step, and what simulating costs.
+"""Time networks: one image through each, why a CPU trains step by step, and what simulating costs.
 
 The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 pixels; weights are random, which costs
 the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network the
@@ -76,17 +76,17 @@ LARGE = {
 }
 
 
-def rates(case: Case, devices: int, reuse: int, smoke: bool) -> dict[str, float]:
-    """Images a second of a task on the first devices, see `giga.models.rates`."""
+def rates(case: Case, reuse: int, smoke: bool) -> dict[str, float]:
+    """Images a second of a task on all devices, see `giga.models.rates`."""
     make, batch_size, rounds = case
     task, config = make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
     if smoke:
         config = dataclasses.replace(config, batch_size=4, chunk=4, validation_size=4)
     rule = optimiser(config)
     network, state = start(task, config, rule)
-    over = parallel.mesh(jax.devices()[:devices])
+    over = parallel.mesh()
     found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over), rounds)
-    return found | {"batch_size": config.batch_size, "devices": devices}
+    return found | {"batch_size": config.batch_size, "devices": over.devices.size}
 
 
 def made(config: UNetConfig):
@@ -124,12 +124,11 @@ def main() -> None:
 
     for name, function, together in (("a step alone", step, 1), ("steps in a scan", scanned, steps)):
         results[f"training, {name}"] = measure(jax.jit(function), state, batch, per=together * len(batch), budget=20.0)
-    label = "simulated as it trains, {}, {} devices, {} images of a scene"
-    for name, case in list(SMALL.items())[:1 if options.smoke else None]:
-        for reuse in [1, *options.reuse][:1 if options.smoke else None]:
-            results[label.format(name, devices, reuse)] = rates(case, devices, reuse, options.smoke)
-    for name, case in () if options.smoke else LARGE.items():
-        results[label.format(name, devices, 1)] = rates(case, devices, 1, False)
+    runs = [(name, case, reuse) for name, case in SMALL.items() for reuse in (1, *options.reuse)]
+    runs += [(name, case, 1) for name, case in LARGE.items()]
+    for name, case, reuse in runs[:1] if options.smoke else runs:
+        label = f"simulated as it trains, {name}, {devices} devices, {reuse} images of a scene"
+        results[label] = rates(case, reuse, options.smoke)
     write(options.out, results)
 
 

@@ -3,9 +3,10 @@
 The recipes are those of `giga.models.ggsl`: "paper" (one geometry, mixed) and "physical" (each band its own slope),
 with up to three companions, and a second deflector in a fifth of the images. Stages are timed in turn within one run on
 one device, so that their ratios hold on a machine that does other work too; "images_per_s" is what `Simulator.simulate`
-gives on all devices, truth and parts included.
+gives on all devices, truth and parts included. The normal numbers of the noise are timed beside those of `jax.random`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from _common import parser, write
 from giga import parallel
 from giga.bench.measure import significant
 from giga.models.ggsl import GGSLConfig, make_simulator
+from giga.simulate import draws
 from giga.simulate.generator import Simulator
 from giga.tracing import trace
 
@@ -79,6 +81,18 @@ def measure_recipe(recipe: str, n: int, rounds: int) -> dict[str, Any]:
                     for name, values in kept.items()})
 
 
+def measure_draws(n: int, rounds: int) -> dict[str, float]:
+    """Nanoseconds of a normal number by JAX and by `giga.simulate.draws`, in n images, on one device."""
+    keys, shape = jax.random.split(jax.random.key(2), n), (64, 64, 3)
+    calls = {name: jax.jit(jax.vmap(lambda key, draw=draw: draw(key, shape)))
+             for name, draw in (("jax", jax.random.normal), ("giga", draws.normal))}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            times[name].append(seconds(lambda call=call: call(keys)))
+    return {name: significant(1e9 * min(values[1:]) / (n * math.prod(shape))) for name, values in times.items()}
+
+
 def main() -> None:
     arguments = parser(__doc__, "simulate")
     arguments.add_argument("--recipe", choices=RECIPES, action="append", help="one or both; both by default")
@@ -87,7 +101,8 @@ def main() -> None:
     options = arguments.parse_args()
     parallel.start()
     n, rounds = (16, 2) if options.smoke else (options.images, options.rounds)
-    write(options.out, {recipe: measure_recipe(recipe, n, rounds) for recipe in options.recipe or RECIPES})
+    results = {recipe: measure_recipe(recipe, n, rounds) for recipe in options.recipe or RECIPES}
+    write(options.out, results | {"ns_per_normal_number": measure_draws(n, rounds)})
 
 
 if __name__ == "__main__":

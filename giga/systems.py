@@ -78,15 +78,11 @@ def _catalogue(config: ModularConfig) -> Catalogue | None:
     try:
         return read_collett(config.catalogue) if config.catalogue else None
     except InputError as error:
-        raise InputError("", "system.catalogue", str(error)) from error
+        raise InputError("", "catalogue", str(error)) from error
 
 
 def _modular_task(config: ModularConfig) -> ModularTask:
-    catalogue = _catalogue(config)
-    try:
-        return ModularTask(config, catalogue)
-    except ValueError as error:  # weights that a chain starts from: said as `field: ...`
-        raise InputError("", "", f"system.{error}") from error
+    return ModularTask(config, _catalogue(config))
 
 
 def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:

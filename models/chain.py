@@ -86,6 +86,9 @@ class ModularConfig:
             low, high = getattr(self, field)
             if not 0.0 < low < high <= top:
                 raise ValueError(f"{field}: expected a range within 0 and {top:g}, got {low:g} to {high:g}")
+        for field in ("features", "blocks", "width"):
+            if (number := getattr(self, field)) < 0:
+                raise ValueError(f"{field}: expected 0 or more, got {number}")
         if self.pixels < 16:
             raise ValueError(f"pixels: expected at least 16, got {self.pixels}")
         SURVEYS[self.survey].select(self.bands)

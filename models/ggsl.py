@@ -69,9 +69,7 @@ class GGSLConfig:
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
         if self.seeing:
-            if len(self.seeing) != 2:
-                raise ValueError(f"seeing: expected two factors or none, got {list(self.seeing)}")
-            check_seeing(self.observed, (self.seeing[0], self.seeing[1]))
+            check_seeing(self.observed, self.seeing)
 
     @property
     def observed(self) -> Survey:
@@ -183,7 +181,7 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
     if shifted:
         psfs = [other.psfs(survey, SUPERSAMPLING)]
     elif config.seeing:
-        psfs = psfs_in_seeing(survey, (config.seeing[0], config.seeing[1]), SUPERSAMPLING)
+        psfs = psfs_in_seeing(survey, config.seeing, SUPERSAMPLING)
     else:
         psfs = [list(survey.psfs(SUPERSAMPLING))]
     noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))

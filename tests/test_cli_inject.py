@@ -111,6 +111,8 @@ def test_bands_in_files_of_their_own_and_counts(config, tmp_path):
     ({"scale": 0.26}, (), "image: pixels of 0.26 arcsec; expected 0.2, those of the survey 'kids'"),
     ({"unit": "counts"}, (), "--units: BUNIT 'counts' is not a rate per pixel"),
     ({}, ("--units", "magnitudes"), "--units: got 'magnitudes'; expected one of counts/s"),
+    ({}, ("--units", "counts", "--exposure-time", "-5"), "--exposure-time: got -5; expected seconds above 0"),
+    ({}, ("--units", "counts", "--exposure-time", "nan"), "--exposure-time: got nan; expected seconds above 0"),
     ({}, ("--set", "noise.kind=camera"), "noise: given for an injection; expected no such section"),
     ({}, ("--set", "survey.bands=g"), "survey.bands: got 'g'; expected"),
     ({}, ("--set", "survey.psf.fwhm=6.0"), "kernel of"),

@@ -106,6 +106,9 @@ def test_shards_are_what_the_seed_says_and_taken_up_again(config, tmp_path):
     assert more.exit_code == 0 and first.stat().st_mtime_ns == before
     np.testing.assert_array_equal(read_shard(second).image[:2], shards[1].image)
     assert json.loads((out / "manifest.json").read_text())["images"] == 6
+    fewer = run(config, "--out", out, "-n", 2, "--resume")
+    assert fewer.exit_code == 2 and "holds 6 images; expected at most the 2 asked for" in " ".join(fewer.stderr.split())
+    assert json.loads((out / "manifest.json").read_text())["images"] == 6
 
     flooded = run(config, "--out", tmp_path / "bad", "--set", "lens_light.0.amp=3e38", "-n", 3)
     assert flooded.exit_code == 2 and "population: image 0 of shard 0 is not finite" in " ".join(flooded.stderr.split())

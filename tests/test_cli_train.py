@@ -94,13 +94,14 @@ def test_a_catalogue_that_is_missing_names_its_field(config, tmp_path):
     config.write_text('[system]\nname = "modular"\ncatalogue = "lenses.txt"\n')
     result = run(config, "--out", tmp_path / "run")
     assert result.exit_code == 2 and not (tmp_path / "run").exists()
-    assert "system.catalogue: lenses.txt: no such file; expected a table of Collett" in " ".join(result.stderr.split())
+    expected = "toy.toml: system: catalogue: lenses.txt: no such file; expected a table of Collett"
+    assert expected in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(("weights", "message"), [
-    ("", "system.denoise: stage 'joint' starts from trained weights, got none"),
-    ('denoise = "nothere/model"', "system.denoise: nothere/model.safetensors: no such weights"),
-    ('denoise = "posterior-gigalens80"', "system.denoise: posterior-gigalens80 is a PosteriorNet, expected a stage")])
+    ("", "toy.toml: system: denoise: stage 'joint' starts from trained weights, got none"),
+    ('denoise = "nothere/model"', "toy.toml: system: denoise: nothere/model.safetensors: no such weights"),
+    ('denoise = "posterior-gigalens80"', "toy.toml: system: denoise: posterior-gigalens80 is a PosteriorNet, expected a stage")])
 def test_a_chain_without_its_stages_names_the_field(config, tmp_path, weights, message):
     config.write_text(f'[system]\nname = "modular"\nstage = "joint"\n{weights}\n')
     result = run(config, "--out", tmp_path / "run")

@@ -441,9 +441,3 @@ def test_index_of_the_observation_is_said(config, tmp_path):
 def test_half_a_position(give):
     with pytest.raises(InputError, match="expected (both|one)"):
         CutoutConfig(size=4, **give)
-
-
-@pytest.mark.parametrize("seconds", [0.0, -5.0, float("nan"), float("inf")])
-def test_an_exposure_time_that_is_none_is_refused(seconds):
-    with pytest.raises(ValueError, match="exposure time of .* s, which must be above 0"):
-        to_rate(None, "counts", seconds, 0.04)

@@ -83,7 +83,7 @@ def test_companions_are_no_denser_than_on_the_sky(survey, expected):
 
 
 def test_a_seeing_of_three_factors_is_refused():
-    with pytest.raises(ValueError, match=r"seeing: expected two factors or none, got \[0.7, 1.0, 1.3\]"):
+    with pytest.raises(ValueError, match=r"seeing: expected two factors .*, got \[0.7, 1.0, 1.3\]"):
         GGSLConfig(seeing=(0.7, 1.0, 1.3))
 
 

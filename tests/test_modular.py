@@ -283,6 +283,7 @@ def test_stages_that_do_not_fit_are_refused(changes, message):
     ({"theta_E": (2.0, 1.0)}, "theta_E: expected a range"),
     ({"q": (0.3, 1.2)}, "q: expected a range within 0 and 1"),
     ({"pixels": 8}, "pixels: expected at least 16"),
+    ({"width": -4}, "width: expected 0 or more, got -4"),
     ({"bands": ("g", "K")}, "no band 'K'"),
 ])
 def test_settings_that_cannot_be_are_refused(changes, message):

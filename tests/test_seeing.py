@@ -42,7 +42,7 @@ def test_nights_are_the_same_at_every_call_and_slopes_are_kept():
 
 
 @pytest.mark.parametrize(("name", "seeing", "message"), [
-    ("kids", (1.3, 0.7), "expected two factors of the PSF's width, the lower first, got 1.3 and 0.7"),
+    ("kids", (1.3, 0.7), "expected two factors of the PSF's width, the lower first, got \\[1.3, 0.7\\]"),
     ("kids", (0.0, 1.0), "expected two factors"),
     ("hst-acs-f814w", (0.9, 1.1), "the PSF of hst-acs-f814w in F814W is AiryPSF, which has none")])
 def test_what_is_no_seeing_is_refused(name, seeing, message):

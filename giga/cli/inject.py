@@ -44,7 +44,7 @@ def inject_command(
         units: Units = None, exposure: Exposure = None, override: Override = None,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
     """Add lensed sources to real images; their noise, WCS and unit stay."""
-    check_units(units)
+    check_units(units, exposure)
     changes = dict(map(parse_override, override or []))
     run = read_run(config, changes)
     parallel.start(run.devices, n_devices=run.n_devices)

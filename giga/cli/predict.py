@@ -43,7 +43,7 @@ def predict_command(
     """Give mean, spread and quantiles of a lens's parameters, from its image alone."""
     if size not in SIZES:
         raise InputError("", "--size", f"got {size!r}", f"one of {', '.join(SIZES)}")
-    check_units(units)
+    check_units(units, exposure)
     for path in out or ():
         if path.suffix not in SUFFIXES:
             raise InputError(path, "--out", f"suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
@@ -61,16 +61,16 @@ def predict_command(
     console.print(_table(rows))
 
 
-def check_units(units: str | None) -> None:
-    """Refuse units that there are not. Raises InputError."""
+def check_units(units: str | None, exposure: float | None) -> None:
+    """Refuse units and exposure times that there are not. Raises InputError."""
+    if exposure is not None and not 0.0 < exposure < math.inf:
+        raise InputError("", "--exposure-time", f"got {exposure:g}", "seconds above 0")
     if units not in (None, *UNITS):
         raise InputError("", "--units", f"got {units!r}", f"one of {', '.join(UNITS)}")
 
 
 def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: float) -> float:
     """Factor to counts / s, said where the image does not say it. Raises InputError."""
-    if exposure is not None and not 0.0 < exposure < math.inf:
-        raise InputError("", "--exposure-time", f"got {exposure:g}", "seconds above 0")
     try:
         factor, note = to_rate(cube.unit, units, exposure, pixel_scale**2)
     except ValueError as error:

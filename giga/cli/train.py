@@ -44,7 +44,10 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         raise InputError(config, f"train.{field}", seen) from error
     if tensorboard and find_spec("tensorboardX") is None:
         raise InputError("", "--tensorboard", "tensorboardX is not installed", "giga[tensorboard]")
-    task = system.task(settings.system)
+    try:
+        task = system.task(settings.system)
+    except ValueError as error:  # a file or weights that the settings name, or settings that do not go together
+        raise InputError(config, "system", str(error)) from error
     claim(out, resume=resume, overwrite=overwrite, files=FILES)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "config.toml").exists():

@@ -50,11 +50,14 @@ def simulate_shards(simulation: Simulation, folder: str | PathLike[str], over: M
         The manifest: `identity`, `config`, `seed`, `images`, `shards` (file, sha256, step, images), versions.
 
     Raises:
-        InputError: The folder holds images of another configuration; an image that is not finite.
+        InputError: The folder holds images of another configuration, or more than are asked for; an image that is not finite.
     """
     folder, output = Path(folder), simulation.output
     folder.mkdir(parents=True, exist_ok=True)
     rows = _finished(simulation, folder)
+    if (held := sum(row["images"] for row in rows.values())) > output.images:
+        raise InputError(folder, "--out", f"holds {held} images", f"at most the {output.images} asked for; ask for as "
+                         "many or more, or start over with --overwrite")
     write_text(folder / CONFIG, simulation.dump())
     count = -(-output.images // output.per_shard)
     together = min(output.per_shard, output.images)

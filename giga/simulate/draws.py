@@ -1,8 +1,8 @@
 """Random images: the numbers of `jax.random`, bit for bit, several times as fast on a CPU.
 
-There JAX goes through the array once for each group of Threefry's rounds. Here all rounds are one pass. What comes of
-them is kept in memory before it is used: fused with the inverse error function, the same rounds would take twice as
-long as JAX's. Measured on one core, 32 images of 64 x 64 x 3: 19 ns a normal number by `jax.random.normal`, 6 here.
+There JAX goes through the array once for each group of Threefry's rounds. Here all rounds are one pass, whose numbers
+are kept in memory before they are used: XLA is slower than JAX's passes where it fuses the rounds with the inverse
+error function. `benchmarks/simulate.py` times both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def normal(key: Array, shape: tuple[int, ...], dtype: Any = np.float32) -> Array
 
 def uniform(key: Array, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
     """Numbers from 0 to below 1: `jax.random.uniform(key, shape, dtype)`."""
-    return _here(partial(jax.random.uniform, shape=shape, dtype=dtype), _uniform, key, shape, dtype)
+    return _here(partial(jax.random.uniform, shape=shape, dtype=dtype), _unit, key, shape, dtype)
 
 
 def _here(everywhere: Callable[[Array], Array], cpu: Callable[[Array, tuple[int, ...]], Array], key: Array,
@@ -46,10 +46,6 @@ def _here(everywhere: Callable[[Array], Array], cpu: Callable[[Array, tuple[int,
 def _normal(key: Array, shape: tuple[int, ...]) -> Array:
     spread = _unit(key, shape) * (np.float32(1.0) - BELOW_MINUS_ONE) + BELOW_MINUS_ONE
     return np.float32(math.sqrt(2.0)) * jax.lax.erf_inv(jnp.maximum(BELOW_MINUS_ONE, spread))
-
-
-def _uniform(key: Array, shape: tuple[int, ...]) -> Array:
-    return jnp.maximum(np.float32(0.0), _unit(key, shape))
 
 
 def _unit(key: Array, shape: tuple[int, ...]) -> Array:

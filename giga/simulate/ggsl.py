@@ -20,7 +20,9 @@ from giga.simulate.survey import Survey
 TERMS = 15  # of the SIE's series: 1e-6 of the deflection at q = 0.4
 PAIRS = 0.2  # share of deflectors that are two galaxies
 EMPTY = 0.05  # share of images without a source
-DENSITY = 60.0  # most companions a square arcminute: twice the field's to 25th magnitude, for massive galaxies cluster
+# Most companions a square arcminute: about twice the field's to 25th magnitude (46 10^(0.31 (i - 25)): LSST Science
+# Book, arXiv:0912.0201, sect. 3.7), for massive galaxies cluster.
+DENSITY = 60.0
 
 # Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
 # star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
