@@ -99,14 +99,14 @@ def test_a_catalogue_that_is_missing_names_its_field(config, tmp_path):
 
 
 @pytest.mark.parametrize(("weights", "message"), [
-    ("", "toy.toml: system: denoise: stage 'joint' starts from trained weights, got none"),
-    ('denoise = "nothere/model"', "toy.toml: system: denoise: nothere/model.safetensors: no such weights"),
-    ('denoise = "posterior-gigalens80"', "toy.toml: system: denoise: posterior-gigalens80 is a PosteriorNet, expected a stage")])
+    ("", "denoise: stage 'joint' starts from trained weights, got none"),
+    ('denoise = "nothere/model"', "denoise: nothere/model.safetensors: no such weights"),
+    ('denoise = "posterior-gigalens80"', "denoise: posterior-gigalens80 is a PosteriorNet, expected a stage")])
 def test_a_chain_without_its_stages_names_the_field(config, tmp_path, weights, message):
     config.write_text(f'[system]\nname = "modular"\nstage = "joint"\n{weights}\n')
     result = run(config, "--out", tmp_path / "run")
     assert result.exit_code == 2 and not (tmp_path / "run").exists()
-    assert message in " ".join(result.stderr.split())
+    assert f"toy.toml: system: {message}" in " ".join(result.stderr.split())
 
 
 def test_tensorboard_that_is_not_installed(config, tmp_path, monkeypatch):

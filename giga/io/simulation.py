@@ -50,7 +50,8 @@ def simulate_shards(simulation: Simulation, folder: str | PathLike[str], over: M
         The manifest: `identity`, `config`, `seed`, `images`, `shards` (file, sha256, step, images), versions.
 
     Raises:
-        InputError: The folder holds images of another configuration, or more than are asked for; an image that is not finite.
+        InputError: The folder holds images of another configuration, or more than are asked for; an image that is not
+            finite.
     """
     folder, output = Path(folder), simulation.output
     folder.mkdir(parents=True, exist_ok=True)
