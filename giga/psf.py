@@ -257,7 +257,7 @@ def _phase_kernels(fine: np.ndarray, s: int) -> np.ndarray:
             index = s * r + a - b + half
             inside = (index >= 0) & (index < len(fine))
             line[b, np.flatnonzero(inside), index[inside]] += 1.0 / s
-    return np.einsum("bri,ij,csj->bcrs", line, fine, line).reshape(s * s, len(r), len(r))
+    return np.einsum("bri,ij,csj->bcrs", line, fine, line, optimize=True).reshape(s * s, len(r), len(r))
 
 
 def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:

@@ -45,6 +45,7 @@ class GGSLConfig:
         dtype: Of the activations, "float32" or "bfloat16".
         companions: Most galaxies nearby.
         seeing: Range of the factor of the PSF's width, drawn for every band; empty keeps the survey's PSFs.
+        beta: Range of the slope of Moffat profiles, drawn likewise; empty keeps the survey's profiles.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
     """
 
@@ -55,6 +56,7 @@ class GGSLConfig:
     dtype: str = "float32"
     companions: int = 3
     seeing: tuple[float, ...] = ()
+    beta: tuple[float, ...] = ()
     flux: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,8 +70,10 @@ class GGSLConfig:
             raise ValueError(f"companions: expected 0 or more, got {self.companions}")
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
+        if self.beta and not self.seeing:
+            raise ValueError(f"beta: got {list(self.beta)} without seeing; expected both, [1, 1] keeps the widths")
         if self.seeing:
-            check_seeing(self.observed, self.seeing)
+            check_seeing(self.observed, self.seeing, self.beta)
 
     @property
     def observed(self) -> Survey:
@@ -181,7 +185,7 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
     if shifted:
         psfs = [other.psfs(survey, SUPERSAMPLING)]
     elif config.seeing:
-        psfs = psfs_in_seeing(survey, config.seeing, SUPERSAMPLING)
+        psfs = psfs_in_seeing(survey, config.seeing, SUPERSAMPLING, config.beta)
     else:
         psfs = [list(survey.psfs(SUPERSAMPLING))]
     noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))

@@ -48,3 +48,21 @@ def test_nights_are_the_same_at_every_call_and_slopes_are_kept():
 def test_what_is_no_seeing_is_refused(name, seeing, message):
     with pytest.raises(ValueError, match=message):
         check_seeing(SURVEYS[name], seeing)
+
+
+@pytest.mark.parametrize("beta", [(1.0, 3.0), (4.0, 3.0), (3.0,)])
+def test_what_is_no_slope_is_refused(beta):
+    with pytest.raises(ValueError, match="beta: expected two slopes above 1 of Moffat profiles, the lower first"):
+        check_seeing(SURVEYS["kids"], (1.0, 1.0), beta)
+
+
+def test_slopes_give_wings_to_the_widths_that_are_drawn_without():
+    survey = SURVEYS["kids-ggsl-unet"]
+    plain, wings = (psfs_in_seeing(survey, (0.7, 1.3), 2, beta, variants=8) for beta in ((), (2.5, 20.0)))
+    wider = np.array([[second_moment(np.asarray(b.kernel)) / second_moment(np.asarray(a.kernel))
+                       for a, b in zip(*night, strict=True)] for night in zip(plain, wings, strict=True)])
+    assert np.all(wider > 1.0) and wider.max() > 2.0  # wings, of the Gaussian of the same width at half maximum
+    (night,) = psfs_in_seeing(survey, (1.0, 1.0), 1, (3.0, 3.0), variants=1)
+    for psf, band in zip(night, survey.bands, strict=True):
+        expected = MoffatPSF(band.psf.width, 3.0).psf(survey.pixel_scale)
+        np.testing.assert_allclose(psf.kernel, expected.kernel, rtol=1e-5, atol=1e-9)

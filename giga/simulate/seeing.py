@@ -14,17 +14,19 @@ from giga.simulate.survey import Survey
 VARIANTS = 16  # nights, of which an example has one
 
 
-def check_seeing(survey: Survey, seeing: Sequence[float]) -> None:
-    """Raise ValueError if a range of seeing is none, or the survey has none."""
+def check_seeing(survey: Survey, seeing: Sequence[float], beta: Sequence[float] = ()) -> None:
+    """Raise ValueError if a range of seeing or of Moffat slopes is none, or the survey has no seeing."""
     if len(seeing) != 2 or not 0.0 < seeing[0] <= seeing[1]:
         raise ValueError(f"seeing: expected two factors of the PSF's width, the lower first, got {list(seeing)}")
+    if beta and (len(beta) != 2 or not 1.0 < beta[0] <= beta[1]):
+        raise ValueError(f"beta: expected two slopes above 1 of Moffat profiles, the lower first, got {list(beta)}")
     for band in survey.bands:
         if not isinstance(band.psf, GaussianPSF | MoffatPSF):
             raise ValueError(f"seeing: the PSF of {survey.name} in {band.name} is {type(band.psf).__name__}, which has "
                              "none; expected GaussianPSF or MoffatPSF")
 
 
-def psfs_in_seeing(survey: Survey, seeing: Sequence[float], supersampling: int,
+def psfs_in_seeing(survey: Survey, seeing: Sequence[float], supersampling: int, beta: Sequence[float] = (),
                    variants: int = VARIANTS) -> list[list[PSF]]:
     """One PSF a band for each of several nights, the same ones at every call.
 
@@ -32,17 +34,31 @@ def psfs_in_seeing(survey: Survey, seeing: Sequence[float], supersampling: int,
         survey: Whose PSFs are made narrower and wider.
         seeing: Range of the factor of their FWHM; every band has one of its own, flat between the two.
         supersampling: Subpixels a side.
+        beta: Range of the slope of Moffat profiles, drawn for every band so that 1 / beta is flat: 0 would be a
+            Gaussian. Empty keeps the survey's profiles.
         variants: Number of nights.
 
     Raises:
         ValueError: See `check_seeing`.
     """
-    check_seeing(survey, seeing)
-    factors = np.random.default_rng(0).uniform(seeing[0], seeing[1], (variants, len(survey.bands)))
-    return [[_widened(band.psf, factor).psf(survey.pixel_scale, supersampling)
-             for band, factor in zip(survey.bands, night, strict=True)] for night in factors]
+    check_seeing(survey, seeing, beta)
+    rng, size = np.random.default_rng(0), (variants, len(survey.bands))
+    factors = rng.uniform(seeing[0], seeing[1], size)
+    slopes = 1.0 / rng.uniform(1.0 / beta[1], 1.0 / beta[0], size) if beta else np.full(size, np.nan)
+    return [[_on_a_night(band.psf, survey, factor, slope).psf(survey.pixel_scale, supersampling)
+             for band, factor, slope in zip(survey.bands, *night, strict=True)]
+            for night in zip(factors, slopes, strict=True)]
 
 
-def _widened(psf: PSFModel, factor: float) -> PSFModel:
+def fitting_moffat(survey: Survey, fwhm: float, beta: float) -> MoffatPSF:
+    """A Moffat PSF cut where it would be wider than the survey's image."""
+    model = MoffatPSF(fwhm, beta)
+    reach = (0.5 * min(survey.shape) - 1.0) * survey.pixel_scale
+    inside = 1.0 - (1.0 + (reach / model.alpha) ** 2) ** (1.0 - beta)
+    return MoffatPSF(fwhm, beta, min(model.enclosed, inside))
+
+
+def _on_a_night(psf: PSFModel, survey: Survey, factor: float, beta: float) -> PSFModel:
     assert isinstance(psf, GaussianPSF | MoffatPSF)  # or `check_seeing` has refused it
-    return dataclasses.replace(psf, fwhm=factor * psf.fwhm)
+    return dataclasses.replace(psf, fwhm=factor * psf.fwhm) if np.isnan(beta) else fitting_moffat(
+        survey, factor * psf.fwhm, beta)

@@ -6,7 +6,8 @@ import numpy as np
 
 from giga.psf import PSF
 from giga.simulate.noise import CorrelatedNoise
-from giga.simulate.survey import Band, MoffatPSF, Survey
+from giga.simulate.seeing import fitting_moffat
+from giga.simulate.survey import Survey
 
 CLUMPS = 3  # knots of a source
 BROADER = 1.25  # PSF over that of the training
@@ -15,14 +16,8 @@ BETA = 3.0  # its slope
 
 def psfs(survey: Survey, supersampling: int) -> list[PSF]:
     """Moffat PSFs a quarter wider than the survey's, one a band, cut where they would be wider than the image."""
-    return [_model(band, survey).psf(survey.pixel_scale, supersampling) for band in survey.bands]
-
-
-def _model(band: Band, survey: Survey) -> MoffatPSF:
-    model = MoffatPSF(BROADER * band.psf.width, beta=BETA)
-    reach = (0.5 * min(survey.shape) - 1.0) * survey.pixel_scale
-    inside = 1.0 - (1.0 + (reach / model.alpha) ** 2) ** (1.0 - BETA)
-    return MoffatPSF(model.fwhm, BETA, min(model.enclosed, inside))
+    return [fitting_moffat(survey, BROADER * band.psf.width, BETA).psf(survey.pixel_scale, supersampling)
+            for band in survey.bands]
 
 
 def noise(survey: Survey) -> CorrelatedNoise:
