@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 # Most of the time of the tests is XLA's compiling of programs that run once on a few numbers. Its older emitters of
-# fused loops compile faster than those that have replaced them on CPUs. XLA ends a process that names a flag it does
-# not know, so it is looked for first. Set before JAX starts, and inherited by the processes of tests. Users' programs
+# fused loops compile faster than those that have replaced them on CPUs, and with them the second level of optimisation
+# takes half the time of the third for programs that are as fast. XLA ends a process that names a flag it does not know,
+# so the emitters' is looked for first. Set before JAX starts, and inherited by the processes of tests. Users' programs
 # are compiled otherwise: so are those of the examples, and of the comparisons with lenstronomy that `make test` runs
 # once more with AS_USERS set.
 AS_USERS = os.environ.get("AS_USERS", "0") == "1"
@@ -29,7 +30,8 @@ def known_to_xla(flag: str) -> bool:
 
 
 if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and known_to_xla(OLDER_EMITTERS):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OLDER_EMITTERS}=false".strip()
+    flags = f"--{OLDER_EMITTERS}=false --xla_backend_optimization_level=2"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

@@ -14,6 +14,8 @@ from giga.io.results import FILES
 from giga.io.toml import load_config
 from giga.run import prepare
 
+OPTIMISED = True
+
 SHORT = ["n_screen=16", "n_starts=4", "n_finalists=4", "map_steps=3", "map_rounds=2", "vi_steps=2", "vi_samples=8",
          "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10"]
 SETTINGS = [word for value in SHORT for word in ("--set", f"inference.{value}")]

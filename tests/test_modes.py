@@ -25,6 +25,8 @@ from giga.inference.vi import ascender
 from giga.parallel import mesh
 from giga.posterior import Posterior
 
+OPTIMISED = True
+
 CONFIG = ModesConfig()
 
 
