@@ -90,3 +90,8 @@ def test_a_seeing_of_three_factors_is_refused():
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match="flux: expected 0 or more, got -1"):
         GGSLConfig(flux=-1.0)
+
+
+def test_slopes_without_a_seeing_are_refused():
+    with pytest.raises(ValueError, match=r"beta: got \[2.5, 20.0\] without seeing; expected both"):
+        GGSLConfig(beta=(2.5, 20.0))
