@@ -71,7 +71,8 @@ class GGSLConfig:
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
         if self.beta and not self.seeing:
-            raise ValueError(f"beta: got {list(self.beta)} without seeing; expected both: seeing = [1, 1] keeps the widths")
+            raise ValueError(f"beta: got {list(self.beta)} without seeing; expected both, "
+                             "where seeing = [1, 1] keeps the widths")
         if self.seeing:
             check_seeing(self.observed, self.seeing, self.beta)
 
