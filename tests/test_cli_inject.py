@@ -88,7 +88,11 @@ def test_cutouts_get_arcs(config, tmp_path):
     assert (again / "b-001.fits").read_bytes() == (out / "b-001.fits").read_bytes()
     refused = run(config, *files, "--out", out)
     assert refused.exit_code == 2 and "is there already; expected another name" in " ".join(refused.stderr.split())
-    assert run(config, files[0], "--out", out, "--seed", 6, "--overwrite").exit_code == 0
+    truth = (out / "truth.ecsv").read_bytes()
+    fewer = run(config, files[0], "--out", out, "-n", 2, "--seed", 6, "--overwrite")
+    assert fewer.exit_code == 2 and (out / "truth.ecsv").read_bytes() == truth
+    assert "lists b-000.fits and 1 more, which would stay there without a truth" in " ".join(fewer.stderr.split())
+    assert run(config, *files, "--out", out, "-n", 2, "--seed", 6, "--overwrite").exit_code == 0
     assert (again / "a-000.fits").read_bytes() != (out / "a-000.fits").read_bytes()
 
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from giga import parallel
 from giga.cli.base import ConfigFile, Override, app, check_out, console, edge
 from giga.cli.predict import Exposure, Units, check_units, rate_of
+from giga.io.catalogue import read_table_file
 from giga.io.cube import read_cubes
 from giga.io.errors import InputError
 from giga.io.inject import grid_of, inject_cube, write_injection
@@ -78,12 +79,18 @@ def inject_command(
 
 
 def _check_out(out: Path, names: list[str], cutouts: list[Path], overwrite: bool) -> None:
-    """Refuse two images of one name, and to write over a cutout or, unless told to, over anything."""
+    """Refuse two images of one name, the loss of a cutout or of an image's truth and, unless told to, of any file."""
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise InputError(out / twice[0], "--out", "written for two cutouts", "cutouts whose files have different names")
     if out.is_dir():
         check_out([out / name for name in names], cutouts, overwrite)
+        table = out / TABLE
+        listed = read_table_file(table).columns.get("file", ()) if table.is_file() else ()
+        left = [str(name) for name in listed if str(name) not in names and (out / str(name)).is_file()]
+        if left:
+            raise InputError(table, "--out", f"lists {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
+                             + ", which would stay there without a truth", "another folder, or to make these again too")
 
 
 def _magnitudes(added: Injection, scale: float, survey: Survey) -> dict[str, float]:
