@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,14 @@ class Predictor:
             raise InputError("", "--init-from", f"{self.name} takes {len(config.bands)} images of {config.shape}",
                              f"that of the observations, {', '.join(map(str, seen))}")
         for observation in observations:
-            self.check_scale(float(observation.grid.pixel_scale), "--init-from")
+            self.check_scale(float(observation.grid.pixel_scale), "", "--init-from")
         image = np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1)
         return Starts(self.draws(image, count, seed), self.name, self.sha256)
 
-    def check_scale(self, pixel_scale: float, field: str) -> None:
+    def check_scale(self, pixel_scale: float, file: str | PathLike[str], field: str) -> None:
         """Refuse pixels of another size than the network knows. Raises InputError."""
         if abs(pixel_scale / self.config.pixel_scale - 1.0) > 0.01:
-            raise InputError("", field, f"pixels of {pixel_scale:.6g} arcsec",
+            raise InputError(file, field, f"pixels of {pixel_scale:.6g} arcsec",
                              f"{self.config.pixel_scale:g}, which {self.name} learned")
 
 

@@ -124,6 +124,7 @@ def test_pixels_that_are_no_numbers_and_another_scale(model, tmp_path):
                CDELT1=-0.2 / 3600.0, CDELT2=0.2 / 3600.0)
     result = run("predict", image(tmp_path, np.ones((SIZE, SIZE)), **wcs), "--model", model)
     assert result.exit_code == 2 and "pixels of 0.2 arcsec; expected 0.13, which" in said(result)
+    assert "other.fits: image: " in said(result)
 
 
 def test_a_larger_image_is_cut(folder, model, tmp_path):
@@ -132,6 +133,9 @@ def test_a_larger_image_is_cut(folder, model, tmp_path):
     for name, file, options in (("a", path, ("--size", "crop")), ("b", folder / "image.fits", ())):
         assert run("predict", file, "--model", model, "--out", tmp_path / f"{name}.json", *options).exit_code == 0
     assert read(tmp_path / "a.json")["parameters"] == read(tmp_path / "b.json")["parameters"]
+    again = "predict", folder / "image.fits", "--model", model, "--seed", 1, "--out", tmp_path / "b.json"
+    assert "is there already" in said(run(*again)) and read(tmp_path / "b.json")["seed"] == 0
+    assert run(*again, "--overwrite").exit_code == 0 and read(tmp_path / "b.json")["seed"] == 1
 
 
 def test_starts_of_a_fit(folder, model):

@@ -39,7 +39,8 @@ def predict_command(
         seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the draws.")] = 0,
         size: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
                                           "refuse, crop or pad.")] = "refuse",
-        units: Units = None, exposure: Exposure = None) -> None:
+        units: Units = None, exposure: Exposure = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
     """Give mean, spread and quantiles of a lens's parameters, from its image alone."""
     if size not in SIZES:
         raise InputError("", "--size", f"got {size!r}", f"one of {', '.join(SIZES)}")
@@ -47,13 +48,13 @@ def predict_command(
     for path in out or ():
         if path.suffix not in SUFFIXES:
             raise InputError(path, "--out", f"suffix {path.suffix!r}", f"one of {', '.join(SUFFIXES)}")
-        check_out([path], overwrite=True)
+        check_out([path], images, overwrite)
     parallel.start()
     predictor = Predictor.of(model)
     config = predictor.config
     cube = read_cube(images, config.bands).to_shape(config.shape, size)
     if (scale := cube.pixel_scale) is not None:
-        predictor.check_scale(scale, "image")
+        predictor.check_scale(scale, cube.file, "image")
     rows = summary(predictor.draws(rate_of(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
     for path in out or ():
         _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,
