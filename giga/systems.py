@@ -23,6 +23,7 @@ from giga.models.modular import LENSED, ModularTask
 from giga.models.task import Task
 from giga.simulate.catalogue import Catalogue
 from giga.simulate.ggsl import EMPTY
+from giga.simulate.seeing import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,18 @@ def _separator_card(config: GGSLConfig) -> dict[str, Any]:
     flops = _flops(lambda: Separator(config, rngs=nnx.Rngs(0)), _separated, _shape(config))
     return dict(network="Separator", config=to_table(config), flops=flops, prevalence=1.0 - EMPTY, limits=(
         f"Trained on simulations of {survey.name} alone: Sersic galaxies, {survey.pixel_scale} arcsec a pixel, bands "
-        f"{', '.join(band.name for band in survey.bands)}, one PSF; real images were in no training or test set.",
+        f"{', '.join(band.name for band in survey.bands)}, {_psfs(config)}; real images were in no training or test "
+        "set.",
         "Fluxes are measured where light outshines the noise; wings below it go to the noise.",
         "A spiral arm, a ring galaxy or a satellite near the deflector can be taken for a source."))
+
+
+def _psfs(config: GGSLConfig) -> str:
+    """The PSFs that a separator has seen, in words."""
+    if not config.seeing:
+        return "one PSF a band"
+    slopes = f" and Moffat slopes of {config.beta[0]:g} to {config.beta[1]:g}" if config.beta else ""
+    return f"PSFs of {VARIANTS} nights with {config.seeing[0]:g} to {config.seeing[1]:g} times its widths{slopes}"
 
 
 def _catalogue(config: ModularConfig) -> Catalogue | None:

@@ -10,6 +10,7 @@ import pytest
 from _toy import SIZE, Toy, ToyConfig
 from flax import nnx
 
+from giga.cli.evaluate import system_of
 from giga.models import zoo
 from giga.models.zoo import Card, ZooError, from_config, load, save_weights
 from giga.models.zoo.weights import tensors_of
@@ -166,3 +167,5 @@ def test_the_zoo_is_small_and_whole():
 def test_every_model_of_the_zoo_loads(name):
     _, card = load(name)
     assert card.metrics and card.command and card.limits
+    system, config = system_of(card, name)
+    assert set(system.card(config)["limits"]) <= set(card.limits)  # what the code says of such a training today
