@@ -15,7 +15,7 @@ from flax import nnx
 
 from giga.inference.settings import FitConfig
 from giga.inference.starts import Starts
-from giga.io.errors import InputError, nearest
+from giga.io.errors import InputError, check_pixel_scale, nearest
 from giga.io.fits import load_observations
 from giga.io.tables import above, at_least, to_table, write_toml
 from giga.io.toml import load_config, parse_config, read_toml_text, scene_from_config, to_tables
@@ -220,9 +220,7 @@ class Predictor:
 
     def check_scale(self, pixel_scale: float, file: str | PathLike[str], field: str) -> None:
         """Refuse pixels of another size than the network knows. Raises InputError."""
-        if abs(pixel_scale / self.config.pixel_scale - 1.0) > 0.01:
-            raise InputError(file, field, f"pixels of {pixel_scale:.6g} arcsec",
-                             f"{self.config.pixel_scale:g}, which {self.name} learned")
+        check_pixel_scale(pixel_scale, self.config.pixel_scale, 0.01, f"which {self.name} learned", file, field)
 
 
 def scene_of(config: PosteriorNetConfig) -> Scene:

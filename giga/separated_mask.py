@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 
 import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
-from giga.io.errors import InputError
+from giga.io.errors import InputError, check_pixel_scale
 from giga.models.ggsl import Separator, separate
 from giga.models.zoo import ZooError, load
 from giga.observation import Observation
 
-SCALE_TOLERANCE = 0.1  # of the side of a pixel
+SCALE_TOLERANCE = 0.1  # of the side of a pixel that a separator learned
 FEWEST = 16  # pixels; what keeps fewer is no mask
 
 
@@ -83,7 +82,8 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         raise InputError("", "--mask-from", f"{len(observations)} observations of shapes {sorted(shapes)}",
                          f"{len(survey.bands)} of one shape, {', '.join(band.name for band in survey.bands)}")
     for one in observations:
-        check_scale(float(one.grid.pixel_scale), survey.pixel_scale, name, "", "--mask-from")
+        check_pixel_scale(float(one.grid.pixel_scale), survey.pixel_scale, SCALE_TOLERANCE, f"which {name} learned", "",
+                          "--mask-from")
     rms = np.array([_sky(one) for one in observations])
     image = jnp.asarray(np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1), jnp.float32)[None]
     parts = separate(network, image, jnp.asarray(rms, jnp.float32))
@@ -96,13 +96,6 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
                              f"at least {FEWEST}")
         out.append(one.replace(mask=mask))
     return out
-
-
-def check_scale(pixel_scale: float, learned: float, name: str, file: str | PathLike[str], field: str) -> None:
-    """Refuse pixels of another size than a separator learned, both in arcsec. Raises InputError."""
-    if abs(pixel_scale / learned - 1.0) > SCALE_TOLERANCE:
-        raise InputError(file, field, f"pixels of {pixel_scale:.6g} arcsec",
-                         f"about {learned:g}, which {name} learned; resample the image")
 
 
 def _near(pixels: np.ndarray, distance: float) -> np.ndarray:

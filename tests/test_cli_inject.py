@@ -112,7 +112,7 @@ def test_bands_in_files_of_their_own_and_counts(config, tmp_path):
 
 @pytest.mark.parametrize(("change", "options", "message"), [
     ({"bands": 3}, (), "image: not all of 2 bands, among 1 files; expected one file with all bands"),
-    ({"scale": 0.26}, (), "image: pixels of 0.26 arcsec; expected 0.2, those of the survey 'kids'"),
+    ({"scale": 0.26}, (), "image: pixels of 0.26 arcsec; expected 0.2 within 2%, those of the survey 'kids'"),
     ({"unit": "counts"}, (), "--units: BUNIT 'counts' is not a rate per pixel"),
     ({}, ("--units", "magnitudes"), "--units: got 'magnitudes'; expected one of counts/s"),
     ({}, ("--units", "counts", "--exposure-time", "-5"), "--exposure-time: got -5; expected seconds above 0"),

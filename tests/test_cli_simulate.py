@@ -209,7 +209,7 @@ def test_the_configurations_of_the_page_are_valid(tmp_path):
     ("noise={kind = 'cutouts', cutouts = 'none'}", "none: noise.cutouts: no such file or folder"),
     ("noise={kind = 'cutouts', cutouts = 'small.npy'}", "noise cutouts are 8 x 8, the survey needs 16 x 16"),
     ("noise={kind = 'cutouts', cutouts = 'nan.npy'}", "none of 3 can be used (not finite 3)"),
-    ("noise={kind = 'correlated', cutouts = 'sky.npy', pixel_scale = 0.3}", "noise cutouts have pixels of 0.3 arcsec"),
+    ("noise={kind = 'correlated', cutouts = 'sky.npy', pixel_scale = 0.3}", "pixels of 0.3 arcsec; expected"),
     ("noise={kind = 'correlated', cutouts = 'sky.npy', reach = 10}", "lenses.toml: noise.reach: blank cutouts"),
     ("lens_light.0.amp={dist = 'Normal', loc = 1.0, scale = -1.0}", "lenses.toml: lens_light.0.amp"),
     ("lens_light.0.R_sersic=wide", "lenses.toml: lens_light.0.R_sersic: got 'wide'; expected a number"),

@@ -70,7 +70,7 @@ def write(path, array):
     (lambda p: (folder(p / "f", side=10), ONE), "noise cutouts are 10 x 10, the survey needs 20 x 20"),
     (lambda p: (folder(p / "f", n=0), ONE), "no FITS file in the folder"),
     (lambda p: (folder(p / "f", scale=0.05), ONE),
-     "noise cutouts have pixels of 0.05 arcsec; expected 0.2 arcsec, those of the survey 'kids'"),
+     "pixels of 0.05 arcsec; expected 0.2 within 2%, those of the survey 'kids'"),
     (lambda p: (write(p / "a.npy", sky(3, 20, 20, 3)), TWO), "3 bands in 1 files"),
     (lambda p: (write(p / "a.npy", sky(20, 20)), ONE), r"shape \(20, 20\)"),
     (lambda p: (write(p / "a.npy", np.array(["x"])), ONE), "not an array of numbers"),

@@ -13,11 +13,11 @@ from giga import parallel
 from giga.cli.base import app, check_out, console, edge
 from giga.cli.evaluate import loaded
 from giga.io.cube import background_rms, read_cube
-from giga.io.errors import InputError
+from giga.io.errors import InputError, check_pixel_scale
 from giga.io.separation import magnitudes, write_separation, write_table
 from giga.models.ggsl import Separator, separate
 from giga.models.separation_metrics import chi2
-from giga.separated_mask import check_scale
+from giga.separated_mask import SCALE_TOLERANCE
 
 
 @app.command("separate")
@@ -52,7 +52,8 @@ def separate_command(
     given = _per_band("--background-rms", background, bands, positive=True) if background else None
     seen = read_cube(images, bands)
     if (scale := seen.pixel_scale) is not None:
-        check_scale(scale, survey.pixel_scale, model, seen.file, "image")
+        check_pixel_scale(scale, survey.pixel_scale, SCALE_TOLERANCE, f"which {model} learned; resample the image",
+                          seen.file, "image")
     cube = seen if fit == "keep" else seen.to_shape(survey.shape, fit)
     least = network.config.unet.multiple
     if min(cube.image.shape[:2]) < least:

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from giga.grid import Grid
-from giga.io.errors import InputError
+from giga.io.errors import InputError, check_pixel_scale
 from giga.io.hdu import celestial_wcs, opened, read_image
 from giga.simulate.cutouts import Vetted, Vetting, central, vet
 from giga.simulate.noise import CutoutNoise
@@ -144,9 +144,7 @@ def _check_header(path: Path, header: fits.Header, shape: tuple[int, ...], surve
 
 
 def _check_scale(path: Path, scale: float, survey: Survey) -> None:
-    if abs(scale / survey.pixel_scale - 1.0) > 0.02:
-        raise InputError(path, FIELD, f"noise cutouts have pixels of {scale:.4g} arcsec",
-                         f"{survey.pixel_scale:g} arcsec, those of the survey {survey.name!r}")
+    check_pixel_scale(scale, survey.pixel_scale, 0.02, f"those of the survey {survey.name!r}", path, FIELD)
 
 
 def _check_size(path: Path, size: tuple[int, ...], survey: Survey) -> None:

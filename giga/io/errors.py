@@ -40,3 +40,20 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     best = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.0)
     listed = ", ".join(repr(candidate) for candidate in folded.values())
     return f"one of {listed} (nearest: {folded[best[0]]!r})"
+
+
+def check_pixel_scale(found: float, expected: float, tolerance: float, whose: str, file: str | PathLike[str],
+                      field: str) -> None:
+    """Refuse pixels of another size, both in arcsec.
+
+    Args:
+        found, expected: Side of a pixel [arcsec].
+        tolerance: Largest difference, of the expected one.
+        whose: Whose pixels are expected, in words.
+        file, field: Where the pixels are from, as for `InputError`.
+
+    Raises:
+        InputError: They differ by more.
+    """
+    if not abs(found / expected - 1.0) <= tolerance:
+        raise InputError(file, field, f"pixels of {found:.6g} arcsec", f"{expected:g} within {tolerance:.0%}, {whose}")

@@ -18,7 +18,7 @@ from giga.atomic import write_bytes
 from giga.component import leaves_with_names
 from giga.grid import Grid
 from giga.io.cube import Cube
-from giga.io.errors import InputError
+from giga.io.errors import InputError, check_pixel_scale
 from giga.io.hdu import celestial_wcs, read_image
 from giga.psf import PSF
 from giga.scene import Scene
@@ -134,9 +134,8 @@ def grid_of(cube: Cube, survey: Survey) -> Grid:
     """
     target = Target(cube.file, survey.bands[0].psf, pixel_scale=survey.pixel_scale)
     grid = _grid(target, cube.image.shape[:2], cube.header)
-    if abs(float(grid.pixel_scale) / survey.pixel_scale - 1.0) > 0.02:
-        raise InputError(cube.file, "image", f"pixels of {float(grid.pixel_scale):.4g} arcsec",
-                         f"{survey.pixel_scale:g}, those of the survey {survey.name!r}, or another survey.pixel_scale")
+    check_pixel_scale(float(grid.pixel_scale), survey.pixel_scale, 0.02,
+                      f"those of the survey {survey.name!r}, or another survey.pixel_scale", cube.file, "image")
     return grid
 
 

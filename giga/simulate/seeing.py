@@ -44,10 +44,13 @@ def psfs_in_seeing(survey: Survey, seeing: Sequence[float], supersampling: int, 
     check_seeing(survey, seeing, beta)
     rng, size = np.random.default_rng(0), (variants, len(survey.bands))
     factors = rng.uniform(seeing[0], seeing[1], size)
-    slopes = 1.0 / rng.uniform(1.0 / beta[1], 1.0 / beta[0], size) if beta else np.full(size, np.nan)
-    return [[_on_a_night(band.psf, survey, factor, slope).psf(survey.pixel_scale, supersampling)
-             for band, factor, slope in zip(survey.bands, *night, strict=True)]
-            for night in zip(factors, slopes, strict=True)]
+    models = [[_widened(band.psf, factor) for band, factor in zip(survey.bands, night, strict=True)]
+              for night in factors]
+    if beta:
+        slopes = 1.0 / rng.uniform(1.0 / beta[1], 1.0 / beta[0], size)
+        models = [[fitting_moffat(survey, model.width, slope) for model, slope in zip(*night, strict=True)]
+                  for night in zip(models, slopes, strict=True)]
+    return [[model.psf(survey.pixel_scale, supersampling) for model in night] for night in models]
 
 
 def fitting_moffat(survey: Survey, fwhm: float, beta: float) -> MoffatPSF:
@@ -58,7 +61,6 @@ def fitting_moffat(survey: Survey, fwhm: float, beta: float) -> MoffatPSF:
     return MoffatPSF(fwhm, beta, min(model.enclosed, inside))
 
 
-def _on_a_night(psf: PSFModel, survey: Survey, factor: float, beta: float) -> PSFModel:
+def _widened(psf: PSFModel, factor: float) -> PSFModel:
     assert isinstance(psf, GaussianPSF | MoffatPSF)  # or `check_seeing` has refused it
-    return dataclasses.replace(psf, fwhm=factor * psf.fwhm) if np.isnan(beta) else fitting_moffat(
-        survey, factor * psf.fwhm, beta)
+    return dataclasses.replace(psf, fwhm=factor * psf.fwhm)
