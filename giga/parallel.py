@@ -183,6 +183,31 @@ def sharded(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callab
     return wrapped
 
 
+def partitioned(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callable[..., Any]:
+    """Spread a batched function over a mesh as `sharded` does, and leave each device what it made.
+
+    For what is large and not summed, such as images: laid whole on every device, they are copied more than once. Each
+    device has one block of the entries, padded likewise. With several processes none holds all of what comes back, see
+    `on_host`.
+
+    Args:
+        function: `function(*shared_arguments, *batched_arguments)`, batched over leading axes.
+        over: The mesh.
+        shared: Number of leading arguments that every device sees whole.
+    """
+    def wrapped(*arguments):
+        whole, entries = arguments[:shared], arguments[shared:]
+        size = jax.tree.leaves(entries)[0].shape[0]
+        extra = -size % over.devices.size
+        if extra:
+            entries = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], extra, 0)]), entries)
+        specs = (*(PartitionSpec() for _ in whole), *(PartitionSpec(AXIS) for _ in entries))
+        spread = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+        return jax.tree.map(lambda a: a[:size] if extra else a, spread(*whole, *entries))
+
+    return wrapped
+
+
 def batched(function: Callable[..., Any], over: Mesh, shared: int = 1) -> Callable[..., Any]:
     """Turn a function of one entry into one of a batch, in the way that is fast on the mesh's devices.
 

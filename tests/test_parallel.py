@@ -49,14 +49,14 @@ EIGHT = devices(8)
 
 SHARDED = """
     import jax, jax.numpy as jnp, numpy as np
-    from giga.parallel import batched, describe, mesh, sharded
+    from giga.parallel import batched, describe, mesh, partitioned, sharded
     assert len(jax.devices()) == 8 and describe() == "8 x cpu", describe()
 
     def one(scale, x, key):
         return {"y": jnp.sin(scale * x), "n": jax.random.normal(key), "sum": jnp.sum(x)}
 
     over = mesh()
-    run = jax.jit(sharded(batched(one, over), over))
+    run, kept = (jax.jit(spread(batched(one, over), over)) for spread in (sharded, partitioned))
     for size in (1, 3, 8, 13, 16):
         x = jnp.arange(5.0 * size).reshape(size, 5)
         keys = jax.random.split(jax.random.key(0), size)
@@ -64,7 +64,9 @@ SHARDED = """
         for name in plain:
             assert found[name].shape == plain[name].shape, (name, size)
             np.testing.assert_allclose(found[name], plain[name], rtol=1e-6)
+            np.testing.assert_array_equal(kept(2.0, x, keys)[name], found[name])
         if size == 8:
+            assert found["y"].is_fully_replicated and not kept(2.0, x, keys)["y"].is_fully_replicated
             mapped = jax.pmap(one, in_axes=(None, 0, 0))(2.0, x, keys)
             for name in plain:
                 np.testing.assert_allclose(found[name], mapped[name], rtol=1e-6)
@@ -117,7 +119,7 @@ def test_a_fit_does_not_depend_on_the_number_of_devices():
 TWO = """
     import sys
     import jax, numpy as np
-    from giga.parallel import AXIS, describe, mesh, sharded, start_nodes
+    from giga.parallel import AXIS, describe, mesh, on_host, partitioned, sharded, start_nodes
     start_nodes(sys.argv[1], 2, int(sys.argv[2]))
     import jax.numpy as jnp
     assert jax.process_count() == 2 and len(jax.local_devices()) == 2 and len(jax.devices()) == 4
@@ -129,6 +131,9 @@ TWO = """
     def total(x):
         return sharded(jax.vmap(lambda row: jnp.sum(row**2)), over, 0)(x).sum()
 
+    for rows in (x, x[:8]):
+        kept = on_host(jax.jit(partitioned(jax.vmap(lambda row: 2.0 * row), over, 0))(rows))
+        np.testing.assert_array_equal(kept, 2.0 * rows)
     print(float(total(x)), describe())
     """
 

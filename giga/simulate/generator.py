@@ -108,7 +108,7 @@ class Simulator(Component):
     def simulate(self, key: Array, n: int, over: Mesh | None = None) -> Batch:
         """Simulate a batch, spread over devices and in groups that fit their memory.
 
-        Example i depends on the key and on i alone, whatever the number of devices.
+        Example i depends on the key and on i alone, whatever the number of devices. Each device keeps what it made.
 
         Args:
             key: Random key.
@@ -131,7 +131,7 @@ def _simulator(over: Mesh):
     def one(simulator: Simulator, key: Array) -> Batch:
         return simulator.example(key)
 
-    return parallel.compiled(parallel.sharded(parallel.batched(one, over), over), over)
+    return parallel.compiled(parallel.partitioned(parallel.batched(one, over), over), over)
 
 
 def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence[Sequence[PSF]], noise: Noise, *,
