@@ -1,6 +1,7 @@
 """Fit the Foundry problem (41 parameters, 33 amplitudes, 128 x 128 pixels), and keep how the chains come on.
 
-Times are CPU seconds of the process beside those of the clock, for a machine that others use too. With --from-truth
+Times are CPU seconds of the process beside those of the clock, for a machine that others use too. A GPU has work for
+many chains: --chains 64. With --from-truth
 the search starts at the truth and is short: a measurement of the sampling alone.
 """
 
@@ -23,20 +24,23 @@ def main() -> None:
     arguments.add_argument("--devices", type=int, help="CPU devices; one a core by default")
     arguments.add_argument("--from-truth", action="store_true", help="leave the search out")
     arguments.add_argument("--guide", action="store_true", help="steps may follow the coarse posterior")
+    arguments.add_argument("--chains", type=int, default=WHOLE.n_chains)
+    arguments.add_argument("--ess", type=float, default=WHOLE.target_ess, help="bulk ESS wanted of every parameter")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     parallel.start("auto", options.devices)
     problem = foundry128()
     truth = values_of(problem.prior, problem.truth)
+    sizes = dict(n_chains=options.chains, target_ess=options.ess)
     config = replace(SMOKE if options.smoke else SHORT_SEARCH if options.from_truth else WHOLE,
-                     guide=options.guide)
+                     guide=options.guide, **({} if options.smoke else sizes))
     begun, trail = time.perf_counter(), []
 
     def seconds() -> dict[str, float]:
         return dict(wall_s=round(time.perf_counter() - begun, 1), cpu_s=round(time.process_time(), 1))
 
     held = dict(devices=options.devices, guide=options.guide, from_truth=options.from_truth, seed=options.seed,
-                trail=trail)
+                **sizes, trail=trail)
 
     def report(stage: str, numbers: dict) -> None:
         trail.append(dict(stage=stage, **seconds(), **numbers))

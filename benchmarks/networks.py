@@ -4,7 +4,8 @@ The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 
 the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network the
 images a second of its simulator, of its training on a fixed batch, and of both, as training measures them, on all
 devices: the small ones with a scene for each image and with each scene used several times, larger ones, the papers'
-but for the EDSR's, with a scene for each image.
+but for the EDSR's, with a scene for each image. An accelerator takes larger batches, and
+the U-Net and the ResNet-50 of the papers in bfloat16 besides.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ from giga.models.vgg import VGG, VGGConfig
 SHAPE = (64, 64, 4)
 
 
-TRAINING = TrainConfig(steps=100, warmup=0)  # chunks of 100 steps
+TRAINING = TrainConfig(steps=40, chunk=40, warmup=0)  # of which a CPU is timed for fewer, see `measure_rates`
 
 
 class VGGTask(ModularTask):
@@ -53,6 +54,7 @@ class Case(NamedTuple):
     make: Callable[[], Task]
     batch_size: int
     rounds: int = 5
+    on_accelerator: int = 512  # images of a batch there
 
 
 def posterior() -> Task:
@@ -76,16 +78,25 @@ LARGE = {
 }
 
 
+HALF = {
+    "U-Net of 15.5 M in bfloat16, separates": Case(
+        lambda: GGSLTask(GGSLConfig(network="paper", dtype="bfloat16")), 8, 2, 256),
+    "ResNet-50 in bfloat16, finds lenses": Case(
+        lambda: ModularTask(ModularConfig(stage="find", size="paper", dtype="bfloat16")), 32, 2),
+}
+
+
 def rates(case: Case, reuse: int, smoke: bool) -> dict[str, float]:
     """Images a second of a task on all devices, see `giga.models.rates`."""
-    make, batch_size, rounds = case
-    task, config = make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
+    over = parallel.mesh()
+    batch_size = case.batch_size if parallel.one_by_one(over) else case.on_accelerator
+    task, config = case.make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)
     if smoke:
         config = dataclasses.replace(config, batch_size=4, chunk=4, validation_size=4)
     rule = optimiser(config)
     network, state = start(task, config, rule)
-    over = parallel.mesh()
-    found = measure_rates(Loop(task, config, network, rule, over), parallel.on_devices(state, over), rounds)
+    loop = Loop(task, config, network, rule, over)
+    found = measure_rates(loop, parallel.on_devices(state, over), case.rounds)
     return found | {"batch_size": config.batch_size, "devices": over.devices.size}
 
 
@@ -96,13 +107,9 @@ def made(config: UNetConfig):
     return structure, jax.tree.map(lambda leaf: jnp.asarray(0.02 * rng.normal(size=leaf.shape), leaf.dtype), state)
 
 
-def main() -> None:
-    arguments = parser(__doc__ or "", "networks")
-    arguments.add_argument("--reuse", type=int, nargs="*", default=[4], help="images of a scene, besides one")
-    options = arguments.parse_args()
-    devices = len(parallel.start())
-    configs = {"small": UNetConfig.small()} if options.smoke else {"small": UNetConfig.small(),
-                                                                  "paper": UNetConfig.paper()}
+def single(smoke: bool) -> dict[str, dict[str, float]]:
+    """One image through the small U-Net and the paper's, and the gradient of the small one, alone and in a scan."""
+    configs = {"small": UNetConfig.small()} if smoke else {"small": UNetConfig.small(), "paper": UNetConfig.paper()}
     image, results = jax.random.normal(jax.random.key(0), (1, *SHAPE)), {}
     for name, config in configs.items():
         structure, state = made(config)
@@ -110,8 +117,8 @@ def main() -> None:
         results[f"one image, {name}"] = measure(forward, state, image) | dict(
             parameters=parameters(nnx.merge(structure, state)))
     structure, state = made(UNetConfig.small())
-    batch = jax.random.normal(jax.random.key(1), (4 if options.smoke else 16, *SHAPE))
-    steps = 2 if options.smoke else 10
+    batch = jax.random.normal(jax.random.key(1), (4 if smoke else 16, *SHAPE))
+    steps = 2 if smoke else 10
 
     def step(state, batch):
         def loss(state):
@@ -124,8 +131,22 @@ def main() -> None:
 
     for name, function, together in (("a step alone", step, 1), ("steps in a scan", scanned, steps)):
         results[f"training, {name}"] = measure(jax.jit(function), state, batch, per=together * len(batch), budget=20.0)
-    runs = [(name, case, reuse) for name, case in SMALL.items() for reuse in (1, *options.reuse)]
-    runs += [(name, case, 1) for name, case in LARGE.items()]
+    return results
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "", "networks")
+    arguments.add_argument("--reuse", type=int, nargs="*", default=[4], help="images of a scene, besides one")
+    arguments.add_argument("--case", nargs="+", help="rates of these kinds of network alone, by part of their names")
+    options = arguments.parse_args()
+    devices = len(parallel.start())
+    accelerated = not parallel.one_by_one(parallel.mesh())
+    cases = SMALL | LARGE | (HALF if accelerated else {})
+    runs = [(name, case, 1) for name, case in cases.items()]
+    runs += [(name, case, reuse) for name, case in SMALL.items() for reuse in options.reuse]
+    if options.case:
+        runs = [run for run in runs if any(part in run[0] for part in options.case)]
+    results = {} if options.case else single(options.smoke)
     for name, case, reuse in runs[:1] if options.smoke else runs:
         label = f"simulated as it trains, {name}, {devices} devices, {reuse} images of a scene"
         results[label] = rates(case, reuse, options.smoke)

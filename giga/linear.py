@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.observation import Data
+from giga.products import matmul
 from giga.render import basis_images, render
 from giga.scene import Scene
 
@@ -46,8 +47,8 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     weight = data.mask / data.variance
     basis = basis.reshape(len(basis), -1)
     weighted = basis * weight.reshape(-1)
-    normal = jnp.matmul(weighted, basis.T, precision=jax.lax.Precision.HIGHEST)
-    right = weighted @ (data.image - fixed).reshape(-1)
+    normal = matmul(weighted, basis.T)
+    right = matmul(weighted, (data.image - fixed).reshape(-1))
     precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
     scale, scaled = unit_diagonal(normal, precision)
     factor = jnp.linalg.cholesky(scaled)
@@ -109,7 +110,7 @@ def _solve_nonnegative(normal: Array, right: Array, constrained: tuple[bool, ...
         return jax.scipy.linalg.solve(matrix, jnp.where(free, right, 0.0), assume_a="pos")
 
     def wrong(free: Array, a: Array) -> Array:
-        return signed & jnp.where(free, a < 0.0, right - normal @ a > tolerance)
+        return signed & jnp.where(free, a < 0.0, right - matmul(normal, a) > tolerance)
 
     def turn(carry):
         free, a, k = carry

@@ -15,9 +15,9 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from giga.component import Component, static
+from giga.products import HIGHEST, einsum
 from giga.resampling import Resampling, as_lenstronomy, bin_kernel, fine_side, integrated
 
-HIGHEST = jax.lax.Precision.HIGHEST  # a GPU rounds float32 products to ten bits otherwise
 TOGETHER = 20  # images in one batch of transforms
 
 
@@ -125,7 +125,7 @@ class Convolution(Component):
         s = math.isqrt(len(phases))
         # Phases side by side make two large products of s*s small ones, at three quarters of the work.
         tiled = phases.reshape(s, s, ny, nx).swapaxes(1, 2).reshape(s * ny, s * nx)
-        return jnp.einsum("rij,jk,rkl->il", rows, tiled, columns, optimize=[(0, 1), (0, 1)], precision=HIGHEST)
+        return einsum("rij,jk,rkl->il", rows, tiled, columns, optimize=[(0, 1), (0, 1)])
 
     def many(self, images: Sequence[Array]) -> Array:
         """Convolve several images sampled alike, shape (len(images), ny, nx).

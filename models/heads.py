@@ -13,6 +13,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from giga.models import spline
+from giga.products import einsum
 
 
 class Classifier(nnx.Module):
@@ -110,7 +111,7 @@ class GaussianPosterior(ConditionalDensity):
         """Return u, shape (n, size), and log |du/dtheta|, shape (n,)."""
         mean, factor = self.moments(features)
         log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
-        return jnp.einsum("nij,nj->ni", factor, theta - mean), log_det
+        return einsum("nij,nj->ni", factor, theta - mean), log_det
 
     def colour(self, features: Array, u: Array) -> Array:
         """The inverse of `whiten`: u of shape (draws, n, size) to theta of that shape."""
@@ -122,7 +123,7 @@ class GaussianPosterior(ConditionalDensity):
         """Covariance of the parameters, shape (n, size, size)."""
         factor = self.moments(features)[1]
         half = jax.vmap(lambda a: solve_triangular(a, jnp.eye(self.size), lower=True))(factor)
-        return jnp.einsum("nij,nkj->nik", half, half)
+        return einsum("nij,nkj->nik", half, half)
 
 
 class Coupling(nnx.Module):

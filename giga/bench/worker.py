@@ -46,6 +46,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     over, on_cpu, smoke = parallel.mesh(devices), devices[0].platform == "cpu", job["smoke"]
     sizes, total = (SMOKE_SIZES, SMOKE_TOTAL) if smoke else (
         (CPU_SIZES, CPU_TOTAL) if on_cpu else (ACCELERATOR_SIZES, ACCELERATOR_TOTAL))
+    budget = 0.2 if smoke else 5.0 if on_cpu else 1.0  # seconds a measurement; other work shares the cores
     systems = systems_of(job["problem"], job["lenses"])
     where = f"{job['problem']} on {parallel.describe(devices)}"
     row: dict[str, Any] = dict(
@@ -56,7 +57,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         print(f"{where}: {line}", file=sys.stderr, flush=True)
 
     if "eval" in job["stages"]:
-        row["eval"] = evaluations(systems, over, sizes, total, 0.2 if smoke else 5.0, say)
+        row["eval"] = evaluations(systems, over, sizes, total, budget, say)
         row["eval"]["memory"] = peak_memory(devices)
     wanted = [stage for stage in job["stages"] if stage != "eval"]
     if wanted:

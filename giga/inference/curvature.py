@@ -11,6 +11,7 @@ from giga.linear import unit_diagonal
 from giga.observation import Data
 from giga.posterior import Posterior, log_density, variance
 from giga.prior import FIXED, Prior
+from giga.products import einsum
 from giga.render import basis_images, render_data
 from giga.scene import Scene
 
@@ -55,14 +56,14 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         model = render_data(filled, data)
         jacobian = image_jacobian(filled, numbers, prior.size, data) * slope[:, None, None]
         score = jax.grad(log_density)(model, data)
-        value, gradient = value + log_density(model, data), gradient + jnp.einsum("kyx,yx->k", jacobian, score)
+        value, gradient = value + log_density(model, data), gradient + einsum("kyx,yx->k", jacobian, score)
         chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
         root = jacobian * jnp.sqrt(fisher_weight(model, data))
         if amplitudes is not None:
             value = value - 0.5 * amplitudes.penalty
             root, held = _unexplained(posterior, linear, amplitudes.values, data, root)
             precision = precision + held
-        precision = precision + jnp.einsum("kyx,lyx->kl", root, root, precision=jax.lax.Precision.HIGHEST)
+        precision = precision + einsum("kyx,lyx->kl", root, root)
     if posterior.amplitudes == "marginal" and scene.is_linear:
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
     return Quadratic(value, chi2, gradient, precision)
@@ -92,10 +93,10 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
     values = jnp.concatenate([jnp.atleast_1d(a) for a in amplitudes])
     if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
         basis = basis * (values != 0.0)[:, None, None]
-    normal = jnp.einsum("kyx,lyx->kl", basis, basis, precision=jax.lax.Precision.HIGHEST)
+    normal = einsum("kyx,lyx->kl", basis, basis)
     prior_precision = 0.0 if posterior.amplitude_sd is None else 1.0 / posterior.amplitude_sd**2
     scale, scaled = unit_diagonal(normal, prior_precision)
-    cross = scale[:, None] * jnp.einsum("kyx,lyx->kl", basis, root, precision=jax.lax.Precision.HIGHEST)
+    cross = scale[:, None] * einsum("kyx,lyx->kl", basis, root)
     taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)
-    projected = root - jnp.einsum("kl,kyx->lyx", taken, basis, precision=jax.lax.Precision.HIGHEST)
-    return projected, prior_precision * jnp.einsum("kl,km->lm", taken, taken, precision=jax.lax.Precision.HIGHEST)
+    projected = root - einsum("kl,kyx->lyx", taken, basis)
+    return projected, prior_precision * einsum("kl,km->lm", taken, taken)

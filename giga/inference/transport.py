@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component
 from giga.inference.bounds import Bounds
+from giga.products import matmul
 
 REACH = 3.2  # nodes run this many standard deviations each way along the axis
 
@@ -48,9 +49,9 @@ class Transport(Component):
 
     def __call__(self, u: Array) -> tuple[Array, Array]:
         """Return z, shape (n,), and the log-determinant of dz/du."""
-        v = self.shift + self.factor @ u
+        v = self.shift + matmul(self.factor, u)
         mean, lower, log_det = self._given(v[0])
-        y = jnp.concatenate([(self.location + self.width * v[0])[None], mean + lower @ v[1:]])[self.order]
+        y = jnp.concatenate([(self.location + self.width * v[0])[None], mean + matmul(lower, v[1:])])[self.order]
         z, bent = self.bounds(y)
         return z, log_det + bent
 
@@ -74,7 +75,7 @@ class Transport(Component):
 
     def behind(self, shift: AnyArray, factor: AnyArray) -> Transport:
         """The map u -> self(shift + factor u), factor lower-triangular."""
-        return self.replace(shift=self.shift + self.factor @ shift, factor=self.factor @ factor)
+        return self.replace(shift=self.shift + matmul(self.factor, shift), factor=matmul(self.factor, factor))
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray, axis: int = 0, dtype: DTypeLike = np.float32) -> Transport:

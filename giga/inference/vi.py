@@ -19,6 +19,7 @@ from giga.inference.map import MapState
 from giga.inference.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.parallel import batched, compiled, on_host, spread
 from giga.posterior import Posterior
+from giga.products import matmul
 
 
 @dataclass(frozen=True)
@@ -244,13 +245,13 @@ def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) 
     # A sample far off in the tail must not swing the step.
     length = jnp.linalg.norm(excess, axis=1, keepdims=True)
     excess = excess * jnp.minimum(1.0, 3.0 * jnp.sqrt(n) / jnp.maximum(length, 1e-6))
-    outer = excess.T @ u / len(u)
+    outer = matmul(excess.T, u) / len(u)
     change = 0.5 * (outer + outer.T)
     if n > len(u):  # too few samples for all its entries
         change = _low_rank_and_diagonal(change, len(u) // 4)
     values, vectors = jnp.linalg.eigh(jnp.eye(n, dtype=u.dtype) - rate * change)
-    covariance = (vectors / jnp.clip(values, 0.5, 2.0)) @ vectors.T
-    shift = rate * covariance @ jnp.mean(excess, 0)
+    covariance = matmul(vectors / jnp.clip(values, 0.5, 2.0), vectors.T)
+    shift = rate * matmul(covariance, jnp.mean(excess, 0))
     shift = shift * jnp.minimum(1.0, 1.0 / jnp.maximum(jnp.linalg.norm(shift), 1e-6))
     return transport.behind(shift, jnp.linalg.cholesky(covariance))
 
@@ -259,5 +260,5 @@ def _low_rank_and_diagonal(matrix: Array, rank: int) -> Array:
     """The largest eigenvalues of a symmetric matrix, by magnitude, and the diagonal of what they leave."""
     values, vectors = jnp.linalg.eigh(matrix)
     kept = jnp.argsort(-jnp.abs(values))[:rank]
-    low = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    low = matmul(vectors[:, kept] * values[kept], vectors[:, kept].T)
     return low + jnp.diag(jnp.diag(matrix - low))

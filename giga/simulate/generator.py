@@ -115,7 +115,7 @@ class Simulator(Component):
             n: Number of examples.
             over: Mesh of devices; None is all.
         """
-        return _simulator(over or parallel.mesh())(self, jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n)))
+        return _simulator(over or parallel.mesh())(self, _keys(key, n))
 
     def _images(self, scene: Scene, variant: Array, bands: int) -> tuple[Array, Array]:
         rays = {}
@@ -124,6 +124,11 @@ class Simulator(Component):
             rays[factor] = ((x, y), trace(scene.mass, x, y) if scene.source_light else None)
         lens, source = band_images(scene, rays, self.optics, variant, bands)
         return lens * self.grid.pixel_area, source * self.grid.pixel_area
+
+
+@partial(jax.jit, static_argnums=1)
+def _keys(key: Array, n: int) -> Array:
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n))
 
 
 @cache
@@ -165,8 +170,9 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
         _check_bands("companions", companions, bands)
     small = grid.replace(pixel_scale=jnp.asarray(grid.pixel_scale, dtype), center_x=jnp.asarray(grid.center_x, dtype),
                          center_y=jnp.asarray(grid.center_y, dtype), rotation=jnp.asarray(grid.rotation, dtype))
-    return Simulator(grid=small, optics=optics, noise=noise, mixing=mixing, population=population,
+    made = Simulator(grid=small, optics=optics, noise=noise, mixing=mixing, population=population,
                      companions=companions, turns=turns, bands=bands)
+    return jax.tree.map(jnp.asarray, made)  # else every call would send them to the device
 
 
 def _check_bands(name: str, population: Population, bands: int | None) -> None:

@@ -72,7 +72,8 @@ class Optics(Component):
 
     def convolution(self, variant: Array, band: int) -> Convolution:
         """The PSF of one band in one variant."""
-        return jax.tree.map(lambda a: a[variant, 0 if self.shared else band], self.convolutions)
+        one = variant if self.variants > 1 else 0  # one PSF for all images makes one large product of theirs
+        return jax.tree.map(lambda a: a[one, 0 if self.shared else band], self.convolutions)
 
 
 def _widened(kernel: np.ndarray, side: int) -> np.ndarray:
