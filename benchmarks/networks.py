@@ -4,8 +4,8 @@ The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 
 the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network the
 images a second of its simulator, of its training on a fixed batch, and of both, as training measures them, on all
 devices: the small ones with a scene for each image and with each scene used several times, larger ones, the papers'
-but for the EDSR's, with a scene for each image. An accelerator takes larger batches, and
-the U-Net and the ResNet-50 of the papers in bfloat16 besides.
+but for the EDSR's, with a scene for each image. An accelerator takes larger
+batches, and the U-Net and the ResNet-50 of the papers in bfloat16 besides.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from giga.models.vgg import VGG, VGGConfig
 SHAPE = (64, 64, 4)
 
 
-TRAINING = TrainConfig(steps=40, chunk=40, warmup=0, validation_size=0)  # of which a CPU is timed for fewer, see `measure_rates`
+TRAINING = TrainConfig(steps=40, chunk=40, warmup=0, validation_size=0)  # a CPU is timed for fewer steps
 
 
 class VGGTask(ModularTask):

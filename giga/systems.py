@@ -18,7 +18,7 @@ from giga.io.tables import to_table
 from giga.models import modular_table
 from giga.models.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.count import operations
-from giga.models.ggsl import GGSLConfig, GGSLTask, Separator, evaluate
+from giga.models.ggsl import GGSLConfig, GGSLTask, Separator, calibrate, evaluate
 from giga.models.modular import LENSED, ModularTask
 from giga.models.task import Task
 from giga.simulate.catalogue import Catalogue
@@ -36,6 +36,8 @@ class System:
         card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
             where it means something; see `giga.models.zoo.Card`.
         evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
+        calibrate: `calibrate(config, model, seed)`, what is put on the card as `magnitudes`, and `evaluate` then takes
+            as `corrections`; None where a network gives none.
         shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
         forward: `forward(model, images)`, one pass of a network.
         finish: `finish(config, model)`, the network as it is kept, when training has ended.
@@ -44,8 +46,9 @@ class System:
     config: type
     task: Callable[[Any], Task]
     card: Callable[[Any], Mapping[str, Any]]
-    evaluate: Callable[[Any, Any, int, int], Mapping[str, Mapping[str, float]]]
+    evaluate: Callable[..., Mapping[str, Mapping[str, float]]]
     finish: Callable[[Any, Any], Any] = lambda config, model: model
+    calibrate: Callable[[Any, Any, int], Mapping[str, Any]] | None = None
     shape: Callable[[Any], tuple[int, int, int]] | None = None
     forward: Callable[[Any, Any], Any] = lambda model, images: model(images)
 
@@ -121,7 +124,8 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
 
 
 SYSTEMS: dict[str, System] = {
-    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, shape=_shape, forward=_separated),
+    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, calibrate=calibrate, shape=_shape,
+                        forward=_separated),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
                         amortised.finish, shape=amortised.image_shape),

@@ -40,7 +40,8 @@ def operations(function: Callable[..., Any], *inputs: Any) -> float:
         function: What is counted.
         inputs: Its arguments: arrays, or `jax.ShapeDtypeStruct` in their place.
     """
-    cost: Any = jax.jit(function).lower(*inputs).cost_analysis()
+    with jax.default_device(jax.devices("cpu")[0]):  # XLA has no analysis of a program traced for a GPU
+        cost: Any = jax.jit(function).lower(*inputs).cost_analysis()
     return float(cost["flops"])
 
 

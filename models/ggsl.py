@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from jax import Array
 
 from giga.checkpoint import identity_of
 from giga.models.layers import DTYPES
+from giga.models.magnitudes import Corrections, measure_corrections
 from giga.models.separation_metrics import measure, summary
 from giga.models.unet import UNet, UNetConfig
 from giga.simulate import shifted as other
@@ -28,6 +30,8 @@ from giga.simulate.surveys import SURVEYS
 
 RECIPES = ("paper", "code", "physical")
 SUPERSAMPLING = 2
+CALIBRATION = 8000  # images on which magnitudes are corrected
+CALIBRATION_STREAM = 2**32 - 1  # of the fold that makes their key; no test set has this number
 FAINT = 30.0  # pixels of one sigma: the least flux that an error is compared with
 CENTRE = {"paper": 1.0, "code": 2.0}  # side of the area whose maximum an image is divided by [arcsec]
 
@@ -274,8 +278,8 @@ def flux_error(found: Array, true: Array, sigma: Array) -> Array:
     return jnp.abs(total(found) - total(true)) / jnp.sqrt(total(true) ** 2 + least**2)
 
 
-def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
-             together: int = 32) -> dict[str, dict[str, float]]:
+def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, together: int = 32,
+             corrections: Corrections | None = None) -> dict[str, dict[str, float]]:
     """Measure a separator on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
@@ -287,26 +291,55 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2,
         images: Size of each set.
         seed: Of the sets.
         together: Images that are simulated and separated at a time.
+        corrections: Of its magnitudes, see `calibrate`.
 
     Returns:
         Numbers by test set and name, see `giga.models.separation_metrics.summary`.
     """
     sets = {"mock": make_simulator(config), "shifted": make_simulator(config, shifted=True),
             "half empty": make_simulator(config, empty=0.5)}
+    names = [band.name for band in config.observed.bands]
+    rows = _measured(config, model, together)
+    return {name: summary(rows(made, images, jax.random.fold_in(jax.random.key(seed), number)), names,
+                          corrections=corrections)
+            for number, (name, made) in enumerate(sets.items())}
+
+
+def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int = CALIBRATION,
+              together: int = 32) -> dict[str, dict[str, dict[str, Any]]]:
+    """Measure what the magnitudes of a separator are off by, on images as it was trained on, of no test set.
+
+    Args:
+        config: The recipe.
+        model: The network.
+        seed: As of `evaluate`, whose images these are not.
+        images: Number of images.
+        together: Images that are simulated and separated at a time.
+
+    Returns:
+        See `giga.models.magnitudes.Corrections`.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), CALIBRATION_STREAM)
+    rows = _measured(config, model, together)(make_simulator(config), images, key)
+    return measure_corrections(rows, [band.name for band in config.observed.bands])
+
+
+def _measured(config: GGSLConfig, model: Separator,
+              together: int) -> Callable[[Simulator, int, Array], dict[str, np.ndarray]]:
+    """`rows(simulator, images, key)`: `giga.models.separation_metrics.measure` of simulated images."""
     rms = jnp.asarray(config.observed.background_rms, jnp.float32)
     structure, state = nnx.split(model)
 
     @jax.jit
-    def rows(state: Any, batch: Batch) -> dict[str, Array]:
-        batch = scaled(config, batch, rms)
-        return measure(batch, nnx.merge(structure, state)(batch.image, jnp.ones((1, 1, 1, 1))))
+    def one(state: Any, batch: Batch) -> dict[str, Array]:
+        scale = scale_of(config, batch.image, rms)[:, 0, 0]
+        seen = scaled(config, batch, rms)
+        return measure(seen, nnx.merge(structure, state)(seen.image, jnp.ones((1, 1, 1, 1))), rms / scale)
 
-    names = [band.name for band in config.observed.bands]
-    found = {}
-    for number, (name, made) in enumerate(sets.items()):
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first),
+    def rows(made: Simulator, images: int, key: Array) -> dict[str, np.ndarray]:
+        parts = [jax.tree.map(np.asarray, one(state, made.simulate(jax.random.fold_in(key, first),
                                                                    min(together, images - first))))
                  for first in range(0, images, together)]
-        found[name] = summary({field: np.concatenate([part[field] for part in parts]) for field in parts[0]}, names)
-    return found
+        return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+
+    return rows

@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array
 from scipy.stats import rankdata
 
+from giga.models.magnitudes import Corrections, correction, flux_error, robust_scatter
+
 FLOOR = 1e-3  # epsilon of the paper's sigma = |F_n| + epsilon, in units of the normalised image
 COMPONENTS = ("lens", "source")
 KINDS = ("printed", "realised", "expected")  # of sigma in chi2, see `measure`
@@ -35,7 +37,7 @@ def chi2(image: Array, lens: Array, source: Array, sigma: Array) -> tuple[Array,
     return mean(image - lens), mean(image - lens - source)
 
 
-def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
+def measure(batch: Any, predicted: dict[str, Array], background_rms: Any) -> dict[str, Array]:
     """Per-image measures of a separation; `summary` condenses them.
 
     The paper takes sigma = |F_n| + 1e-3 with the predicted noise. Since F_n is then the very residual of eq. 15, its
@@ -45,6 +47,7 @@ def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
     Args:
         batch: A `giga.simulate.batch.Batch`, normalised as the network sees it.
         predicted: "lens", "source" and "noise", of the shape of the image.
+        background_rms: Of every band, likewise normalised, shape (bands,) or (n, bands).
     """
     lens, source = predicted["lens"], predicted["source"]
     residual = batch.image - lens - source
@@ -59,6 +62,7 @@ def measure(batch: Any, predicted: dict[str, Array]) -> dict[str, Array]:
         out[f"psnr_{name}"] = psnr(true, predicted[name])
         out[f"magnitude_{name}"] = magnitude(true)
         out[f"magnitude_error_{name}"] = magnitude(predicted[name]) - magnitude(true)
+        out[f"snr_{name}"] = jnp.sum(predicted[name], axis=(-3, -2)) / flux_error(predicted[name], background_rms)
     return out
 
 
@@ -75,17 +79,20 @@ def magnitude(part: Array) -> Array:
     return jnp.where(flux > 0.0, -2.5 * jnp.log10(jnp.where(flux > 0.0, flux, 1.0)), jnp.nan)
 
 
-def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float | None = None) -> dict[str, float]:
+def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float | None = None,
+            corrections: Corrections | None = None) -> dict[str, float]:
     """Numbers of a test set, from the measures of its images.
 
     Magnitude errors are of the images whose flux is found at all, for each band and, as "all", for the bands together;
-    "lost" is the share of the others.
+    "lost" is the share of the others. With corrections the errors that they leave are "corrected_magnitude_...", of the
+    bands that have them.
 
     Args:
         rows: From `measure`, concatenated.
         bands: Names of the bands.
         threshold: Of chi2_1 - chi2_2 above which an image is called a lens (eq. 16); None takes the one of highest
             accuracy on these images.
+        corrections: Of the magnitudes, measured on other images; see `giga.models.magnitudes`.
     """
     lensed = rows["label"] == 1
     out: dict[str, Any] = dict(images=len(lensed), lensed=int(lensed.sum()))
@@ -100,12 +107,14 @@ def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float 
         error = rows[f"magnitude_error_{name}"][shown]
         out[f"psnr_{name}"] = np.median(rows[f"psnr_{name}"][shown])
         out[f"magnitude_{name}_lost"] = np.mean(np.isnan(error))
-        for band, found in [("all", error.ravel()), *zip(bands, error.T, strict=True)]:
-            found = found[~np.isnan(found)]
-            if len(found):
-                out[f"magnitude_{name}_{band}_median"] = np.median(found)
-                out[f"magnitude_{name}_{band}_scatter"] = np.std(found)
-                out[f"magnitude_{name}_{band}_robust_scatter"] = robust_scatter(found)
+        out |= _errors(f"magnitude_{name}", error.T, bands)
+        if corrections:
+            left, known = [], []
+            for band, one, snr in zip(bands, error.T, rows[f"snr_{name}"][shown].T, strict=True):
+                if (found := correction(corrections, name, band, snr)) is not None:
+                    left.append(one - found[0])
+                    known.append(band)
+            out |= _errors(f"corrected_magnitude_{name}", left, known)
     score = rows["chi2_1_expected"] - rows["chi2_2_expected"]
     if not lensed.all():
         out["false_source_median"], out["false_source_95"] = np.percentile(rows["source_share"][~lensed], [50.0, 95.0])
@@ -116,10 +125,17 @@ def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float 
     return {name: round(float(value), 4) for name, value in out.items()}
 
 
-def robust_scatter(error: np.ndarray) -> float:
-    """Half the interval that holds the central 68.3%."""
-    low, high = np.percentile(error, [15.87, 84.13])
-    return float(0.5 * (high - low))
+def _errors(name: str, errors: Any, bands: Sequence[str]) -> dict[str, float]:
+    """Median and scatter of errors of each band, shape (bands, n), and of all bands together; NaN is left out."""
+    out: dict[str, float] = {}
+    for band, found in [*([("all", np.concatenate(list(errors)))] if len(bands) else []),
+                        *zip(bands, errors, strict=True)]:
+        found = found[~np.isnan(found)]
+        if len(found):
+            out[f"{name}_{band}_median"] = float(np.median(found))
+            out[f"{name}_{band}_scatter"] = float(np.std(found))
+            out[f"{name}_{band}_robust_scatter"] = robust_scatter(found)
+    return out
 
 
 def roc(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

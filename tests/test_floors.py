@@ -11,7 +11,8 @@ PACKAGE = Path(giga.__file__).parent
 
 # Lowest first. Modules of one floor may import each other; a folder stands for all that is in it.
 FLOORS = (
-    ("component", "atomic", "parallel", "checkpoint", "journal", "memory", "nodes", "processes", "ellipse"),
+    ("component", "atomic", "parallel", "checkpoint", "journal", "memory", "nodes", "processes", "ellipse",
+     "products"),
     ("cosmology", "grid", "psf", "resampling"),
     ("mass", "light"),
     ("tracing", "critical", "images", "scene", "observation"),

@@ -16,6 +16,8 @@ from giga.models.separation_metrics import (
 )
 from giga.simulate.batch import Batch
 
+RMS = np.array([0.1, 0.1], np.float32)
+
 
 def made(n: int, rng: np.random.Generator, noise: float = 0.1) -> tuple[Batch, dict]:
     lens, source = rng.uniform(1.0, 2.0, (2, n, 8, 8, 2)).astype(np.float32)
@@ -29,7 +31,7 @@ def made(n: int, rng: np.random.Generator, noise: float = 0.1) -> tuple[Batch, d
 
 
 def measure(batch: Batch, parts: dict) -> dict[str, np.ndarray]:
-    return {name: np.asarray(value) for name, value in separation_metrics.measure(batch, parts).items()}
+    return {name: np.asarray(value) for name, value in separation_metrics.measure(batch, parts, RMS).items()}
 
 
 def test_a_perfect_separation(rng):

@@ -42,8 +42,11 @@ def evaluate_command(
     parallel.start()
     network, known = loaded(model)
     system, config = system_of(known, model)
+    if card and system.calibrate is not None:
+        known = dataclasses.replace(known, magnitudes=system.calibrate(config, network, seed))
+    corrected = {"corrections": known.magnitudes} if known.magnitudes else {}
     try:
-        sets = system.evaluate(config, network, images, seed)
+        sets = system.evaluate(config, network, images, seed, **corrected)
     except TooFew as error:
         raise InputError("", "--images", str(error)) from error
     found = {name: dict(numbers) for name, numbers in sets.items()}

@@ -67,7 +67,7 @@ def separate_command(
     shown, lens, source = (part[:, y, x] for part in (image, parts["lens"], parts["source"]))
     first, second = (float(value[0]) for value in chi2(shown, lens, source, sigma))
     alone = {name: np.asarray(part[0], float) for name, part in parts.items()}
-    table = magnitudes(alone, bands, [float(value) for value in zero], rms)
+    table = magnitudes(alone, bands, [float(value) for value in zero], rms, card.magnitudes)
     write_separation(out, cube, alone, bands, model, card.sha256)
     write_table(beside, table)
     for row in table:

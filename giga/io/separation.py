@@ -14,6 +14,7 @@ from astropy.table import Column, Table
 
 from giga.atomic import write_atomically, write_bytes
 from giga.io.cube import Cube
+from giga.models.magnitudes import Corrections, correction, flux_error
 
 PARTS = ("lens", "source", "noise")
 
@@ -45,7 +46,7 @@ def write_separation(path: str | PathLike[str], cube: Cube, parts: Mapping[str, 
 
 
 def magnitudes(parts: Mapping[str, np.ndarray], bands: Sequence[str], zero_points: Sequence[float],
-               sigma: np.ndarray) -> Table:
+               sigma: np.ndarray, corrections: Corrections | None = None) -> Table:
     """Total magnitudes of deflector and source in every band, one row a component.
 
     Args:
@@ -53,29 +54,39 @@ def magnitudes(parts: Mapping[str, np.ndarray], bands: Sequence[str], zero_point
         bands: Names of the bands.
         zero_points: Magnitude of 1 count / s in each band.
         sigma: Standard deviation of the background in each band, shape (bands,) [counts / s].
+        corrections: Of the network's card: what its magnitudes are off by in simulations.
 
     Returns:
-        Columns `component`, and `mag_BAND`, `magerr_BAND` and `flux_BAND` [counts / s] of each band. The error is that
-        of the background in the pixels where a component outshines a tenth of its peak, not the network's. A
-        flux below that error has no magnitude: NaN.
+        Columns `component`, and `mag_BAND`, `magerr_BAND` and `flux_BAND` of each band. `flux_BAND` is the sum of the
+        part [counts / s]. Where the card has corrections, `mag_BAND` is freed of the median error that simulated parts
+        of that signal-to-noise have, and `magerr_BAND` is their scatter; elsewhere the magnitude is that of the flux,
+        and its error that of the background in the pixels where a component outshines a tenth of its peak, not the
+        network's. A flux below that error has no magnitude: NaN. The header says which bands are corrected.
 
     References:
         Zhong et al., "GGSL-UNet I", eq. 17.
     """
     components = ["lens", "source"]
     columns: list[Any] = [Column(components, "component")]
+    fluxes = np.array([np.sum(parts[name], axis=(0, 1)) for name in components], float)
+    errors = np.array([flux_error(parts[name], sigma) for name in components], float)
+    seen = fluxes > errors
+    safe = np.where(seen, fluxes, 1.0)
+    found = np.where(seen, np.asarray(zero_points) - 2.5 * np.log10(safe), np.nan)
+    widths = np.where(seen, 2.5 / np.log(10.0) * errors / safe, np.nan)
+    corrected: dict[str, list[str]] = {}
+    for row, name in enumerate(components):
+        for k, band in enumerate(bands):
+            known = correction(corrections or {}, name, band, fluxes[row, k] / errors[row, k])
+            if known is not None and seen[row, k]:
+                found[row, k], widths[row, k] = found[row, k] - known[0], known[1]
+                corrected.setdefault(name, []).append(band)
     for k, band in enumerate(bands):
-        flux = np.array([np.sum(parts[name][..., k]) for name in components])
-        area = np.array([np.sum(parts[name][..., k] > 0.1 * np.max(parts[name][..., k])) for name in components])
-        error = sigma[k] * np.sqrt(np.maximum(area, 1))
-        seen = flux > error
-        safe = np.where(seen, flux, 1.0)
-        magnitude = np.where(seen, zero_points[k] - 2.5 * np.log10(safe), np.nan)
-        width = np.where(seen, 2.5 / np.log(10.0) * error / safe, np.nan)
+        magnitude, width, flux = found[:, k], widths[:, k], fluxes[:, k]
         columns += [Column(magnitude, f"mag_{band}", unit="mag", description=f"zero point {zero_points[k]:.4f}"),
                     Column(width, f"magerr_{band}", unit="mag"), Column(flux, f"flux_{band}")]
     zero = {band: float(value) for band, value in zip(bands, zero_points, strict=True)}
-    return Table(columns, meta={"zero_points": zero})
+    return Table(columns, meta={"zero_points": zero, "corrected": corrected})
 
 
 def write_table(path: str | PathLike[str], table: Table) -> Path:
