@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -182,6 +183,36 @@ def test_numbers_go_to_a_file_and_to_the_card(tmp_path, monkeypatch):
     assert after.command.endswith(f"giga evaluate {path} --images 16 --seed 2 --card")
     assert after.measured_by and min(after.images_per_s.values()) > 0.0
     assert dataclasses.replace(after, metrics={}, images_per_s={}, command=saved.command, measured_by="") == saved
+
+
+def test_a_separators_magnitudes_are_corrected(separator, image, tmp_path, monkeypatch):
+    """`giga evaluate --card` measures what they are off by, and `giga separate` takes that from the card."""
+    path = tmp_path / "model"
+    save_weights(Separator(CONFIG, rngs=nnx.Rngs(0)), path, card("Separator", CONFIG, "ggsl-unet"))
+    few = dataclasses.replace(SYSTEMS["ggsl-unet"], calibrate=partial(ggsl.calibrate, images=160))
+    monkeypatch.setitem(SYSTEMS, "ggsl-unet", few)
+    result = run("evaluate", path, "--images", 6, "--out", tmp_path / "numbers.json", "--card")
+    assert result.exit_code == 0, result.output
+    known = zoo.load(path)[1]
+    assert set(known.magnitudes) == {"lens", "source"} and known.magnitudes["lens"]
+    assert "corrected_magnitude_lens_all_median" in known.metrics["mock"]
+    before, after = ((run("separate", image, "--model", model, "--out", tmp_path / f"{k}.fits"),
+                      Table.read(tmp_path / f"{k}.ecsv"))[1] for k, model in enumerate((separator, path)))
+    band = after.meta["corrected"]["lens"][0]
+    numbers = known.magnitudes["lens"][band]
+    shift = before[f"mag_{band}"][0] - after[f"mag_{band}"][0]
+    assert min(numbers["offset"]) - 1e-6 <= shift <= max(numbers["offset"]) + 1e-6
+    assert before.meta["corrected"] == {} and before[f"flux_{band}"][0] == after[f"flux_{band}"][0]
+
+
+def test_corrections_are_measured_on_images_of_no_test_set():
+    model = Separator(CONFIG, rngs=nnx.Rngs(0))
+    seen = []
+    rows = ggsl._measured(CONFIG, model, 4)
+    for stream in (0, 1, 2, ggsl.CALIBRATION_STREAM):
+        key = jax.random.fold_in(jax.random.key(2), stream)
+        seen.append(rows(ggsl.make_simulator(CONFIG), 4, key)["magnitude_lens"])
+    assert len({one.tobytes() for one in seen}) == len(seen)
 
 
 def test_test_sets_of_a_separator_are_measured():

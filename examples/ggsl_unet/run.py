@@ -61,7 +61,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
         parts = separate(model, test.image, task.background_rms)
-        rows = {key: np.asarray(value) for key, value in measure(test, parts).items()}
+        rows = {key: np.asarray(value) for key, value in measure(test, parts, task.background_rms).items()}
         numbers = summary(rows, bands)
         print(f"{name}: chi2 below 2 in {100 * numbers['chi2_2_expected_below_2']:.0f}% of images, {first} magnitude "
               f"of the source off by {numbers[f'magnitude_source_{first}_median']:+.2f} +- "
