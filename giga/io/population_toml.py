@@ -15,7 +15,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from giga.io.errors import nearest
-from giga.io.profiles import SECTIONS, DistributionConfig, read_value
+from giga.io.profiles import SECTIONS, DistributionConfig, check_range, read_value
 from giga.io.tables import Place, convert, number, show
 from giga.scene import Scene
 from giga.simulate import relations
@@ -146,11 +146,11 @@ class _Reader:
 
     def _make(self, value: Any, path: str, here: Place) -> Any:
         if isinstance(value, list):
-            return np.array([number(item, here.at(k)) for k, item in enumerate(value)])
+            return np.array([self._number(item, path, here.at(k)) for k, item in enumerate(value)])
         if not isinstance(value, Mapping):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise here.error(show(value), EXPECTED)
-            return number(value, here)
+            return self._number(value, path, here)
         kinds = [kind for kind in ("dist", "same_as", "column", "relation") if kind in value]
         if len(kinds) != 1 or not isinstance(value[kinds[0]], str):
             raise here.error(show(dict(value)), EXPECTED)
@@ -160,9 +160,20 @@ class _Reader:
             return self.leaf(value["same_as"])
         if kinds == ["column"]:
             return self._column(value, here)
-        return self._relation(value, path, here) if kinds == ["relation"] else self._distribution(value, here)
+        return self._relation(value, path, here) if kinds == ["relation"] else self._distribution(value, path, here)
 
-    def _distribution(self, value: Mapping[str, Any], here: Place) -> dist.Distribution:
+    def _number(self, value: Any, path: str, here: Place) -> float:
+        found = number(value, here)
+        self._check_range(found, path, here)
+        return found
+
+    def _check_range(self, value: float | DistributionConfig, path: str, here: Place) -> None:
+        """A parameter of a profile is within its range; what is behind a tie or a relation is not looked into."""
+        parts = path.split(".")
+        if parts[0] in SECTIONS and len(parts) == 3:
+            check_range(parts[2], value, here)
+
+    def _distribution(self, value: Mapping[str, Any], path: str, here: Place) -> dist.Distribution:
         arguments = dict(value)
         each_band = arguments.pop("each_band", False)
         if not isinstance(each_band, bool) or each_band and not self.bands:
@@ -175,6 +186,7 @@ class _Reader:
         else:
             config = read_value(arguments, here)
             assert isinstance(config, DistributionConfig)  # it has a `dist`
+            self._check_range(config, path, here)
             made = config.build()
         return made.expand([len(self.bands)]) if each_band else made
 

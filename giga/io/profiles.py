@@ -196,11 +196,12 @@ def resolve(values: Mapping[str, Value], solved: set[str], place: Place) -> dict
                 raise here.error(f"a circle of ties, {' -> '.join([*seen, end])}", "a tie that ends at a value")
             seen.append(end)
         ends[path] = end
-        _check_range(path.rpartition(".")[2], value, here)
+        check_range(path.rpartition(".")[2], value, here)
     return ends
 
 
-def _check_range(name: str, value: float | DistributionConfig, place: Place) -> None:
+def check_range(name: str, value: float | DistributionConfig, place: Place) -> None:
+    """Refuse a number or a prior outside the range of a physical parameter. Raises InputError."""
     if name not in RANGES:
         return
     low, high = RANGES[name]
