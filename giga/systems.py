@@ -75,7 +75,8 @@ def _separator_card(config: GGSLConfig) -> dict[str, Any]:
         f"Trained on simulations of {survey.name} alone: Sersic galaxies, {survey.pixel_scale} arcsec a pixel, bands "
         f"{', '.join(band.name for band in survey.bands)}, {_psfs(config)}; real images were in no training or test "
         "set.",
-        "Fluxes are measured where light outshines the noise; wings below it go to the noise.",
+        "Wings of galaxies that are below the noise go to the noise; magnitudes are corrected for them by what these "
+        "simulations say.",
         "A spiral arm, a ring galaxy or a satellite near the deflector can be taken for a source."))
 
 

@@ -36,7 +36,8 @@ def evaluate_command(
         images: Annotated[int, typer.Option("--images", min=1, help="Images in each test set.")] = 1000,
         seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the test sets.")] = 2,
         out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
-        card: Annotated[bool, typer.Option("--card", help="Put the numbers on the model's card.")] = False) -> None:
+        card: Annotated[bool, typer.Option("--card", help="Put the numbers on the model's card, with what the "
+                                           "magnitudes of a separator are off by.")] = False) -> None:
     """Measure a trained network on simulated test sets: as in training, shifted, and those of its system."""
     check_out([] if out is None else [out], overwrite=True)
     parallel.start()
