@@ -1,8 +1,8 @@
 """Fit the Foundry problem (41 parameters, 33 amplitudes, 128 x 128 pixels), and keep how the chains come on.
 
-Times are CPU seconds of the process beside those of the clock, for a machine that others use too. A GPU has work for
-many chains: --chains 64. With --from-truth
-the search starts at the truth and is short: a measurement of the sampling alone.
+Times are CPU seconds of the process beside those of the clock, for a machine that others use too. With --from-truth
+the search starts at the truth and is short: a measurement of the sampling alone. A GPU has work for many chains:
+--chains 64.
 """
 
 import time

@@ -4,8 +4,8 @@ The U-Net of the GGSL-UNet paper and the small one, on one image of 64 x 64 x 4 
 the same. The gradient of the small one, batch 16: alone, and ten of them in a scan. And for each kind of network the
 images a second of its simulator, of its training on a fixed batch, and of both, as training measures them, on all
 devices: the small ones with a scene for each image and with each scene used several times, larger ones, the papers'
-but for the EDSR's, with a scene for each image. An accelerator takes larger
-batches, and the U-Net and the ResNet-50 of the papers in bfloat16 besides.
+but for the EDSR's, with a scene for each image. An accelerator takes larger batches, and the U-Net and the ResNet-50 of
+the papers in bfloat16 besides.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ LARGE = {
 }
 
 
-HALF = {
+HALF = {  # on accelerators
     "U-Net of 15.5 M in bfloat16, separates": Case(
         lambda: GGSLTask(GGSLConfig(network="paper", dtype="bfloat16")), 8, 2, 256),
     "ResNet-50 in bfloat16, finds lenses": Case(
@@ -140,8 +140,7 @@ def main() -> None:
     arguments.add_argument("--case", nargs="+", help="rates of these kinds of network alone, by part of their names")
     options = arguments.parse_args()
     devices = len(parallel.start())
-    accelerated = not parallel.one_by_one(parallel.mesh())
-    cases = SMALL | LARGE | (HALF if accelerated else {})
+    cases = SMALL | LARGE | ({} if parallel.one_by_one(parallel.mesh()) else HALF)
     runs = [(name, case, 1) for name, case in cases.items()]
     runs += [(name, case, reuse) for name, case in SMALL.items() for reuse in options.reuse]
     if options.case:

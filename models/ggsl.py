@@ -327,19 +327,21 @@ def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int =
 def _measured(config: GGSLConfig, model: Separator,
               together: int) -> Callable[[Simulator, int, Array], dict[str, np.ndarray]]:
     """`rows(simulator, images, key)`: `giga.models.separation_metrics.measure` of simulated images."""
-    rms = jnp.asarray(config.observed.background_rms, jnp.float32)
     structure, state = nnx.split(model)
 
-    @jax.jit
-    def one(state: Any, batch: Batch) -> dict[str, Array]:
-        scale = scale_of(config, batch.image, rms)[:, 0, 0]
-        seen = scaled(config, batch, rms)
-        return measure(seen, nnx.merge(structure, state)(seen.image, jnp.ones((1, 1, 1, 1))), rms / scale)
-
     def rows(made: Simulator, images: int, key: Array) -> dict[str, np.ndarray]:
-        parts = [jax.tree.map(np.asarray, one(state, made.simulate(jax.random.fold_in(key, first),
-                                                                   min(together, images - first))))
-                 for first in range(0, images, together)]
+        batches = (made.simulate(jax.random.fold_in(key, first), min(together, images - first))
+                   for first in range(0, images, together))
+        parts = [jax.tree.map(np.asarray, _measure(config, structure, state, batch)) for batch in batches]
         return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
 
     return rows
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measure(config: GGSLConfig, structure: Any, state: Any, batch: Batch) -> dict[str, Array]:
+    rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+    scale = scale_of(config, batch.image, rms)
+    seen = scaled(config, batch, rms)
+    found = nnx.merge(structure, state)(seen.image, jnp.ones((1, 1, 1, 1)))
+    return measure(seen, found, rms / scale[:, 0, 0])
