@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from giga.cli import app
 from giga.cli.train import SYSTEMS
+from giga.io.configuration.training import load_training
 from giga.io.tables import to_table, write_toml
-from giga.io.training import load_training
+from giga.jobs.systems import System
 from giga.models.zoo import from_config, load
-from giga.systems import System
-from giga.training_progress import TrainingProgress, describe
+from giga.show.training_progress import TrainingProgress, describe
 
 TOY = System(ToyConfig, ToyTask, lambda config: {"network": "Toy", "config": dataclasses.asdict(config), "flops": 1.0,
                                                  "limits": ("a toy",)}, toy_evaluate)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from giga.critical import (
+from giga.imaging.grid import Grid
+from giga.lensing.critical import (
     critical_curves,
     effective_einstein_radius,
     enclosed_area,
@@ -11,9 +12,8 @@ from giga.critical import (
     mass_fraction,
     mean_convergence,
 )
-from giga.grid import Grid
+from giga.lensing.tracing import magnification
 from giga.mass import EPL, NFW, SIE, Shear
-from giga.tracing import magnification
 
 RADIUS_TOLERANCE = 1e-4  # arcsec: float32 fields, four points for each grid cell crossed
 

@@ -1,6 +1,6 @@
 """Pictures drawn beside the fits; that they are drawn is part of the road of a fleet."""
 
-from giga.drawers import Drawers
+from giga.jobs.drawers import Drawers
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path):

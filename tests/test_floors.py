@@ -31,7 +31,7 @@ MODULES = sorted(p.relative_to(PACKAGE) for folder in (PACKAGE, PACKAGE / "model
 
 
 def imported(source: str) -> set[str]:
-    """Parts of giga that a source imports: `grid` for `from giga.grid import Grid`."""
+    """Parts of giga that a source imports: `grid` for `from giga.imaging.grid import Grid`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -58,12 +58,12 @@ def test_imports_go_downwards(module):
 
 
 @pytest.mark.parametrize(("part", "source", "found"), [
-    ("grid", "from giga.render import render", {"render"}),
-    ("grid", "def f():\n    import giga.io.fits", {"io"}),
+    ("grid", "from giga.imaging.render import render", {"render"}),
+    ("grid", "def f():\n    import giga.io.images.fits", {"io"}),
     ("mass", "from giga import scene", {"scene"}),
     ("mass", "from giga import EPL", {PUBLIC}),
     ("posterior", "import giga", {PUBLIC}),
-    ("render", "from giga.grid import Grid\nfrom giga.linear import solve\nimport numpy.random", set()),
+    ("render", "from giga.imaging.grid import Grid\nfrom giga.imaging.linear import solve\nimport numpy.random", set()),
 ])
 def test_an_upward_import_is_seen(part, source, found):
     assert upward(part, source) == found

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.models.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
-from giga.simulate.ggsl import DENSITY, companions
-from giga.simulate.surveys import SURVEYS
+from giga.models.systems.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
+from giga.simulate.surveys.presets import SURVEYS
+from giga.simulate.systems.ggsl import DENSITY, companions
 
 SHAPE = (2, 8, 8, 3)
 

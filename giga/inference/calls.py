@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from giga.journal import Journal
-from giga.memory import waited
-from giga.parallel import on_devices, on_host
+from giga.runtime.journal import Journal
+from giga.runtime.memory import waited
+from giga.runtime.parallel import on_devices, on_host
 
 
 @dataclass(frozen=True, eq=False)
