@@ -15,8 +15,10 @@ from numpyro.distributions.transforms import biject_to
 
 from giga.bayes.family import Family
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.runtime.random import split_data
 
 FIXED = -1
+PIECE = 512  # draws in a compiled call
 
 
 class Prior(Component):
@@ -167,6 +169,20 @@ def values_of(prior: Any, scene: Any) -> dict[str, float]:
             seen[id(leaf)] = name
             out[name] = float(numbers[name])
     return out
+
+
+def prior_draws(prior: Prior, key: Array, count: int) -> np.ndarray:
+    """Draws from the prior as unconstrained vectors on the host, shape (count, n); draw k is that of key k of a split.
+
+    In pieces of one size, so that they are compiled once whatever their number.
+    """
+    keys = split_data(key, -(-count // PIECE) * PIECE)
+    return np.concatenate([_sampled(prior, keys[k:k + PIECE]) for k in range(0, len(keys), PIECE)])[:count]
+
+
+@jax.jit
+def _sampled(prior: Prior, keys: Array) -> Array:
+    return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
 
 
 def _log_density(family: dist.Distribution, u: Array) -> Array:

@@ -78,6 +78,7 @@ def describe(numbers: dict[str, Any], left: float | None = None) -> str:
     for key, text in (("chi2", "chi2 {:.1f}"), ("log_prob", "log posterior {:.1f}"), ("elbo", "ELBO {:.1f}"),
                       ("iterations", "{:d} iterations"), ("beta", "exponent {:.2g}"),
                       ("acceptance", "acceptance {:.2f}"), ("rhat", "R-hat {:.3f}"), ("ess", "ESS {:.0f}"),
+                      ("tail_ess", "tail {:.0f}"),
                       ("log_evidence", "log evidence {:.2f}")):
         if key in numbers:
             parts.append(text.format(numbers[key]))

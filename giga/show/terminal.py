@@ -55,5 +55,6 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     console.print(f"time: {times}")
     if not hmc["converged"]:
         console.print(f"[bold red]not converged:[/] worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
-                      f"{hmc['smallest_ess_bulk']:.0f} after {hmc['iterations']} iterations of {hmc['chains']} chains")
+                      f"{hmc['smallest_ess_bulk']:.0f} and {hmc['smallest_ess_tail']:.0f} in the tails, after "
+                      f"{hmc['iterations']} iterations of {hmc['chains']} chains")
     console.print(f"report: {escape(str(out / 'report.html'))}")

@@ -20,6 +20,7 @@ from giga.inference.variational.bounds import Bounds, near_bounds
 from giga.inference.variational.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.runtime.parallel import batched, compiled, on_host, spread
 from giga.runtime.products import matmul
+from giga.runtime.random import normal
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     """
     transport, info = _start(posterior, found, config, ascent, improve)
     dtype, n = transport.shift.dtype, transport.size
-    half = np.asarray(jax.random.normal(key, (config.steps, config.n_samples // 2, n), dtype))
+    half = normal(key, (config.steps, config.n_samples // 2, n), dtype)
     rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(dtype)
     transport, elbo, sd, *_ = ascent.run(posterior, transport, np.concatenate([half, -half], 1), rates, config.steps)
     trace = [float(v) for v in elbo]
