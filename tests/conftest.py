@@ -33,6 +33,9 @@ if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and kn
     flags = f"--{OLDER_EMITTERS}=false --xla_backend_optimization_level=2"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
+# Nothing is kept in the folder of the user who runs the tests; their processes inherit this.
+os.environ["GIGA_CACHE"] = "off"
+
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 

@@ -40,17 +40,17 @@ def test_all_at_once_as_arviz_one_by_one(rng, shape, kind):
     elif kind == "all stand":
         samples[:] = 1.5
     with np.errstate(all="ignore"):
-        expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk")]
-                    for k in range(shape[2])]
-    np.testing.assert_allclose(np.transpose(rhat_and_ess_bulk(samples)), expected, rtol=1e-10)
+        expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk"),
+                     az.ess(samples[..., k], method="tail")] for k in range(shape[2])]
+    np.testing.assert_allclose(np.transpose([*rhat_and_ess_bulk(samples), ess_tail(samples)]), expected, rtol=1e-10)
 
 
 def test_what_cannot_be_told(rng):
     samples = rng.normal(size=(4, 50, 2))
     samples[1, 3, 0] = np.nan
-    for table in rhat_and_ess_bulk(samples):
+    for table in (*rhat_and_ess_bulk(samples), ess_tail(samples)):
         assert np.isnan(table[0]) and np.isfinite(table[1])
-    assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all()
+    assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all() and np.isnan(ess_tail(samples[:, :3])).all()
 
 
 def test_gelman_rubin_by_hand():
