@@ -109,8 +109,12 @@ class Prior(Component):
 
     def curvature(self, z: Array) -> Array:
         """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
-        gradient = jax.grad(self.log_prob)
-        return -jax.jvp(gradient, (z,), (jnp.ones_like(z),))[1]
+        return self.expansion(z)[2]
+
+    def expansion(self, z: Array) -> tuple[Array, Array, Array]:
+        """`log_prob`, its gradient and its `curvature`, in one pass."""
+        (value, gradient), (_, second) = jax.jvp(jax.value_and_grad(self.log_prob), (z,), (jnp.ones_like(z),))
+        return value, gradient, -second
 
     def scene(self, z: Array) -> Any:
         """The scene with numbers on its leaves."""

@@ -84,9 +84,8 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
     the data, in the first observation that sees it.
     """
     prior = posterior.prior
-    x = prior.constrain(z)
+    x, low, high = jax.vmap(prior.constrain)(jnp.stack([z, jnp.full_like(z, -3.0), jnp.full_like(z, 3.0)]))
     scene, numbers = prior.fill(x), parameter_numbers(prior)
-    low, high = prior.constrain(jnp.full_like(z, -3.0)), prior.constrain(jnp.full_like(z, 3.0))
     done: set[int] = set()
     for data in posterior.data:
         marks = numbers.in_band(data.band)

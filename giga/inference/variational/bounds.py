@@ -158,7 +158,8 @@ def _expand(prior: Prior, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.jit
 def _expansion(prior: Prior, z: Array) -> tuple[Array, Array]:
-    return jax.vmap(jax.grad(prior.log_prob))(z), jax.vmap(prior.curvature)(z)
+    _, gradient, curvature = jax.vmap(prior.expansion)(z)
+    return gradient, curvature
 
 
 def _diagonals(values: np.ndarray) -> np.ndarray:
