@@ -17,7 +17,7 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
 from giga.io.errors import InputError
 from giga.jobs.amortised import Predictor
-from giga.jobs.run import helped, prepare
+from giga.jobs.job import helped, prepare
 from giga.jobs.separated_mask import MaskConfig, mask_of, masked
 from giga.models.systems.ggsl import GGSLConfig, Separator, separate
 from giga.models.zoo import load

@@ -23,7 +23,7 @@ from giga.models.training.train import TrainConfig, train
 from giga.runtime import parallel
 from giga.show.plot import png
 from giga.show.separation import separation_figure
-from giga.show.training_progress import TrainingProgress
+from giga.show.terminal import TrainingProgress
 
 SHOWN = 5  # images in the picture
 

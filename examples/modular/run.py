@@ -26,7 +26,7 @@ from giga.models.systems.modular_table import evaluate, table
 from giga.models.training.train import TrainConfig, train
 from giga.runtime import parallel
 from giga.show.plot import png
-from giga.show.training_progress import TrainingProgress
+from giga.show.terminal import TrainingProgress
 
 BASELINES = ("find", "measure")
 SMOKE = ModularConfig(pixels=18, features=4, blocks=1, width=4)
