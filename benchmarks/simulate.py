@@ -19,7 +19,8 @@ from _common import parser, write
 
 from giga.jobs.bench.measure import significant
 from giga.lensing.tracing import trace
-from giga.models.systems.ggsl import GGSLConfig, make_simulator
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
 from giga.runtime import parallel
 from giga.simulate.generator import Simulator
 from giga.simulate.surveys import draws

@@ -19,7 +19,7 @@ from giga.io.errors import InputError
 from giga.jobs.amortised import Predictor
 from giga.jobs.job import helped, prepare
 from giga.jobs.separated_mask import MaskConfig, mask_of, masked
-from giga.models.systems.ggsl import GGSLConfig, Separator, separate
+from giga.models.networks.separator import GGSLConfig, Separator, separate
 from giga.models.zoo import load
 
 NAMES = ("source_light.0.amp", "source_light.0.R_sersic", "source_light.0.center_x")

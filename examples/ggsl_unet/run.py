@@ -17,7 +17,8 @@ import numpy as np
 from flax import nnx
 
 from giga.models import zoo
-from giga.models.systems.ggsl import GGSLConfig, GGSLTask, Separator, separate
+from giga.models.networks.separator import GGSLConfig, Separator, separate
+from giga.models.systems.ggsl import GGSLTask
 from giga.models.systems.separation_metrics import measure, summary
 from giga.models.training.train import TrainConfig, train
 from giga.runtime import parallel

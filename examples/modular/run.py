@@ -20,7 +20,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from giga.models import zoo
-from giga.models.systems.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.systems.modular import ModularTask, examples_of, make_simulator
 from giga.models.systems.modular_table import evaluate, table
 from giga.models.training.train import TrainConfig, train
