@@ -17,7 +17,6 @@ from scipy.special import logsumexp
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
-from giga.inference.calls import Call
 from giga.inference.chains.hmc import (
     NOTHING,
     Chains,
@@ -34,6 +33,7 @@ from giga.inference.modes.evidence import Evidence
 from giga.inference.smc.tempering import Maps, tempered
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import Ascent
+from giga.runtime.calls import Call
 from giga.runtime.journal import Keep, direct
 from giga.runtime.parallel import on_host
 from giga.runtime.random import split, split_data
