@@ -17,6 +17,7 @@ from jax import Array
 
 from giga.bayes.prior import FIXED, Prior
 from giga.component import AnyArray, Component
+from giga.runtime.parallel import ON_VECTORS
 
 MOST_ORDERS = 24  # that are folded; each costs an evaluation of the prior
 
@@ -152,7 +153,7 @@ def _supports(prior: Prior) -> list[tuple[float, ...]]:
     return [tuple(float(f"{v:.4g}") for v in row) for row in values.T]
 
 
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def _fixed(value: Any) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from numpyro.distributions.transforms import biject_to
 
 from giga.bayes.family import Family
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.runtime.parallel import ON_VECTORS
 from giga.runtime.random import split_data
 
 FIXED = -1
@@ -184,7 +186,7 @@ def prior_draws(prior: Prior, key: Array, count: int) -> np.ndarray:
     return np.concatenate([_sampled(prior, keys[k:k + PIECE]) for k in range(0, len(keys), PIECE)])[:count]
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _sampled(prior: Prior, keys: Array) -> Array:
     return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
 
@@ -218,7 +220,7 @@ def _group(distributions: list[dist.Distribution],
     return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _standardise(families: tuple[Family, ...]) -> tuple[Array, Array]:
     """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,7 +39,7 @@ from giga.runtime import parallel
 from giga.runtime.calls import Alone, Call, Clock, kept
 from giga.runtime.checkpoint import Store
 from giga.runtime.journal import Journal
-from giga.runtime.parallel import on_host
+from giga.runtime.parallel import ON_IMAGES, ON_VECTORS, on_host
 from giga.runtime.random import normal, split
 
 Report = Callable[[str, dict], None]
@@ -259,11 +260,12 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
 
 
 # Compiled once a process, whatever number of lenses is fitted.
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
-_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)))
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)),
+                    compiler_options=ON_VECTORS)
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_IMAGES)
 def _best_fit(posterior: Posterior, z: Array,
               whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
     """The scene as each observation sees it, and its image on all of its pixels with their variance."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jax import Array
 from giga.bayes.posterior import Posterior, variance
 from giga.imaging.observation import Observation
 from giga.inference.result import Result
-from giga.runtime.parallel import on_host
+from giga.runtime.parallel import ON_IMAGES, on_host
 from giga.runtime.random import split_data
 
 DISCREPANCIES = ("chi2", "correlation")
@@ -84,7 +85,7 @@ def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> d
             for k, name in enumerate(DISCREPANCIES)}
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_IMAGES)
 def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
     """Of data and replica, shape (count, 2, discrepancies)."""
 

@@ -15,7 +15,7 @@ from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent
-from giga.runtime.parallel import on_host
+from giga.runtime.parallel import ON_VECTORS, on_host
 from giga.runtime.random import normal
 
 PIECE = 1024  # points in a call
@@ -97,8 +97,8 @@ def _in_pieces(function: Callable, transport: Transport, points: np.ndarray) -> 
     return out, log_det
 
 
-_push = jax.jit(jax.vmap(Transport.__call__, (None, 0)))
-_pull = jax.jit(jax.vmap(Transport.pull, (None, 0)))
+_push = jax.jit(jax.vmap(Transport.__call__, (None, 0)), compiler_options=ON_VECTORS)
+_pull = jax.jit(jax.vmap(Transport.pull, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolerance: float = 1e-10) -> Evidence:

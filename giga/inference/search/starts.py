@@ -16,6 +16,7 @@ from giga.bayes.prior import Prior, prior_draws
 from giga.inference.search.lanes import screener
 from giga.inference.search.map import MapConfig
 from giga.runtime.calls import Call
+from giga.runtime.parallel import ON_VECTORS
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,5 +92,5 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         "best_log_prob": float(log_prob[order[0]])}
 
 
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
-_placed = jax.jit(jax.vmap(Prior.unconstrain, (None, 0)))
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+_placed = jax.jit(jax.vmap(Prior.unconstrain, (None, 0)), compiler_options=ON_VECTORS)

@@ -18,7 +18,7 @@ from giga.inference.search.map import MapState
 from giga.inference.variational.bounds import Bounds, near_bounds
 from giga.inference.variational.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.runtime.calls import Alone, Call, Program
-from giga.runtime.parallel import batched, compiled, on_host, spread
+from giga.runtime.parallel import ON_VECTORS, batched, compiled, on_host, spread
 from giga.runtime.products import matmul
 from giga.runtime.random import normal
 
@@ -182,7 +182,7 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
     return np.where(np.isfinite(across), across, np.inf).reshape(2, n).mean(0)
 
 
-_mapped = jax.jit(jax.vmap(Bounds.__call__, (None, 0)))
+_mapped = jax.jit(jax.vmap(Bounds.__call__, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,
