@@ -13,7 +13,8 @@ KEY = jax.random.key(20)
 def test_normals(dtype, shape):
     mine = normal(KEY, shape, dtype)
     assert mine.dtype == dtype
-    np.testing.assert_array_equal(mine, jax.random.normal(KEY, shape, dtype))
+    # Other optimisation may round a polynomial's sums otherwise.
+    np.testing.assert_allclose(mine, jax.random.normal(KEY, shape, dtype), rtol=32 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("count", [1, 2, KEYS + 1])

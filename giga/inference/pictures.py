@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
@@ -18,7 +17,6 @@ from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 from giga.light.base import LightProfile
-from giga.runtime.parallel import ON_IMAGES
 
 SOURCE_PIXELS = 160
 BRIGHT = 0.05  # the source plane is drawn out to where lensed pixels have this part of the peak brightness
@@ -107,19 +105,19 @@ def source_plane(scene: Scene, observation: Observation, curves: Sequence[Curve]
     return np.asarray(_brightness(scene.source_light, grid), float), grid
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _traced(scene: Scene, grid: Grid) -> tuple[Array, Array, Array]:
     """Places in the source plane that subpixels are traced to, and the brightness there."""
     x, y = trace(scene.mass, *grid.coordinates(2))
     return x, y, total(scene.source_light, x, y)
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _brightness(profiles: list[LightProfile], grid: Grid) -> Array:
     return total(profiles, *grid.coordinates())
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _parts(scene: Scene, data: Data) -> tuple[Array, Array]:
     """Images of the lens light and of the lensed source, (ny, nx) each [counts / s]."""
     return render_data(scene.replace(source_light=[]), data), render_data(scene.replace(lens_light=[]), data)

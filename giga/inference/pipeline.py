@@ -6,7 +6,6 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -39,7 +38,7 @@ from giga.runtime import parallel
 from giga.runtime.calls import Alone, Call, Clock, kept
 from giga.runtime.checkpoint import Store
 from giga.runtime.journal import Journal
-from giga.runtime.parallel import ON_IMAGES, ON_VECTORS, on_host
+from giga.runtime.parallel import ON_VECTORS, on_host
 from giga.runtime.random import normal, split
 
 Report = Callable[[str, dict], None]
@@ -265,7 +264,7 @@ _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_pro
                     compiler_options=ON_VECTORS)
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _best_fit(posterior: Posterior, z: Array,
               whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
     """The scene as each observation sees it, and its image on all of its pixels with their variance."""

@@ -14,7 +14,6 @@ from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
 from giga.runtime.atomic import write_atomically, write_text
-from giga.runtime.parallel import ON_IMAGES
 
 PIXELS = 80  # a side
 PIXEL_SCALE = 0.05  # arcsec, a drizzled HST image
@@ -94,7 +93,7 @@ def simulate(seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
     wings = np.asarray(PSF.gaussian(fwhm=0.25, pixel_scale=PIXEL_SCALE, size=13).kernel, float)
     kernel = 0.85 * kernel + 0.15 * wings
     convolution = plan(PSF.from_native(kernel, SUPERSAMPLING), grid.shape)
-    rendered = jax.jit(render, compiler_options=ON_IMAGES)(jax.tree.map(np.float32, TRUTH), grid, convolution)
+    rendered = jax.jit(render)(jax.tree.map(np.float32, TRUTH), grid, convolution)
     model = np.asarray(rendered, float)
     sigma = np.sqrt(BACKGROUND_RMS**2 + np.maximum(model, 0.0) / EXPOSURE_TIME)
     return model + sigma * np.random.default_rng(seed).standard_normal(model.shape), kernel

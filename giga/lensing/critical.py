@@ -6,7 +6,6 @@ calls. Positions and radii in arcsec.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import contourpy
@@ -18,7 +17,6 @@ from jax import Array
 
 from giga.lensing.tracing import deflection, jacobian, trace
 from giga.mass.base import MassProfile
-from giga.runtime.parallel import ON_IMAGES
 
 KINDS = ("tangential", "radial", "cut")
 BLOCK = 2048  # points are moved onto a curve in multiples of this
@@ -157,17 +155,17 @@ def _fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Arr
     return (1.0 - kappa - gamma) / bound, (1.0 - kappa + gamma) / bound, kappa
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _evaluate(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
     return _fields(mass, x, y)
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _trace(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array]:
     return trace(mass, x, y)
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
                 reach: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Three Newton steps along the gradient of an eigenvalue, none longer than reach; the points, and where they trace.

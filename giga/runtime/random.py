@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike
 
 from giga.runtime.parallel import ON_VECTORS
 
-KEYS = 512  # smallest number of keys, and
-NORMALS = 16384  # of normals, that are drawn at a time
+KEYS = 4096  # smallest number of keys, and
+NORMALS = 131072  # of normals, that are drawn at a time
 GROWTH = 4  # of these numbers, where more are wanted
 
 
@@ -28,13 +28,13 @@ def split(key: Array, count: int) -> list[Array]:
 
 def split_data(key: Array, count: int) -> np.ndarray:
     """`jax.random.key_data(jax.random.split(key, count))` on the host."""
-    return np.asarray(_split(_data(key), _enough(count, KEYS)))[:count]
+    return np.asarray(_split(key, _enough(count, KEYS)))[:count]
 
 
 def normal(key: Array, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     """`jax.random.normal(key, shape, dtype)` on the host."""
     size = int(np.prod(shape))
-    return np.asarray(_normal(_data(key), _enough(size, NORMALS), np.dtype(dtype)))[:size].reshape(shape)
+    return np.asarray(_normal(key, _enough(size, NORMALS), np.dtype(dtype)))[:size].reshape(shape)
 
 
 def _enough(count: int, size: int) -> int:
@@ -43,16 +43,11 @@ def _enough(count: int, size: int) -> int:
     return size
 
 
-def _data(key: Array) -> np.ndarray:
-    """A key as numbers of the host: where a key was made would make a program of its own."""
-    return np.asarray(jax.random.key_data(key))
-
-
 @partial(jax.jit, static_argnums=1, compiler_options=ON_VECTORS)
-def _split(data: Array, count: int) -> Array:
-    return jax.random.key_data(jax.random.split(jax.random.wrap_key_data(data), count))
+def _split(key: Array, count: int) -> Array:
+    return jax.random.key_data(jax.random.split(key, count))
 
 
 @partial(jax.jit, static_argnums=(1, 2), compiler_options=ON_VECTORS)
-def _normal(data: Array, size: int, dtype: np.dtype) -> Array:
-    return jax.random.normal(jax.random.wrap_key_data(data), (size,), dtype)
+def _normal(key: Array, size: int, dtype: np.dtype) -> Array:
+    return jax.random.normal(key, (size,), dtype)

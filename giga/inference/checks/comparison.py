@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jax import Array
 from giga.bayes.posterior import Posterior, variance
 from giga.imaging.observation import Observation
 from giga.inference.result import Result
-from giga.runtime.parallel import ON_IMAGES, on_host
+from giga.runtime.parallel import on_host
 from giga.runtime.random import split_data
 
 DISCREPANCIES = ("chi2", "correlation")
@@ -85,7 +84,7 @@ def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> d
             for k, name in enumerate(DISCREPANCIES)}
 
 
-@partial(jax.jit, compiler_options=ON_IMAGES)
+@jax.jit
 def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
     """Of data and replica, shape (count, 2, discrepancies)."""
 
