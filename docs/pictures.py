@@ -41,7 +41,7 @@ WIDTH, NAMES, HEIGHT, GAP = 760, 250, 30, 5  # of the picture, of the names in i
 
 
 def wings() -> str:
-    """The floors of giga as an SVG, the highest at the top."""
+    """The wings of giga, as floors of a house, as an SVG, the highest at the top."""
     total_height = len(WINGS) * (HEIGHT + GAP) + 30
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {total_height}" font-family="sans-serif" '
              'font-size="14">', f'<rect width="{WIDTH}" height="{total_height}" fill="white"/>']
@@ -69,7 +69,7 @@ def fleet() -> bytes:
         for axis, path in zip(figure.subplots(2, 8).flat, sorted(Path(folder).glob("lens*.fits")), strict=True):
             axis.imshow(np.arcsinh(fits.getdata(path) / 0.05), origin="lower", cmap="inferno")
             axis.set_axis_off()
-    return png(figure, 100)
+    return png(figure, 75)
 
 
 def conventions() -> bytes:
@@ -86,20 +86,24 @@ def conventions() -> bytes:
         light = total(scene.source_light, *(trace(scene.mass, x, y) if ray_traced else (x, y)))
         axis.imshow(np.sqrt(light), origin="lower", extent=(-size, size, -size, size), cmap="Greys")
         for curve in curves:
-            axis.plot(*np.transpose(curve.critical if ray_traced else curve.caustic), color=COLORS[0])
+            axis.plot(*np.transpose(curve.critical if ray_traced else curve.caustic), color=COLORS[0],
+                      label="critical curve" if ray_traced else "caustic")
         axis.set(xlim=(-size, size), ylim=(-size, size))
     turn = np.linspace(0.0, 2.0 * np.pi, 200)
     radius = 1.2  # sqrt(q x^2 + y^2 / q) of the ellipse that is drawn
     ellipse = radius * np.stack([np.cos(turn) / np.sqrt(q), np.sin(turn) * np.sqrt(q)])
     rotation = np.array([[np.cos(phi), -np.sin(phi)], [np.sin(phi), np.cos(phi)]])
-    axes[0].plot(*(rotation @ ellipse), color=COLORS[1], linestyle="--")
+    axes[0].plot(*(rotation @ ellipse), color=COLORS[1], linestyle="--",
+                 label=r"$\sqrt{q x'^2 + y'^2 / q} = \theta_E$")
     axes[0].plot(*np.outer((np.cos(phi), np.sin(phi)), (0.0, radius / np.sqrt(q))), color=COLORS[1])
     axes[0].plot((0.0, 1.2), (0.0, 0.0), color=COLORS[1], linewidth=0.8)
     arc = np.linspace(0.0, phi, 30)
     axes[0].plot(0.6 * np.cos(arc), 0.6 * np.sin(arc), color=COLORS[1])
     axes[0].text(0.68, 0.2, r"$\phi$", color=COLORS[1])
-    axes[0].set(title="image plane: critical curve, ellipse of the mass", xlabel="x [arcsec]", ylabel="y [arcsec]")
-    axes[1].set(title="source plane: caustic", xlabel=r"$x_s$ [arcsec]", ylabel=r"$y_s$ [arcsec]")
+    axes[0].set(title="image plane", xlabel=r"$x$ [arcsec]", ylabel=r"$y$ [arcsec]")
+    axes[1].set(title="source plane", xlabel=r"$x_s$ [arcsec]", ylabel=r"$y_s$ [arcsec]")
+    axes[1].legend(frameon=False, loc="lower left")
+    axes[0].legend(frameon=False, loc="lower left")
     return png(figure, 100)
 
 
