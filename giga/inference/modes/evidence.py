@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import arviz as az
 import jax
 import numpy as np
 from jax import Array
@@ -13,6 +12,7 @@ from scipy.special import logsumexp
 
 from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
+from giga.inference.chains.diagnostics import ess_mean
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent
 from giga.runtime.parallel import ON_VECTORS, on_host
@@ -149,4 +149,4 @@ def _ess(values: np.ndarray, kept: np.ndarray) -> float:
     if np.ptp(values[kept]) == 0.0:
         return float(kept.sum())
     filled = np.where(kept, values, values[kept].mean())
-    return max(1.0, float(az.ess(filled, method="mean")) * kept.mean())
+    return max(1.0, float(ess_mean(filled[..., None])[0]) * kept.mean())
