@@ -53,6 +53,14 @@ def test_what_cannot_be_told(rng):
     assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all()
 
 
+def test_chains_that_stand_still():
+    """No R-hat of 1992, and no warning: the same place is no number, different places are infinitely far apart."""
+    samples = np.zeros((2, 5, 2))
+    samples[1, :, 1] = 1.0
+    found = rhat_gelman_rubin(samples)
+    assert np.isnan(found[0]) and found[1] == np.inf
+
+
 def test_gelman_rubin_by_hand():
     """Two chains of four draws: W = 5/3, B/n = 2, (m+1)/m (3/4 + 2/W) - 3/8."""
     samples = np.array([[1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0]])[..., None]
