@@ -9,10 +9,10 @@ from pathlib import Path
 
 from _common import parser, write
 
-from giga.atomic import write_bytes
-from giga.calibration_plot import calibration_figure
-from giga.inference.calibration import summary
-from giga.plot import png
+from giga.inference.checks.calibration import summary
+from giga.runtime.atomic import write_bytes
+from giga.show.checks import calibration_figure
+from giga.show.plot import png
 
 
 def rows_of(paths: list[Path]) -> list[dict]:

@@ -19,11 +19,12 @@ import numpy as np
 from _common import parser, write
 from gigalens_sims import lenses
 
-from giga import fit, parallel
-from giga.bench.measure import significant
-from giga.bench.stages import of_result
+from giga import fit
 from giga.inference.fleet import Lens
 from giga.inference.settings import FitConfig
+from giga.jobs.bench.measure import significant
+from giga.jobs.bench.stages import of_result
+from giga.runtime import parallel
 
 SYSTEMS = (1, 2, 7, 12)
 DEFAULT = "default"

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from _common import parser, write
 
-from giga.bench.measure import significant
-from giga.inference.curvature import quadratic
-from giga.models.ggsl import GGSLConfig, make_simulator
-from giga.posterior import Posterior
-from giga.prior import Prior, values_of
-from giga.problems import Problem, demo60, foundry128
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior, values_of
+from giga.inference.search.curvature import quadratic
+from giga.jobs.bench.measure import significant
+from giga.jobs.problems import Problem, demo60, foundry128
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
 
 PROBLEMS = {"demo60": demo60, "foundry128": foundry128}
 POINTS = 8

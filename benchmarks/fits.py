@@ -14,10 +14,11 @@ from pathlib import Path
 from _common import GIT, parser, write
 from gigalens_sims import lenses
 
-from giga import fit, parallel
-from giga.calibrate import RANKED, row_of
+from giga import fit
 from giga.inference.fleet import Lens, fit_many
 from giga.inference.result import Result
+from giga.jobs.calibrate import RANKED, row_of
+from giga.runtime import parallel
 
 
 def ranked(truth: dict[str, float], result: Result, system: int) -> dict:

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from _common import parser, write
 
-from giga import FitConfig, fit, parallel
-from giga.bench.stages import SMOKE, of_result
-from giga.prior import values_of
-from giga.problems import foundry128
+from giga import FitConfig, fit
+from giga.bayes.prior import values_of
+from giga.jobs.bench.stages import SMOKE, of_result
+from giga.jobs.problems import foundry128
+from giga.runtime import parallel
 
 WHOLE = FitConfig(n_chains=8)  # what the numbers in examples/foundry/README.md were measured with
 SHORT_SEARCH = replace(WHOLE, n_screen=16, n_starts=16, n_finalists=16, map_rounds=1)

@@ -15,18 +15,18 @@ import numpy as np
 import yaml
 from _common import parser, write
 
-from giga.bench.measure import measure
-from giga.grid import Grid
+from giga.bayes.prior import values_of
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF, plan
+from giga.imaging.render import render
 from giga.inference.fleet import Lens
+from giga.jobs.bench.measure import measure
+from giga.jobs.problems import gigalens_prior
+from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
 from giga.mass.epl import terms_for
-from giga.observation import Observation
-from giga.prior import values_of
-from giga.problems import gigalens_prior
-from giga.psf import PSF, plan
-from giga.render import render
-from giga.scene import Scene
 
 BACKGROUND_RMS, EXPOSURE_TIME = 0.2, 100.0
 

@@ -14,13 +14,13 @@ import numpy as np
 from _common import parser, write
 from gigalens_sims import lenses
 
-from giga.amortised import Predictor
+from giga.bayes.posterior import Posterior
 from giga.inference.fleet import Lens
-from giga.inference.lanes import Improve, Screen, improver, screener
-from giga.inference.map import MapConfig, find_map
-from giga.inference.starts import chosen, smaller
-from giga.parallel import mesh
-from giga.posterior import Posterior
+from giga.inference.search.lanes import Improve, Screen, improver, screener
+from giga.inference.search.map import MapConfig, find_map
+from giga.inference.search.starts import chosen, smaller
+from giga.jobs.amortised import Predictor
+from giga.runtime.parallel import mesh
 
 AGREE = 0.5
 

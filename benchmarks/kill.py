@@ -26,7 +26,7 @@ def run(folder: Path, interval_s: float) -> None:
     import numpyro.distributions as dist
 
     from giga import PSF, FitConfig, Grid, Observation, Scene, Sersic, fit
-    from giga.checkpoint import Store
+    from giga.runtime.checkpoint import Store
 
     y, x = 0.2 * (np.mgrid[:16, :16] - 7.5)
     image = 3.0 * np.exp(-1.68 * np.hypot(x, y) / 0.6) + 0.05 * np.random.default_rng(1).normal(size=x.shape)

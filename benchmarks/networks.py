@@ -18,20 +18,22 @@ import numpy as np
 from _common import parser, write
 from flax import nnx
 
-from giga import amortised, parallel
-from giga.bench.measure import measure
-from giga.models.chain import ModularConfig
-from giga.models.count import parameters
-from giga.models.ggsl import GGSLConfig, GGSLTask
-from giga.models.heads import Classifier, Estimator
-from giga.models.loop import Loop
-from giga.models.modular import ModularTask
-from giga.models.optimiser import optimiser
-from giga.models.rates import measure_rates
-from giga.models.state import start
-from giga.models.train import Task, TrainConfig
-from giga.models.unet import UNet, UNetConfig
-from giga.models.vgg import VGG, VGGConfig
+from giga.jobs import amortised
+from giga.jobs.bench.measure import measure
+from giga.models.networks.chain import ModularConfig
+from giga.models.networks.count import parameters
+from giga.models.networks.heads import Classifier, Estimator
+from giga.models.networks.separator import GGSLConfig
+from giga.models.networks.unet import UNet, UNetConfig
+from giga.models.networks.vgg import VGG, VGGConfig
+from giga.models.systems.ggsl import GGSLTask
+from giga.models.systems.modular import ModularTask
+from giga.models.training.config import optimiser
+from giga.models.training.loop import Loop
+from giga.models.training.rates import measure_rates
+from giga.models.training.state import start
+from giga.models.training.train import Task, TrainConfig
+from giga.runtime import parallel
 
 SHAPE = (64, 64, 4)
 
@@ -87,7 +89,7 @@ HALF = {  # on accelerators
 
 
 def rates(case: Case, reuse: int, smoke: bool) -> dict[str, float]:
-    """Images a second of a task on all devices, see `giga.models.rates`."""
+    """Images a second of a task on all devices, see `giga.models.training.rates`."""
     over = parallel.mesh()
     batch_size = case.batch_size if parallel.one_by_one(over) else case.on_accelerator
     task, config = case.make(), dataclasses.replace(TRAINING, batch_size=batch_size, reuse=reuse)

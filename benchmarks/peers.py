@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from _common import HERE, parser, write
 
-from giga.inference.diagnostics import ess_bulk, rhat
+from giga.inference.chains.diagnostics import ess_bulk, rhat
 from giga.io.jsonfile import read_json, write_json
-from giga.problems import demo60
+from giga.jobs.problems import demo60
 
 SCRIPTS = {
     "lenstronomy": ["bench_lenstronomy.py"],
@@ -99,7 +99,7 @@ def giga_demo(folder: Path, smoke: bool) -> dict:
     """giga on the same problem."""
     job, out = folder / "job.json", folder / "row.json"
     write_json(job, dict(problem="demo60", devices=None, stages=["map", "svi", "hmc"], repeat=1, lenses=2, smoke=smoke))
-    subprocess.run([sys.executable, "-m", "giga.bench.worker", str(job), str(out)], check=True)
+    subprocess.run([sys.executable, "-m", "giga.jobs.bench.worker", str(job), str(out)], check=True)
     (row,) = read_json(out)["row"]["fits"]
     return row | dict(ess_per_wall_second=row["smallest_ess_bulk"] / row["wall_s"])
 

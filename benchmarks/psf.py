@@ -10,8 +10,8 @@ import numpy as np
 from _common import parser, write
 from scipy.signal import fftconvolve
 
-from giga.bench.measure import measure
-from giga.psf import PSF, plan, rank
+from giga.imaging.psf import PSF, plan, rank
+from giga.jobs.bench.measure import measure
 
 
 def make_kernel(side: int, terms: int | None) -> np.ndarray:

@@ -15,14 +15,14 @@ import numpy as np
 from _common import parser, write
 from astropy.io import fits
 
-from giga import parallel
-from giga.atomic import write_bytes
-from giga.io.cube import Cube, background_rms, read_cube
+from giga.io.images.cube import Cube, background_rms, read_cube
 from giga.models import zoo
-from giga.models.ggsl import Separator, separate
-from giga.models.separation_metrics import chi2
-from giga.plot import png
-from giga.separation_plot import separation_figure
+from giga.models.networks.separator import Separator, separate
+from giga.models.systems.separation_metrics import chi2
+from giga.runtime import parallel
+from giga.runtime.atomic import write_bytes
+from giga.show.plot import png
+from giga.show.separation import separation_figure
 
 SHOWN = 6  # DES galaxies in the picture, those of the most false flux
 DES_BANDS = "grizY"

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from _common import HERE, parser, write
 
-from giga.bench.measure import measure
-from giga.grid import Grid
+from giga.imaging.grid import Grid
+from giga.imaging.linear import solve
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF, plan
+from giga.imaging.render import render, render_data
+from giga.jobs.bench.measure import measure
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
-from giga.linear import solve
 from giga.mass import EPL, Shear
 from giga.mass.epl import terms_for
-from giga.observation import Observation
-from giga.psf import PSF, plan
-from giga.render import render, render_data
-from giga.scene import Scene
 
 REFERENCE = HERE.parent / "tests" / "reference" / "lenstronomy.npz"
 SIGMA, BATCH = 0.5, 16

@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from _common import HERE, parser, write
 
-from giga import parallel
-from giga.atomic import write_text
-from giga.bench.measure import compile_apart, run_times, significant
-from giga.bench.stages import FUNCTIONS
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import values_of
+from giga.imaging.render import sampling
+from giga.jobs.bench.measure import compile_apart, run_times, significant
+from giga.jobs.bench.stages import FUNCTIONS
+from giga.jobs.problems import demo60, foundry128, gigalens80
 from giga.light import Sersic, Shapelets
-from giga.parallel import batched
-from giga.posterior import Posterior
-from giga.prior import values_of
-from giga.problems import demo60, foundry128, gigalens80
-from giga.render import sampling
+from giga.runtime import parallel
+from giga.runtime.atomic import write_text
+from giga.runtime.parallel import batched
 
 FITS, ON_H200, FOUNDRY = (HERE / "results" / f"{name}.json" for name in ("fits", "h200", "foundry_h200"))
 TABLES = HERE.parent / "docs" / "roofline.md"

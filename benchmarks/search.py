@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from _common import parser, write
 
-from giga import parallel
-from giga.exchange import exchanges
-from giga.inference.lanes import improver, screener
-from giga.inference.map import MapConfig, find_map
-from giga.posterior import Posterior
-from giga.prior import values_of
-from giga.problems import foundry128
+from giga.bayes.exchange import exchanges
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import values_of
+from giga.inference.search.lanes import improver, screener
+from giga.inference.search.map import MapConfig, find_map
+from giga.jobs.problems import foundry128
+from giga.runtime import parallel
 
 WAYS = {"softened": MapConfig(), "plain": MapConfig(softening=())}
 FEW = dict(n_screen=16, n_starts=16, n_finalists=16)

@@ -1,9 +1,10 @@
 """Simulate 64 x 64 images in 4 bands, supersampling 2, PSF and noise: images a second, and where the time goes.
 
-The recipes are those of `giga.models.ggsl`: "paper" (one geometry, mixed) and "physical" (each band its own slope),
-with up to three companions, and a second deflector in a fifth of the images. Stages are timed in turn within one run on
-one device, so that their ratios hold on a machine that does other work too; "images_per_s" is what `Simulator.simulate`
-gives on all devices, truth and parts included. The normal numbers of the noise are timed beside those of `jax.random`.
+The recipes are those of `giga.models.systems.ggsl`: "paper" (one geometry, mixed) and "physical" (each band its own
+slope), with up to three companions, and a second deflector in a fifth of the images. Stages are timed in turn within
+one run on one device, so that their ratios hold on a machine that does other work too; "images_per_s" is what
+`Simulator.simulate` gives on all devices, truth and parts included. The normal numbers of the noise are timed beside
+those of `jax.random`.
 """
 
 import math
@@ -16,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from _common import parser, write
 
-from giga import parallel
-from giga.bench.measure import significant
-from giga.models.ggsl import GGSLConfig, make_simulator
-from giga.simulate import draws
+from giga.jobs.bench.measure import significant
+from giga.lensing.tracing import trace
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
+from giga.runtime import parallel
 from giga.simulate.generator import Simulator
-from giga.tracing import trace
+from giga.simulate.surveys import draws
 
 RECIPES = ("paper", "physical")
 
@@ -82,7 +84,7 @@ def measure_recipe(recipe: str, n: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_draws(n: int, rounds: int) -> dict[str, float]:
-    """Nanoseconds of a normal number by JAX and by `giga.simulate.draws`, in n images, on one device."""
+    """Nanoseconds of a normal number by JAX and by `giga.simulate.surveys.draws`, in n images, on one device."""
     keys, shape = jax.random.split(jax.random.key(2), n), (64, 64, 3)
     calls = {name: jax.jit(jax.vmap(lambda key, draw=draw: draw(key, shape)))
              for name, draw in (("jax", jax.random.normal), ("giga", draws.normal))}

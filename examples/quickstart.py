@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpyro.distributions as dist
 
-from giga import EPL, PSF, FitConfig, Grid, Observation, Scene, Sersic, Shear, fit, parallel
-from giga.demo import BACKGROUND_RMS, EXPOSURE_TIME, PIXEL_SCALE, SUPERSAMPLING, simulate
-from giga.plot import fit_figure, png
-from giga.progress import FitProgress
+from giga import EPL, PSF, FitConfig, Grid, Observation, Scene, Sersic, Shear, fit
+from giga.jobs.demo import BACKGROUND_RMS, EXPOSURE_TIME, PIXEL_SCALE, SUPERSAMPLING, simulate
+from giga.runtime import parallel
+from giga.show.plot import fit_figure, png
+from giga.show.terminal import FitProgress
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ import numpyro.distributions as dist
 from _problems import blank
 from astropy.io import fits
 
+from giga.imaging.render import render_data
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.models.posterior import PosteriorNetConfig
-from giga.models.posterior_task import PosteriorTask, Subject
-from giga.render import render_data
-from giga.scene import Scene
+from giga.models.networks.posterior import PosteriorNetConfig
+from giga.models.systems.posterior_task import PosteriorTask, Subject
 
 SIZE, SCALE, RMS = 16, 0.13, 0.03
 CENTRES = (-0.2, 0.2)  # of two blobs that overlap: their amplitudes are correlated

@@ -4,16 +4,16 @@ import numpy as np
 import numpyro.distributions as dist
 from astropy.wcs import WCS
 
-from giga.grid import Grid
-from giga.inference.comparison import checks
-from giga.inference.modes import sentence
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF
+from giga.imaging.render import render_data
+from giga.inference.checks.comparison import checks
+from giga.inference.modes.modes import sentence
 from giga.inference.result import Result
+from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
-from giga.observation import Observation
-from giga.psf import PSF
-from giga.render import render_data
-from giga.scene import Scene
 
 TRUTH = {"mass.0.theta_E": 1.05, "mass.0.gamma": 1.95, "mass.0.e1": 0.12, "mass.0.e2": -0.06,
          "mass.1.gamma1": 0.03, "mass.1.gamma2": -0.02, "lens_light.0.R_sersic": 0.6,

@@ -6,17 +6,17 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
+from giga.bayes.posterior import variance
+from giga.bayes.prior import Prior
 from giga.component import Component, static
-from giga.grid import Grid
-from giga.inference.lanes import Lanes
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF
+from giga.imaging.render import render_data
+from giga.inference.search.lanes import Lanes
+from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
-from giga.observation import Observation
-from giga.posterior import variance
-from giga.prior import Prior
-from giga.psf import PSF
-from giga.render import render_data
-from giga.scene import Scene
 
 
 def blank(size: int = 22, pixel_scale: float = 0.13, rms: float = 0.02, exposure: float | None = None, ss: int = 2,

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from giga.checkpoint import identity_of
-from giga.models.train import TrainConfig
+from giga.models.training.train import TrainConfig
+from giga.runtime.checkpoint import identity_of
 
 CONFIG = TrainConfig(steps=12, batch_size=16, chunk=4, learning_rate=0.01, warmup=2, validate_every=8,
                      validation_size=32, checkpoint_every=4, ema=0.9, measure_rates=False)

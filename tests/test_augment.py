@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from giga import SIE, Grid, Scene, Sersic, Shear
-from giga.simulate.augment import dihedral
-from giga.simulate.batch import Batch
-from giga.tracing import trace
+from giga.lensing.tracing import trace
+from giga.simulate.batch import Batch, dihedral
 
 GRID = Grid(shape=(24, 24), pixel_scale=0.2)
 

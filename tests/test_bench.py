@@ -11,20 +11,21 @@ from _problems import blank
 from rich.console import Console
 from typer.testing import CliRunner
 
-import giga.bench.suite
-from giga import parallel
-from giga.bench.energy import EnergyMeter
-from giga.bench.measure import environment, measure, peak_memory, significant
-from giga.bench.plot import bench_figure
-from giga.bench.stages import FUNCTIONS, SMOKE, evaluations, fits, of_result
-from giga.bench.suite import FORMAT, Settings, read, run
-from giga.bench.table import bench_table, fit_of
+import giga.jobs.bench.suite
 from giga.cli import app
 from giga.inference.result import Result
 from giga.io.errors import InputError
+from giga.jobs.bench.energy import EnergyMeter
+from giga.jobs.bench.measure import measure, peak_memory, significant
+from giga.jobs.bench.plot import bench_figure
+from giga.jobs.bench.stages import FUNCTIONS, SMOKE, evaluations, fits, of_result
+from giga.jobs.bench.suite import FORMAT, Settings, read, run
+from giga.jobs.bench.table import bench_table, fit_of
+from giga.jobs.problems import Problem, simulate
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.problems import Problem, simulate
-from giga.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.environment import environment
 
 
 def small(n: int = 2) -> list[Problem]:
@@ -66,13 +67,13 @@ def test_evaluations_are_timed_at_each_batch():
 
 
 def test_an_exhausted_memory_ends_the_larger_batches(monkeypatch):
-    monkeypatch.setattr("giga.bench.stages.FUNCTIONS", {"forward": FUNCTIONS["forward"]})
+    monkeypatch.setattr("giga.jobs.bench.stages.FUNCTIONS", {"forward": FUNCTIONS["forward"]})
     def run_times(compiled, *arguments, **_):
         if len(arguments[-1]) > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return dict(median_ms=1.0)
 
-    monkeypatch.setattr("giga.bench.stages.run_times", run_times)
+    monkeypatch.setattr("giga.jobs.bench.stages.run_times", run_times)
     found = evaluations(small(1), parallel.mesh(jax.devices()[:1]), (1, 2, 4), 8, 0.01, lambda line: None)
     assert [row.get("failed") for row in found["forward"]] == [None, "out of memory"]
 
@@ -238,7 +239,7 @@ def test_the_suite_runs_each_problem_on_each_number_of_devices(tmp_path, monkeyp
         jobs.append((job["problem"], job["devices"]))
         return made_row(job["problem"], job["devices"] or 1)
 
-    monkeypatch.setattr(giga.bench.suite, "_work", work)
+    monkeypatch.setattr(giga.jobs.bench.suite, "_work", work)
     assert call("demo60", "fleet", "--devices", "1,4", "--out", tmp_path / "b.json").exit_code == 0
     assert jobs == [("demo60", 4), ("demo60", 1), ("fleet", 4), ("fleet", 1)]
     assert [row["problem"] for row in read([tmp_path / "b.json"])] == ["demo60", "demo60", "fleet", "fleet"]

@@ -7,8 +7,8 @@ import numpyro.distributions as dist
 import pytest
 from scipy.optimize import minimize_scalar
 
-from giga.inference.bounds import Bounds, near_bounds
-from giga.prior import Prior
+from giga.bayes.prior import Prior
+from giga.inference.variational.bounds import Bounds, near_bounds
 
 
 def bounds(side=(0.0, -1.0, 1.0), dtype=np.float64) -> Bounds:

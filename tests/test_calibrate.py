@@ -12,22 +12,22 @@ from _problems import blank
 from astropy.io import fits
 from typer.testing import CliRunner
 
-import giga.calibrate
-from giga.calibrate import Calibration, run
+import giga.jobs.calibrate
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior
 from giga.cli import app
 from giga.cli.calibrate import _finish
-from giga.inference.calibration import coverage, uniformity
+from giga.imaging.render import render_data
+from giga.inference.checks.calibration import coverage, uniformity
 from giga.inference.result import Result
 from giga.inference.settings import FitConfig
-from giga.io.calibration import Study
 from giga.io.errors import InputError
-from giga.io.posterior import GROUPS
+from giga.io.results.calibration import Study
+from giga.io.results.posterior import GROUPS
 from giga.io.tables import write_toml
+from giga.jobs.calibrate import Calibration, run
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.posterior import Posterior
-from giga.prior import Prior
-from giga.render import render_data
-from giga.scene import Scene
 
 OPTIMISED = True
 
@@ -84,7 +84,7 @@ def columns(rows, key: str, name: str) -> np.ndarray:
 def test_exact_posteriors_are_calibrated_and_wrong_ones_are_not(tmp_path, monkeypatch):
     calibration = one_amplitude(seed=3)
     for scale, folder in ((1.0, "right"), (0.5, "wrong")):
-        monkeypatch.setattr(giga.calibrate, "fit_many", many(scale))
+        monkeypatch.setattr(giga.jobs.calibrate, "fit_many", many(scale))
         study = Study(tmp_path / folder, calibration.identity())
         run(calibration, study, 200)
         rows = study.rows(200)
@@ -101,7 +101,7 @@ def test_exact_posteriors_are_calibrated_and_wrong_ones_are_not(tmp_path, monkey
 
 
 def test_a_study_goes_on_and_keeps_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(giga.calibrate, "fit_many", many())
+    monkeypatch.setattr(giga.jobs.calibrate, "fit_many", many())
     calibration, fitted = one_amplitude(), []
     study = Study(tmp_path, calibration.identity())
     run(calibration, study, 3, lambda number, row: fitted.append(number))
@@ -162,7 +162,7 @@ def test_fits_that_cannot_have_as_many_draws_as_are_ranked_are_refused():
 
 
 def test_a_fit_that_ended_with_fewer_draws_than_are_ranked_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(giga.calibrate, "fit_many", many())
+    monkeypatch.setattr(giga.jobs.calibrate, "fit_many", many())
     calibration = one_amplitude(ranked=1999)
     study = Study(tmp_path, calibration.identity())
     run(calibration, study, 1)
@@ -171,7 +171,7 @@ def test_a_fit_that_ended_with_fewer_draws_than_are_ranked_is_told(tmp_path, mon
 
 def test_failures_are_listed_by_the_number_of_the_lens(tmp_path, monkeypatch):
     """Also where a lens before it has no row."""
-    monkeypatch.setattr(giga.calibrate, "fit_many", many())
+    monkeypatch.setattr(giga.jobs.calibrate, "fit_many", many())
     calibration = one_amplitude()
     study = Study(tmp_path, calibration.identity())
     run(calibration, study, 20)

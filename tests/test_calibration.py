@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from giga.inference.calibration import (
+from giga.inference.checks.calibration import (
     choose_bins,
     coverage,
     covered,

@@ -11,11 +11,11 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
-from giga.fleet import plan_fleet
 from giga.inference.settings import FitConfig
-from giga.io.catalogue import configure, read_catalogue
+from giga.io.configuration.catalogue import configure, read_catalogue
+from giga.io.configuration.toml import read_toml
 from giga.io.errors import InputError
-from giga.io.toml import read_toml
+from giga.jobs.fleet import plan_fleet
 
 CONFIG = """
 [[observation]]
@@ -175,7 +175,7 @@ def test_images_of_other_shapes_are_noted_and_kept_together(folder):
 def test_devices_are_chosen_before_jax_starts(folder):
     """Distributions start JAX; on a CPU every core must be a device by then."""
     (folder / "catalogue.csv").write_text("name,image\na,a.fits\n")
-    code = ("import sys, jax; from giga.fleet import plan_fleet; plan_fleet(*sys.argv[1:]); "
+    code = ("import sys, jax; from giga.jobs.fleet import plan_fleet; plan_fleet(*sys.argv[1:]); "
             "print(jax.device_count(), jax.config.jax_num_cpu_devices)")
     words = sys.executable, "-c", code, folder / "catalogue.csv", folder / "fleet.toml"
     done = subprocess.run(words, env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}, capture_output=True,

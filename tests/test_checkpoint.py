@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.checkpoint import CheckpointError, Store, identity_of
 from giga.light import Sersic
+from giga.runtime.checkpoint import CheckpointError, Store, identity_of
 
 
 class State(NamedTuple):
@@ -88,7 +88,7 @@ def test_overwriting_is_not_half_done(store, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("giga.checkpoint.shutil.rmtree", killed)
+    monkeypatch.setattr("giga.runtime.checkpoint.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         store.save("map", make(1), {})
     assert not store.has("map")
@@ -99,7 +99,7 @@ def test_killed_while_writing_arrays(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("giga.checkpoint.ocp.StandardCheckpointer.save", killed)
+        patch.setattr("giga.runtime.checkpoint.ocp.StandardCheckpointer.save", killed)
         with pytest.raises(KeyboardInterrupt):
             store.save("map", make(), {})
     assert not store.has("map")

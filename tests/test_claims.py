@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from giga import claims as module
-from giga.claims import GIVEN_BACK, Claims, turns
+from giga.runtime import claims as module
+from giga.runtime.claims import GIVEN_BACK, Claims, turns
 
 # A worker in a process of its own, without the rest of giga: it appends each name to a common file.
 WORKER = """

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from giga.checkpoint import CheckpointError
 from giga.cli import app
-from giga.demo import write_demo
 from giga.inference.settings import FitConfig
-from giga.io.results import FILES
-from giga.io.toml import load_config
-from giga.run import prepare
+from giga.io.configuration.toml import load_config
+from giga.io.results.folder import FILES
+from giga.jobs.demo import write_demo
+from giga.jobs.job import prepare
+from giga.runtime.checkpoint import CheckpointError
 
 OPTIMISED = True
 

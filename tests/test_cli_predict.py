@@ -12,15 +12,15 @@ from astropy.io import fits
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from giga.amortised import Predictor
 from giga.cli import app
 from giga.inference.settings import FitConfig
+from giga.io.configuration.toml import load_config
 from giga.io.errors import InputError
-from giga.io.toml import load_config
-from giga.models.ggsl import GGSLConfig, Separator, separate
+from giga.jobs.amortised import Predictor
+from giga.jobs.job import helped, prepare
+from giga.jobs.separated_mask import MaskConfig, mask_of, masked
+from giga.models.networks.separator import GGSLConfig, Separator, separate
 from giga.models.zoo import load
-from giga.run import helped, prepare
-from giga.separated_mask import MaskConfig, mask_of, masked
 
 NAMES = ("source_light.0.amp", "source_light.0.R_sersic", "source_light.0.center_x")
 
@@ -190,7 +190,7 @@ def test_a_separator_gives_every_band_its_mask(monkeypatch):
     """With weights that are not trained: what comes back is the mask of the parts, inside the one there was."""
     config = GGSLConfig(channels=(8, 8, 8))
     network = make(Separator, config)
-    monkeypatch.setattr("giga.separated_mask.load", lambda name: (network, None))
+    monkeypatch.setattr("giga.jobs.separated_mask.load", lambda name: (network, None))
     scale, there = config.observed.pixel_scale, np.ones((16, 16), bool)
     there[:, :3] = False
     y, x = np.mgrid[:16, :16] - 7.5

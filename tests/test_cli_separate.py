@@ -15,12 +15,13 @@ from flax import nnx
 from typer.testing import CliRunner
 
 from giga.cli import app
-from giga.io.cube import background_rms, read_cube
+from giga.io.images.cube import background_rms, read_cube
 from giga.io.tables import to_table
-from giga.models import ggsl, zoo
-from giga.models.ggsl import GGSLConfig, Separator
+from giga.jobs.systems import SYSTEMS, System
+from giga.models import zoo
+from giga.models.networks.separator import GGSLConfig, Separator
+from giga.models.systems import ggsl
 from giga.models.zoo import Card, save_weights
-from giga.systems import SYSTEMS, System
 
 CONFIG = GGSLConfig(channels=(4, 8))
 SHAPE = (64, 64)

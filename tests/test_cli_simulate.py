@@ -12,12 +12,12 @@ from test_io_psfex import write as write_psfex
 from typer.testing import CliRunner
 
 from giga.cli import app
+from giga.io.configuration.simulation import Simulation, load_injection, load_simulation
+from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
-from giga.io.shards import read_shard, write_shard
-from giga.io.simulation_toml import Simulation, load_injection, load_simulation
-from giga.io.toml import parse_override
+from giga.io.results.shards import read_shard, write_shard
 from giga.simulate.batch import Batch
-from giga.simulate.noise import CameraNoise, CorrelatedNoise, CutoutNoise
+from giga.simulate.surveys.noise import CameraNoise, CorrelatedNoise, CutoutNoise
 
 CONFIG = """
 [survey]

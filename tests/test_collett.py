@@ -6,15 +6,15 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from giga.cosmology import Cosmology
 from giga.ellipse import axis_ratio
-from giga.io.collett import read_collett
+from giga.io.configuration.collett import read_collett
 from giga.io.errors import InputError
+from giga.lensing.cosmology import Cosmology
 from giga.light.sersic import unit_flux
 from giga.mass import EPL, Shear
 from giga.mass.epl import terms_for
-from giga.simulate.collett import collett_population
-from giga.simulate.survey import Band, GaussianPSF
+from giga.simulate.surveys.survey import Band, GaussianPSF
+from giga.simulate.systems.collett import collett_population
 
 HEADER = """#Lens population discoverable in a survey
 #

@@ -12,13 +12,13 @@ from _factory import make_result
 from _problems import blank, lens, lens_prior, observe
 from typer.testing import CliRunner
 
-from giga.checks_plot import checks_figure
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import values_of
 from giga.cli import app
-from giga.compare import Compared, cautions, difference, read_compared
-from giga.inference.comparison import against_prior, bic, data_hash, log_likelihood_of, predictive
-from giga.io.results import write_results
-from giga.posterior import Posterior
-from giga.prior import values_of
+from giga.inference.checks.comparison import against_prior, bic, data_hash, log_likelihood_of, predictive
+from giga.jobs.compare import Compared, cautions, difference, read_compared
+from giga.jobs.results import write_results
+from giga.show.checks import checks_figure
 
 TRUTH = lens()
 

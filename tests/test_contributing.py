@@ -56,7 +56,7 @@ def test_that_file_and_that_line_are_all_it_takes(tmp_path):
     listed = tmp_path / "tests" / "test_mass.py"
     listed.write_text(listed.read_text().replace("PROFILES = [\n", f"PROFILES = [\n{PARAM}", 1))
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    code = "from giga.io.profiles import MASS; print(MASS['Plummer'].__module__)"
+    code = "from giga.io.configuration.profiles import MASS; print(MASS['Plummer'].__module__)"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.stdout == "giga.mass.plummer\n", run.stderr
     run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "Plummer and not edges",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy import constants
 
-from giga.cosmology import Cosmology
+from giga.lensing.cosmology import Cosmology
 
 PAIRS = {
     "flat": (Cosmology(H0=70.0, Om0=0.3), reference.FlatLambdaCDM(70.0, 0.3)),

@@ -3,17 +3,16 @@
 import numpy as np
 import pytest
 
-from giga.critical import (
+from giga.imaging.grid import Grid
+from giga.lensing.critical import (
     critical_curves,
     effective_einstein_radius,
     enclosed_area,
-    magnification_map,
     mass_fraction,
     mean_convergence,
 )
-from giga.grid import Grid
+from giga.lensing.tracing import magnification
 from giga.mass import EPL, NFW, SIE, Shear
-from giga.tracing import magnification
 
 RADIUS_TOLERANCE = 1e-4  # arcsec: float32 fields, four points for each grid cell crossed
 
@@ -118,7 +117,7 @@ def test_magnification_map_of_an_isothermal_sphere():
     grid = Grid(shape=(10, 12), pixel_scale=0.3)
     x, y = grid.coordinates(2)
     expected = 1.0 / (1.0 - 1.0 / np.hypot(x, y))
-    got = magnification_map([SIE(theta_E=1.0)], grid, 2)
+    got = magnification([SIE(theta_E=1.0)], *grid.coordinates(2))
     assert got.shape == (20, 24)
     np.testing.assert_allclose(1.0 / np.asarray(got), 1.0 / expected, atol=1e-4)
 

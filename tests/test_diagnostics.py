@@ -4,7 +4,7 @@ import arviz as az
 import numpy as np
 import pytest
 
-from giga.inference.diagnostics import ess_bulk, ess_tail, rhat, rhat_and_ess_bulk, rhat_gelman_rubin
+from giga.inference.chains.diagnostics import ess_bulk, ess_tail, rhat, rhat_and_ess_bulk, rhat_gelman_rubin
 
 
 def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:

@@ -5,7 +5,7 @@ from subprocess import Popen
 
 import pytest
 
-from giga.drawers import Drawers
+from giga.jobs.drawers import Drawers
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.simulate import draws
+from giga.simulate.surveys import draws
 
 PAIRS = {"normal": (draws.normal, jax.random.normal), "uniform": (draws.uniform, jax.random.uniform)}
 

@@ -8,8 +8,8 @@ import pytest
 from _networks import gradients, make
 from flax import nnx
 
-from giga.models.count import count
-from giga.models.edsr import EDSR, EDSRConfig
+from giga.models.networks.count import count
+from giga.models.networks.edsr import EDSR, EDSRConfig
 
 TINY = EDSRConfig(bands=2, features=4, blocks=2)
 

@@ -7,18 +7,18 @@ import pytest
 from _problems import blank, exchangeable, observe, odds_of_the_order
 
 from giga import EPL, Scene, Sersic
-from giga.exchange import exchanges
-from giga.inference.hmc import Draws
-from giga.inference.lanes import improver, screener
-from giga.inference.map import MapConfig, MapState, find_map
-from giga.inference.modes import Mode, ModesConfig, _nearest, find_modes
+from giga.bayes.exchange import exchanges
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior
+from giga.inference.chains.hmc import Draws
+from giga.inference.modes.modes import Mode, ModesConfig, _nearest, find_modes
 from giga.inference.pipeline import _mode, _variational_draws
 from giga.inference.sampling import dealt
-from giga.inference.transport import gaussian
-from giga.inference.vi import ascender
-from giga.parallel import mesh
-from giga.posterior import Posterior
-from giga.prior import Prior
+from giga.inference.search.lanes import improver, screener
+from giga.inference.search.map import MapConfig, MapState, find_map
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender
+from giga.runtime.parallel import mesh
 
 
 def sersic(scale: float = 0.1, n: object = 1.0, tied: object = None) -> Sersic:

@@ -7,11 +7,11 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from giga.io.config import CutoutConfig, ObservationConfig, RingConfig
+from giga.imaging.psf import PSF
 from giga.io.errors import InputError
-from giga.io.fits import cutout, load_observation, load_observations, read_image, wcs_header
-from giga.io.units import kind_of, parse_unit, to_rate
-from giga.psf import PSF
+from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
+from giga.io.images.fits import cutout, load_observation, load_observations, read_image, wcs_header
+from giga.io.images.units import kind_of, parse_unit, to_rate
 
 SHAPE = (24, 30)
 SCALE = 0.08

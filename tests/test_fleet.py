@@ -13,16 +13,16 @@ import pytest
 from _problems import blank, observe
 from test_parallel import devices, finish, start_python
 
-from giga import parallel
-from giga.inference.calls import Program
 from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.inference.routine import Routine
 from giga.inference.settings import FitConfig
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.parallel import mesh
-from giga.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.calls import Program
+from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 
@@ -286,7 +286,7 @@ EIGHT = """
     import jax, numpy as np
     jax.config.update("jax_enable_x64", True)
     from test_fleet import check_same, lens, run
-    from giga.parallel import mesh
+    from giga.runtime.parallel import mesh
     lenses = [lens(k) for k in range(3)]
     one, eight = (run(lenses, together=2, over=mesh(devices)) for devices in (jax.devices()[:1], jax.devices()))
     assert len(eight["lens0"].devices) == 8

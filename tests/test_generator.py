@@ -8,12 +8,12 @@ import pytest
 from test_parallel import EIGHT, finish, start_python
 
 from giga import PSF, SIE, Grid, Scene, Sersic, Shear
-from giga.psf import plan
-from giga.render import render
+from giga.imaging.psf import plan
+from giga.imaging.render import render
 from giga.simulate.generator import simulator
 from giga.simulate.mixing import MEDIAN, Mixing
-from giga.simulate.noise import CorrelatedNoise
-from giga.simulate.population import Derived, Population
+from giga.simulate.populations.population import Derived, Population
+from giga.simulate.surveys.noise import CorrelatedNoise
 
 GRID = Grid(shape=(20, 24), pixel_scale=0.2)
 BANDS = 3
@@ -72,7 +72,7 @@ def test_one_device_and_eight_make_the_same_images():
     finish(start_python("""
         import jax, numpy as np
         from test_generator import BANDS, GRID, noise, population, psfs
-        from giga import parallel
+        from giga.runtime import parallel
         from giga.simulate.generator import simulator
         made = simulator(population(), GRID, psfs([0.6, 0.7, 0.8]), noise())
         one, eight = (made.simulate(jax.random.key(1), 11, parallel.mesh(jax.devices()[:n])) for n in (1, 8))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.models.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
-from giga.simulate.ggsl import DENSITY, companions
-from giga.simulate.surveys import SURVEYS
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error
+from giga.simulate.surveys.presets import SURVEYS
+from giga.simulate.systems.ggsl import DENSITY, companions
 
 SHAPE = (2, 8, 8, 3)
 

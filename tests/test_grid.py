@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from giga.grid import Grid, position_to_pixel
+from giga.imaging.grid import Grid, position_to_pixel
 
 ROTATED = Grid(shape=(6, 9), pixel_scale=0.2, center_x=0.3, center_y=-0.1, rotation=0.4)
 

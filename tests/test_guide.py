@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from _problems import Toy
 
-from giga.inference.diagnostics import rhat_and_ess_bulk
-from giga.inference.hmc import HMCConfig, guided, sample_hmc, sampler, warm_up
-from giga.inference.transport import gaussian
-from giga.inference.vi import ascender
-from giga.parallel import mesh
+from giga.inference.chains.diagnostics import rhat_and_ess_bulk
+from giga.inference.chains.hmc import HMCConfig, guided, sample_hmc, sampler, warm_up
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender
+from giga.runtime.parallel import mesh
 
 CONFIG = HMCConfig(n_chains=8, n_block=100, n_min=200, n_max=3000, ess=2000.0)
 

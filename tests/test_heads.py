@@ -11,9 +11,9 @@ from _networks import gradients
 from flax import nnx
 from scipy import stats
 
-from giga.models import spline
-from giga.models.coordinates import Coordinates
-from giga.models.heads import Classifier, Estimator, FlowPosterior, GaussianPosterior, Regressor
+from giga.models.networks import spline
+from giga.models.networks.coordinates import Coordinates
+from giga.models.networks.heads import Classifier, Estimator, FlowPosterior, GaussianPosterior, Regressor
 
 WIDTH = 3
 

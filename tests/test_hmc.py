@@ -8,11 +8,11 @@ import pytest
 import scipy.stats
 from _problems import Toy, random_covariance
 
-from giga.inference.diagnostics import ess_bulk, rhat
-from giga.inference.hmc import Chains, HMCConfig, HMCState, sample_hmc, sampler, warm_up
-from giga.inference.transport import gaussian
-from giga.inference.vi import ascender, log_density
-from giga.parallel import mesh
+from giga.inference.chains.diagnostics import ess_bulk, rhat
+from giga.inference.chains.hmc import Chains, HMCConfig, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender, log_density
+from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 

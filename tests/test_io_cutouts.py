@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from giga.io.cutouts import load_cutout_noise, read_cutouts
 from giga.io.errors import InputError
-from giga.simulate.surveys import SURVEYS
+from giga.io.images.cutouts import load_cutout_noise, read_cutouts
+from giga.simulate.surveys.presets import SURVEYS
 
 KIDS = SURVEYS["kids"].replace(shape=(20, 20))
 ONE, TWO = KIDS.select("r"), KIDS.select("gr")

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 
 from giga.io.errors import InputError
-from giga.io.psfex import read_psfex
+from giga.io.images.psfex import read_psfex
 
 STEP, SIDE = 0.8, 31
 AXIS = (np.arange(SIDE) - SIDE // 2) * STEP

@@ -7,14 +7,14 @@ import numpyro.distributions as dist
 import pytest
 from _problems import blank, draw, lens, lens_prior, observe, scenes, value_and_gradient
 
-from giga.inference.curvature import parameter_numbers, quadratic
-from giga.jacobian import image_jacobian
+from giga.bayes.posterior import Posterior, variance
+from giga.bayes.prior import FIXED, Prior
+from giga.imaging.jacobian import image_jacobian
+from giga.imaging.render import render_data
+from giga.inference.search.curvature import parameter_numbers, quadratic
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL, NFW, Shear
-from giga.posterior import Posterior, variance
-from giga.prior import FIXED, Prior
-from giga.render import render_data
-from giga.scene import Scene
 
 
 def mixed() -> Scene:

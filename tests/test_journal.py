@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from giga.checkpoint import Store
-from giga.journal import Journal, direct
+from giga.runtime.checkpoint import Store
+from giga.runtime.journal import Journal, direct
 
 
 class Walk:
@@ -99,7 +99,7 @@ def test_other_inputs_are_not_answered(store):
 def test_parts_are_written_at_the_interval(tmp_path, monkeypatch, interval, call, parts):
     """A hundred calls: what is not yet written never took longer than the interval, or than the one call."""
     now = [0.0]
-    monkeypatch.setattr("giga.journal.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("giga.runtime.journal.time.perf_counter", lambda: now[0])
     store = Store(tmp_path, "abc", interval)
     written = []
     monkeypatch.setattr(store, "save", lambda *_: written.append(now[0]))
@@ -117,7 +117,7 @@ def test_parts_are_written_at_the_interval(tmp_path, monkeypatch, interval, call
 
 def test_seconds_of_answered_calls_are_counted(store, monkeypatch):
     now, compiled = [0.0], [0.0]
-    monkeypatch.setattr("giga.journal.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("giga.runtime.journal.time.perf_counter", lambda: now[0])
 
     def work():
         now[0], compiled[0] = now[0] + 5.0, compiled[0] + 2.0

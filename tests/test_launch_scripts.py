@@ -29,7 +29,7 @@ PROBE = """
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process", type=int)
     given = parser.parse_args()
-    from giga.parallel import everywhere, start, start_nodes
+    from giga.runtime.parallel import everywhere, start, start_nodes
     launch = start_nodes(given.coordinator, given.processes, given.process)
     start("cpu", 1)
     told = everywhere(f"{launch.process} of {launch.processes}")

@@ -19,11 +19,11 @@ from _problems import (
     value_and_gradient,
 )
 
+from giga.bayes.posterior import Posterior
+from giga.imaging.linear import solve
+from giga.imaging.render import basis_images, render_data
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
-from giga.linear import solve
-from giga.posterior import Posterior
-from giga.render import basis_images, render_data
-from giga.scene import Scene
 
 SOLVE = jax.jit(solve)
 NONNEGATIVE = jax.jit(lambda scene, data: solve(scene, data, nonnegative=True))

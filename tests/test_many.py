@@ -13,11 +13,10 @@ from astropy.table import Table
 from rich.console import Console
 from test_cli import SETTINGS, run
 
-from giga import many
-from giga.claims import Claims
-from giga.fleet import check_data, plan_fleet
-from giga.io.results import FILES, summary
-from giga.many import run_fleet
+from giga.io.results.folder import FILES, summary
+from giga.jobs import fleet as many
+from giga.jobs.fleet import check_data, plan_fleet, run_fleet
+from giga.runtime.claims import Claims
 
 CONFIG = """
 [[observation]]

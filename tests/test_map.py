@@ -9,13 +9,13 @@ import numpyro.distributions as dist
 import pytest
 from _problems import blank, draw, lens, lens_prior, log_prob, observe
 
-from giga.inference.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
-from giga.inference.map import MapConfig, _climbing, _hopped, _kept, find_map, multi_start_adam
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior
+from giga.inference.search.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
+from giga.inference.search.map import MapConfig, _climbing, _hopped, _kept, find_map, multi_start_adam
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.parallel import mesh
-from giga.posterior import Posterior
-from giga.prior import Prior
-from giga.scene import Scene
+from giga.runtime.parallel import mesh
 
 TRUTH = {"mass.0.theta_E": 0.9, "mass.0.gamma": 2.05, "mass.0.e1": 0.08, "mass.0.e2": -0.05, "mass.0.center_x": 0.0,
          "mass.1.gamma1": 0.02, "mass.1.gamma2": -0.03, "lens_light.0.amp": 4.0, "lens_light.0.R_sersic": 0.5,

@@ -10,20 +10,20 @@ import scipy.stats
 from _problems import Mixture, blank, exchangeable, observe, odds_of_the_order
 from jax import Array
 
-from giga.checkpoint import Store
-from giga.exchange import exchanges
-from giga.inference.evidence import bridge, laplace, log_density_of
-from giga.inference.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
-from giga.inference.lanes import Lanes
-from giga.inference.map import MapState
-from giga.inference.mixture import mixture, weigh
-from giga.inference.modes import ModesConfig, as_found, find_modes, note_of, sentence
+from giga.bayes.exchange import exchanges
+from giga.bayes.posterior import Posterior
+from giga.inference.chains.hmc import Draws, HMCConfig, sample_hmc, sampler, warm_up
+from giga.inference.modes.evidence import bridge, laplace, log_density_of
+from giga.inference.modes.mixture import mixture, weigh
+from giga.inference.modes.modes import ModesConfig, as_found, find_modes, note_of, sentence
 from giga.inference.pipeline import fit
+from giga.inference.search.lanes import Lanes
+from giga.inference.search.map import MapState
 from giga.inference.settings import FitConfig
-from giga.inference.transport import gaussian
-from giga.inference.vi import ascender
-from giga.parallel import mesh
-from giga.posterior import Posterior
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender
+from giga.runtime.checkpoint import Store
+from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 

@@ -11,13 +11,13 @@ import pytest
 from flax import nnx
 
 from giga.ellipse import ellipticity
+from giga.jobs.systems import SYSTEMS
 from giga.models import zoo
-from giga.models.chain import STAGES, Chain, ModularConfig, Stage, lens_logit, parameters
-from giga.models.modular import NEEDED, ModularTask, examples_of
-from giga.models.modular_table import TooFew, psnr, rows_of, summary, table
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.systems.modular import NEEDED, ModularTask, examples_of
+from giga.models.systems.modular_table import TooFew, psnr, rows_of, summary, table
 from giga.models.zoo import Card, save_weights
 from giga.simulate.batch import Batch
-from giga.systems import SYSTEMS
 
 TINY = ModularConfig(pixels=18, features=8, blocks=1, width=4)
 IMAGES = 16

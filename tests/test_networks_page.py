@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from flax import nnx
 
-from giga.models.count import count
-from giga.models.edsr import EDSR, EDSRConfig
-from giga.models.resnet import ResNet, ResNetConfig
-from giga.models.unet import UNet, UNetConfig
-from giga.models.vgg import VGG, SingleChannelVGG, VGGConfig
+from giga.models.networks.count import count
+from giga.models.networks.edsr import EDSR, EDSRConfig
+from giga.models.networks.resnet import ResNet, ResNetConfig
+from giga.models.networks.unet import UNet, UNetConfig
+from giga.models.networks.vgg import VGG, SingleChannelVGG, VGGConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 PRESETS = {

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.grid import Grid
-from giga.observation import Observation, bounding_box, crop_grid
-from giga.psf import PSF
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation, bounding_box, crop_grid
+from giga.imaging.psf import PSF
 
 NAN = np.zeros((8, 10))
 NAN[3, 4] = np.nan

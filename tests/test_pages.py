@@ -11,9 +11,9 @@ import numpyro.distributions as dist
 import pytest
 
 import giga
-from giga.io.population_toml import read_population
-from giga.io.toml import parse_config, scene_from_config
-from giga.prior import Prior
+from giga.bayes.prior import Prior
+from giga.io.configuration.population import read_population
+from giga.io.configuration.toml import parse_config, scene_from_config
 
 ROOT = Path(__file__).parents[1]
 README, QUICKSTART, CONFIGURATION = "README.md", "docs/quickstart.md", "docs/configuration.md"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.parallel import DeviceError, batched, cores, describe, mesh, start
+from giga.runtime.parallel import DeviceError, batched, cores, describe, mesh, start
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +49,7 @@ EIGHT = devices(8)
 
 SHARDED = """
     import jax, jax.numpy as jnp, numpy as np
-    from giga.parallel import batched, describe, mesh, partitioned, sharded
+    from giga.runtime.parallel import batched, describe, mesh, partitioned, sharded
     assert len(jax.devices()) == 8 and describe() == "8 x cpu", describe()
 
     def one(scale, x, key):
@@ -88,8 +88,8 @@ FIT = """
     from _problems import blank, observe
     from giga.inference.pipeline import FitConfig, fit
     from giga.light import Sersic
-    from giga.parallel import mesh
-    from giga.scene import Scene
+    from giga.runtime.parallel import mesh
+    from giga.lensing.scene import Scene
 
     jax.config.update("jax_enable_x64", True)
     truth = Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=1.0)])
@@ -119,7 +119,7 @@ def test_a_fit_does_not_depend_on_the_number_of_devices():
 TWO = """
     import sys
     import jax, numpy as np
-    from giga.parallel import AXIS, describe, mesh, on_host, partitioned, sharded, start_nodes
+    from giga.runtime.parallel import AXIS, describe, mesh, on_host, partitioned, sharded, start_nodes
     start_nodes(sys.argv[1], 2, int(sys.argv[2]))
     import jax.numpy as jnp
     assert jax.process_count() == 2 and len(jax.local_devices()) == 2 and len(jax.devices()) == 4
@@ -163,14 +163,14 @@ FIT_TWO = """
     import shutil, sys
     from pathlib import Path
     import jax, numpy as np, numpyro.distributions as dist
-    from giga.parallel import everywhere, from_first, is_first, mesh, start_nodes
+    from giga.runtime.parallel import everywhere, from_first, is_first, mesh, start_nodes
     launch = start_nodes(sys.argv[1], 2, int(sys.argv[2]), 60.0)
     jax.config.update("jax_enable_x64", True)
     from _problems import blank
-    from giga.checkpoint import Store
+    from giga.runtime.checkpoint import Store
     from giga.inference.pipeline import FitConfig, fit
     from giga.light import Sersic
-    from giga.scene import Scene
+    from giga.lensing.scene import Scene
 
     assert launch.process == jax.process_index() and is_first() == (launch.process == 0)
     assert everywhere("ab" * launch.process) == ["", "abab"[:2]]
@@ -214,7 +214,7 @@ def test_a_fit_over_two_processes(tmp_path):
 
 
 ABSENT = """
-    from giga.parallel import DeviceError, start
+    from giga.runtime.parallel import DeviceError, start
     try:
         start("gpu")
     except DeviceError as error:
@@ -230,7 +230,7 @@ def test_a_gpu_that_is_not_there():
 
 CHOOSE = """
     import giga
-    from giga.parallel import describe, start
+    from giga.runtime.parallel import describe, start
     assert [d.platform for d in start("cpu", 3)] == ["cpu"] * 3
     assert describe() == "3 x cpu"
     """
@@ -241,7 +241,7 @@ def test_devices_can_be_chosen_after_the_import():
 
 
 FEWER = """
-    from giga.parallel import DeviceError, start
+    from giga.runtime.parallel import DeviceError, start
     assert len(start("cpu", n_devices=3)) == 3
     try:
         start("cpu", n_devices=9)
@@ -256,7 +256,7 @@ def test_fewer_devices_than_asked():
 
 
 FLAGS = """
-    from giga.parallel import start
+    from giga.runtime.parallel import start
     assert len(start("cpu")) == 8
     """
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from _problems import Toy, random_covariance
 
-from giga.inference.pathfinder import PATHS, fit_pathfinder
-from giga.parallel import mesh
+from giga.inference.variational.pathfinder import PATHS, fit_pathfinder
+from giga.runtime.parallel import mesh
 
 
 def test_gaussian_target(x64, rng):

@@ -8,10 +8,10 @@ from _factory import TRUTH, make_result
 from matplotlib import pyplot
 from matplotlib.text import Text
 
-from giga.corner import corner_figure, default_names
-from giga.labels import labels, unit
-from giga.pictures import pictures
-from giga.plot import fit_figure, png, trace_figure
+from giga.inference.pictures import pictures
+from giga.lensing.labels import labels, unit
+from giga.show.corner import corner_figure, default_names
+from giga.show.plot import fit_figure, png, trace_figure
 
 
 @pytest.fixture(scope="module")

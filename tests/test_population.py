@@ -8,11 +8,11 @@ import numpyro.distributions as dist
 import pytest
 
 from giga.component import leaves_with_names
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
 from giga.mass import SIE, Shear
-from giga.scene import Scene
-from giga.simulate.catalogue import Catalogue
-from giga.simulate.population import Derived, Population
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.populations.population import Derived, Population
 
 
 def lens(**extras):

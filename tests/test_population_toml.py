@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from giga.io.configuration.population import read_population
 from giga.io.errors import InputError
-from giga.io.population_toml import read_population
-from giga.simulate.catalogue import Catalogue
-from giga.simulate.survey import Band, GaussianPSF
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys.survey import Band, GaussianPSF
 
 TEXT = """
 [values]

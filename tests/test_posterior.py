@@ -19,12 +19,12 @@ from _problems import (
     value_and_gradient,
 )
 
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import values_of
+from giga.imaging.observation import Observation
+from giga.imaging.render import render_data
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.observation import Observation
-from giga.posterior import Posterior
-from giga.prior import values_of
-from giga.render import render_data
-from giga.scene import Scene
 
 SIZE = 22
 CHI2 = jax.jit(Posterior.chi2)

@@ -11,16 +11,16 @@ from _amortised import exact, toy
 from _problems import blank, lens_prior, observe
 from flax import nnx
 
-from giga.inference.lanes import improver, screener
-from giga.inference.map import MapConfig, find_map
-from giga.inference.starts import Starts, chosen, completed, smaller
+from giga.bayes.posterior import Posterior
+from giga.inference.search.lanes import improver, screener
+from giga.inference.search.map import MapConfig, find_map
+from giga.inference.search.starts import Starts, chosen, completed, smaller
+from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.models.posterior import PosteriorNet, PosteriorNetConfig
-from giga.models.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
-from giga.models.train import TrainConfig, train
-from giga.parallel import mesh
-from giga.posterior import Posterior
-from giga.scene import Scene
+from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
+from giga.models.training.train import TrainConfig, train
+from giga.runtime.parallel import mesh
 
 TRAIN = TrainConfig(steps=400, batch_size=64, chunk=100, learning_rate=1e-2, warmup=20, ema=0.98, validation_size=0,
                     validate_every=400, checkpoint_every=400, measure_rates=False)

@@ -12,11 +12,11 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
+from giga.bayes.prior import Prior, values_of
 from giga.component import leaves_with_names
+from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
-from giga.prior import Prior, values_of
-from giga.scene import Scene
 
 FAMILIES = {
     "Normal": lambda: dist.Normal(0.5, 2.0),
@@ -202,8 +202,8 @@ def test_names_are_paths():
 
 ORDER = """
     import numpyro.distributions as dist
-    from giga.checkpoint import identity_of
-    from giga.prior import Prior
+    from giga.runtime.checkpoint import identity_of
+    from giga.bayes.prior import Prior
 
     prior = Prior.of([dist.TruncatedNormal(2.0, 0.2, low=1.2, high=2.8), dist.LogNormal(0.1, 0.2),
                       dist.Normal(0.3, 0.4), dist.TruncatedNormal(1.0, 0.5, low=0.0), dist.HalfNormal(2.0),

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from giga import problems
+from giga.bayes.posterior import Posterior, variance
+from giga.bayes.prior import Prior, values_of
 from giga.component import is_distribution, leaves_with_names
+from giga.imaging.observation import Observation
+from giga.imaging.render import render_data
 from giga.inference.settings import FitConfig
-from giga.io.fits import load_observations
-from giga.io.toml import load_config, scene_from_config
-from giga.observation import Observation
-from giga.posterior import Posterior, variance
-from giga.prior import Prior, values_of
-from giga.render import render_data
+from giga.io.configuration.toml import load_config, scene_from_config
+from giga.io.images.fits import load_observations
+from giga.jobs import problems
 
 FOUNDRY = Path(__file__).parents[1] / "examples" / "foundry"
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import giga
-from giga.inference.curvature import quadratic
-from giga.inference.transport import gaussian
-from giga.inference.vi import _natural_step
-from giga.models.ggsl import GGSLConfig, make_simulator
-from giga.posterior import Posterior
-from giga.problems import demo60, foundry128
-from giga.products import HIGHEST, einsum, matmul
+from giga.bayes.posterior import Posterior
+from giga.inference.search.curvature import quadratic
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import _natural_step
+from giga.jobs.problems import demo60, foundry128
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
+from giga.runtime.products import HIGHEST, einsum, matmul
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 
@@ -71,7 +72,7 @@ def test_a_careless_product_is_found():
 
 
 def test_nothing_else_multiplies_matrices_on_a_device():
-    """A product that is written without `giga.products` is left to the device's default."""
+    """A product that is written without `giga.runtime.products` is left to the device's default."""
     plain = re.compile(r"jnp\.(einsum|matmul|dot|vdot|inner|tensordot)\b|jax\.lax\.(dot|dot_general|batch_matmul)\(")
     files = [path for path in Path(giga.__file__).parent.rglob("*.py")
              if "models" not in path.parts and path.name != "products.py"]

@@ -7,8 +7,8 @@ import pytest
 from scipy.signal import convolve2d
 from scipy.special import erf
 
-from giga.grid import Grid
-from giga.psf import PSF, TOGETHER, choose_method, plan, rank
+from giga.imaging.grid import Grid
+from giga.imaging.psf import PSF, TOGETHER, choose_method, plan, rank
 
 METHODS = ["fft", "direct", "lowrank"]
 

@@ -7,15 +7,15 @@ import numpyro.distributions as dist
 import pytest
 from scipy import integrate
 
-from giga.cosmology import Cosmology
 from giga.ellipse import axis_ratio
+from giga.lensing.cosmology import Cosmology
+from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.light.sersic import unit_flux
 from giga.mass import SIE
-from giga.scene import Scene
-from giga.simulate import relations
-from giga.simulate.derived import Derived
-from giga.simulate.population import Population
+from giga.simulate.populations import relations
+from giga.simulate.populations.derived import Derived
+from giga.simulate.populations.population import Population
 
 
 def draws(scene, extras=None, n=2000):

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.grid import Grid
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF, plan
+from giga.imaging.render import basis_images, render, render_data, sampling, supersamplings
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL, Shear
-from giga.observation import Observation
-from giga.psf import PSF, plan
-from giga.render import basis_images, render, render_data, sampling, supersamplings
-from giga.scene import Scene
 
 GRID = Grid(shape=(20, 24), pixel_scale=0.1)
 LENS = Sersic(amp=5.0, R_sersic=0.6, n_sersic=2.0, e1=0.1)

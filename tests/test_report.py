@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from _factory import make_result
 
-from giga.critical import Curve
-from giga.report import report_page
+from giga.lensing.critical import Curve
+from giga.show.report import report_page
 
 VOID = {"meta", "img"}
 IMAGES = {"fit": b"\x89PNG fit", "corner": b"\x89PNG corner", "trace": b"\x89PNG trace"}

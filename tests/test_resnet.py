@@ -9,8 +9,8 @@ import pytest
 from _networks import gradients, make
 from flax import nnx
 
-from giga.models.count import count
-from giga.models.resnet import ResNet, ResNetConfig
+from giga.models.networks.count import count
+from giga.models.networks.resnet import ResNet, ResNetConfig
 
 TINY = ResNetConfig(bands=2, blocks=(1, 1), bottleneck=False, width=4, stem="small")
 CONFIGS = [TINY, dataclasses.replace(TINY, norm="group", bottleneck=True), dataclasses.replace(TINY, stem="patch"),

@@ -12,10 +12,11 @@ from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from giga.atomic import write_atomically, write_text
-from giga.io import results as module
 from giga.io.errors import InputError
-from giga.io.results import FILES, read_results, redraw, summary, write_results
+from giga.io.results import folder as module
+from giga.io.results.folder import FILES, read_results, summary
+from giga.jobs.results import redraw, write_results
+from giga.runtime.atomic import write_atomically, write_text
 
 CONFIG = '[mass]\nprofile = "EPL"  # <b>\n'
 

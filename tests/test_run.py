@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from giga.checkpoint import CheckpointError
-from giga.demo import write_demo
 from giga.inference.settings import FitConfig
-from giga.io.toml import load_config
-from giga.run import prepare
+from giga.io.configuration.toml import load_config
+from giga.jobs.demo import write_demo
+from giga.jobs.job import prepare
+from giga.runtime.checkpoint import CheckpointError
 
 
 @pytest.fixture(scope="module")

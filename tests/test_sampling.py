@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from _problems import Mixture
 
-from giga.exchange import Exchanges
-from giga.inference.map import MapState
-from giga.inference.modes import Mode
+from giga.bayes.exchange import Exchanges
+from giga.inference.modes.modes import Mode
 from giga.inference.sampling import sample_particles
+from giga.inference.search.map import MapState
 from giga.inference.settings import FitConfig
-from giga.inference.smc import SMCConfig, smc_programs
-from giga.inference.transport import gaussian
-from giga.inference.vi import VIState, ascender
-from giga.journal import Journal
-from giga.parallel import mesh
+from giga.inference.smc.smc import SMCConfig, smc_programs
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import VIState, ascender
+from giga.runtime.journal import Journal
+from giga.runtime.parallel import mesh
 
 MEANS, COVARIANCES = [[-2.0, 0.0, 0.0], [2.0, 1.0, 0.0]], [np.diag([0.09, 0.25, 1.0]), np.diag([0.25, 0.25, 0.5])]
 CONFIG = SMCConfig(n_groups=4, n_particles=32, n_moves=3, n_keep=2, ess=1e9, max_steps=8)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from giga.simulate.psf_models import MoffatPSF
-from giga.simulate.seeing import check_seeing, psfs_in_seeing
-from giga.simulate.surveys import SURVEYS
+from giga.simulate.surveys.presets import SURVEYS
+from giga.simulate.surveys.psf_models import MoffatPSF
+from giga.simulate.surveys.seeing import check_seeing, psfs_in_seeing
 
 
 def second_moment(kernel: np.ndarray) -> float:

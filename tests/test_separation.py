@@ -8,9 +8,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from giga.io.cube import read_cube
 from giga.io.errors import InputError
-from giga.io.separation import magnitudes, write_separation, write_table
+from giga.io.images.cube import read_cube
+from giga.io.results.separation import magnitudes, write_separation, write_table
 
 BANDS = ("g", "r")
 

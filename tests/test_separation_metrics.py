@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.models import separation_metrics
-from giga.models.separation_metrics import (
+from giga.models.systems import separation_metrics
+from giga.models.systems.separation_metrics import (
     area_under_roc,
     best_threshold,
     chi2,

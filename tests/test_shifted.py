@@ -7,17 +7,17 @@ import pytest
 from _networks import make
 from _toy import toy_config
 
-from giga.models import modular_table
-from giga.models.chain import ModularConfig, Stage
-from giga.models.loop import Loop
-from giga.models.modular import ModularTask, make_simulator
-from giga.models.optimiser import optimiser
-from giga.models.state import start
-from giga.models.validation import draw_sets
-from giga.parallel import mesh
-from giga.simulate import shifted
-from giga.simulate.catalogue import Catalogue
-from giga.simulate.surveys import SURVEYS
+from giga.models.networks.chain import ModularConfig, Stage
+from giga.models.systems import modular_table
+from giga.models.systems.modular import ModularTask, make_simulator
+from giga.models.training.config import optimiser
+from giga.models.training.loop import Loop
+from giga.models.training.state import start
+from giga.models.training.validation import draw_sets
+from giga.runtime.parallel import mesh
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys import shifted
+from giga.simulate.surveys.presets import SURVEYS
 
 TINY = ModularConfig(stage="find", pixels=24, bands=("g", "r"), width=4)
 SURVEY = TINY.observed

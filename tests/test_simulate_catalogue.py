@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.simulate.catalogue import Catalogue, draw_row, upper_edges
-from giga.simulate.population import Derived, Population
+from giga.simulate.populations.catalogue import Catalogue, draw_row, upper_edges
+from giga.simulate.populations.population import Derived, Population
 
 
 def test_columns():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from giga.simulate.cutouts import Vetting, central, tiles, vet
+from giga.simulate.surveys.cutouts import Vetting, central, tiles, vet
 
 
 def sky(n=10, side=40, bands=2, seed=0):

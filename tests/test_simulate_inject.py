@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from giga.grid import Grid
+from giga.imaging.grid import Grid
+from giga.imaging.observation import check_kernel
+from giga.imaging.psf import plan
+from giga.imaging.render import render
 from giga.io.errors import InputError
-from giga.io.hdu import celestial_wcs
-from giga.io.inject import Target, inject_files
+from giga.io.images.hdu import celestial_wcs
+from giga.io.images.inject import Target, inject_files
+from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
 from giga.mass import SIE
-from giga.observation import check_kernel
-from giga.psf import plan
-from giga.render import render
-from giga.scene import Scene
 from giga.simulate.inject import Backdrop, inject, light_of, scene_in
-from giga.simulate.survey import GaussianPSF
+from giga.simulate.surveys.survey import GaussianPSF
 
 KEY = jax.random.key(5)
 GRID = Grid(shape=(32, 36), pixel_scale=0.2)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from giga.mass import SIE
-from giga.simulate.catalogue import Catalogue
 from giga.simulate.generator import simulator
-from giga.simulate.modular import THETA_E, Q, catalogue_lenses, lsst_lenses, mass_parameters
-from giga.simulate.noise import CameraNoise
-from giga.simulate.surveys import SURVEYS
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.surveys.presets import SURVEYS
+from giga.simulate.systems.modular import THETA_E, Q, catalogue_lenses, lsst_lenses, mass_parameters
 
 SURVEY = SURVEYS["lsst"].select("gri").replace(shape=(20, 20))
 DRAWS = 3000

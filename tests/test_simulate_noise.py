@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from giga.simulate.noise import FEW, CameraNoise, CorrelatedNoise, CutoutNoise, autocovariance, poisson
-from giga.simulate.survey import Band, GaussianPSF, Survey
+from giga.simulate.surveys.noise import FEW, CameraNoise, CorrelatedNoise, CutoutNoise, autocovariance, poisson
+from giga.simulate.surveys.survey import Band, GaussianPSF, Survey
 
 KEY = jax.random.key(3)
 SURVEY = Survey("s", 0.2, (32, 40), tuple(

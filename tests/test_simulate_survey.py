@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.psf import plan
-from giga.simulate.survey import AiryPSF, Band, GaussianPSF, KernelPSF, MoffatPSF, Survey
+from giga.imaging.psf import plan
+from giga.simulate.surveys.survey import AiryPSF, Band, GaussianPSF, KernelPSF, MoffatPSF, Survey
 
 BAND = Band("r", GaussianPSF(0.7), zero_point=28.0, gain=2.0, exposure_time=100.0, n_exposures=4, read_noise=6.0,
             sky_brightness=21.0)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from giga.observation import check_kernel
-from giga.simulate.noise import CameraNoise
-from giga.simulate.surveys import SURVEYS, survey, table
+from giga.imaging.observation import check_kernel
+from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.surveys.presets import SURVEYS, survey, table
 
 DOCS = Path(__file__).parents[1] / "docs" / "surveys.md"
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from _problems import Mixture, Toy, blank, exchangeable, observe, odds_of_the_order, random_covariance
 
-from giga.checkpoint import Store
-from giga.inference.diagnostics import ess_bulk
+from giga.inference.chains.diagnostics import ess_bulk
 from giga.inference.pipeline import fit
 from giga.inference.settings import FitConfig
-from giga.inference.smc import Particles, SMCConfig, resampled, sample_smc, smc_programs
-from giga.inference.tempering import Maps
-from giga.inference.transport import gaussian
-from giga.inference.vi import ascender
-from giga.parallel import mesh
+from giga.inference.smc.smc import Particles, SMCConfig, resampled, sample_smc, smc_programs
+from giga.inference.smc.tempering import Maps
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender
+from giga.runtime.checkpoint import Store
+from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 

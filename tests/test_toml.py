@@ -8,15 +8,15 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
+from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
 from giga.inference.settings import FitConfig
-from giga.io.config import CutoutConfig, RingConfig
+from giga.io.configuration.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
+from giga.io.configuration.toml import dump_config, load_config, parse_override, scene_from_config
 from giga.io.errors import InputError, nearest
-from giga.io.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
-from giga.io.toml import dump_config, load_config, parse_override, scene_from_config
+from giga.io.images.config import CutoutConfig, RingConfig
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL
-from giga.prior import Prior
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "slacs0946" / "fit.toml"
 

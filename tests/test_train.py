@@ -13,14 +13,14 @@ from _toy import SIZE, Toy, ToyConfig, ToyTask, toy_config
 from flax import nnx
 from test_parallel import devices, finish, start_python
 
-from giga.models import loop as loop_module
-from giga.models.loop import Loop
-from giga.models.metrics_log import MetricsLog, read_metrics
-from giga.models.optimiser import averaged, optimiser, schedule
-from giga.models.state import start
-from giga.models.train import TrainConfig, train
-from giga.models.validation import draw_sets
-from giga.parallel import mesh
+from giga.models.training import loop as loop_module
+from giga.models.training.config import averaged, optimiser, schedule
+from giga.models.training.loop import Loop
+from giga.models.training.metrics_log import MetricsLog, read_metrics
+from giga.models.training.state import start
+from giga.models.training.train import TrainConfig, train
+from giga.models.training.validation import draw_sets
+from giga.runtime.parallel import mesh
 
 PLAIN = ToyTask(ToyConfig(norm=False))
 
@@ -141,8 +141,8 @@ EIGHT = """
 import sys
 from _toy import ToyTask, toy_config
 import jax, numpy as np
-from giga.models.train import train
-from giga.parallel import mesh
+from giga.models.training.train import train
+from giga.runtime.parallel import mesh
 assert len(jax.devices()) == 8
 reuse = int(sys.argv[2])
 config, found = toy_config(steps=8, chunk=4, validate_every=8, checkpoint_every=8, reuse=reuse), []

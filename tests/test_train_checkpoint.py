@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from _toy import ToyConfig, ToyTask, toy_config
 
-from giga.checkpoint import CheckpointError, ForeignCheckpoint, Store
-from giga.models.metrics_log import read_metrics
-from giga.models.optimiser import optimiser
-from giga.models.state import nothing_yet, start
-from giga.models.train import run_identity as identity
-from giga.models.train import train
-from giga.parallel import mesh
+from giga.models.training.config import optimiser
+from giga.models.training.metrics_log import read_metrics
+from giga.models.training.state import nothing_yet, start
+from giga.models.training.train import run_identity as identity
+from giga.models.training.train import train
+from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
+from giga.runtime.parallel import mesh
 
 TASK, CONFIG = ToyTask(), toy_config()  # 12 steps in chunks of 4, a checkpoint after each
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.inference.diagnostics import rhat_and_ess_bulk
-from giga.inference.trajectory import Chains, trajectory
+from giga.inference.chains.diagnostics import rhat_and_ess_bulk
+from giga.inference.chains.trajectory import Chains, trajectory
 
 PRECISION = np.diag([1.0, 4.0, 0.5])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from _problems import random_covariance
 
-from giga.inference.transport import conditional, gaussian
+from giga.inference.variational.transport import conditional, gaussian
 
 
 def bent(rng, axis: int = 1, n: int = 4):

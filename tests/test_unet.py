@@ -9,9 +9,9 @@ import pytest
 from _networks import gradients, make
 from flax import nnx
 
-from giga.models.count import count
-from giga.models.layers import depth_to_space, space_to_depth
-from giga.models.unet import PARTS, UNet, UNetConfig
+from giga.models.networks.count import count
+from giga.models.networks.layers import depth_to_space, space_to_depth
+from giga.models.networks.unet import PARTS, UNet, UNetConfig
 
 TINY = UNetConfig(bands=2, channels=(4, 8), units=1, head_width=4, groups=2)
 PATCHED = dataclasses.replace(TINY, patch=2, attention=False, time=False)

@@ -9,8 +9,8 @@ import pytest
 from _networks import gradients, make
 from flax import nnx
 
-from giga.models.count import count
-from giga.models.vgg import VGG, SingleChannelVGG, VGGConfig
+from giga.models.networks.count import count
+from giga.models.networks.vgg import VGG, SingleChannelVGG, VGGConfig
 
 TINY = VGGConfig(bands=2, size=8, channels=(4, 8), units=1, dense=6)
 

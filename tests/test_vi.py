@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from _problems import Toy, newton, random_covariance
 
-from giga.inference.map import MapState
-from giga.inference.transport import gaussian
-from giga.inference.vi import VIConfig, ascender, fit_vi, log_density
-from giga.parallel import mesh
+from giga.inference.search.map import MapState
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import VIConfig, ascender, fit_vi, log_density
+from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from _problems import random_covariance
 
-from giga.inference.whitening import whitening
+from giga.inference.chains.whitening import whitening
 
 
 def gaussian_draws(rng, covariance, mean, count):

@@ -16,10 +16,17 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from giga import FitConfig, Result
-from giga.io.toml import load_config
-from giga.prior import values_of
-from giga.problems import EXPOSURES, F140W_ZERO_POINT, FOUNDRY_EXPOSURE, FOUNDRY_PIXEL_SCALE, foundry128, foundry_kernel
-from giga.run import run_fit
+from giga.bayes.prior import values_of
+from giga.io.configuration.toml import load_config
+from giga.jobs.problems import (
+    EXPOSURES,
+    F140W_ZERO_POINT,
+    FOUNDRY_EXPOSURE,
+    FOUNDRY_PIXEL_SCALE,
+    foundry128,
+    foundry_kernel,
+)
+from giga.jobs.run import run_fit
 
 CONFIG = Path(__file__).with_name("fit.toml")
 RA, DEC = 165.4754, -6.0423  # deg, of the lens

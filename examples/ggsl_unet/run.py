@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from giga import parallel
 from giga.models import zoo
-from giga.models.ggsl import GGSLConfig, GGSLTask, Separator, separate
-from giga.models.separation_metrics import measure, summary
-from giga.models.train import TrainConfig, train
-from giga.plot import png
-from giga.separation_plot import separation_figure
-from giga.training_progress import TrainingProgress
+from giga.models.networks.separator import GGSLConfig, Separator, separate
+from giga.models.systems.ggsl import GGSLTask
+from giga.models.systems.separation_metrics import measure, summary
+from giga.models.training.train import TrainConfig, train
+from giga.runtime import parallel
+from giga.show.plot import png
+from giga.show.separation import separation_figure
+from giga.show.terminal import TrainingProgress
 
 SHOWN = 5  # images in the picture
 

@@ -19,14 +19,14 @@ import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
 
-from giga import parallel
 from giga.models import zoo
-from giga.models.chain import STAGES, Chain, ModularConfig, Stage
-from giga.models.modular import ModularTask, examples_of, make_simulator
-from giga.models.modular_table import evaluate, table
-from giga.models.train import TrainConfig, train
-from giga.plot import png
-from giga.training_progress import TrainingProgress
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.systems.modular import ModularTask, examples_of, make_simulator
+from giga.models.systems.modular_table import evaluate, table
+from giga.models.training.train import TrainConfig, train
+from giga.runtime import parallel
+from giga.show.plot import png
+from giga.show.terminal import TrainingProgress
 
 BASELINES = ("find", "measure")
 SMOKE = ModularConfig(pixels=18, features=4, blocks=1, width=4)

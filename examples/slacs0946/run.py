@@ -15,10 +15,10 @@ from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
 from giga import EPL, PSF, FitConfig, Grid, Result, Scene, Sersic, Shear
-from giga.io.toml import load_config
-from giga.psf import plan
-from giga.render import render
-from giga.run import run_fit
+from giga.imaging.psf import plan
+from giga.imaging.render import render
+from giga.io.configuration.toml import load_config
+from giga.jobs.run import run_fit
 
 CONFIG = Path(__file__).with_name("fit.toml")
 SHORT = {"inference.n_screen": 16, "inference.n_starts": 2, "inference.n_finalists": 1, "inference.map_steps": 2,

@@ -14,11 +14,12 @@ import numpy as np
 import numpyro.distributions as dist
 from matplotlib.figure import Figure
 
-from giga import EPL, PSF, FitConfig, Grid, Observation, Result, Scene, Sersic, Shear, fit, parallel
-from giga.plot import png
-from giga.posterior import variance
-from giga.progress import FitProgress
-from giga.render import render_data
+from giga import EPL, PSF, FitConfig, Grid, Observation, Result, Scene, Sersic, Shear, fit
+from giga.bayes.posterior import variance
+from giga.imaging.render import render_data
+from giga.runtime import parallel
+from giga.show.plot import png
+from giga.show.terminal import FitProgress
 
 PRIORS = {
     r"$\mathcal{TN}(2, 0.25, 1, 2.7)$": dist.TruncatedNormal(2.0, 0.25, low=1.0, high=2.7),

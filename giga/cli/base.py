@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from giga.checkpoint import CheckpointError
 from giga.io.errors import InputError
-from giga.nodes import NodeError
-from giga.parallel import DeviceError
+from giga.runtime.checkpoint import CheckpointError
+from giga.runtime.nodes import NodeError
+from giga.runtime.parallel import DeviceError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Strong gravitational lensing in JAX.")

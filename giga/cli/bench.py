@@ -9,15 +9,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from giga.atomic import write_bytes
-from giga.bench.plot import bench_figure
-from giga.bench.suite import STAGES, Settings, WorkerError, read, run
-from giga.bench.table import bench_table
-from giga.bench.worker import NAMES
 from giga.cli.base import app, console, edge, fail
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
-from giga.plot import png
+from giga.jobs.bench.plot import bench_figure
+from giga.jobs.bench.suite import STAGES, Settings, WorkerError, read, run
+from giga.jobs.bench.table import bench_table
+from giga.jobs.bench.worker import NAMES
+from giga.runtime.atomic import write_bytes
+from giga.show.plot import png
 
 WIDTH = 190  # columns of the table, where the terminal has fewer
 

@@ -11,23 +11,23 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from giga import parallel
-from giga.bench.measure import environment
-from giga.calibrate import RANKED, Calibration, row_of_run, run
-from giga.calibration_plot import calibration_figure
 from giga.cli.base import DataFolder, Override, app, console, edge, fail
-from giga.inference.calibration import summary
+from giga.imaging.observation import Observation
+from giga.inference.checks.calibration import summary
 from giga.inference.settings import FitConfig
-from giga.io.calibration import Study, read_runs, write_summary
-from giga.io.config import LikelihoodConfig, RunConfig
+from giga.io.configuration.toml import load_config, parse_override
 from giga.io.errors import InputError, nearest
+from giga.io.images.config import LikelihoodConfig, RunConfig
+from giga.io.results.calibration import Study, read_runs, write_summary
 from giga.io.tables import Place, read_table
-from giga.io.toml import load_config, parse_override
-from giga.observation import Observation
-from giga.plot import png
-from giga.problems import demo60, foundry128, gigalens80
-from giga.run import check_axis, free_names, prepare, start_devices, start_devices_of
-from giga.scene import Scene
+from giga.jobs.calibrate import RANKED, Calibration, row_of_run, run
+from giga.jobs.job import check_axis, free_names, prepare, start_devices, start_devices_of
+from giga.jobs.problems import demo60, foundry128, gigalens80
+from giga.lensing.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.environment import environment
+from giga.show.checks import calibration_figure
+from giga.show.plot import png
 
 PROBLEMS = {"demo60": demo60, "foundry128": foundry128, "gigalens80": lambda: gigalens80(1)}
 SECTIONS = {"run": RunConfig, "likelihood": LikelihoodConfig, "inference": FitConfig}  # what --set changes of a problem

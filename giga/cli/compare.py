@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from giga.cli.base import app, console, edge
-from giga.compare import cautions, difference, read_compared
+from giga.jobs.compare import cautions, difference, read_compared
 
 
 @app.command()

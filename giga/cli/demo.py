@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from giga.bayes.prior import values_of
 from giga.cli.base import Out, Override, Overwrite, Resume, app, console, edge
-from giga.demo import SEED, TRUTH, write_demo
 from giga.inference.settings import FitConfig
-from giga.io.toml import load_config, parse_override, scene_from_config
-from giga.prior import values_of
-from giga.run import claim, run_fit, start_devices
-from giga.terminal import inside
+from giga.io.configuration.toml import load_config, parse_override, scene_from_config
+from giga.jobs.demo import SEED, TRUTH, write_demo
+from giga.jobs.job import claim, start_devices
+from giga.jobs.run import run_fit
+from giga.show.terminal import inside
 
 
 @app.command()

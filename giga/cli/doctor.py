@@ -10,9 +10,9 @@ import jax
 from rich.markup import escape
 from rich.table import Table
 
-from giga import parallel
 from giga.cli.base import app, console, edge
 from giga.inference.pipeline import PACKAGES
+from giga.runtime import parallel
 
 
 @app.command()

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from giga import parallel
 from giga.cli.base import (
     ConfigFile,
     Coordinator,
@@ -23,8 +22,9 @@ from giga.cli.base import (
     edge,
 )
 from giga.inference.settings import FitConfig
-from giga.io.toml import load_config, parse_override
-from giga.run import run_fit
+from giga.io.configuration.toml import load_config, parse_override
+from giga.jobs.run import run_fit
+from giga.runtime import parallel
 
 InitFrom = Annotated[str | None, typer.Option("--init-from", help="Network, by name or path, whose predicted posterior "
                                               "the search starts from.")]

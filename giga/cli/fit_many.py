@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from giga.claims import EXPIRY
 from giga.cli.base import DataFolder, Override, app, console, edge, fail
-from giga.fleet import check_data, plan_fleet
+from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
-from giga.io.toml import parse_override
-from giga.many import run_fleet
+from giga.jobs.fleet import check_data, plan_fleet, run_fleet
+from giga.runtime.claims import EXPIRY
 
 
 @app.command("fit-many")

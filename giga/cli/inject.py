@@ -12,20 +12,20 @@ import typer
 from astropy.table import Column, Table
 from rich.markup import escape
 
-from giga import parallel
 from giga.cli.base import ConfigFile, Override, app, check_out, console, edge
 from giga.cli.predict import Exposure, Units, check_units, rate_of
-from giga.io.catalogue import read_table_file
-from giga.io.cube import read_cubes
+from giga.io.configuration.catalogue import read_table_file
+from giga.io.configuration.simulation import load_injection, read_run
+from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
-from giga.io.inject import grid_of, inject_cube, write_injection
-from giga.io.separation import write_table
-from giga.io.shards import unit_of
-from giga.io.simulation_toml import load_injection, read_run
-from giga.io.toml import parse_override
+from giga.io.images.cube import read_cubes
+from giga.io.images.inject import grid_of, inject_cube, write_injection
+from giga.io.results.separation import write_table
+from giga.io.results.shards import unit_of
+from giga.runtime import parallel
 from giga.simulate.inject import Injection
-from giga.simulate.population import Population
-from giga.simulate.survey import Survey
+from giga.simulate.populations.population import Population
+from giga.simulate.surveys.survey import Survey
 
 TABLE = "truth.ecsv"
 _draw = jax.jit(Population.draw)

@@ -10,14 +10,14 @@ import typer
 from astropy.table import Table as AstropyTable
 from rich.table import Table
 
-from giga import parallel
-from giga.amortised import Predictor, summary
 from giga.cli.base import app, check_out, console, edge
-from giga.io.cube import Cube, read_cube
 from giga.io.errors import InputError
+from giga.io.images.cube import Cube, read_cube
+from giga.io.images.units import to_rate
 from giga.io.jsonfile import write_json
-from giga.io.separation import write_table
-from giga.io.units import to_rate
+from giga.io.results.separation import write_table
+from giga.jobs.amortised import Predictor, summary
+from giga.runtime import parallel
 
 SUFFIXES = (".json", ".ecsv")
 SIZES = ("refuse", "crop", "pad")

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from giga import parallel
 from giga.cli.base import app, check_out, console, edge
 from giga.cli.evaluate import loaded
-from giga.io.cube import background_rms, read_cube
 from giga.io.errors import InputError, check_pixel_scale
-from giga.io.separation import magnitudes, write_separation, write_table
-from giga.models.ggsl import Separator, separate
-from giga.models.separation_metrics import chi2
-from giga.separated_mask import SCALE_TOLERANCE
+from giga.io.images.cube import background_rms, read_cube
+from giga.io.results.separation import magnitudes, write_separation, write_table
+from giga.jobs.separated_mask import SCALE_TOLERANCE
+from giga.models.networks.separator import Separator, separate
+from giga.models.systems.separation_metrics import chi2
+from giga.runtime import parallel
 
 
 @app.command("separate")

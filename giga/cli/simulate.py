@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from giga import parallel
 from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge
-from giga.io.simulation import held, simulate_shards
-from giga.io.simulation_toml import load_simulation, read_run
-from giga.io.toml import parse_override
-from giga.run import claim
+from giga.io.configuration.simulation import load_simulation, read_run
+from giga.io.configuration.toml import parse_override
+from giga.io.results.simulation import held, simulate_shards
+from giga.jobs.job import claim
+from giga.runtime import parallel
 
 
 @app.command("simulate")

@@ -14,17 +14,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from giga import parallel
-from giga.checkpoint import CheckpointError, Store
-from giga.inference.calls import Clock, Program, entry, stacked
+from giga.bayes.posterior import AmplitudeMethod, Posterior
+from giga.imaging.observation import Observation
 from giga.inference.pipeline import Report, dtype_of, fit_posterior
 from giga.inference.result import Result
 from giga.inference.routine import Routine
 from giga.inference.settings import FitConfig
-from giga.memory import out_of_memory
-from giga.observation import Observation
-from giga.posterior import AmplitudeMethod, Posterior
-from giga.scene import Scene
+from giga.lensing.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.calls import Clock, Program, entry, stacked
+from giga.runtime.checkpoint import CheckpointError, Store
+from giga.runtime.memory import out_of_memory
 
 FAILURES = (ArithmeticError, ValueError, LookupError, OSError, CheckpointError)
 """What may end one lens and leave the others be; anything else is a fault of the program or of the machine."""
@@ -78,7 +78,7 @@ def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitu
     Args:
         lenses: The lenses, taken one by one as places come free.
         config: Sizes and targets of the stages, for all.
-        amplitudes: How linear amplitudes are treated, see `giga.posterior.Posterior`.
+        amplitudes: How linear amplitudes are treated, see `giga.bayes.posterior.Posterior`.
         amplitude_sd: Standard deviation of their Gaussian prior; None is flat.
         precision: "float32" or "float64" (which needs `jax_enable_x64`).
         together: Most lenses at a time; None chooses.

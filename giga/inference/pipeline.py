@@ -12,30 +12,30 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from giga import parallel
-from giga.checkpoint import Store
-from giga.exchange import Orders, exchanges
-from giga.inference.calls import Alone, Call, Clock, kept
-from giga.inference.comparison import checks, predictive
-from giga.inference.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
-from giga.inference.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
-from giga.inference.lanes import improver, screener
-from giga.inference.map import MapState, find_map, multi_start_adam
-from giga.inference.modes import Mode, find_modes
-from giga.inference.pathfinder import fit_pathfinder
+from giga.bayes.exchange import Orders, exchanges
+from giga.bayes.posterior import AmplitudeMethod, Posterior, variance
+from giga.bayes.prior import Prior
+from giga.imaging.observation import Observation
+from giga.imaging.render import render_data
+from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
+from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
+from giga.inference.checks.comparison import checks, predictive
+from giga.inference.modes.modes import Mode, find_modes
 from giga.inference.result import Result
 from giga.inference.sampling import sample_modes, sample_particles, stage_name
+from giga.inference.search.lanes import improver, screener
+from giga.inference.search.map import MapState, find_map, multi_start_adam
+from giga.inference.search.starts import Starts, chosen, smaller
 from giga.inference.settings import FitConfig
-from giga.inference.smc import SMC, smc_programs
-from giga.inference.starts import Starts, chosen, smaller
-from giga.inference.transport import Transport
-from giga.inference.vi import VIState, ascender, fit_vi
-from giga.journal import Journal
-from giga.observation import Observation
-from giga.posterior import AmplitudeMethod, Posterior, variance
-from giga.prior import Prior
-from giga.render import render_data
-from giga.scene import Scene
+from giga.inference.smc.smc import SMC, smc_programs
+from giga.inference.variational.pathfinder import fit_pathfinder
+from giga.inference.variational.transport import Transport
+from giga.inference.variational.vi import VIState, ascender, fit_vi
+from giga.lensing.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.calls import Alone, Call, Clock, kept
+from giga.runtime.checkpoint import Store
+from giga.runtime.journal import Journal
 
 Report = Callable[[str, dict], None]
 """Called as `report(stage, numbers)`: stage "map", "svi", "hmc" or "evidence", or "svi-2", "hmc-2" for the second
@@ -59,7 +59,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         observations: One or several observations of it.
         config: Sizes and targets of the stages.
         seed: Seed; the same seed gives the same samples on any number of devices, to rounding.
-        amplitudes: How linear amplitudes are treated, see `giga.posterior.Posterior`.
+        amplitudes: How linear amplitudes are treated, see `giga.bayes.posterior.Posterior`.
         amplitude_sd: Standard deviation of their Gaussian prior; None is flat.
         truth: True values by path name, when known; kept in the result.
         precision: "float32" or "float64" (which needs `jax_enable_x64`).
@@ -67,7 +67,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         report: Progress callback.
         store: Where to keep checkpoints, and to go on from.
         over: Device mesh; all devices by default.
-        starts: What a network proposes; the search is then smaller, see `giga.inference.starts`.
+        starts: What a network proposes; the search is then smaller, see `giga.inference.search.starts`.
 
     Returns:
         The result, on the host.

@@ -1,4 +1,4 @@
-"""What a fit leaves in memory; `giga.io.results` writes it, `giga.plot` and `giga.report` show it."""
+"""What a fit leaves in memory; `giga.io.results.folder` writes it, `giga.show.plot` and `giga.show.report` show it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from giga.observation import Observation
-from giga.scene import Scene
+from giga.imaging.observation import Observation
+from giga.lensing.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,19 +10,19 @@ import numpy as np
 from jax import Array
 from scipy.special import logsumexp
 
-from giga.exchange import Exchanges
-from giga.inference.evidence import Evidence, laplace
-from giga.inference.hmc import Draws, HMCState, physical, worst_case
-from giga.inference.map import MapState
-from giga.inference.mixture import Weighed, mixture, weigh
-from giga.inference.modes import Mode, as_found, note_of, sentence
-from giga.inference.smc import SMC, sample_smc
-from giga.inference.tempering import Maps
-from giga.inference.transport import Transport
-from giga.inference.vi import Ascent, VIState
-from giga.journal import Journal
-from giga.parallel import on_host
-from giga.posterior import Posterior
+from giga.bayes.exchange import Exchanges
+from giga.bayes.posterior import Posterior
+from giga.inference.chains.hmc import Draws, HMCState, physical, worst_case
+from giga.inference.modes.evidence import Evidence, laplace
+from giga.inference.modes.mixture import Weighed, mixture, weigh
+from giga.inference.modes.modes import Mode, as_found, note_of, sentence
+from giga.inference.search.map import MapState
+from giga.inference.smc.smc import SMC, sample_smc
+from giga.inference.smc.tempering import Maps
+from giga.inference.variational.transport import Transport
+from giga.inference.variational.vi import Ascent, VIState
+from giga.runtime.journal import Journal
+from giga.runtime.parallel import on_host
 
 SMALLEST_SHARE = 0.1  # of the effective sample size, asked for from the lightest mode
 BRIDGE_KEY, DEAL_KEY = 1000, 1001  # keep their keys apart from those of the modes
@@ -77,7 +77,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
         run: Stages of the pipeline.
         clock: Counts compile time.
         found: The search's finalists.
-        modes: From `giga.inference.modes.find_modes`.
+        modes: From `giga.inference.modes.modes.find_modes`.
 
     Returns:
         The variational state of the heaviest mode, and the draws of all. What is to be known is noted in
@@ -157,7 +157,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
         run: Stages of the pipeline.
         clock: Counts compile time.
         found: The search's finalists.
-        modes: From `giga.inference.modes.find_modes`.
+        modes: From `giga.inference.modes.modes.find_modes`.
 
     Returns:
         As `sample_modes`.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from giga.inference.hmc import HMCConfig
-from giga.inference.map import MapConfig
-from giga.inference.modes import ModesConfig
-from giga.inference.smc import SMCConfig
-from giga.inference.vi import VIConfig
+from giga.inference.chains.hmc import HMCConfig
+from giga.inference.modes.modes import ModesConfig
+from giga.inference.search.map import MapConfig
+from giga.inference.smc.smc import SMCConfig
+from giga.inference.variational.vi import VIConfig
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from giga.atomic import write_text
 from giga.io.errors import InputError
+from giga.runtime.atomic import write_text
 
 
 def write_json(path: str | PathLike[str], content: Any) -> Path:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from giga.imaging.render import average, sampling
+from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
-from giga.render import average, sampling
-from giga.scene import Scene
 from giga.simulate.optics import Optics
 
 

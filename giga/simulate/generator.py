@@ -12,20 +12,19 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from giga import parallel
 from giga.component import Component, static
-from giga.grid import Grid
-from giga.psf import PSF
-from giga.render import supersamplings
-from giga.scene import Scene
-from giga.simulate.augment import dihedral
+from giga.imaging.grid import Grid
+from giga.imaging.psf import PSF
+from giga.imaging.render import supersamplings
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
+from giga.runtime import parallel
 from giga.simulate.bands import band_images
-from giga.simulate.batch import Batch
+from giga.simulate.batch import Batch, dihedral
 from giga.simulate.mixing import Mixing
-from giga.simulate.noise import Noise
 from giga.simulate.optics import Optics
-from giga.simulate.population import Population
-from giga.tracing import trace
+from giga.simulate.populations.population import Population
+from giga.simulate.surveys.noise import Noise
 
 LENSED = "lensed"  # name of the extra that says whether a source is lensed
 
@@ -145,7 +144,7 @@ def simulator(population: Population, grid: Grid, psfs: Sequence[PSF] | Sequence
     """Make a simulator.
 
     Args:
-        population: Distribution of scenes, see `giga.simulate.population`.
+        population: Distribution of scenes, see `giga.simulate.populations.population`.
         grid: The pixels.
         psfs: One PSF a band, or several such lists, of which each example sees one at random.
         noise: The noise model.

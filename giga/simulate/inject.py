@@ -12,13 +12,13 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from giga.component import Component
-from giga.grid import Grid
+from giga.imaging.grid import Grid
+from giga.imaging.psf import PSF, plan
+from giga.imaging.render import render
+from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
-from giga.psf import PSF, plan
-from giga.render import render
-from giga.scene import Scene
-from giga.simulate.cutouts import central
-from giga.simulate.noise import FEW, CameraNoise, CutoutNoise
+from giga.simulate.surveys.cutouts import central
+from giga.simulate.surveys.noise import FEW, CameraNoise, CutoutNoise
 
 _render = jax.jit(render)
 _draw = jax.jit(CameraNoise.__call__)

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from giga.observation import Data
-from giga.posterior import variance
-from giga.prior import Prior
-from giga.render import render_data
-from giga.scene import Scene
-from giga.simulate import draws
+from giga.bayes.posterior import variance
+from giga.bayes.prior import Prior
+from giga.imaging.observation import Data
+from giga.imaging.render import render_data
+from giga.lensing.scene import Scene
+from giga.simulate.surveys import draws
 
 BOUND = 12.0
 """Where a draw goes that rounds to the bound of its support and so has no place on the real line, in prior standard

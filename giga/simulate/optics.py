@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 
 from giga.component import Component, static
-from giga.observation import check_kernel
-from giga.psf import PSF, Convolution, choose_method, plan
+from giga.imaging.observation import check_kernel
+from giga.imaging.psf import PSF, Convolution, choose_method, plan
 
 
 class Optics(Component):

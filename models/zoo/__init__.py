@@ -9,16 +9,16 @@ from typing import Any
 
 from flax import nnx
 
-from giga.atomic import write_bytes, write_text
-from giga.models.chain import Chain, ModularConfig, Stage
-from giga.models.count import parameters
-from giga.models.ggsl import GGSLConfig, Separator
-from giga.models.posterior import PosteriorNet, PosteriorNetConfig
-from giga.models.unet import UNet, UNetConfig
+from giga.models.networks.chain import Chain, ModularConfig, Stage
+from giga.models.networks.count import parameters
+from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.networks.separator import GGSLConfig, Separator
+from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
 from giga.models.zoo.card import from_table, read_card
 from giga.models.zoo.weights import fill, pack_weights, sha256
+from giga.runtime.atomic import write_bytes, write_text
 
 FOLDER = Path(__file__).parent
 LARGEST = 25_000_000

@@ -13,7 +13,7 @@ import safetensors.numpy
 from flax import nnx
 from safetensors import SafetensorError
 
-from giga.models.state import weight_name
+from giga.models.training.state import weight_name
 from giga.models.zoo.card import ZooError
 
 KEPT = nnx.Any(nnx.Param, nnx.BatchStat)

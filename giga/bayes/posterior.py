@@ -1,0 +1,186 @@
+"""Log-probability of the flat vector given observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import DTypeLike
+
+from giga.bayes.exchange import Orders
+from giga.bayes.prior import Prior
+from giga.component import AnyArray, Component, static
+from giga.imaging.linear import Amplitudes, solve
+from giga.imaging.observation import Data, Observation
+from giga.imaging.render import render_data, sampling
+from giga.lensing.scene import Scene
+
+AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
+
+
+class Posterior(Component):
+    """Prior times likelihood of one scene seen in one or several observations.
+
+    The likelihood of a pixel is Gaussian. Its logarithm is summed relative to that of a model equal
+    to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
+    is what was left out.
+
+    Attributes:
+        prior: Prior of the scene.
+        data: One entry an observation.
+        log_norm: Log-likelihood of the saturated fit.
+        amplitude_sd: Standard deviation of the linear amplitudes' Gaussian prior, or None for flat.
+        orders: Orders of like profiles over which the density is summed, or None: the likelihood is that of
+            each, so the sum is one over their priors.
+        amplitudes: How linear amplitudes are treated: "profile" (their best values), "marginal"
+            (integrated out, with the determinant) or "nonnegative" (best values that are not negative).
+        sampled_once: Whether the source is sampled once a pixel, whatever its profiles say.
+    """
+
+    prior: Prior
+    data: tuple[Data, ...]
+    log_norm: AnyArray
+    amplitude_sd: AnyArray | None = None
+    orders: Orders | None = None
+    amplitudes: AmplitudeMethod = static(default="profile")
+    sampled_once: bool = static(default=False)
+
+    @staticmethod
+    def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
+           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1) -> Posterior:
+        """Put a scene of distributions and its observations together.
+
+        With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
+        Images are cropped to the fitted pixels, to sides of a multiple of so many pixels.
+
+        Raises:
+            ValueError: No observation, a scene without light, an unknown way with amplitudes, or "marginal"
+                without `amplitude_sd` (a flat prior has no evidence).
+        """
+        if not observations:
+            raise ValueError("observations: expected at least one Observation, got none")
+        if not scene.light:
+            raise ValueError("scene: expected a light profile in lens_light or source_light, got none")
+        if amplitudes not in get_args(AmplitudeMethod):
+            raise ValueError(f"amplitudes: expected one of {', '.join(get_args(AmplitudeMethod))}, got {amplitudes!r}")
+        if amplitudes == "marginal" and amplitude_sd is None:
+            raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation "
+                             "of the amplitudes' Gaussian prior")
+        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple)
+                     for o in observations)
+        return Posterior(prior=Prior.of(scene, dtype), data=data,
+                         log_norm=np.asarray(sum(map(_saturated, data)), dtype),
+                         amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
+                         amplitudes=amplitudes)
+
+    def log_prob(self, z: Array) -> Array:
+        """Log-posterior of an unconstrained vector, up to `log_norm` and the evidence."""
+        return self.log_prior(z) + self.log_likelihood(z)
+
+    def log_prior(self, z: Array) -> Array:
+        """Log-prior of an unconstrained vector, in all its orders together."""
+        if self.orders is None:
+            return self.prior.log_prob(z)
+        return jax.nn.logsumexp(self.orders.log_prior(self.prior, z))
+
+    def log_likelihood(self, z: Array) -> Array:
+        """Log-likelihood relative to the saturated fit."""
+        scene = self._scene(z)
+        return sum((self._one(scene.in_band(d.band), d) for d in self.data), jnp.zeros((), z.dtype))
+
+    def scenes(self, z: Array) -> tuple[Scene, ...]:
+        """The scene as each observation sees it, linear amplitudes solved and filled in."""
+        scene = self._scene(z)
+        return tuple(self.filled(scene.in_band(d.band), d)[0] for d in self.data)
+
+    def models(self, z: Array) -> tuple[Array, ...]:
+        """Model image of each observation."""
+        return tuple(render_data(scene, d) for scene, d in zip(self.scenes(z), self.data, strict=True))
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the source is sampled on subpixels, so that `coarse` costs less."""
+        marks = jax.tree.unflatten(self.prior.treedef, self.prior.slots)
+        return any(sampling(profile, d.convolution.supersampling) > 1
+                   for d in self.data for profile in marks.in_band(d.band).source_light)
+
+    def coarse_images(self, z: Array) -> tuple[Array, ...]:
+        """Images of the data for `coarse`, that make it agree at z, the middle of the posterior."""
+        images = []
+        for scene, d in zip(self.scenes(z), self.data, strict=True):
+            images.append(d.image + render_data(_source_sampled_once(scene), d) - render_data(scene, d))
+        return tuple(images)
+
+    def coarse(self, images: tuple[Array, ...]) -> Posterior:
+        """Nearly the same posterior at half the cost: rays are traced and the source is sampled once a pixel.
+
+        What that changes in the model at one place is added to the images, so that the two have the same
+        residuals there and differ about it by the change of that difference alone.
+
+        Args:
+            images: From `coarse_images`.
+        """
+        data = tuple(d.replace(image=image) for d, image in zip(self.data, images, strict=True))
+        return self.replace(data=data, sampled_once=True)
+
+    def chi2(self, z: Array) -> Array:
+        """Sum over fitted pixels of ((data - model) / sigma)^2."""
+        return sum((jnp.sum(d.mask * (d.image - m) ** 2 / variance(m, d))
+                    for m, d in zip(self.models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
+
+    def _scene(self, z: Array) -> Scene:
+        scene = self.prior.scene(z)
+        return _source_sampled_once(scene) if self.sampled_once else scene
+
+    def _one(self, scene: Scene, data: Data) -> Array:
+        scene, amplitudes = self.filled(scene, data)
+        value = log_density(render_data(scene, data), data)
+        if amplitudes is None:
+            return value
+        value = value - 0.5 * amplitudes.penalty
+        return value - 0.5 * amplitudes.log_det if self.amplitudes == "marginal" else value
+
+    def filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
+        """Solve linear amplitudes.
+
+        chi2 plus penalty is stationary in the solved amplitudes, so their derivative drops out of
+        its gradient (envelope theorem) and is not taken; the determinant's is.
+        """
+        if not scene.is_linear:
+            return scene, None
+        marginal = self.amplitudes == "marginal"
+        solved = solve(scene if marginal else jax.lax.stop_gradient(scene), data, self.amplitude_sd,
+                       self.amplitudes == "nonnegative")
+        values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
+        return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
+
+
+def _source_sampled_once(scene: Scene) -> Scene:
+    return scene.replace(source_light=[p.replace(supersampling=1) for p in scene.source_light])
+
+
+def variance(model: Array, data: Data) -> Array:
+    """Noise variance of each pixel, `background_rms^2 + max(model, 0) / exposure_time` or the map's square."""
+    if not data.poisson:
+        return data.variance
+    return data.variance + data.photon * jnp.maximum(model, 0.0)
+
+
+def log_density(model: Array, data: Data) -> Array:
+    """Gaussian log-likelihood of the pixels relative to the saturated fit."""
+    var = variance(model, data)
+    terms = (data.image - model) ** 2 / var
+    if data.poisson:
+        terms = terms + jnp.log(var / variance(data.image, data))
+    return -0.5 * jnp.sum(data.mask * terms)
+
+
+def _saturated(data: Data) -> float:
+    """Log-likelihood of a model that equals the data, in float64 on the host."""
+    image, mask = np.asarray(data.image, float), np.asarray(data.mask, float)
+    var = np.asarray(data.variance, float) + float(data.photon) * np.maximum(image, 0.0)
+    return float(-0.5 * np.sum(mask * np.log(2.0 * np.pi * var)))

@@ -1,0 +1,215 @@
+"""A pytree of distributions, to and from a flat unconstrained vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from numpy.typing import DTypeLike
+from numpyro.distributions.transforms import biject_to
+
+from giga.bayes.family import Family
+from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+
+FIXED = -1
+
+
+class Prior(Component):
+    """The prior of a scene, as a density of a flat vector z that a sampler can move in freely.
+
+    Each distribution object is one parameter, whatever number of leaves it sits on; other leaves are
+    fixed. Parameter k is x = T(shift + scale z), T the exact transform from the real line to the
+    support; shift and scale make z of order one under the prior, so that a step of one is a step of
+    one prior standard deviation. Parameters of one family are evaluated together.
+
+    Build with `Prior.of`. The distributions' numbers are leaves, so one compiled program serves
+    every prior of the same structure.
+
+    Attributes:
+        families: Distributions of one kind, their numbers stacked; to be used under `vmap`.
+        fixed: Fixed leaves.
+        shift, scale: Shape (n,).
+        treedef: Structure of the scene.
+        slots: For each leaf of the scene its parameter number, or FIXED.
+        members: For each family the parameter numbers in its batch.
+        names: Name of each parameter: the path of its first leaf.
+    """
+
+    families: tuple[Family, ...]
+    fixed: tuple[Any, ...]
+    shift: AnyArray
+    scale: AnyArray
+    treedef: Any = static()
+    slots: tuple[int, ...] = static()
+    members: tuple[tuple[int, ...], ...] = static()
+    names: tuple[str, ...] = static()
+
+    @staticmethod
+    def of(tree: Any, dtype: DTypeLike = np.float32) -> Prior:
+        """Collect the distributions of a scene.
+
+        Args:
+            tree: A scene (or any pytree) with numbers, arrays and distributions on its leaves.
+            dtype: Precision of the parameters.
+
+        Raises:
+            ValueError: No distribution at all, or one that is not scalar or not continuous.
+        """
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
+        found: dict[int, int] = {}
+        distributions, names, slots, fixed = [], [], [], []
+        for path, leaf in leaves:
+            if not is_distribution(leaf):
+                slots.append(FIXED)
+                fixed.append(np.asarray(leaf, dtype))
+                continue
+            if id(leaf) not in found:
+                _check(path_name(path), leaf)
+                found[id(leaf)] = len(distributions)
+                distributions.append(leaf)
+                names.append(path_name(path))
+            slots.append(found[id(leaf)])
+        if not distributions:
+            raise ValueError("prior: no leaf of the scene is a distribution, so there is nothing to fit")
+        families, members = _group(distributions, dtype)
+        order = np.argsort(np.concatenate([np.asarray(m) for m in members]))
+        shift, scale = (np.asarray(part)[order] for part in _standardise(families))
+        return Prior(families=families, fixed=tuple(fixed), shift=shift.astype(dtype), scale=scale.astype(dtype),
+                     treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return len(self.names)
+
+    def constrain(self, z: Array) -> Array:
+        """Physical values x of an unconstrained vector, shape (n,)."""
+        return self._each(lambda family, u: biject_to(family.support)(u), self.shift + self.scale * z)
+
+    def unconstrain(self, x: Array) -> Array:
+        """Inverse of `constrain`; finite only inside the support."""
+        u = self._each(lambda family, value: biject_to(family.support).inv(value), jnp.asarray(x, self.shift.dtype))
+        return (u - self.shift) / self.scale
+
+    def log_prob(self, z: Array) -> Array:
+        """Log prior density of z, the Jacobian of the transform included."""
+        u = self.shift + self.scale * z
+        return jnp.sum(self._each(_log_density, u)) + jnp.sum(jnp.log(self.scale))
+
+    def log_probs(self, z: Array) -> Array:
+        """Log prior density of each parameter by itself, shape (n,), whose sum is `log_prob`."""
+        return self._each(_log_density, self.shift + self.scale * z) + jnp.log(self.scale)
+
+    def curvature(self, z: Array) -> Array:
+        """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
+        gradient = jax.grad(self.log_prob)
+        return -jax.jvp(gradient, (z,), (jnp.ones_like(z),))[1]
+
+    def scene(self, z: Array) -> Any:
+        """The scene with numbers on its leaves."""
+        return self.fill(self.constrain(z))
+
+    def fill(self, x: Array) -> Any:
+        """The scene whose parameters have the physical values x."""
+        fixed = iter(self.fixed)
+        leaves = [next(fixed) if slot == FIXED else x[slot] for slot in self.slots]
+        return jax.tree_util.tree_unflatten(self.treedef, leaves)
+
+    def sample(self, key: Array) -> Array:
+        """One draw from the prior, as an unconstrained vector."""
+        keys = jax.random.split(key, self.size)
+        draws = [jax.vmap(lambda family, k: family.distribution.sample(k))(family, keys[np.asarray(index)])
+                 for family, index in zip(self.families, self.members, strict=True)]
+        return self.unconstrain(self._scatter(draws))
+
+    def values(self, x: Array) -> dict[str, Any]:
+        """Name the last axis of an array of physical values."""
+        return {name: x[..., k] for k, name in enumerate(self.names)}
+
+    def vector(self, values: Mapping[str, float]) -> Array:
+        """Unconstrained vector of physical values given by name.
+
+        Raises:
+            KeyError: A parameter without a value, or a value without a parameter, named.
+        """
+        if unknown := [name for name in values if name not in self.names]:
+            raise KeyError(f"no parameter {unknown[0]}; expected {', '.join(self.names)}")
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise KeyError(f"no value for {missing[0]}; expected {', '.join(self.names)}")
+        return jax.jit(Prior.unconstrain)(self, np.asarray([values[name] for name in self.names], self.shift.dtype))
+
+    def _each(self, function, vector: Array) -> Array:
+        """Apply a function of (distribution, value) to each parameter, one `vmap` a family."""
+        def one(family: Family, value: Array) -> Array:
+            return function(family.distribution, value)
+
+        return self._scatter([jax.vmap(one)(family, vector[np.asarray(index)])
+                              for family, index in zip(self.families, self.members, strict=True)])
+
+    def _scatter(self, parts: list[Array]) -> Array:
+        order = np.argsort(np.concatenate([np.asarray(index) for index in self.members]))
+        return jnp.concatenate(parts)[order]
+
+
+def values_of(prior: Any, scene: Any) -> dict[str, float]:
+    """Values that a scene of numbers has where the prior has its parameters, by path name."""
+    seen: dict[int, str] = {}
+    out: dict[str, float] = {}
+    numbers = dict(leaves_with_names(scene))
+    for name, leaf in leaves_with_names(prior):
+        if is_distribution(leaf) and id(leaf) not in seen:
+            seen[id(leaf)] = name
+            out[name] = float(numbers[name])
+    return out
+
+
+def _log_density(family: dist.Distribution, u: Array) -> Array:
+    transform = biject_to(family.support)
+    x = transform(u)
+    # NumPyro takes some constants in the default precision.
+    return (family.log_prob(x) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
+
+
+def _check(name: str, leaf: dist.Distribution) -> None:
+    if leaf.batch_shape or leaf.event_shape:
+        raise ValueError(f"{name}: expected a scalar distribution, got shape {leaf.batch_shape + leaf.event_shape}")
+    if leaf.support is None or leaf.is_discrete:
+        raise ValueError(f"{name}: expected a continuous distribution, got {type(leaf).__name__}")
+
+
+def _group(distributions: list[dist.Distribution],
+           dtype: DTypeLike) -> tuple[tuple[Family, ...], tuple[tuple[int, ...], ...]]:
+    """Stack the numbers of distributions of equal structure."""
+    groups: dict[Any, list[int]] = {}
+    single = [Family.of(distribution) for distribution in distributions]
+    for k, family in enumerate(single):
+        groups.setdefault(jax.tree.structure(family), []).append(k)
+
+    def stacked(members: list[int]) -> Family:
+        return jax.tree.map(lambda *numbers: np.stack([np.asarray(number, dtype) for number in numbers]),
+                            *[single[k] for k in members])
+
+    return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
+
+
+@jax.jit
+def _standardise(families: tuple[Family, ...]) -> tuple[Array, Array]:
+    """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
+
+    def moments(family: Family) -> tuple[Array, Array]:
+        distribution = family.distribution
+        if isinstance(distribution, (dist.Normal, dist.LogNormal)):
+            return jnp.asarray(distribution.loc), jnp.asarray(distribution.scale)
+        u = biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,)))
+        kept = jnp.isfinite(u)  # a draw that rounds to its bound has no place on the line
+        mean = jnp.mean(u, where=kept)
+        return mean, jnp.sqrt(jnp.mean((u - mean) ** 2, where=kept))
+
+    shift, scale = zip(*[jax.vmap(moments)(family) for family in families], strict=True)
+    return jnp.concatenate(shift), jnp.concatenate(scale)

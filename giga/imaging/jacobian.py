@@ -1,0 +1,94 @@
+"""Derivatives of the rendered image by parameters, one profile at a time.
+
+Forward mode through the whole renderer would push every parameter's tangent through every profile.
+A parameter of a light moves that light alone, and one of a mass moves the source through its
+gradient, d I / d p = -(grad I)(beta) . d alpha / d p: the cost is that of each profile's own
+parameters, and one PSF convolution a parameter.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from giga.imaging.observation import Data
+from giga.imaging.render import average, sampling, supersamplings, total
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
+
+
+def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data) -> Array:
+    """Derivatives of the image by numbered parameters.
+
+    Args:
+        scene: Scene with numbers on its leaves, amplitudes filled in.
+        columns: The same tree with a parameter number on each leaf, negative where it is fixed
+            (Python integers).
+        size: Number of parameters.
+        data: The observation.
+
+    Returns:
+        Shape (size, ny, nx) [counts / s per unit of the parameter's physical value].
+    """
+    s = data.convolution.supersampling
+    image = jnp.zeros((size, *data.grid.shape), data.image.dtype)
+    for factor in supersamplings(scene, s):
+        phases = _phase_jacobian(scene, columns, size, data, factor, s)
+        image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
+    return image * data.grid.pixel_area
+
+
+def _phase_jacobian(scene: Scene, columns: Scene, size: int, data: Data, factor: int, s: int) -> Array:
+    x, y = data.grid.phases(factor)
+    out = jnp.zeros((size, *x.shape), x.dtype)
+
+    def at(profiles: Sequence[Any], marks: Sequence[Any]):
+        return [(p, m) for p, m in zip(profiles, marks, strict=True) if sampling(p, s) == factor]
+
+    for profile, mark in at(scene.lens_light, columns.lens_light):
+        out = _accumulate(out, profile, mark, lambda p: p.brightness(x, y))
+    source = at(scene.source_light, columns.source_light)
+    if not source:
+        return out
+    beta_x, beta_y = trace(scene.mass, x, y)
+    for profile, mark in source:
+        out = _accumulate(out, profile, mark, lambda p: p.brightness(beta_x, beta_y))
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+    lights = [p for p, _ in source]
+    _, slope_x = jax.jvp(lambda a, b: total(lights, a, b), (beta_x, beta_y), (one, zero))
+    _, slope_y = jax.jvp(lambda a, b: total(lights, a, b), (beta_x, beta_y), (zero, one))
+
+    def displaced(profile):
+        alpha_x, alpha_y = profile.deflection(x, y)
+        return -(slope_x * alpha_x + slope_y * alpha_y)
+
+    for profile, mark in zip(scene.mass, columns.mass, strict=True):
+        out = _accumulate(out, profile, mark, displaced)
+    return out
+
+
+def _accumulate(out: Array, profile: Any, mark: Any, image) -> Array:
+    """Add the derivative of `image(profile)` by each of the profile's free leaves to its column."""
+    leaves, treedef = jax.tree.flatten(profile)
+    numbers = jax.tree.leaves(mark)
+    if len(numbers) != len(leaves):
+        raise ValueError(f"{type(profile).__name__}: {len(leaves)} leaves, but {len(numbers)} parameter numbers")
+    free = [k for k, number in enumerate(numbers) if number >= 0]
+    if not free:
+        return out
+
+    def of(values):
+        filled = list(leaves)
+        for k, value in zip(free, values, strict=True):
+            filled[k] = value
+        return image(jax.tree.unflatten(treedef, filled))
+
+    primals = [leaves[k] for k in free]
+
+    def column(direction: Array) -> Array:
+        return jax.jvp(of, (primals,), ([direction[i] for i in range(len(free))],))[1]
+
+    tangents = jax.vmap(column)(jnp.eye(len(free), dtype=out.dtype))
+    return out.at[jnp.array([numbers[k] for k in free])].add(tangents)

@@ -1,0 +1,198 @@
+"""An observation as the user has it, and the arrays that the likelihood needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import DTypeLike
+
+from giga.component import Component, static
+from giga.imaging.grid import Grid
+from giga.imaging.psf import PSF, Convolution, plan
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One image of the lens. Checked when made; everything after trusts it.
+
+    Noise is a map, or the background rms and the exposure time of
+    `sigma^2 = background_rms^2 + max(model, 0) / exposure_time`.
+
+    Attributes:
+        image: Shape (ny, nx) [counts / s]; NaN is allowed where the mask is False.
+        grid: Where its pixels lie.
+        psf: PSF at the supersampling wanted; None is a perfect telescope.
+        noise_map: Standard deviation, shape (ny, nx) [counts / s].
+        background_rms: Standard deviation of the sky [counts / s].
+        exposure_time: Exposure time times gain [s]; None has no photon noise.
+        mask: Shape (ny, nx), True where the pixel is fitted; None is all.
+        supersampling: Subpixels a side when there is no PSF.
+        band: Name of the band.
+        header: FITS header cards of the WCS, kept in what is written.
+
+    Raises:
+        ValueError: The field, the value seen, and what was expected.
+    """
+
+    image: np.ndarray
+    grid: Grid
+    psf: PSF | None = None
+    noise_map: np.ndarray | None = None
+    background_rms: float | None = None
+    exposure_time: float | None = None
+    mask: np.ndarray = None  # pyright: ignore[reportAssignmentType]  # an array once made
+    supersampling: int = 1
+    band: str | None = None
+    header: str = ""
+
+    def __post_init__(self) -> None:
+        image = np.asarray(self.image, float)
+        mask = np.ones(image.shape, bool) if self.mask is None else np.asarray(self.mask, bool)
+        object.__setattr__(self, "image", image)
+        object.__setattr__(self, "mask", mask)
+        self._check()
+
+    def _check(self) -> None:
+        image, mask = self.image, self.mask
+        if image.ndim != 2:
+            raise ValueError(f"image: expected two dimensions (ny, nx), got shape {image.shape}")
+        if image.shape != self.grid.shape:
+            raise ValueError(f"image: shape {image.shape} differs from the grid's {self.grid.shape}")
+        if mask.shape != image.shape:
+            raise ValueError(f"mask: shape {mask.shape} differs from the image's {image.shape}")
+        if not mask.any():
+            raise ValueError(f"mask: no pixel is left to fit, all {mask.size} are masked")
+        bad = ~np.isfinite(image) & mask
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise ValueError(f"image: {bad.sum()} pixels inside the fitted area are NaN or infinite, the first at "
+                             f"[y={row}, x={column}]; mask them")
+        if self.noise_map is not None:
+            _check_noise(np.asarray(self.noise_map, float), image, mask)
+        elif self.background_rms is None:
+            raise ValueError("noise: give a noise_map, or background_rms (and exposure_time)")
+        elif not self.background_rms > 0.0:
+            raise ValueError(f"background_rms: expected a positive number, got {self.background_rms}")
+        if self.exposure_time is not None and not self.exposure_time > 0.0:
+            raise ValueError(f"exposure_time: expected a positive number, got {self.exposure_time}")
+        if self.psf is not None:
+            check_kernel(np.asarray(self.psf.kernel), self.psf.supersampling, image.shape)
+
+    def replace(self, **changes) -> Observation:
+        """Return a checked copy with some fields changed."""
+        return replace(self, **changes)
+
+    def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
+             method: str = "auto", multiple: int = 1) -> Data:
+        """Prepare the arrays of the likelihood.
+
+        Args:
+            dtype: Precision of the fit.
+            poisson: Photon noise from the model; else from the data, as solved amplitudes need.
+            trim: Leave out rows and columns that no fitted pixel can be blurred from.
+            method: Convolution method, see `giga.imaging.psf.plan`.
+            multiple: What is left has sides of a multiple of so many pixels, or those of the image.
+        """
+        psf = self.psf or PSF(kernel=jnp.ones((1, 1)), supersampling=self.supersampling)
+        rows, columns = slice(None), slice(None)
+        if trim:
+            margin = (psf.kernel.shape[0] // 2 + psf.supersampling - 1) // psf.supersampling
+            rows, columns = (_widened(*pair, multiple)
+                             for pair in zip(bounding_box(self.mask, margin), self.mask.shape, strict=True))
+        return self._data(rows, columns, psf, dtype, poisson, method)
+
+    def _data(self, rows, columns, psf, dtype, poisson, method) -> Data:
+        mask = self.mask[rows, columns]
+        image = np.where(mask, self.image[rows, columns], 0.0)
+        photon = 0.0
+        if self.noise_map is not None:
+            variance = np.where(mask, np.asarray(self.noise_map, float)[rows, columns], 1.0) ** 2
+        else:
+            variance = np.full(image.shape, float(self.background_rms or 0.0) ** 2)
+            photon = 0.0 if self.exposure_time is None else 1.0 / self.exposure_time
+            if not poisson:
+                variance, photon = variance + np.maximum(image, 0.0) * photon, 0.0
+        grid = crop_grid(self.grid, rows, columns)
+        return Data(
+            image=jnp.asarray(image, dtype), mask=jnp.asarray(mask, dtype), variance=jnp.asarray(variance, dtype),
+            photon=jnp.asarray(photon, dtype), poisson=photon > 0.0, band=self.band,
+            grid=Grid(shape=image.shape, pixel_scale=jnp.asarray(grid.pixel_scale, dtype),
+                      center_x=jnp.asarray(grid.center_x, dtype), center_y=jnp.asarray(grid.center_y, dtype),
+                      rotation=jnp.asarray(grid.rotation, dtype)),
+            convolution=plan(psf, image.shape, dtype, method))
+
+
+class Data(Component):
+    """What the likelihood needs of one observation, on the device.
+
+    Attributes:
+        image: Shape (ny, nx), zero where masked [counts / s].
+        mask: One where fitted, zero elsewhere.
+        variance: Variance that does not depend on the model, positive.
+        photon: Variance per count of the model, 1 / exposure_time.
+        grid: Pixel grid of these arrays.
+        convolution: The PSF made ready.
+        poisson: Whether the model adds to the variance.
+        band: Name of the band.
+    """
+
+    image: Array
+    mask: Array
+    variance: Array
+    photon: Array
+    grid: Grid
+    convolution: Convolution
+    poisson: bool = static(default=False)
+    band: str | None = static(default=None)
+
+
+def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the fitted pixels and a margin around them, inside the image."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (slice(max(rows[0] - margin, 0), min(rows[-1] + margin + 1, mask.shape[0])),
+            slice(max(columns[0] - margin, 0), min(columns[-1] + margin + 1, mask.shape[1])))
+
+
+def _widened(part: slice, size: int, multiple: int) -> slice:
+    """A part of an axis of some size, widened to a multiple of pixels, evenly where there is room."""
+    length = min(-(-(part.stop - part.start) // multiple) * multiple, size)
+    start = min(max(part.start - (length - (part.stop - part.start)) // 2, 0), size - length)
+    return slice(start, start + length)
+
+
+def crop_grid(grid: Grid, rows: slice, columns: slice) -> Grid:
+    """Grid of a part of an image, with its angles unchanged."""
+    y0, y1, _ = rows.indices(grid.shape[0])
+    x0, x1, _ = columns.indices(grid.shape[1])
+    scale = float(grid.pixel_scale)
+    dx, dy = (0.5 * (x0 + x1 - grid.shape[1])) * scale, (0.5 * (y0 + y1 - grid.shape[0])) * scale
+    center_x, center_y = grid._to_sky(np.float64(dx), np.float64(dy))
+    return grid.replace(shape=(y1 - y0, x1 - x0), center_x=float(center_x), center_y=float(center_y))
+
+
+def check_kernel(kernel: np.ndarray, supersampling: int, shape: tuple[int, int]) -> None:
+    """Check a PSF kernel against the image it blurs. Raises ValueError."""
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
+        raise ValueError(f"psf: kernel must be square with an odd side, got shape {kernel.shape}")
+    if not np.isfinite(kernel).all():
+        raise ValueError(f"psf: kernel holds {np.sum(~np.isfinite(kernel))} values that are NaN or infinite")
+    if kernel.shape[0] > supersampling * min(shape):
+        raise ValueError(f"psf: kernel of {kernel.shape[0]} samples ({kernel.shape[0] / supersampling:.3g} pixels) "
+                         f"is wider than the image of {shape[0]} x {shape[1]} pixels")
+    if not kernel.sum() > 0.0:
+        raise ValueError(f"psf: kernel must have a positive sum, got {kernel.sum():.6g}")
+    if abs(kernel.sum() - 1.0) > 1e-3:
+        raise ValueError(f"psf: kernel must sum to one, got {kernel.sum():.6g}; renormalise it")
+
+
+def _check_noise(noise: np.ndarray, image: np.ndarray, mask: np.ndarray) -> None:
+    if noise.shape != image.shape:
+        raise ValueError(f"noise_map: shape {noise.shape} differs from the image's {image.shape}")
+    bad = mask & ~(np.isfinite(noise) & (noise > 0.0))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(f"noise_map: {bad.sum()} fitted pixels are not positive, the first is "
+                         f"{noise[row, column]:.6g} at [y={row}, x={column}]; expected a standard deviation above zero")

@@ -1,0 +1,95 @@
+"""From a scene to pixels: trace, evaluate on subpixels, convolve, times the pixel area."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import jax.numpy as jnp
+from jax import Array
+
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Data
+from giga.imaging.psf import Convolution
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
+from giga.light.base import LightProfile
+
+
+def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
+    """Render a scene whose amplitudes are all numbers.
+
+    Args:
+        scene: The lens.
+        grid: Pixel grid, shape (ny, nx).
+        convolution: The PSF made ready by `giga.imaging.psf.plan`.
+
+    Returns:
+        Shape (ny, nx) [counts / s]: surface brightness times the pixel area.
+    """
+    s = convolution.supersampling
+    image = jnp.zeros(grid.shape, jnp.result_type(grid.pixel_scale, jnp.float32))
+    for factor in supersamplings(scene, s):
+        lens = [p for p in scene.lens_light if sampling(p, s) == factor]
+        source = [p for p in scene.source_light if sampling(p, s) == factor]
+        x, y = grid.phases(factor)
+        brightness = total(lens, x, y)
+        if source:
+            brightness = brightness + total(source, *trace(scene.mass, x, y))
+        image = image + convolution(average(brightness, factor, s))
+    return image * grid.pixel_area
+
+
+def render_data(scene: Scene, data: Data) -> Array:
+    """Render a scene as one observation sees it, shape (ny, nx) [counts / s]."""
+    return render(scene.in_band(data.band), data.grid, data.convolution)
+
+
+def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
+    """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
+    s = convolution.supersampling
+    images: list[Array] = []
+    rays: dict[int, tuple] = {}
+    for profiles, lensed in ((scene.lens_light, False), (scene.source_light, True)):
+        for profile in profiles:
+            if not profile.is_linear:
+                continue
+            factor = sampling(profile, s)
+            if factor not in rays:
+                x, y = grid.phases(factor)
+                rays[factor] = ((x, y), trace(scene.mass, x, y))
+            x, y = rays[factor][lensed]
+            images += list(average(profile.basis(x, y), factor, s))
+    alike = [list(run) for _, run in groupby(images, key=len)]
+    return jnp.concatenate([convolution.many(run) for run in alike]) * grid.pixel_area
+
+
+def total(profiles: Iterable[LightProfile], x: Array, y: Array) -> Array:
+    """Sum of the profiles' brightness at given positions."""
+    value = jnp.zeros_like(x)
+    for profile in profiles:
+        value = value + profile.brightness(x, y)
+    return value
+
+
+def sampling(profile: LightProfile, psf_supersampling: int) -> int:
+    """Subpixels a side at which a profile is evaluated."""
+    factor = profile.supersampling or psf_supersampling
+    if factor != 1 and factor % psf_supersampling:
+        raise ValueError(f"{type(profile).__name__}.supersampling: expected 1 or a multiple of the PSF's "
+                         f"{psf_supersampling}, got {factor}")
+    return factor
+
+
+def supersamplings(scene: Scene, psf_supersampling: int) -> Sequence[int]:
+    """The distinct subpixel counts in a scene, smallest first."""
+    return sorted({sampling(p, psf_supersampling) for p in scene.light})
+
+
+def average(phases: Array, factor: int, s: int) -> Array:
+    """Average phases of factor x factor subpixels to s x s ones (or leave a single phase alone)."""
+    if factor in (s, 1):
+        return phases
+    *lead, _, ny, nx = phases.shape
+    m = factor // s
+    return phases.reshape(*lead, s, m, s, m, ny, nx).mean((-5, -3)).reshape(*lead, s * s, ny, nx)
+
+

@@ -1,0 +1,145 @@
+"""Checks of a fit against its data and its prior, and numbers by which models are compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from giga.bayes.posterior import Posterior, variance
+from giga.imaging.observation import Observation
+from giga.inference.result import Result
+from giga.runtime.parallel import on_host
+
+DISCREPANCIES = ("chi2", "correlation")
+PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose place in the prior is told
+
+
+def data_hash(observations: Sequence[Observation]) -> str:
+    """Hash of what was fitted: images, masks, noise, pixels. The PSF is part of the model, not of the data."""
+    digest = hashlib.sha256()
+    for o in observations:
+        mask = np.asarray(o.mask, bool)
+        noise = None if o.noise_map is None else np.where(mask, np.asarray(o.noise_map, float), 0.0)
+        arrays = [np.where(mask, o.image, 0.0), mask] + ([] if noise is None else [noise])
+        text = f"{o.band} {mask.shape} {o.background_rms if noise is None else None} " \
+               f"{o.exposure_time} {float(o.grid.pixel_scale)!r} "
+        digest.update(text.encode())
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def log_likelihood_of(result: Result) -> float:
+    """Log-likelihood of the best fit, with its normalisation."""
+    total = 0.0
+    for o, model, sigma in zip(result.observations, result.model_images, result.sigma_images, strict=True):
+        terms = ((o.image - model) / sigma) ** 2 + np.log(2.0 * np.pi * sigma**2)
+        total += float(-0.5 * np.sum(terms[o.mask]))
+    return total
+
+
+def bic(log_likelihood: float, n_free: int, n_pixels: int) -> float:
+    """Bayesian information criterion, n_free ln(n_pixels) - 2 ln L.
+
+    References:
+        Schwarz (1978), Annals of Statistics 6, 461.
+    """
+    return n_free * float(np.log(n_pixels)) - 2.0 * log_likelihood
+
+
+def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> dict[str, dict[str, Any]]:
+    """Compare the data with data replicated from the posterior.
+
+    For each draw, a discrepancy of the observed image from that draw's model stands beside that of an
+    image drawn from the model. "chi2" is the sum of squared normalised residuals; "correlation" the sum of
+    products of residuals of neighbouring pixels over the root of the number of pairs, about zero and of
+    unit spread for noise, large where the model lacks a structure. The p-value is the share of draws whose
+    replica is at least as discrepant as the data; values near 0 tell a misfit, near 1 a noise that is too large.
+
+    Solved amplitudes are those of the data, in the replica too.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        z: Draws from it, shape (any, n); `count` of them are taken, evenly spaced.
+        count: Number of draws.
+
+    Returns:
+        By discrepancy: "p_value", and "observed" and "replicated", one entry a draw.
+
+    References:
+        Gelman, Meng & Stern (1996), Statistica Sinica 6, 733, eq. 6.
+    """
+    take = np.linspace(0, len(z) - 1, count).round().astype(int)
+    table = np.asarray(on_host(_discrepancies(posterior, jax.random.split(key, count), z[take])), float)
+    return {name: {"p_value": float(np.mean(table[:, 1, k] >= table[:, 0, k])),
+                   "observed": table[:, 0, k].tolist(), "replicated": table[:, 1, k].tolist()}
+            for k, name in enumerate(DISCREPANCIES)}
+
+
+@jax.jit
+def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
+    """Of data and replica, shape (count, 2, discrepancies)."""
+
+    def one(entry: tuple[Array, Array]) -> Array:
+        key, at = entry
+        totals, pairs = jnp.zeros((2, 2), at.dtype), jnp.zeros((), at.dtype)
+        for model, data, sub in zip(posterior.models(at), posterior.data, jax.random.split(key, len(posterior.data)),
+                                    strict=True):
+            noise = jax.random.normal(sub, data.image.shape, at.dtype)
+            observed = (data.image - model) / jnp.sqrt(variance(model, data))
+            rows = [_of_residual(data.mask * r) for r in (observed, noise)]
+            totals = totals + jnp.stack(rows)
+            pairs = pairs + jnp.sum(data.mask[1:] * data.mask[:-1]) + jnp.sum(data.mask[:, 1:] * data.mask[:, :-1])
+        return totals / jnp.stack([jnp.ones_like(pairs), jnp.sqrt(jnp.maximum(pairs, 1.0))])
+
+    return jax.lax.map(one, (keys, z))
+
+
+def _of_residual(residual: Array) -> Array:
+    neighbours = jnp.sum(residual[1:] * residual[:-1]) + jnp.sum(residual[:, 1:] * residual[:, :-1])
+    return jnp.stack([jnp.sum(residual**2), neighbours])
+
+
+def against_prior(samples: np.ndarray, prior: np.ndarray) -> dict[str, Any]:
+    """How much of a parameter's prior is left in its posterior.
+
+    Args:
+        samples: Posterior draws, any shape.
+        prior: Prior draws, shape (any,).
+
+    Returns:
+        "width_kept", the ratio of the 68% widths; "overlap", the integral of the smaller of the two
+        densities (1 less Kuiper's distance of the two samples, which is exact where the posterior exceeds
+        the prior on one interval, and an upper bound elsewhere); "places", the prior's cumulative
+        probability at the posterior's 2.5, 16, 50, 84 and 97.5% quantiles: near 0 or 1 the posterior pushes
+        against an end of the prior.
+    """
+    flat, prior = np.sort(np.ravel(samples)), np.sort(prior)
+    at = np.concatenate([flat, prior])
+    gap = np.searchsorted(flat, at, "right") / len(flat) - np.searchsorted(prior, at, "right") / len(prior)
+    width = np.diff(np.quantile(flat, [0.16, 0.84]))[0] / np.diff(np.quantile(prior, [0.16, 0.84]))[0]
+    below = np.searchsorted(prior, np.quantile(flat, PLACES), "right") / len(prior)
+    return {"width_kept": float(width), "overlap": float(1.0 - max(gap.max(), 0.0) + min(gap.min(), 0.0)),
+            "places": [float(p) for p in below]}
+
+
+def checks(result: Result, amplitudes: str | None, predicted: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a fit says about itself for comparison with others.
+
+    Args:
+        result: The fit.
+        amplitudes: How linear amplitudes were treated; None when there are none.
+        predicted: From `predictive`.
+    """
+    best = log_likelihood_of(result)
+    return {"data_hash": data_hash(result.observations), "log_likelihood": best,
+            "bic": bic(best, result.n_free, result.n_pixels), "amplitudes": amplitudes, "predictive": dict(predicted),
+            "prior": {name: against_prior(values, result.prior_samples[name])
+                      for name, values in result.samples.items()}}

@@ -1,0 +1,110 @@
+"""The images of a fit, ready to be drawn or written: nothing after this needs the tracer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.render import render_data, total
+from giga.inference.result import Result
+from giga.lensing.critical import Curve, critical_curves
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
+
+SOURCE_PIXELS = 160
+BRIGHT = 0.05  # the source plane is drawn out to where lensed pixels have this part of the peak brightness
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What is shown of one observation.
+
+    Attributes:
+        observation: The observation.
+        model, sigma: Best-fit model and noise standard deviation, (ny, nx) [counts / s].
+        lens_light, lensed_source: Its parts, (ny, nx) [counts / s].
+        source: Surface brightness in the source plane, square [counts / s / arcsec^2].
+        source_grid: Where the pixels of `source` lie.
+        curves: Critical curves and caustics.
+    """
+
+    observation: Observation
+    model: np.ndarray
+    sigma: np.ndarray
+    lens_light: np.ndarray
+    lensed_source: np.ndarray
+    source: np.ndarray
+    source_grid: Grid
+    curves: Sequence[Curve]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """True where a pixel was fitted, (ny, nx)."""
+        return np.asarray(self.observation.mask, bool)
+
+    @property
+    def residual(self) -> np.ndarray:
+        """(data - model) / sigma, NaN where a pixel was not fitted, (ny, nx)."""
+        out = np.full(self.model.shape, np.nan)
+        used = self.mask
+        out[used] = (self.observation.image[used] - self.model[used]) / self.sigma[used]
+        return out
+
+    @property
+    def chi2(self) -> float:
+        """Sum of the squared residuals."""
+        return float(np.nansum(self.residual**2))
+
+
+def pictures(result: Result) -> list[Picture]:
+    """Render the parts of the best fit, one picture for each observation."""
+    found: list[Curve] | None = None
+    out = []
+    for observation, scene, model, sigma in zip(result.observations, result.scenes, result.model_images,
+                                                result.sigma_images, strict=True):
+        if found is None:  # all observations see one mass
+            half_width = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
+            center = float(observation.grid.center_x), float(observation.grid.center_y)
+            found = critical_curves(scene.mass, half_width, center=center)
+        source, source_grid = source_plane(scene, observation, found)
+        out.append(Picture(
+            observation=observation, model=np.asarray(model, float), sigma=np.asarray(sigma, float),
+            lens_light=_part(scene.replace(source_light=[]), observation),
+            lensed_source=_part(scene.replace(lens_light=[]), observation),
+            source=source, source_grid=source_grid, curves=found))
+    return out
+
+
+def source_plane(scene: Scene, observation: Observation, curves: Sequence[Curve]) -> tuple[np.ndarray, Grid]:
+    """Surface brightness of the source on a square that holds it and the tangential caustics.
+
+    Returns:
+        The image, shape (160, 160) [counts / s / arcsec^2], and its grid.
+    """
+    scene = scene.in_band(observation.band)
+    x, y = trace(scene.mass, *observation.grid.coordinates(2))
+    brightness = np.asarray(total(scene.source_light, x, y))
+    fitted = np.repeat(np.repeat(np.asarray(observation.mask, bool), 2, 0), 2, 1)
+    bright = fitted & (brightness > BRIGHT * brightness[fitted].max()) & (brightness > 0.0)
+    points = [np.stack([np.asarray(x)[bright], np.asarray(y)[bright]], 1)]
+    points += [curve.caustic for curve in curves if curve.kind == "tangential"]
+    points = np.concatenate(points)
+    if not len(points):
+        points = np.stack([np.asarray(x)[fitted], np.asarray(y)[fitted]], 1)
+    low, high = points.min(0), points.max(0)
+    side = 1.3 * max(float((high - low).max()), 2.0 * float(observation.grid.pixel_scale))
+    middle = 0.5 * (low + high)
+    grid = Grid(shape=(SOURCE_PIXELS, SOURCE_PIXELS), pixel_scale=side / SOURCE_PIXELS,
+                center_x=float(middle[0]), center_y=float(middle[1]))
+    return np.asarray(total(scene.source_light, *grid.coordinates()), float), grid
+
+
+def _part(scene: Scene, observation: Observation) -> np.ndarray:
+    """Image of a part of the scene, zero when it is empty, (ny, nx) [counts / s]."""
+    if not scene.in_band(observation.band).light:
+        return np.zeros(observation.image.shape)
+    return np.asarray(render_data(scene, observation.data(trim=False)), float)

@@ -1,0 +1,247 @@
+"""Maximum a posteriori: many starts, screened, then Levenberg-Marquardt; or plain multi-start Adam."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from giga.bayes.posterior import Posterior
+from giga.component import AnyArray
+from giga.inference.search.curvature import quadratic
+from giga.inference.search.lanes import JACOBIAN_COST, LANES, Improve, Lanes, Screen
+from giga.runtime.calls import Alone, Call, Program
+from giga.runtime.parallel import compiled, spread
+
+FEWEST = 2  # rounds for the finalists with the noise as it is
+OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
+HOPELESS = 30.0  # log-posterior below the best at which a finalist gives its place to a draw about the best
+HOPS = (2.0, 4.0, 8.0, 16.0)  # widths of those draws, of the Gaussian of the curvature there, in turn
+HOPS_IN_VAIN = 2  # in a row, after which the search ends
+WIDEST = 2.0  # in any direction, in prior standard deviations
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """Search for the mode.
+
+    Attributes:
+        n_screen: Prior draws whose amplitudes are solved and whose log-posterior is compared.
+        n_starts: Draws kept and improved.
+        n_finalists: Starts kept after the first round.
+        steps: Levenberg-Marquardt steps in a round.
+        rounds: Most rounds for the finalists; after `FEWEST` with the noise as it is they end when none climbs.
+        softening: Shares of the data that are added to the noise of every other start, see
+            `giga.inference.search.lanes.softened`: the first in the screen and the first round, each other in one of
+            the finalists' first rounds.
+        agree: Log-posterior difference within which two starts have found one mode.
+    """
+
+    n_screen: int = 512
+    n_starts: int = 64
+    n_finalists: int = 16
+    steps: int = 5
+    rounds: int = 40
+    softening: tuple[float, ...] = (0.3, 0.1, 0.03)
+    agree: float = 0.5
+
+
+class MapState(NamedTuple):
+    """What the next stage needs of the search.
+
+    Attributes:
+        z: The finalists, best first, shape (finalists, n).
+        log_prob: Their log-posterior.
+        precision: Gauss-Newton precision at each, shape (finalists, n, n).
+    """
+
+    z: AnyArray
+    log_prob: AnyArray
+    precision: AnyArray
+
+
+def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen, improve: Improve,
+             start: np.ndarray | None = None,
+             report: Callable[[dict], None] = lambda info: None) -> tuple[MapState, dict]:
+    """Find the mode of the posterior.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        config: Sizes of the search.
+        screen: From `screener`.
+        improve: From `improver`.
+        start: Starts to add to the screened ones, shape (k, n).
+        report: Called between compiled rounds with "log_prob" and "chi2" of the best lane.
+
+    Returns:
+        The finalists, best first, and what a person wants to know: counts of gradient equivalents, rounds and hops,
+        dead lanes (log-posterior not finite), and finalists that agree with the best.
+    """
+    width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
+    lanes, soft, dead = _screened(key, posterior, config, screen, start)
+    groups = -(-len(soft) // width)
+    lanes, soft = _kept(_in_groups(posterior, lanes, free, _shares(config, 0, soft), improve, width), soft, width)
+    precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
+    least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
+    report(_progress(lanes, soft, 1 / (1 + least)))
+    while rounds < config.rounds and (climbing.any() or rounds < least):
+        rounds += 1
+        before, shares = np.asarray(lanes.log_prob, float), _shares(config, rounds, soft)
+        lanes, precision = improve(posterior, lanes, free, shares)
+        climbing = _climbing(before, np.asarray(lanes.log_prob, float), config.agree) | (soft & (shares == 0.0))
+        lanes, order = _best(lanes, width)
+        precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
+        best, sound = float(lanes.log_prob[0]), np.isfinite(lanes.log_prob[0]) and np.isfinite(precision[0]).all()
+        settled = sound and least <= rounds < config.rounds and not (climbing.any() if hops else climbing[0])
+        if settled and (hops or _alone(lanes, config.agree)):
+            vain = 0 if best > top + config.agree else vain + 1
+            if vain < HOPS_IN_VAIN:
+                lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
+                climbing, hops, top = climbing | drawn, hops + 1, max(best, top)
+        ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
+        report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
+    log_prob = np.asarray(lanes.log_prob, float)
+    jacobians = config.steps * (groups + rounds) * width
+    info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
+            "dead_lanes": dead + int(np.sum(~np.isfinite(log_prob))),
+            "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
+            "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians, "rounds": rounds, "hops": hops,
+            "evaluations": config.n_screen + int(JACOBIAN_COST * jacobians)}
+    if not np.isfinite(log_prob[0]):
+        raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
+    return MapState(lanes.z, lanes.log_prob, precision), info
+
+
+def _screened(key: Array, posterior: Posterior, config: MapConfig, screen: Screen,
+              start: np.ndarray | None) -> tuple[Lanes, np.ndarray, int]:
+    """The starts, which of them see softened noise, and how many draws of the prior have no density."""
+    both = bool(config.softening) and config.n_finalists > 1
+    soft = np.arange(config.n_screen) % 2 < both  # every other start
+    drawn = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
+    lanes, soft = _kept(drawn, soft, config.n_starts)
+    if start is not None:
+        extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
+        lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
+        soft = np.concatenate([np.zeros(len(start), bool), soft])[:config.n_starts]
+    return lanes, soft, int(np.sum(~np.isfinite(np.asarray(drawn.log_prob))))
+
+
+def _in_groups(posterior: Posterior, lanes: Lanes, free: np.ndarray, shares: np.ndarray, improve: Improve,
+               width: int) -> Lanes:
+    """A round for more lanes than the program takes; the last group is filled up with the last lane."""
+    count = len(shares)
+    places = np.minimum(np.arange(-(-count // width) * width), count - 1).reshape(-1, width)
+    parts = [improve(posterior, Lanes(*(a[group] for a in lanes)), free, shares[group])[0] for group in places]
+    return Lanes(*(np.concatenate(leaves)[:count] for leaves in zip(*parts, strict=True)))
+
+
+def _alone(lanes: Lanes, agree: float) -> bool:
+    """Whether most finalists did not arrive where the best did: it may not be the best there is."""
+    log_prob = np.asarray(lanes.log_prob, float)
+    return bool(np.sum(log_prob > log_prob[0] - agree) < len(log_prob) / 2)
+
+
+def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray,
+            agree: float) -> tuple[Lanes, np.ndarray]:
+    """The lanes, with draws about the best in the places of its copies and of those that are hopeless; and which.
+
+    They are draws of the Gaussian of its curvature, `HOPS` times as wide but nowhere wider than `WIDEST`, so they
+    look for what is better near by and further off: two profiles that lie one on the other come apart, a source
+    takes another size.
+    """
+    log_prob = np.asarray(lanes.log_prob, float)
+    lost = ~climbing & ~((log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree))
+    lost[0] = False
+    values, vectors = np.linalg.eigh(np.asarray(precision[0], float))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    widths = np.resize(HOPS, lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
+    steps = np.minimum(widths, WIDEST) * rng.standard_normal(widths.shape)
+    z, damping, chi2 = np.array(lanes.z), np.array(lanes.damping), np.array(lanes.chi2)
+    z[lost] = z[0] + steps @ vectors.T
+    damping[lost], log_prob[lost], chi2[lost] = 1.0, -np.inf, np.inf
+    return Lanes(z, log_prob.astype(z.dtype), damping, chi2), lost
+
+
+def _progress(lanes: Lanes, soft: np.ndarray, done: float) -> dict:
+    """What is told of a round: of the best lane that sees the noise as it is."""
+    best = int(np.argmax(np.where(soft, -np.inf, lanes.log_prob)))
+    return {"log_prob": float(lanes.log_prob[best]), "chi2": float(lanes.chi2[best]), "done": done}
+
+
+def _shares(config: MapConfig, rounds: int, soft: np.ndarray) -> np.ndarray:
+    """Share of the data in the noise of each lane after so many rounds of the finalists; none in the last round."""
+    share = config.softening[rounds] if rounds < min(len(config.softening), max(config.rounds, 1)) else 0.0
+    return np.where(soft, share, 0.0)
+
+
+def _kept(lanes: Lanes, soft: np.ndarray, count: int) -> tuple[Lanes, np.ndarray]:
+    """The best lanes, half of them of each kind as far as there are so many, and which of them are softened."""
+    _, order = _best(lanes, len(soft))
+    kinds = [order[~soft[order]], order[soft[order]]]
+    halves = np.concatenate([kinds[0][:count - count // 2], kinds[1][:count // 2]])
+    chosen = np.concatenate([halves, order[~np.isin(order, halves)]])[:count]
+    places = order[np.isin(order, chosen)]
+    return Lanes(*(np.asarray(a)[places] for a in lanes)), soft[places]
+
+
+def _climbing(before: np.ndarray, after: np.ndarray, agree: float) -> np.ndarray:
+    """Which lanes still gain, and enough to reach the best one in a few rounds."""
+    gain = after - before
+    gap = np.max(after, where=np.isfinite(after), initial=-np.inf) - after
+    with np.errstate(invalid="ignore"):
+        return (gain > agree) & (gap < OVERTAKING * gain)
+
+
+def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
+    """The best lanes, best first, and their places; those that are not finite go last."""
+    log_prob = np.asarray(lanes.log_prob)
+    order = np.argsort(np.where(np.isfinite(log_prob), -log_prob, np.inf), kind="stable")[:count]
+    return Lanes(*(a[order] for a in lanes)), order
+
+
+def _keys(key: Array, count: int) -> np.ndarray:
+    """Keys as numbers, one a lane."""
+    return np.asarray(jax.random.key_data(jax.random.split(key, count)))
+
+
+def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
+                     learning_rate: float = 1e-2, call: Call | None = None) -> tuple[MapState, dict]:
+    """Plain multi-start Adam with a polynomial schedule, as GIGA-Lens has it, for comparison.
+
+    References:
+        Gu et al. (2022), ApJ 935, 49, sec. 3.1.
+    """
+    out, precision = (call or Alone(over))(_adam(over, steps, learning_rate), posterior, _keys(key, n_starts))
+    lanes, order = _best(out, n_starts)
+    log_prob = np.asarray(lanes.log_prob, float)
+    return MapState(lanes.z, lanes.log_prob, precision[order]), {
+        "log_prob": float(log_prob[0]), "starts": n_starts, "dead_lanes": int(np.sum(~np.isfinite(log_prob))),
+        "finalist_log_probs": [float(v) for v in log_prob], "evaluations": n_starts * steps}
+
+
+@cache
+def _adam(over: Mesh, steps: int, learning_rate: float) -> Program:
+    optimiser = optax.adam(optax.polynomial_schedule(learning_rate, learning_rate / 10.0, 0.5, steps))
+
+    def one(posterior: Posterior, own: None, key: Array) -> tuple[Lanes, Array]:
+        def step(carry, _):
+            z, state = carry[:2]
+            value, gradient = jax.value_and_grad(posterior.log_prob)(z)
+            updates, state = optimiser.update(-gradient, state)
+            return (z + updates, state, value), value
+
+        z = posterior.prior.sample(jax.random.wrap_key_data(key))
+        (z, _, _), trace = jax.lax.scan(step, (z, optimiser.init(z), jnp.zeros((), z.dtype)), None, length=steps)
+        lanes = Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
+        return lanes, quadratic(posterior, z).precision
+
+    run = spread(one, over)
+    return Program("adam", compiled(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys),
+                                    over), lambda keys: (LANES, 0))

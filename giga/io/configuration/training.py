@@ -1,0 +1,81 @@
+"""Configurations of a training in TOML: sections [system], [train] and [run]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from giga.io.configuration.toml import override, read_toml
+from giga.io.errors import nearest
+from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
+from giga.models.training.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class DevicesConfig:
+    """Section [run] of a training."""
+
+    devices: Literal["auto", "cpu", "gpu"] = "auto"  # where it runs; "gpu" fails when there is none
+    n_devices: int | None = at_least(1, None)  # how many of them; none is all
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training as it is run, every default filled in."""
+
+    name: str  # of the system
+    system: Any  # its settings
+    train: TrainConfig
+    run: DevicesConfig
+    file: Path  # where it was read from, for messages
+
+    def to_tables(self) -> dict[str, Any]:
+        """The sections as nested dicts and lists."""
+        return {"system": {"name": self.name, **to_table(self.system)}, "train": to_table(self.train),
+                "run": to_table(self.run)}
+
+    def recipe(self) -> dict[str, Any]:
+        """The sections as a card has them: paths inside the working directory are relative to it."""
+        tables, here = self.to_tables(), Path.cwd()
+        for name, value in vars(self.system).items():
+            if isinstance(value, Path) and value.is_relative_to(here):
+                tables["system"][name] = str(value.relative_to(here))
+        return tables
+
+    def dump(self) -> str:
+        """TOML that reads back to an equal configuration."""
+        return write_toml(self.to_tables())
+
+
+def load_training(path: Path, systems: Mapping[str, type],
+                  overrides: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """Read the configuration of a training.
+
+    Args:
+        path: TOML file.
+        systems: Dataclass of the section [system] by the name of the system.
+        overrides: Values to change, by path: `train.steps`.
+
+    Raises:
+        InputError: File, path of the field, value seen and what was expected.
+    """
+    tables, place = read_toml(path), Place(path, "", path.parent)
+    for name, value in (overrides or {}).items():
+        override(tables, name, value, Place(path))
+    for section, table in tables.items():
+        if section not in ("system", "train", "run"):
+            raise place.at(section).error("unknown section", nearest(section, ["system", "train", "run"]))
+        if not isinstance(table, Mapping):
+            raise place.at(section).error(show(table), "a table")
+    settings = dict(tables.get("system", {}))
+    at = place.at("system")
+    if "name" not in settings:
+        raise at.at("name").error("missing", f"one of {', '.join(map(repr, systems))}")
+    name = settings.pop("name")
+    if name not in systems:
+        raise at.at("name").error(show(name), nearest(str(name), systems))
+    return TrainingConfig(name, read_table(systems[name], settings, at),
+                          read_table(TrainConfig, tables.get("train", {}), place.at("train")),
+                          read_table(DevicesConfig, tables.get("run", {}), place.at("run")), path)

@@ -1,0 +1,184 @@
+"""Images of several bands: one file a band, one file with an HDU a band, or a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from giga.io.errors import InputError
+from giga.io.images.hdu import celestial_wcs, opened
+
+FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
+SCIENCE = "SCI"  # name of the HDUs that are images, where errors and flags lie beside them
+KEPT = ("BUNIT", "OBJECT", "TELESCOP", "INSTRUME", "FILTER", "DATE-OBS", "EXPTIME")
+
+
+@dataclass(frozen=True, eq=False)
+class Cube:
+    """An image in several bands.
+
+    Attributes:
+        image: Shape (ny, nx, bands), as the file has it.
+        header: Celestial WCS of the first band's HDU, and what names the observation.
+        file: The first file.
+        unit: BUNIT of the first band, or None.
+    """
+
+    image: np.ndarray
+    header: fits.Header
+    file: Path
+    unit: str | None = None
+
+    @property
+    def pixel_scale(self) -> float | None:
+        """Mean side of a pixel by the WCS [arcsec]; None without one."""
+        wcs = celestial_wcs(self.header)
+        return None if wcs is None else float(proj_plane_pixel_scales(wcs).mean()) * 3600.0
+
+    def window(self, shape: tuple[int, int]) -> Cube:
+        """The middle of the image, or the image with a border of zeros, so that it has a shape; the WCS follows."""
+        image, header = self.image, self.header.copy()
+        for axis, (size, wanted) in enumerate(zip(image.shape[:2], shape, strict=True)):
+            start = (size - wanted) // 2
+            if start >= 0:
+                image = np.take(image, np.arange(start, start + wanted), axis)
+            else:
+                edges = [(0, 0)] * 3
+                edges[axis] = (-start, wanted - size + start)
+                image = np.pad(image, edges)
+            keyword = f"CRPIX{2 - axis}"
+            if keyword in header:
+                header[keyword] -= start  # pyright: ignore[reportOperatorIssue]
+        return Cube(image, header, self.file, self.unit)
+
+    def inner(self, other: Cube) -> tuple[slice, slice]:
+        """Rows and columns of this image that are no border: another's, of which it is a window, or all of them."""
+        def along(size: int, wanted: int) -> slice:
+            border = max(0, -((size - wanted) // 2))  # as `window` puts it before the first pixel
+            return slice(border, border + min(size, wanted))
+
+        (ny, nx), (rows, columns) = other.image.shape[:2], self.image.shape[:2]
+        return along(ny, rows), along(nx, columns)
+
+    def to_shape(self, shape: tuple[int, int], how: str) -> Cube:
+        """The image as a network takes it.
+
+        Args:
+            shape: (ny, nx) that is wanted.
+            how: What to do with another: "refuse", "crop" or "pad".
+
+        Raises:
+            InputError: Another shape, which may not be cut or padded, or cannot be by that alone.
+        """
+        ny, nx = self.image.shape[:2]
+        if (ny, nx) == shape:
+            return self
+        larger, smaller = ny >= shape[0] and nx >= shape[1], ny <= shape[0] and nx <= shape[1]
+        if how == "crop" and larger or how == "pad" and smaller:
+            return self.window(shape)
+        offer = "--size crop" if larger else "--size pad" if smaller else "an image that is cut or padded first"
+        raise InputError(self.file, "image", f"{ny} x {nx} pixels", f"{shape[0]} x {shape[1]}, or {offer}")
+
+
+def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cube:
+    """Read an image of several bands.
+
+    Args:
+        paths: One file for all bands, or one file a band in the order of the bands. A file holds a cube of shape
+            (bands, ny, nx) or images, one a band: its HDUs named SCI, or without such all. They are in the order of the
+            bands, or in any if each is named after one.
+        bands: Names of the bands that are wanted.
+
+    Raises:
+        InputError: A missing or unreadable file, another number of bands, bands of different shapes, NaN.
+    """
+    first = Path(paths[0])
+    found = [layer for path in paths for layer in _layers(Path(path))]
+    if len(found) != len(bands):
+        raise InputError(first, "image", f"{len(found)} bands", f"{len(bands)}, in one cube, one HDU a band, or one "
+                                                                "file a band")
+    named = {name.lower(): (layer, header) for layer, header, name in found}
+    if set(named) == {band.lower() for band in bands}:
+        layers = [named[band.lower()] for band in bands]
+    else:
+        layers = [(layer, header) for layer, header, _ in found]
+    shapes = {layer.shape for layer, _ in layers}
+    if len(shapes) > 1:
+        raise InputError(first, "image", f"bands of different shapes {sorted(shapes)}", "one shape")
+    for k, (layer, _) in enumerate(layers):
+        bad = ~np.isfinite(layer)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise InputError(paths[k] if len(paths) > 1 else first, "image",
+                             f"band {k + 1}: {bad.sum()} pixels are NaN or infinite, the first at "
+                             f"[y={row}, x={column}]",
+                             "finite numbers; fill or crop them")
+    header = layers[0][1]
+    unit = str(header["BUNIT"]).strip() if "BUNIT" in header else None
+    return Cube(np.stack([layer for layer, _ in layers], -1), header, first, unit)
+
+
+def background_rms(cube: Cube, bands: Sequence[str]) -> np.ndarray:
+    """Standard deviation of the sky in each band, shape (bands,), bright pixels clipped.
+
+    Raises:
+        InputError: A band is constant.
+    """
+    found = []
+    for k, band in enumerate(bands):
+        layer = cube.image[..., k]
+        if np.mean(layer == np.median(layer)) > FLAT:
+            raise InputError(cube.file, "image", f"band {band} is constant", "an image with noise")
+        found.append(float(sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2]))
+    return np.asarray(found)
+
+
+def read_cubes(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> list[Cube]:
+    """Read several images of the same bands.
+
+    Args:
+        paths: One file with all bands for each image; or, if the first file has not all, a file a band, those of one
+            image after each other.
+        bands: Names of the bands that are wanted.
+
+    Raises:
+        InputError: What `read_cube` raises, or files that are left over.
+    """
+    each = 1 if len(_layers(Path(paths[0]))) == len(bands) else len(bands)
+    if len(paths) % each:
+        raise InputError(paths[0], "image", f"not all of {len(bands)} bands, among {len(paths)} files",
+                         f"one file with all bands for each image, or {len(bands)} files for each, one a band")
+    return [read_cube(paths[k:k + each], bands) for k in range(0, len(paths), each)]
+
+
+def _layers(path: Path) -> list[tuple[np.ndarray, fits.Header, str]]:
+    """Two-dimensional images of a file, with their headers and names."""
+    with opened(path, "image") as hdus:
+        images: list[Any] = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
+        images = [hdu for hdu in images if hdu.name == SCIENCE] or images
+        if not images:
+            raise InputError(path, "image", "no image among its HDUs", "an image of two or three dimensions")
+        if images[0].data.ndim == 3:
+            return [(np.array(layer, float), _kept(images[0].header), "") for layer in images[0].data]
+        flat = [(np.array(hdu.data, float), _kept(hdu.header), hdu.name) for hdu in images if hdu.data.ndim == 2]
+        if not flat:
+            raise InputError(path, "image", f"an image of shape {images[0].data.shape}", "two or three dimensions")
+        return flat
+
+
+def _kept(header: fits.Header) -> fits.Header:
+    """The celestial WCS of a header, and what names the observation."""
+    wcs = celestial_wcs(header)
+    out = fits.Header() if wcs is None else wcs.to_header(relax=True)
+    for keyword in KEPT:
+        if keyword in header:
+            out[keyword] = header[keyword]
+    return out

@@ -1,0 +1,239 @@
+"""FITS files to observations: image, units, noise, PSF, mask, WCS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF
+from giga.io.errors import InputError
+from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
+from giga.io.images.hdu import celestial_wcs as celestial_wcs
+from giga.io.images.hdu import cutout as cutout
+from giga.io.images.hdu import read_image as read_image
+from giga.io.images.units import to_rate
+
+SUM_TOLERANCE = 1e-4  # a PSF whose sum is further from one is renormalised, and that is said
+
+
+def load_observations(configs: Sequence[ObservationConfig], notes: list[str] | None = None) -> list[Observation]:
+    """Load the observations of one scene; the later ones take their angles from the first, by WCS.
+
+    Args:
+        configs: Sections [[observation]].
+        notes: Gets what the user should know of.
+
+    Raises:
+        InputError: Whatever is wrong, see `load_observation`.
+    """
+    loaded: list[Observation] = []
+    for k, config in enumerate(configs):
+        loaded.append(load_observation(config, loaded[0] if loaded else None, notes, f"observation.{k}"))
+    return loaded
+
+
+def load_observation(config: ObservationConfig, reference: Observation | None = None, notes: list[str] | None = None,
+                     path: str = "observation") -> Observation:
+    """Load image, noise, PSF and mask of one observation.
+
+    Args:
+        config: Where they are and what they mean.
+        reference: An observation of the same scene, whose angles are used when both have a WCS.
+        notes: Gets what the user should know of: units, a renormalised PSF, an alignment.
+        path: Path of the section, for messages.
+
+    Raises:
+        InputError: File, field, value seen and what was expected.
+    """
+    notes = [] if notes is None else notes
+    full, header, bunit = read_image(config.image, config.hdu, f"{path}.image")
+    image, wcs, window = _cut(config, full, _wcs(config, header, path), path)
+    grid = _grid(config, image.shape, wcs, reference, notes, path)
+    try:
+        factor, note = to_rate(bunit, config.units, config.exposure_time, float(grid.pixel_scale) ** 2)
+    except ValueError as error:
+        raise InputError(config.image, f"{path}.units", str(error),
+                         "units in the configuration: counts (with an exposure_time), surface_brightness, "
+                         "or counts/s to take the pixel values as they are") from error
+    if note:
+        notes.append(f"{Path(config.image).name}: {note}")
+    mask = _mask(config, full.shape, window, grid, path)
+    _check_finite(config, image, mask, window, path)
+    noise = _noise(config, full.shape, window, mask, path)
+    try:
+        return Observation(
+            image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
+            noise_map=None if noise is None else factor * noise,
+            background_rms=None if config.background_rms is None else factor * config.background_rms,
+            exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain,
+            mask=mask, supersampling=config.supersampling, band=config.band,
+            header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(config.image, path, str(error)) from error
+
+
+def wcs_header(observation: Observation) -> fits.Header:
+    """Header with the WCS cards of an observation, for what is written; empty when it has none."""
+    return fits.Header.fromstring(observation.header, sep="\n")
+
+
+def ring_mask(rings: Sequence[RingConfig], grid: Grid) -> np.ndarray:
+    """Pixels whose centre lies in any of some circles and annuli, shape (ny, nx)."""
+    x, y = (np.asarray(a, float) for a in grid.coordinates())
+    inside = np.zeros(grid.shape, bool)
+    for ring in rings:
+        r = np.hypot(x - ring.x, y - ring.y)
+        inside |= (r < ring.radius) & (r >= ring.inner)
+    return inside
+
+
+def _wcs(config: ObservationConfig, header: fits.Header, path: str) -> WCS | None:
+    try:
+        return celestial_wcs(header)
+    except (ValueError, KeyError, AssertionError, MemoryError) as error:  # what astropy raises for broken cards
+        raise InputError(config.image, f"{path}.image", f"WCS that cannot be read ({error})", "a FITS WCS") from error
+
+
+def _cut(config: ObservationConfig, image: np.ndarray, wcs: WCS | None, path: str):
+    part: CutoutConfig | None = config.cutout
+    if part is None:
+        return image, wcs, (slice(0, image.shape[0]), slice(0, image.shape[1]))
+    pixel = None if part.x is None or part.y is None else (part.x, part.y)
+    position = None if part.ra is None or part.dec is None else (part.ra, part.dec)
+    try:
+        return cutout(image, part.size, wcs, pixel, position)
+    except ValueError as error:
+        raise InputError(config.image, f"{path}.cutout", str(error), "a part inside the image") from error
+
+
+def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, reference: Observation | None,
+          notes: list[str], path: str) -> Grid:
+    name = Path(config.image).name
+    if wcs is None:
+        if config.pixel_scale is None:
+            raise InputError(config.image, f"{path}.pixel_scale", "missing, and the header has no celestial WCS",
+                             "the side of a pixel [arcsec]")
+        if reference is not None:
+            notes.append(f"{name}: no celestial WCS; its centre is taken as that of the first observation")
+        return Grid(shape=shape, pixel_scale=config.pixel_scale)
+    reference_grid = None if reference is None else reference.grid
+    reference_wcs = None if reference is None or not reference.header else celestial_wcs(wcs_header(reference))
+    if reference is not None and reference_wcs is None:
+        notes.append(f"{name}: the first observation has no celestial WCS; centres are taken as the same")
+    if wcs.sip is not None:
+        notes.append(f"{name}: SIP distortion is kept in the header and left out of the pixel grid")
+    try:
+        grid = Grid.from_wcs(wcs, shape, reference_grid, reference_wcs)
+    except ValueError as error:
+        raise InputError(config.image, f"{path}.image", str(error),
+                         "square pixels, of one parity in all observations") from error
+    scale = float(grid.pixel_scale)
+    if config.pixel_scale is not None and abs(config.pixel_scale / scale - 1.0) > 0.01:
+        raise InputError(config.image, f"{path}.pixel_scale",
+                         f"got {config.pixel_scale:g}, but the WCS has {scale:.6g} arcsec", "agreement to 1%")
+    return grid
+
+
+def _read_like(file: Path, hdu: int | str | None, shape: tuple[int, ...], field: str, image: Path) -> np.ndarray:
+    """Read a map that must have the shape of the image it belongs to."""
+    values, _, _ = read_image(file, hdu, field)
+    if values.shape != shape:
+        raise InputError(file, field, f"shape {values.shape}", f"{shape}, the shape of {image}")
+    return values
+
+
+def _mask(config: ObservationConfig, shape: tuple[int, ...], window, grid: Grid, path: str) -> np.ndarray:
+    mask = np.ones(grid.shape, bool)
+    if config.mask is not None:
+        values = _read_like(config.mask, config.mask_hdu, shape, f"{path}.mask", config.image)[window]
+        if not np.isfinite(values).all():
+            raise InputError(config.mask, f"{path}.mask", f"{np.sum(~np.isfinite(values))} pixels are NaN or infinite",
+                             "zeros and ones")
+        mask = _left((values != 0.0) == (config.mask_is == "good"), config.mask, f"{path}.mask")
+    if config.mask_keep:
+        mask = _left(mask & ring_mask(config.mask_keep, grid), config.image, f"{path}.mask_keep")
+    return _left(mask & ~ring_mask(config.mask_exclude, grid), config.image, f"{path}.mask_exclude")
+
+
+def _left(mask: np.ndarray, file: Path, field: str) -> np.ndarray:
+    """A mask that keeps some pixels; else the error of the field that leaves none."""
+    if not mask.any():
+        raise InputError(file, field, f"no pixel is left to fit, all {mask.size} are masked", "some that are kept")
+    return mask
+
+
+def _first(bad: np.ndarray, window: tuple[slice, slice]) -> tuple[int, int, str]:
+    """First of some pixels: its row and column in the part, and its place in the file in words."""
+    row, column = (int(k) for k in np.argwhere(bad)[0])
+    return row, column, f"[y={row + window[0].start}, x={column + window[1].start}]"
+
+
+def _check_finite(config: ObservationConfig, image: np.ndarray, mask: np.ndarray, window, path: str) -> None:
+    bad = mask & ~np.isfinite(image)
+    if bad.any():
+        raise InputError(config.image, f"{path}.image", f"{bad.sum()} fitted pixels are NaN or infinite, the first at "
+                         f"{_first(bad, window)[2]}", "finite pixels, or a mask that leaves them out")
+
+
+def _noise(config: ObservationConfig, shape: tuple[int, ...], window, mask: np.ndarray, path: str) -> np.ndarray | None:
+    """Noise standard deviation in the units of the image; NaN where it is unusable and not fitted."""
+    if config.noise_map is None:
+        return None
+    values = _read_like(config.noise_map, config.noise_hdu, shape, f"{path}.noise_map", config.image)[window]
+    usable = np.isfinite(values) & (values > 0.0)
+    bad = mask & ~usable
+    if bad.any():
+        row, column, place = _first(bad, window)
+        seen = f"{bad.sum()} fitted pixels are not positive, the first is {values[row, column]:.6g} at {place}"
+        raise InputError(config.noise_map, f"{path}.noise_map", seen,
+                         f"a {config.noise_kind} above zero wherever the mask keeps a pixel")
+    power = {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
+    return np.where(usable, values, np.nan) ** power
+
+
+def _psf(config: ObservationConfig, pixel_scale: float, shape: tuple[int, int], notes: list[str],
+         path: str) -> PSF | None:
+    if config.psf_fwhm is not None and config.psf_size is not None:
+        if config.psf_size > min(shape):
+            raise InputError(config.image, f"{path}.psf_size", f"got {config.psf_size} pixels",
+                             f"a PSF that is not wider than the image of {shape[0]} x {shape[1]} pixels")
+        return PSF.gaussian(config.psf_fwhm, pixel_scale, config.psf_size, config.supersampling)
+    if config.psf is None:
+        notes.append(f"{Path(config.image).name}: no PSF is given, so the model is not blurred")
+        return None
+    kernel, _, _ = read_image(config.psf, config.psf_hdu, f"{path}.psf")
+    kernel = _check_psf(kernel, config, shape, notes, f"{path}.psf")
+    if config.psf_supersampling == 1:
+        return PSF.from_native(kernel, config.supersampling, config.psf_resampling)
+    return PSF(kernel=jnp.asarray(kernel), supersampling=config.psf_supersampling).at(config.supersampling)
+
+
+def _check_psf(kernel: np.ndarray, config: ObservationConfig, shape: tuple[int, int], notes: list[str],
+               field: str) -> np.ndarray:
+    """Check a kernel as it is in its file; return it summing to one."""
+    file, side, total = Path(config.psf or ""), len(kernel), float(kernel.sum())
+    if kernel.shape[0] != kernel.shape[1] or side % 2 == 0:
+        raise InputError(file, field, f"shape {kernel.shape}", "a square kernel with an odd side")
+    if not np.isfinite(kernel).all():
+        raise InputError(file, field, f"{np.sum(~np.isfinite(kernel))} values are NaN or infinite", "finite values")
+    if side > config.psf_supersampling * min(shape):
+        raise InputError(file, field, f"{side / config.psf_supersampling:.4g} pixels wide",
+                         f"a PSF that is not wider than the image of {shape[0]} x {shape[1]} pixels")
+    if not total > 0.0:
+        raise InputError(file, field, f"sums to {total:.6g}", "a positive sum")
+    if abs(total - 1.0) > SUM_TOLERANCE:
+        notes.append(f"{file.name}: sums to {total:.4g}, renormalised to 1")
+    peak = tuple(int(k) for k in np.unravel_index(np.argmax(kernel), kernel.shape))
+    if peak != (side // 2, side // 2):
+        notes.append(f"{file.name}: its peak is at [y={peak[0]}, x={peak[1]}], "
+                     f"not at its centre [y={side // 2}, x={side // 2}]")
+    return kernel / total

@@ -1,0 +1,153 @@
+"""The folder of a fleet: where a lens is, how it ended, and the table of them all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import MaskedColumn, Table
+
+from giga.io.errors import InputError
+from giga.io.results.folder import read_summary
+from giga.lensing.labels import unit
+from giga.runtime.atomic import write_atomically, write_text
+from giga.runtime.checkpoint import CheckpointError
+
+MOMENTS = ("mean", "sd", "q16", "q50", "q84")
+HEAD = {"reduced_chi2": "", "worst_rhat": "", "smallest_ess": "", "converged": "", "seconds": "s"}
+DATE = "%Y-%m-%dT%H:%M:%SZ"
+PLAIN = (InputError, CheckpointError, FloatingPointError)  # their messages stand alone
+SAID = {"reduced_chi2": "reduced chi2 {:.3f}", "worst_rhat": "worst R-hat {:.3f}",
+        "smallest_ess": "smallest ESS {:.0f}", "seconds": "{:.0f} s"}
+Numbers = dict[str, tuple[Any, str]]
+"""What the table says of a lens: value and unit by column; None is not known."""
+
+
+@dataclass
+class FleetFolder:
+    """The folder of a fleet, as any worker sees it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+    _known: dict[str, tuple[int, Numbers]] = field(default_factory=dict)  # finished lenses, with their date
+
+    def lens(self, name: str) -> Path:
+        """Folder of a lens."""
+        return self.path / "lenses" / name
+
+    @property
+    def claims(self) -> Path:
+        """Folder of the claims."""
+        return self.path / "claims"
+
+    def is_done(self, name: str) -> bool:
+        """Whether a lens has all its results; summary.json is written last."""
+        return (self.lens(name) / "summary.json").is_file()
+
+    def failure(self, name: str) -> dict[str, str] | None:
+        """Why a lens failed: its "reason" and "error", the class of the error; None when it did not.
+
+        A finished lens whose summary.json cannot be read has failed as well; one that can be read has not.
+        """
+        if self.is_done(name):
+            try:
+                self.numbers(name)
+            except FileNotFoundError:  # another worker takes it away to fit the lens anew
+                pass
+            except InputError as error:
+                return {"reason": str(error), "error": type(error).__name__}
+            else:
+                return None
+        path = self.lens(name) / "failure.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            return {"reason": f"{path}: cannot be read ({error})", "error": "ValueError"}
+
+    def fail(self, name: str, error: Exception) -> str:
+        """Keep why a lens failed; returns the reason."""
+        said = " ".join(str(error).split())
+        reason = said if isinstance(error, PLAIN) and said else f"{type(error).__name__}: {said}"
+        self.lens(name).mkdir(parents=True, exist_ok=True)
+        note = {"reason": reason, "error": type(error).__name__, "time": time.strftime(DATE, time.gmtime())}
+        write_text(self.lens(name) / "failure.json", json.dumps(note, indent=2) + "\n")
+        return reason
+
+    def forget_failure(self, name: str) -> None:
+        """Let a failed lens be tried again; what it left as its end is removed."""
+        for file in ("summary.json", "failure.json"):
+            (self.lens(name) / file).unlink(missing_ok=True)
+
+    def numbers(self, name: str) -> Numbers:
+        """Numbers of a finished lens; a summary that did not change is not read again.
+
+        Raises:
+            InputError: The summary cannot be read.
+            FileNotFoundError: There is none.
+        """
+        path = self.lens(name) / "summary.json"
+        date = path.stat().st_mtime_ns
+        if name not in self._known or self._known[name][0] != date:
+            try:
+                self._known[name] = (date, _numbers(read_summary(path)))
+            except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another structure
+                raise InputError(path, "", f"cannot be read ({type(error).__name__}: {error})",
+                                 "the summary of a finished fit") from error
+        return self._known[name][1]
+
+    def says(self, name: str) -> str:
+        """How the fit of a finished lens went, on one line."""
+        known = {column: value for column, (value, _) in self.numbers(name).items() if value is not None}
+        parts = [text.format(known[column]) for column, text in SAID.items() if column in known]
+        return ", ".join(parts if known["converged"] else [*parts, "not converged"])
+
+    def write_table(self, status: Mapping[str, tuple[str, str]]) -> list[Path]:
+        """Write summary.fits and summary.csv.
+
+        Args:
+            status: Status and reason of each lens, by name; a lens that is "done" has its numbers.
+        """
+        table = self.table(status)
+        plain = table.copy()  # FITS has ASCII alone
+        plain["reason"] = [reason.encode("ascii", "backslashreplace").decode() for _, reason in status.values()]
+        return [
+            write_atomically(self.path / "summary.fits", lambda to: plain.write(to, format="fits", overwrite=True)),
+            write_atomically(self.path / "summary.csv", lambda to: table.write(to, format="ascii.csv", overwrite=True)),
+        ]
+
+    def table(self, status: Mapping[str, tuple[str, str]]) -> Table:
+        """One row a lens; see `write_table`."""
+        rows = [self.numbers(name) if said == "done" else {} for name, (said, _) in status.items()]
+        table = Table({"name": list(status), "status": [said for said, _ in status.values()],
+                       "reason": [reason for _, reason in status.values()]}, dtype=[str, str, str])
+        units = HEAD | {column: physical for row in rows for column, (_, physical) in row.items()}
+        for column, physical in units.items():
+            values = [row[column][0] if column in row else None for row in rows]
+            known, kind = [value is not None for value in values], bool if column == "converged" else float
+            filled = np.array([kind(0) if value is None else value for value in values], kind)
+            table[column] = MaskedColumn(filled, mask=~np.array(known, bool), unit=physical or None)
+        return table
+
+
+def _numbers(summary: Mapping[str, Any]) -> Numbers:
+    parameters, truth = summary["parameters"], summary.get("truth", {})
+    rhat, ess = ([row[key] for row in parameters.values()] for key in ("rhat", "ess_bulk"))
+    values = {"reduced_chi2": summary["chi2"] / max(summary["n_pixels"] - summary["n_free"], 1),
+              "worst_rhat": None if None in rhat else max(rhat), "smallest_ess": None if None in ess else min(ess),
+              "converged": bool(summary["stages"].get("hmc", {}).get("converged", False)),
+              "seconds": sum(summary["timings_s"].values())}
+    row: Numbers = {column: (values[column], physical) for column, physical in HEAD.items()}
+    for name, moments in parameters.items():
+        known = {key: moments[key] for key in MOMENTS} | ({"truth": truth[name]} if name in truth else {})
+        row |= {f"{name.replace('.', '_')}_{key}": (value, unit(name)) for key, value in known.items()}
+    return row

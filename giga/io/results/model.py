@@ -1,0 +1,140 @@
+"""model.fits: the images of a fit with their WCS, and its critical curves and caustics.
+
+The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, with its
+number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images keep the WCS
+of the observation; their WCS "A" gives the lens angles x and y in arcsec.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.inference.pictures import Picture
+from giga.io.errors import InputError
+from giga.io.images.fits import wcs_header
+from giga.io.images.hdu import celestial_wcs
+from giga.lensing.critical import Curve, einstein_radius_of
+from giga.runtime.atomic import write_bytes
+
+FLUX, BRIGHTNESS = "ct/s", "ct/(s arcsec2)"
+IMAGES = {"DATA": FLUX, "MODEL": FLUX, "RESIDUAL": "", "LENS_LIGHT": FLUX, "LENSED_SOURCE": FLUX, "NOISE": FLUX,
+          "MASK": ""}
+
+
+def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]]) -> Path:
+    """Write model.fits.
+
+    Args:
+        path: Where it goes.
+        drawn: A picture for each observation.
+        cards: Keyword, and value and comment, for the primary header.
+    """
+    primary = fits.PrimaryHDU()
+    primary.header["THETAE"] = (einstein_radius_of(drawn[0].curves), "effective Einstein radius [arcsec]")
+    primary.header["NOBS"] = (len(drawn), "number of observations")
+    for keyword, card in cards.items():
+        primary.header[keyword] = card
+    hdus: list = [primary]
+    for number, picture in enumerate(drawn, start=1):
+        observation = picture.observation
+        images = {"DATA": observation.image, "MODEL": picture.model, "RESIDUAL": picture.residual,
+                  "LENS_LIGHT": picture.lens_light, "LENSED_SOURCE": picture.lensed_source, "NOISE": picture.sigma,
+                  "MASK": picture.mask}
+        header = wcs_header(observation) if observation.header else _angles(observation.grid)
+        header.extend(_angles(observation.grid, "A"))
+        hdus += [_image(image, name, number, IMAGES[name], header, observation.band) for name, image in images.items()]
+        hdus.append(_image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, _angles(picture.source_grid),
+                           observation.band))
+    hdus.append(_table(drawn[0].curves))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return write_bytes(path, buffer.getvalue())
+
+
+def read_model(path: str | PathLike[str]) -> list[Picture]:
+    """Read what `write_model` wrote; the observations come without their PSF.
+
+    Raises:
+        InputError: Missing, not FITS, or without one of its HDUs.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "", "no such file", "the images of a finished fit")
+    try:
+        with fits.open(path, memmap=False) as file:
+            hdus: Any = file
+            curves = _curves(hdus["CURVES"].data)
+            return [_picture(hdus, number, curves) for number in range(1, int(hdus[0].header["NOBS"]) + 1)]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(path, "", f"cannot be read ({error})", "the images of a finished fit") from error
+
+
+def _picture(hdus: Any, number: int, curves: list[Curve]) -> Picture:
+    image = {name: np.array(hdus[name, number].data, float) for name in (*IMAGES, "SOURCE_PLANE")}
+    header = hdus["DATA", number].header
+    wcs = celestial_wcs(header)
+    observation = Observation(
+        image=image["DATA"], grid=_grid(header, "A"), noise_map=image["NOISE"], mask=image["MASK"] > 0.0,
+        band=header.get("BAND"), header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
+    return Picture(observation=observation, model=image["MODEL"], sigma=image["NOISE"], lens_light=image["LENS_LIGHT"],
+                   lensed_source=image["LENSED_SOURCE"], source=image["SOURCE_PLANE"],
+                   source_grid=_grid(hdus["SOURCE_PLANE", number].header), curves=curves)
+
+
+def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.Header,
+           band: str | None) -> fits.ImageHDU:
+    pixels = np.asarray(image, np.uint8 if image.dtype == bool else np.float32)
+    hdu = fits.ImageHDU(pixels, header=header.copy(), name=name, ver=number)
+    if unit:
+        hdu.header["BUNIT"] = unit
+    if band is not None:
+        hdu.header["BAND"] = band
+    return hdu
+
+
+def _angles(grid: Grid, key: str = "") -> fits.Header:
+    """Linear WCS of a grid in lens angles [arcsec]."""
+    (ny, nx), scale = grid.shape, float(grid.pixel_scale)
+    cos, sin = float(np.cos(grid.rotation)), float(np.sin(grid.rotation))
+    cards = {"WCSAXES": 2, "WCSNAME": "LENS", "CTYPE1": "X", "CTYPE2": "Y", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
+             "CRPIX1": 0.5 * (nx + 1), "CRPIX2": 0.5 * (ny + 1), "CRVAL1": float(grid.center_x),
+             "CRVAL2": float(grid.center_y), "CDELT1": scale, "CDELT2": scale,
+             "PC1_1": cos, "PC1_2": -sin, "PC2_1": sin, "PC2_2": cos}
+    return fits.Header([(keyword + key, value) for keyword, value in cards.items()])
+
+
+def _grid(header: Mapping[str, Any], key: str = "") -> Grid:
+    """The grid that `_angles` described."""
+    return Grid(shape=(header["NAXIS2"], header["NAXIS1"]), pixel_scale=float(header["CDELT1" + key]),
+                center_x=float(header["CRVAL1" + key]), center_y=float(header["CRVAL2" + key]),
+                rotation=float(np.arctan2(header["PC2_1" + key], header["PC1_1" + key])))
+
+
+def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
+    rows = [(curve.kind, number, plane, points) for number, curve in enumerate(curves, start=1)
+            for plane, points in (("image", curve.critical), ("source", curve.caustic))]
+    lengths = [len(points) for *_, points in rows]
+    points = np.concatenate([np.zeros((0, 2)), *(points for *_, points in rows)])
+
+    def repeated(values: list, dtype) -> np.ndarray:
+        return np.repeat(np.array(values, dtype), lengths)
+
+    return fits.BinTableHDU.from_columns([
+        fits.Column("kind", "10A", array=repeated([row[0] for row in rows], "U10")),
+        fits.Column("curve", "J", array=repeated([row[1] for row in rows], np.int32)),
+        fits.Column("plane", "6A", array=repeated([row[2] for row in rows], "U6")),
+        fits.Column("x", "D", unit="arcsec", array=points[:, 0]),
+        fits.Column("y", "D", unit="arcsec", array=points[:, 1])], name="CURVES")
+
+
+def _curves(table: Mapping[str, Any]) -> list[Curve]:
+    points = np.stack([np.asarray(table[key], float) for key in ("x", "y")], axis=1)
+    plane, number, kind = np.asarray(table["plane"]), np.asarray(table["curve"]), np.asarray(table["kind"])
+    return [Curve(kind=str(kind[number == k][0]), critical=points[(number == k) & (plane == "image")],
+                  caustic=points[(number == k) & (plane == "source")]) for k in np.unique(number)]

@@ -1,0 +1,71 @@
+"""posterior.nc: the samples of a fit in the layout of ArviZ InferenceData, as netCDF."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from giga.inference.result import Result
+from giga.io.errors import InputError
+from giga.lensing.labels import unit
+from giga.runtime.atomic import write_bytes
+
+GROUPS = ("posterior", "sample_stats", "log_likelihood", "prior", "observed_data", "vi")
+
+
+def write_posterior(path: str | PathLike[str], result: Result) -> Path:
+    """Write posterior.nc; its variables are the path names of the parameters.
+
+    Groups: posterior, sample_stats, log_likelihood, prior, observed_data, and vi for the samples of the
+    variational posterior. `arviz.from_netcdf` reads it.
+    """
+    observed = {}
+    for k, observation in enumerate(result.observations):
+        dims = (f"y_{k}", f"x_{k}")
+        observed[f"image_{k}"] = (dims, observation.image, {"units": "ct/s"})
+        observed[f"mask_{k}"] = (dims, np.asarray(observation.mask, np.int8), {"long_name": "1 where fitted"})
+    attributes = {"inference_library": "giga", "seed": result.seed,
+                  **{f"version_{name}": version for name, version in result.versions.items()}}
+    groups = {
+        "posterior": _samples(result.samples),
+        "sample_stats": _samples(result.sample_stats),
+        "log_likelihood": _samples({"log_likelihood": result.log_likelihood}),
+        "prior": _samples(_one_chain(result.prior_samples)),
+        "observed_data": xr.Dataset(observed),
+        "vi": _samples(_one_chain(result.vi_samples)),
+    }
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
+                                 | {f"/{name}": group.assign_attrs(attributes) for name, group in groups.items()})
+    # Made in memory: a full disk in the middle of it would leave HDF5 with a file that it cannot close.
+    return write_bytes(path, bytes(tree.to_netcdf(engine="h5netcdf")))
+
+
+def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Read the groups of posterior.nc as arrays by name.
+
+    Raises:
+        InputError: Missing, not netCDF, or without one of its groups.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "", "no such file", "the samples of a finished fit")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(path, "", f"cannot be read ({error})", "the samples of a finished fit") from error
+
+
+def _samples(samples: Mapping[str, Any]) -> xr.Dataset:
+    """Arrays of shape (chains, draws) as a data set with units."""
+    arrays = {name: np.asarray(values) for name, values in samples.items()}
+    shape = next(iter(arrays.values())).shape if arrays else (0, 0)
+    return xr.Dataset({name: (("chain", "draw"), values, {"units": unit(name)} if unit(name) else {})
+                       for name, values in arrays.items()},
+                      coords={"chain": np.arange(shape[0]), "draw": np.arange(shape[1])})
+
+
+def _one_chain(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values)[None] for name, values in samples.items()}

@@ -1,0 +1,135 @@
+"""The systems that `giga train` knows by name: what each simulates, which network it trains, what its card says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from giga.io.configuration.collett import read_collett
+from giga.io.errors import InputError
+from giga.io.tables import to_table
+from giga.jobs import amortised
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.networks.count import operations
+from giga.models.networks.separator import GGSLConfig, Separator
+from giga.models.systems import modular_table
+from giga.models.systems.ggsl import GGSLTask, calibrate, evaluate
+from giga.models.systems.modular import LENSED, ModularTask
+from giga.models.training.task import Task
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys.seeing import VARIANTS
+from giga.simulate.systems.ggsl import EMPTY
+
+
+@dataclass(frozen=True)
+class System:
+    """A kind of task that a configuration can describe.
+
+    Attributes:
+        config: Frozen dataclass of the section [system], without its `name`.
+        task: Makes the task of a config.
+        card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
+            where it means something; see `giga.models.zoo.Card`.
+        evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
+        calibrate: `calibrate(config, model, seed)`, what is put on the card as `magnitudes`, and `evaluate` then takes
+            as `corrections`; None where a network gives none.
+        shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
+        forward: `forward(model, images)`, one pass of a network.
+        finish: `finish(config, model)`, the network as it is kept, when training has ended.
+    """
+
+    config: type
+    task: Callable[[Any], Task]
+    card: Callable[[Any], Mapping[str, Any]]
+    evaluate: Callable[..., Mapping[str, Mapping[str, float]]]
+    finish: Callable[[Any, Any], Any] = lambda config, model: model
+    calibrate: Callable[[Any, Any, int], Mapping[str, Any]] | None = None
+    shape: Callable[[Any], tuple[int, int, int]] | None = None
+    forward: Callable[[Any, Any], Any] = lambda model, images: model(images)
+
+
+def _shape(config: GGSLConfig | ModularConfig) -> tuple[int, int, int]:
+    return (*config.observed.shape, len(config.observed.bands))
+
+
+def _flops(make: Callable[[], Any], forward: Callable[[Any, Any], Any], shape: tuple[int, int, int]) -> float:
+    """Operations of one pass of a network that is not made."""
+    graph, state = nnx.split(nnx.eval_shape(make))
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return operations(lambda state, image: forward(nnx.merge(graph, state), image), state, image)
+
+
+def _separated(model: Separator, images: Any) -> Any:
+    return model(images, jnp.ones((1, 1, 1, 1)))
+
+
+def _separator_card(config: GGSLConfig) -> dict[str, Any]:
+    survey = config.observed
+    flops = _flops(lambda: Separator(config, rngs=nnx.Rngs(0)), _separated, _shape(config))
+    return dict(network="Separator", config=to_table(config), flops=flops, prevalence=1.0 - EMPTY, limits=(
+        f"Trained on simulations of {survey.name} alone: Sersic galaxies, {survey.pixel_scale} arcsec a pixel, bands "
+        f"{', '.join(band.name for band in survey.bands)}, {_psfs(config)}; real images were in no training or test "
+        "set.",
+        "Wings of galaxies that are below the noise go to the noise; magnitudes are corrected for them by what these "
+        "simulations say.",
+        "A spiral arm, a ring galaxy or a satellite near the deflector can be taken for a source."))
+
+
+def _psfs(config: GGSLConfig) -> str:
+    """The PSFs that a separator has seen, in words."""
+    if not config.seeing:
+        return "one PSF a band"
+    slopes = f" and Moffat slopes of {config.beta[0]:g} to {config.beta[1]:g}" if config.beta else ""
+    return f"PSFs of {VARIANTS} nights with {config.seeing[0]:g} to {config.seeing[1]:g} times its widths{slopes}"
+
+
+def _catalogue(config: ModularConfig) -> Catalogue | None:
+    try:
+        return read_collett(config.catalogue) if config.catalogue else None
+    except InputError as error:
+        raise InputError("", "catalogue", str(error)) from error
+
+
+def _modular_task(config: ModularConfig) -> ModularTask:
+    return ModularTask(config, _catalogue(config))
+
+
+def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:
+    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config))
+
+
+def _through(model: Stage | Chain, images: Any) -> Any:
+    return model.through(images) if isinstance(model, Chain) else model(images)
+
+
+def _modular_card(config: ModularConfig) -> dict[str, Any]:
+    survey, joint = config.observed, config.stage == "joint"
+    own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
+    network = Chain if joint else Stage
+    limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "
+              f"{', '.join(config.bands)}, one PSF a band; real images were in no training or test set.",
+              f"Einstein radii from {config.theta_E[0]:g} to {config.theta_E[1]:g} arcsec, axis ratios from "
+              f"{config.q[0]:g} to {config.q[1]:g}; no neighbours, and the lens in the middle of the image.",
+              "What is no lens has a source of the same kind that is not deflected: other impostors, such as spirals "
+              "and rings, were not seen."]
+    if config.stage in ("deblend", "find", "measure") and config.input == "clean":
+        limits.append("Takes noiseless images; behind another network of the chain it does worse than alone.")
+    return dict(network=network.__name__, config=to_table(own),
+                flops=_flops(lambda: network(own, rngs=nnx.Rngs(0)), _through, _shape(config)), limits=tuple(limits),
+                prevalence=1.0 if config.stage == "measure" else LENSED)
+
+
+SYSTEMS: dict[str, System] = {
+    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, calibrate=calibrate, shape=_shape,
+                        forward=_separated),
+    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through),
+    "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
+                        amortised.finish, shape=amortised.image_shape),
+}
+"""By the name in `[system] name = ...`; a new system is a line here."""

@@ -1,0 +1,188 @@
+"""Galaxy-galaxy strong lenses as the GGSL-UNet paper draws them, and as a camera would see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from giga.lensing.scene import Scene
+from giga.light import Sersic
+from giga.mass import SIE, Shear
+from giga.simulate.generator import LENSED
+from giga.simulate.populations.derived import Derived
+from giga.simulate.populations.population import Population
+from giga.simulate.populations.relations import amplitude, ellipticity, present, within
+from giga.simulate.surveys.survey import Survey
+
+TERMS = 15  # of the SIE's series: 1e-6 of the deflection at q = 0.4
+PAIRS = 0.2  # share of deflectors that are two galaxies
+EMPTY = 0.05  # share of images without a source
+# Most companions a square arcminute: about twice the field's to 25th magnitude (46 10^(0.31 (i - 25)): LSST Science
+# Book, arXiv:0912.0201, sect. 3.7), for massive galaxies cluster.
+DENSITY = 60.0
+
+# Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
+# star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
+# from a narrow colour. Those of space telescopes' filters lie between those of the bands about them.
+DEFLECTOR_COLOURS = {"u": (3.0, 0.5), "g": (1.3, 0.3), "r": (0.0, 0.0), "i": (-0.55, 0.15), "z": (-0.85, 0.2),
+                     "y": (-1.0, 0.25), "Y": (-1.0, 0.25), "F606W": (0.3, 0.1), "F814W": (-0.65, 0.15),
+                     "VIS": (-0.35, 0.1)}
+SOURCE_COLOURS = {"u": (0.8, 0.5), "g": (0.3, 0.3), "r": (0.0, 0.0), "i": (-0.2, 0.2), "z": (-0.35, 0.25),
+                  "y": (-0.4, 0.3), "Y": (-0.4, 0.3), "F606W": (0.08, 0.1), "F814W": (-0.25, 0.2),
+                  "VIS": (-0.15, 0.15)}
+
+
+def uniform(low: float, high: float) -> dist.Distribution:
+    """A flat distribution; every call is a parameter of its own."""
+    return dist.Uniform(low, high)
+
+
+def table_2(clumps: int = 0, empty: float = EMPTY) -> Population:
+    """The population of Table 2, in one band: light normalised later, by `giga.simulate.mixing.Mixing`.
+
+    Two of ten deflectors are pairs whose centres lie within one Einstein radius; one of twenty images has no source.
+    The paper gives no flux ratio of a pair: it is uniform here. An extra "lensed" tells whether there is a source.
+
+    Args:
+        clumps: Bright knots of the source, which the paper's has none of: another kind of source, to test with.
+        empty: Share of images without a source.
+
+    References:
+        Zhong et al., "GGSL-UNet I", section 2.3 and Table 2.
+    """
+    theta_E, lensed = uniform(1.0, 3.0), dist.Bernoulli(1.0 - empty)
+    center = uniform(-0.6, 0.6), uniform(-0.6, 0.6)
+    e1, e2 = ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi))
+    galaxies = [_galaxy(1.0, (e1, e2), center, uniform(1.0, 3.0), uniform(1.0, 6.0)),
+                _galaxy(present(uniform(0.0, 1.0), PAIRS),
+                        ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi)), _around(center, theta_E, 1.0),
+                        uniform(1.0, 3.0), uniform(1.0, 6.0))]
+    place, radius = _around(center, theta_E, 0.8), uniform(0.05, 1.0)
+    source = [_galaxy(present(1.0, lensed), ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)), place, radius,
+                      uniform(1.0, 6.0))]
+    source += [_galaxy(present(uniform(0.5, 3.0), lensed), (0.0, 0.0), _around(place, radius, 1.0),
+                       uniform(0.03, 0.1), 1.0) for _ in range(clumps)]
+    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
+            Shear(gamma1=uniform(0.0, 0.1), gamma2=uniform(0.0, 0.1))]
+    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source), extras={LENSED: lensed})
+
+
+def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
+             source_magnitude: tuple[float, float] = (21.0, 24.5), clumps: int = 0,
+             empty: float = EMPTY) -> Population:
+    """The geometry of Table 2 with magnitudes, colours and slopes that differ between bands.
+
+    Where the paper raises an image to a random power in each band, a deflector has a Sersic index and a radius of its
+    own in each band; where it draws strengths, magnitudes and colours are; shears have either sign.
+
+    Args:
+        survey: Whose bands and zero points are used.
+        lens_magnitude: Range of the deflector's r magnitude.
+        source_magnitude: Range of the unlensed source's r magnitude.
+        clumps: Bright knots of the source, to test with.
+        empty: Share of images without a source.
+
+    Raises:
+        ValueError: A band without colours.
+    """
+    theta_E, lensed = dist.TruncatedNormal(1.3, 0.6, low=0.6, high=3.0), dist.Bernoulli(1.0 - empty)
+    center = dist.Normal(0.0, 0.1), dist.Normal(0.0, 0.1)
+    e1, e2 = ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi))
+    bright, faint = uniform(*lens_magnitude), uniform(*source_magnitude)
+    radius, index = dist.LogNormal(np.log(1.5), 0.35), uniform(1.5, 6.0)
+    galaxies = [_coloured(survey, bright, DEFLECTOR_COLOURS, (e1, e2), center, radius, index, varies=True),
+                _coloured(survey, Derived(_fainter, bright, uniform(0.0, 2.5)), DEFLECTOR_COLOURS,
+                          ellipticity(uniform(0.4, 1.0), uniform(0.0, np.pi)), _around(center, theta_E, 1.0),
+                          dist.LogNormal(np.log(1.0), 0.35), uniform(1.0, 6.0), probability=PAIRS, varies=True)]
+    place, size = _around(center, theta_E, 0.5), dist.LogNormal(np.log(0.25), 0.5)
+    source = [_coloured(survey, faint, SOURCE_COLOURS, ellipticity(uniform(0.2, 1.0), uniform(0.0, np.pi)), place,
+                        size, uniform(0.6, 4.0), probability=lensed)]
+    source += [_coloured(survey, Derived(_fainter, faint, uniform(1.5, 3.0)), SOURCE_COLOURS, (0.0, 0.0),
+                         _around(place, size, 1.0), uniform(0.03, 0.1), 1.0, probability=lensed) for _ in range(clumps)]
+    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
+            Shear(gamma1=dist.Normal(0.0, 0.04), gamma2=dist.Normal(0.0, 0.04))]
+    return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source),
+                         extras={LENSED: lensed, "lens_magnitude": bright, "source_magnitude": faint})
+
+
+def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (20.0, 25.0)) -> Population:
+    """Galaxies nearby, up to so many, anywhere but within 2 arcsec of the centre.
+
+    Args:
+        survey: Whose field, bands and zero points are used.
+        most: Largest number; each is there with probability one half, and with less where the field is so small that
+            there would be more than `DENSITY`.
+        magnitude: Range of their r magnitude.
+    """
+    inner = 2.0
+    outer = max(0.6 * min(survey.shape) * survey.pixel_scale, inner + survey.pixel_scale)
+    chance = min(0.5, DENSITY / 3600.0 * np.pi * (outer**2 - inner**2) / max(most, 1))
+    galaxies = []
+    for _ in range(most):
+        distance, angle = uniform(inner, outer), uniform(0.0, 2.0 * np.pi)
+        place = Derived(_polar_x, distance, angle), Derived(_polar_y, distance, angle)
+        galaxies.append(_coloured(survey, uniform(*magnitude), SOURCE_COLOURS,
+                                  ellipticity(uniform(0.3, 1.0), uniform(0.0, np.pi)), place,
+                                  dist.LogNormal(np.log(0.4), 0.5), uniform(0.6, 4.0), probability=chance))
+    return Population.of(Scene(lens_light=galaxies))
+
+
+def _galaxy(amp: Any, ellipse: tuple[Any, Any], center: tuple[Any, Any], radius: Any, index: Any) -> Sersic:
+    return Sersic(amp=amp, R_sersic=radius, n_sersic=index, e1=ellipse[0], e2=ellipse[1],
+                  center_x=center[0], center_y=center[1])
+
+
+def _around(center: tuple[Any, Any], radius: Any, reach: float) -> tuple[Any, Any]:
+    """A place in the box of half a side `reach` radius around another."""
+    return within(center[0], radius, reach), within(center[1], radius, reach)
+
+
+def _coloured(survey: Survey, magnitude: Any, colours: dict[str, tuple[float, float]], ellipse: tuple[Any, Any],
+              center: tuple[Any, Any], radius: Any, index: Any, probability: Any = None,
+              varies: bool = False) -> Sersic:
+    """A Sersic whose magnitude differs from band to band, and its radius and index too where these vary.
+
+    Args:
+        survey: Whose bands and zero points are used.
+        magnitude: In r.
+        colours: Mean and scatter of the magnitude relative to r, by band.
+        ellipse, center: Ellipticity and centre, of all bands.
+        radius, index: Half-light radius and Sersic index.
+        varies: Whether those of the bands lie about them, by 8% and 10%.
+        probability: See `giga.simulate.populations.relations.present`; None is always there.
+    """
+    names = [band.name for band in survey.bands]
+    for name in names:
+        if name not in colours:
+            raise ValueError(f"colours: band {name!r} of {survey.name} has none; expected one of {', '.join(colours)}")
+    mean, scatter = (np.array([colours[name][k] for name in names], np.float32) for k in (0, 1))
+    colour, wider, steeper = (dist.Normal(0.0, width).expand([len(names)]) for width in (1.0, 0.08, 0.1))
+    R, n = (Derived(_varied, radius, wider), Derived(_varied, index, steeper)) if varies else (radius, index)
+    amp = amplitude(Derived(_coloured_magnitude, magnitude, mean, scatter, colour),
+                    survey.zero_points.astype(np.float32), R, n)
+    return _galaxy(amp if probability is None else present(amp, probability), ellipse, center, R, n)
+
+
+# Functions of Deriveds are named ones of the module, so that two populations that are built alike compile once.
+
+def _coloured_magnitude(magnitude: Any, mean: Any, scatter: Any, colour: Any) -> Any:
+    return magnitude + mean + scatter * colour
+
+
+def _fainter(magnitude: Any, difference: Any) -> Any:
+    return magnitude + difference
+
+
+def _varied(value: Any, offset: Any) -> Any:
+    return value * jnp.exp(offset)
+
+
+def _polar_x(distance: Any, angle: Any) -> Any:
+    return distance * jnp.cos(angle)
+
+
+def _polar_y(distance: Any, angle: Any) -> Any:
+    return distance * jnp.sin(angle)

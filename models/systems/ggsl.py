@@ -1,0 +1,209 @@
+"""GGSL-UNet: an image is separated into deflector, source and noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scaled
+from giga.models.systems.separation_metrics import measure, summary
+from giga.models.zoo.magnitudes import Corrections, measure_corrections
+from giga.runtime.checkpoint import identity_of
+from giga.simulate.batch import Batch
+from giga.simulate.generator import Geometry, Simulator, simulator
+from giga.simulate.mixing import Mixing
+from giga.simulate.surveys import shifted as other
+from giga.simulate.surveys.noise import CameraNoise, Noise
+from giga.simulate.surveys.seeing import psfs_in_seeing
+from giga.simulate.systems.ggsl import EMPTY, companions, physical, table_2
+
+SUPERSAMPLING = 2
+CALIBRATION = 8000  # images on which magnitudes are corrected
+CALIBRATION_STREAM = 2**32 - 1  # of the fold that makes their key; no test set has this number
+FAINT = 30.0  # pixels of one sigma: the least flux that an error is compared with
+
+
+def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool = False,
+                   empty: float = EMPTY) -> Simulator:
+    """The simulator of a recipe.
+
+    Args:
+        config: The recipe.
+        noise: Real cutouts of a survey in the place of computed noise, as the paper has them.
+        shifted: What the network has not been trained for: a Moffat PSF that is a quarter wider, noise that is
+            correlated between pixels, sources with clumps.
+        empty: Share of images without a source.
+    """
+    survey = config.observed
+    bands = len(survey.bands)
+    near = companions(survey, config.companions) if config.companions else None
+    if config.recipe == "physical":
+        population = physical(survey, clumps=other.CLUMPS if shifted else 0, empty=empty)
+    else:
+        population = table_2(clumps=other.CLUMPS if shifted else 0, empty=empty)
+    if shifted:
+        psfs = [other.psfs(survey, SUPERSAMPLING)]
+    elif config.seeing:
+        psfs = psfs_in_seeing(survey, config.seeing, SUPERSAMPLING, config.beta)
+    else:
+        psfs = [list(survey.psfs(SUPERSAMPLING))]
+    noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))
+    if config.recipe == "physical":
+        return simulator(population, survey.grid, psfs, noise, companions=near)
+    mixing = Mixing(bands=bands, missing=0.1 if config.recipe == "code" else 0.0)
+    return simulator(population, survey.grid, [night[:1] for night in psfs], noise, companions=near, mixing=mixing)
+
+
+class GGSLTask:
+    """What `giga.models.training.train` needs to train a separator."""
+
+    def __init__(self, config: GGSLConfig, noise: Noise | None = None):
+        self.config = config
+        self.simulator = make_simulator(config, noise)
+        self.other = make_simulator(config, shifted=True)
+        self.background_rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the configuration."""
+        return identity_of("ggsl", repr(dataclasses.asdict(self.config)))
+
+    def network(self, rngs: nnx.Rngs) -> Separator:
+        """A fresh network."""
+        return Separator(self.config, rngs=rngs)
+
+    def example(self, key: Array) -> dict[str, Array]:
+        """One training example, see `normalised`."""
+        return self.finish(key, self.geometry(key))
+
+    def geometry(self, key: Array) -> Geometry:
+        """The scene of an example."""
+        return self.simulator.geometry(jax.random.split(key)[0])
+
+    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
+        """The example of a scene."""
+        return self.normalised(self.simulator.finish(jax.random.split(key)[1], geometry))
+
+    def shifted_example(self, key: Array) -> dict[str, Array]:
+        """One example of another PSF, another noise and other sources."""
+        return self.normalised(self.other.example(key))
+
+    def normalised(self, batch: Batch) -> dict[str, Array]:
+        """What the loss needs of simulated images, divided by their scale, with or without a leading axis."""
+        seen = scaled(self.config, batch, self.background_rms)
+        return dict(image=seen.image, sigma=seen.sigma, label=seen.label, **seen.parts)
+
+    def loss(self, model: Separator, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        """Eq. 13 for the paper's recipes; for "physical" a smooth one in units of the noise.
+
+        Mean absolute error pulls a faint pixel to its median, that is to no flux, and so loses the wings of galaxies.
+        sqrt(1 + (error / sigma)^2) - 1 is quadratic below one sigma, where the mean is what counts, and linear above.
+        Wings that are below the noise in every pixel can still be bright together: `flux` adds the error of the sum.
+        """
+        predicted = model(batch["image"], jnp.ones((1, 1, 1, 1), batch["image"].dtype))
+        errors = {name: predicted[name] - batch[name] for name in ("lens", "source", "noise")}
+        if self.config.recipe == "physical":
+            terms = {name: jnp.mean(jnp.sqrt(1.0 + (error / batch["sigma"]) ** 2) - 1.0)
+                     for name, error in errors.items()}
+        else:
+            terms = {name: jnp.mean(jnp.abs(error)) for name, error in errors.items()}
+        if self.config.flux:
+            lens, source = (jnp.mean(flux_error(predicted[name], batch[name], batch["sigma"]))
+                            for name in ("lens", "source"))
+            terms["flux"] = self.config.flux * (lens + source)
+        wrong = jnp.mean(((errors["lens"] + errors["source"]) / batch["sigma"]) ** 2, axis=(1, 2, 3))
+        return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(1.0 + wrong < 2.0))
+
+
+def flux_error(found: Array, true: Array, sigma: Array) -> Array:
+    """Error of the total flux of a part, of that flux, shape (n, bands).
+
+    A flux below that of `FAINT` pixels of one sigma counts as that much. Where its mean is least, the error's median is
+    zero.
+
+    Args:
+        found, true: The part, shape (n, ny, nx, bands).
+        sigma: Standard deviation of the noise, of the same shape.
+    """
+    def total(part: Array) -> Array:
+        return jnp.sum(part, axis=(-3, -2))
+
+    least = FAINT * jnp.mean(sigma, axis=(-3, -2))
+    return jnp.abs(total(found) - total(true)) / jnp.sqrt(total(true) ** 2 + least**2)
+
+
+def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, together: int = 32,
+             corrections: Corrections | None = None) -> dict[str, dict[str, float]]:
+    """Measure a separator on test sets that no training step draws.
+
+    "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
+    every second image has no source: for the finder of eq. 16 and for the source that is seen where there is none.
+
+    Args:
+        config: The recipe.
+        model: The network.
+        images: Size of each set.
+        seed: Of the sets.
+        together: Images that are simulated and separated at a time.
+        corrections: Of its magnitudes, see `calibrate`.
+
+    Returns:
+        Numbers by test set and name, see `giga.models.systems.separation_metrics.summary`.
+    """
+    sets = {"mock": make_simulator(config), "shifted": make_simulator(config, shifted=True),
+            "half empty": make_simulator(config, empty=0.5)}
+    names = [band.name for band in config.observed.bands]
+    rows = _measured(config, model, together)
+    return {name: summary(rows(made, images, jax.random.fold_in(jax.random.key(seed), number)), names,
+                          corrections=corrections)
+            for number, (name, made) in enumerate(sets.items())}
+
+
+def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int = CALIBRATION,
+              together: int = 32) -> dict[str, dict[str, dict[str, Any]]]:
+    """Measure what the magnitudes of a separator are off by, on images as it was trained on, of no test set.
+
+    Args:
+        config: The recipe.
+        model: The network.
+        seed: As of `evaluate`, whose images these are not.
+        images: Number of images.
+        together: Images that are simulated and separated at a time.
+
+    Returns:
+        See `giga.models.zoo.magnitudes.Corrections`.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), CALIBRATION_STREAM)
+    rows = _measured(config, model, together)(make_simulator(config), images, key)
+    return measure_corrections(rows, [band.name for band in config.observed.bands])
+
+
+def _measured(config: GGSLConfig, model: Separator,
+              together: int) -> Callable[[Simulator, int, Array], dict[str, np.ndarray]]:
+    """`rows(simulator, images, key)`: `giga.models.systems.separation_metrics.measure` of simulated images."""
+    structure, state = nnx.split(model)
+
+    def rows(made: Simulator, images: int, key: Array) -> dict[str, np.ndarray]:
+        batches = (made.simulate(jax.random.fold_in(key, first), min(together, images - first))
+                   for first in range(0, images, together))
+        parts = [jax.tree.map(np.asarray, _measure(config, structure, state, batch)) for batch in batches]
+        return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+
+    return rows
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measure(config: GGSLConfig, structure: Any, state: Any, batch: Batch) -> dict[str, Array]:
+    rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+    scale = scale_of(config, batch.image, rms)
+    seen = scaled(config, batch, rms)
+    found = nnx.merge(structure, state)(seen.image, jnp.ones((1, 1, 1, 1)))
+    return measure(seen, found, rms / scale[:, 0, 0])

@@ -1,0 +1,179 @@
+"""The modular pipeline: what each of its networks is trained on, apart or as a chain."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.zoo import ZooError, load
+from giga.runtime.checkpoint import identity_of
+from giga.simulate.batch import Batch
+from giga.simulate.generator import Geometry, Simulator, simulator
+from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys import shifted as other
+from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.systems.modular import catalogue_lenses, lsst_lenses, mass_parameters
+
+SUPERSAMPLING = 2
+LENSED = 0.5  # share of lensed images, but for measuring, which is learned from lenses alone
+NEEDED = {"denoise": ("noisy", "blend"), "deblend": ("blend", "source"), "find": ("source", "label"),
+          "measure": ("source", "theta"), "joint": ("noisy", "blend", "source", "label", "theta")}
+"""What of an example each stage is trained on."""
+
+
+def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, lensed: float = LENSED,
+                   shifted: bool = False) -> Simulator:
+    """The simulator of a configuration.
+
+    Args:
+        config: Survey, bands, size, ranges of parameters.
+        catalogue: Lenses to draw from in the place of `lsst_lenses`.
+        lensed: Share of images that are lensed.
+        shifted: What the networks have not been trained for: a Moffat PSF that is a quarter wider, noise that is
+            correlated between pixels, sources with clumps, or of a catalogue's ones with a bulge's profile.
+
+    Raises:
+        ValueError: A configuration that names a catalogue, and none is given.
+    """
+    survey = config.observed
+    if config.catalogue and catalogue is None:
+        raise ValueError(f"catalogue: the configuration draws from {config.catalogue!r}, got no catalogue")
+    ranges = config.theta_E, config.q, lensed
+    if catalogue is None:
+        population = lsst_lenses(survey, *ranges, clumps=other.CLUMPS if shifted else 0)
+    else:
+        population = catalogue_lenses(catalogue, survey, *ranges, n_source=4.0 if shifted else 1.0)
+    if shifted:
+        return simulator(population, survey.grid, other.psfs(survey, SUPERSAMPLING), other.noise(survey))
+    return simulator(population, survey.grid, survey.psfs(SUPERSAMPLING), CameraNoise.of(survey))
+
+
+def examples_of(config: ModularConfig, batch: Batch) -> dict[str, Array]:
+    """All that the four stages are trained on.
+
+    Args:
+        config: Scale of the images, ranges of the parameters.
+        batch: Simulated, with or without a leading axis.
+
+    Returns:
+        "noisy", "blend" (noiseless) and "source" (noiseless, without the deflector), stretched; "label"; and "theta",
+        the coordinates of the parameters, of no meaning where there is no lens.
+    """
+    lens, source = batch.parts["lens"], batch.parts["source"]
+    return dict(noisy=config.stretch(batch.image), blend=config.stretch(lens + source), source=config.stretch(source),
+                label=batch.label, theta=config.coordinates.encode(mass_parameters(batch.truth)))
+
+
+def losses(config: ModularConfig, model: Stage | Chain, batch: dict[str, Array]) -> dict[str, Array]:
+    """Loss of each stage, of shape (), for a network of one stage or for a chain.
+
+    Images and parameters have mean absolute errors (Lim et al. 2017, section 4.2), labels a cross-entropy. A chain's
+    parameters count where there is a lens.
+    """
+    if isinstance(model, Chain):
+        found = model.through(batch["noisy"])
+        lens = batch["label"].astype(jnp.float32)
+        # Divided by the expected share, so that means over devices are the mean of all.
+        wrong = jnp.mean(jnp.abs(found.theta - batch["theta"]), axis=-1) * lens / LENSED
+        return dict(denoise=_absolute(found.denoised, batch["blend"]), deblend=_absolute(found.source, batch["source"]),
+                    find=_entropy(found.logits, batch["label"]), measure=jnp.mean(wrong))
+    stage = config.stage
+    shown, wanted = NEEDED[stage]
+    found = model(batch["noisy" if config.input == "noisy" else shown])
+    return {stage: (_entropy if stage == "find" else _absolute)(found, batch[wanted])}
+
+
+def _absolute(found: Array, wanted: Array) -> Array:
+    return jnp.mean(jnp.abs(found - wanted))
+
+
+def _entropy(logits: Array, label: Array) -> Array:
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
+
+
+class ModularTask:
+    """What `giga.models.training.train` needs to train one network, or the chain of four.
+
+    Args:
+        config: Stage, images and networks.
+        catalogue: Lenses to draw from, if the configuration names a table.
+        stages: Networks that "joint" starts from; None loads those that the configuration names.
+
+    Raises:
+        ValueError: "joint" without weights to start from, or weights that do not fit; a catalogue that is missing.
+    """
+
+    def __init__(self, config: ModularConfig, catalogue: Catalogue | None = None,
+                 stages: dict[str, Stage] | None = None):
+        self.config = config
+        lensed = 1.0 if config.stage == "measure" else LENSED
+        self.simulator = make_simulator(config, catalogue, lensed)
+        self.other = make_simulator(config, catalogue, lensed, shifted=True)
+        self._chain = Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else None
+
+    @property
+    def identity(self) -> str:
+        """Hash of the configuration, and of the weights that a chain starts from."""
+        own = dataclasses.asdict(dataclasses.replace(self.config, **dict.fromkeys(STAGES, "")))
+        weights = {} if self._chain is None else nnx.state(self._chain, nnx.Any(nnx.Param, nnx.BatchStat))
+        return identity_of("modular", repr(own), weights)
+
+    def network(self, rngs: nnx.Rngs) -> Stage | Chain:
+        """A fresh network; or the chain of the trained ones, copied."""
+        return Stage(self.config, rngs=rngs) if self._chain is None else nnx.clone(self._chain)
+
+    def example(self, key: Array) -> dict[str, Array]:
+        """One example: what the stage needs of `examples_of`."""
+        return self.finish(key, self.geometry(key))
+
+    def shifted_example(self, key: Array) -> dict[str, Array]:
+        """One example of another PSF, another noise and other sources."""
+        return self._needed(self.other.example(key))
+
+    def geometry(self, key: Array) -> Geometry:
+        """The scene of an example."""
+        return self.simulator.geometry(jax.random.split(key)[0])
+
+    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
+        """The example of a scene."""
+        return self._needed(self.simulator.finish(jax.random.split(key)[1], geometry))
+
+    def _needed(self, batch: Batch) -> dict[str, Array]:
+        found = examples_of(self.config, batch)
+        names = set(NEEDED[self.config.stage]) | ({"noisy"} if self.config.input == "noisy" else set())
+        return {name: found[name] for name in names}
+
+    def loss(self, model: Stage | Chain, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        """See `losses`; a chain's is their sum, weighted by the configuration."""
+        terms = losses(self.config, model, batch)
+        if self.config.stage != "joint":
+            return terms[self.config.stage], {}
+        total = sum((weight * terms[name] for name, weight in zip(STAGES, self.config.balance, strict=True)),
+                    jnp.zeros(()))
+        return total, terms
+
+
+def load_stages(config: ModularConfig) -> dict[str, Stage]:
+    """The four networks that a configuration of "joint" names.
+
+    Raises:
+        ValueError: One is not named, cannot be loaded, or is no network of a stage.
+    """
+    stages = {}
+    for name in STAGES:
+        if not (place := getattr(config, name)):
+            raise ValueError(f"{name}: stage 'joint' starts from trained weights, got none; expected a name or a path")
+        try:
+            model, card = load(place)
+        except ZooError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if not isinstance(model, Stage):
+            raise ValueError(f"{name}: {place} is a {card.network}, expected a stage of the modular pipeline")
+        stages[name] = model
+    return stages

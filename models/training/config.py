@@ -1,0 +1,124 @@
+"""What a user may set about training, and the optimiser that follows: AdamW with clipping, warm-up and cosine."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+RUNNING = ("checkpoint_every", "keep", "measure_rates")
+"""Fields that say how a run is kept and watched, not what it computes; they may change when it goes on."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained; every field enters the identity of the run but those of `RUNNING`.
+
+    Precision is the network's own setting: its `dtype` is that of the activations, its weights are float32.
+    """
+
+    steps: int = 10_000  # updates of the weights
+    batch_size: int = 32  # images an update, over all devices and micro-batches
+    chunk: int = 100  # updates from one look at the metrics to the next
+    learning_rate: float = 1e-3  # highest, reached after the warm-up
+    final: float = 0.01  # learning rate at the end, relative to the highest (cosine)
+    warmup: int = 500  # updates in which the learning rate rises from zero; 0 starts at the highest
+    weight_decay: float = 1e-4  # of AdamW, on weights with two axes or more
+    clip: float = 1.0  # largest norm of a gradient; 0 does not clip
+    ema: float = 0.999  # memory of the mean of the weights over updates; 0 is the weights themselves
+    accumulate: int = 1  # micro-batches an update
+    reuse: int = 1  # images of each simulated scene, with noise of their own; 1 simulates every scene anew
+    seed: int = 0  # of the weights and of all examples
+    validate_every: int = 1_000  # updates between validations
+    validation_size: int = 256  # examples in each validation set; 0 has none
+    validation_seed: int = 1  # of the validation sets, which no training step draws
+    patience: int = 0  # validations without a better loss before training ends; 0 goes on to the last update
+    checkpoint_every: int = 1_000  # updates between checkpoints
+    keep: int = 2  # checkpoints kept
+    measure_rates: bool = True  # time simulator and network apart at the start
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "chunk", "learning_rate", "accumulate", "reuse", "validate_every",
+                    "checkpoint_every", "keep")
+        for name in positive:
+            self._check(name, getattr(self, name) > 0, "a number above 0")
+        for name in ("warmup", "weight_decay", "clip", "seed", "validation_size", "validation_seed", "patience"):
+            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
+        for name in ("seed", "validation_seed"):
+            self._check(name, getattr(self, name) < 2**32, "an integer below 2**32")
+        self._check("final", 0.0 <= self.final <= 1.0, "a number from 0 to 1")
+        self._check("ema", 0.0 <= self.ema < 1.0, "a number from 0 to below 1")
+        self._check("warmup", self.warmup < self.steps, f"less than the {self.steps} steps")
+        self._check("batch_size", self.batch_size % self.accumulate == 0,
+                    f"a multiple of accumulate, {self.accumulate}")
+        self._check("validation_size", self.validation_size % self.micro == 0,
+                    f"a multiple of the micro-batch, {self.micro}")
+        self._check("reuse", self.chunk % self.reuse == 0, f"a divisor of chunk, {self.chunk}")
+        for name in ("validate_every", "checkpoint_every"):
+            self._check(name, getattr(self, name) % self.chunk == 0 or getattr(self, name) >= self.steps,
+                        f"a multiple of chunk, {self.chunk}")
+        self._check("patience", not self.patience or self.validation_size > 0,
+                    "0, since validation_size is 0 and nothing tells when to stop")
+
+    @property
+    def micro(self) -> int:
+        """Images that go through the network together, over all devices."""
+        return self.batch_size // self.accumulate
+
+    @property
+    def what(self) -> dict[str, int | float]:
+        """The fields that a run's numbers depend on; without reuse, none of it."""
+        left_out = RUNNING if self.reuse > 1 else (*RUNNING, "reuse")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+
+    def check_devices(self, devices: int) -> None:
+        """Refuse a micro-batch that the devices cannot share evenly. Raises ValueError."""
+        self._check("batch_size", self.micro % devices == 0,
+                    f"a micro-batch (batch_size / accumulate, here {self.micro}) that {devices} devices share evenly")
+
+    def _check(self, name: str, right: bool, expected: str) -> None:
+        if not right:
+            raise ValueError(f"{name}: got {getattr(self, name)}, expected {expected}")
+
+
+def schedule(config: TrainConfig) -> optax.Schedule:
+    """Learning rate by step: linear warm-up from zero, then half a cosine down to `final` of the highest."""
+    top = config.learning_rate
+    if not config.warmup:
+        return optax.cosine_decay_schedule(top, config.steps, config.final)
+    return optax.warmup_cosine_decay_schedule(0.0, top, config.warmup, config.steps, config.final * top)
+
+
+def optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """Gradients clipped by their global norm, then AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    Biases and scales of norms, which have one axis, do not decay.
+    """
+    adam = optax.adamw(schedule(config), weight_decay=config.weight_decay, mask=_decays)
+    return optax.chain(optax.clip_by_global_norm(config.clip), adam) if config.clip else adam
+
+
+def _decays(params: Any) -> Any:
+    return jax.tree.map(lambda a: a.ndim > 1, params)
+
+
+def averaged(ema: Any, params: Any, step: Array, memory: float) -> Any:
+    """The running mean of the weights after one more update.
+
+    The memory grows as (1 + step) / (10 + step) up to its value, so that the first weights are soon forgotten.
+
+    Args:
+        ema: The mean so far.
+        params: The new weights.
+        step: Updates before this one, shape ().
+        memory: Weight of the mean so far, in the long run.
+    """
+    if not memory:
+        return params
+    keep = jnp.minimum(memory, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda mean, new: keep * mean + (1.0 - keep) * new, ema, params)

@@ -1,0 +1,69 @@
+"""Validation on examples drawn once: a fixed set, and a shifted one with another PSF, noise and kind of source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from giga.models.training.loop import Loop
+from giga.models.training.task import ShiftedTask
+from giga.runtime.checkpoint import identity_of
+from giga.runtime.parallel import on_host
+
+STEPS = {"fixed": -1, "shifted": -2}
+"""The steps that the sets are drawn at; training steps are not negative."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Examples in micro-batches, laid out over the devices.
+
+    Attributes:
+        name: `fixed` or `shifted`.
+        batches: The micro-batches.
+        sha256: Hash of all their arrays, in order.
+    """
+
+    name: str
+    batches: tuple[Any, ...]
+    sha256: str
+
+
+def draw_sets(loop: Loop) -> tuple[ValidationSet, ...]:
+    """Draw the fixed set and, where the task has one, the shifted set; none if the config says so.
+
+    Example i has the key fold_in(fold_in(key(validation_seed), -1 or -2), i), whatever the number of devices.
+    """
+    config, task = loop.config, loop.task
+    functions = {"fixed": task.example}
+    if isinstance(task, ShiftedTask):
+        functions["shifted"] = task.shifted_example
+    sets = []
+    for name, function in functions.items() if config.validation_size else ():
+        draw = loop.examples(function)
+        count = config.validation_size // config.micro
+        batches = tuple(draw(config.validation_seed, STEPS[name], k) for k in range(count))
+        sets.append(ValidationSet(name, batches, _hash(batches)))
+    return tuple(sets)
+
+
+def _hash(batches: tuple[Any, ...]) -> str:
+    """Hash of a set that does not depend on how it is cut into batches."""
+    parts = [on_host(batch) for batch in batches]
+    return identity_of(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
+
+
+def validate(evaluate: Any, params: Any, stats: Any, batches: tuple[Any, ...]) -> dict[str, float]:
+    """Mean loss and metrics over a set.
+
+    Args:
+        evaluate: Made by `Loop.evaluation`.
+        params: Weights, as a rule their running mean.
+        stats: Batch statistics.
+        batches: Of equal size.
+    """
+    rows = [evaluate(params, stats, batch) for batch in batches]
+    return {name: float(np.mean([np.asarray(row[name], np.float64) for row in rows])) for name in rows[0]}
