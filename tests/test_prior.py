@@ -1,16 +1,11 @@
 """The prior as a density of a flat vector: every family, ties, names, precision and compilation."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from _processes import pythons
 
 from giga.bayes.prior import Prior, values_of
 from giga.component import leaves_with_names
@@ -214,8 +209,5 @@ ORDER = """
 
 def test_a_prior_is_the_same_in_every_process():
     """NumPyro's pytrees list their leaves in the order of a set; compiled programs, hashes, and processes must not."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
-    started = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(ORDER)], text=True, stdout=subprocess.PIPE,
-                                env=environment | {"PYTHONHASHSEED": seed}) for seed in ("1", "2", "3")]
-    found = [process.communicate(timeout=240)[0] for process in started]
+    found = pythons(ORDER, [()] * 3, [{"PYTHONHASHSEED": seed} for seed in ("1", "2", "3")])
     assert len(set(found)) == 1 and found[0].strip()
