@@ -60,8 +60,9 @@ def ended(*running: Running) -> list[Ended]:
     """Wait for processes while they get on; raises AssertionError, with what they said, when they do not."""
     used, done, since = [0.0] * len(running), 0.0, time.monotonic()
     while None in (codes := [each.process.poll() for each in running]):
-        used = [max(before, cpu_seconds(each.process.pid) or 0.0) for before, each in zip(used, running, strict=True)]
-        if sum(used) > done + LEAST_S or cpu_seconds(os.getpgrp()) is None:  # it goes on, or nobody can tell
+        if sys.platform == "linux":  # nobody can tell elsewhere, where they are waited for without end
+            used = [max(old, cpu_seconds(each.process.pid, True)) for old, each in zip(used, running, strict=True)]
+        if sum(used) > done + LEAST_S or sys.platform != "linux":
             done, since = sum(used), time.monotonic()
         idle = time.monotonic() - since
         if idle > (BEREFT_S if any(codes) else IDLE_S) or sum(used) > MOST_S:

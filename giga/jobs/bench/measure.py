@@ -59,22 +59,27 @@ def significant(value: float, digits: int = 5) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def cpu_seconds(group: int, proc: Path = Path("/proc")) -> float | None:
-    """Processor time that the processes of a group have used so far [s]: unlike the clock it tells what they got done.
+def cpu_seconds(process: int, group: bool = False) -> float:
+    """Processor time that a process has used so far [s]: unlike the clock it tells what was done.
 
-    Returns:
-        None where the system does not tell, which is anywhere but on Linux.
+    Args:
+        process: Its number; of one that has ended the time is zero.
+        group: Count all processes of the group that it leads.
+
+    Raises:
+        NotImplementedError: The system is not Linux.
     """
+    proc = Path("/proc")
     if not (proc / "self" / "stat").is_file():
-        return None
+        raise NotImplementedError("processor time of other processes: told by Linux alone")
     ticks = 0
-    for path in proc.glob("[0-9]*/stat"):
+    for path in proc.glob("[0-9]*/stat") if group else [proc / str(process) / "stat"]:
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             continue
-        if int(fields[2]) == group:
-            ticks += sum(int(field) for field in fields[11:15])  # its own, and those of its children that have ended
+        if not group or int(fields[2]) == process:
+            ticks += sum(int(field) for field in fields[11:15])  # its own, and that of its children that have ended
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
