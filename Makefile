@@ -15,10 +15,11 @@ NUMBERS := tests/test_render.py tests/test_mass.py tests/test_light.py
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo check test lint docs bench clean
 
 help:
 	@echo "make demo    simulate a lens, fit it, and leave pictures and a report in runs/demo"
+	@echo "make check   ruff, pyright and the quick tests: for daily work"
 	@echo "make test    the whole test suite, slow tests and doctests included"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the pages in docs/_build/html, warnings as errors"
@@ -29,9 +30,11 @@ demo: $(VENV)/.installed
 	$(BIN)/giga demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS) --doctest-modules --ignore tests/reference giga
 	$(ONE_THREAD) AS_USERS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(NUMBERS) -k "reference or lenstronomy"
+
+check: lint
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "quick and not slow" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ from _processes import Running, ended, started
 from giga.runtime import claims as module
 from giga.runtime.claims import GIVEN_BACK, Claims, turns
 
+pytestmark = pytest.mark.quick
+
 # A worker in a process of its own, without the rest of giga: it appends each name to a common file.
 WORKER = """
 import os, sys, time

@@ -6,6 +6,8 @@ import pytest
 
 from giga.inference.chains.diagnostics import ess_bulk, ess_tail, rhat, rhat_and_ess_bulk, rhat_gelman_rubin
 
+pytestmark = pytest.mark.quick
+
 
 def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
     """Stationary AR(1) chains of unit variance: ESS of the mean is N (1 - rho) / (1 + rho)."""

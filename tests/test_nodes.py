@@ -11,6 +11,8 @@ import pytest
 from giga.runtime import nodes
 from giga.runtime.nodes import Launch, NodeError, find_launch, meet, neighbours, share_of
 
+pytestmark = pytest.mark.quick
+
 SLURM = {"SLURM_JOB_ID": "4242", "SLURM_STEP_ID": "1", "SLURM_STEP_NODELIST": "node[007-015,020],other",
          "SLURM_STEP_NUM_TASKS": "20", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "2(x10)"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
