@@ -42,7 +42,7 @@ if not AS_USERS:
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.mkdtemp(prefix="giga-tests-")
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
