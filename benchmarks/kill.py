@@ -68,7 +68,7 @@ def killed(folder: Path, interval_s: float, after_s: float) -> dict:
     """Kill a fit after some processor time; returns what its checkpoint holds."""
     process = start(folder, interval_s)
     while process.poll() is None and cpu_seconds(process.pid) < after_s:
-        time.sleep(0.005)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)  # to nobody, when it has ended
     process.communicate()
     checkpoint = folder / "checkpoint"

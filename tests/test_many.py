@@ -18,8 +18,6 @@ from giga.jobs import fleet as many
 from giga.jobs.fleet import check_data, plan_fleet, run_fleet
 from giga.runtime.claims import Claims
 
-pytestmark = pytest.mark.quick
-
 NAMES = ["one", "two", "three", "gone"]
 
 
