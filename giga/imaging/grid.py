@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import astropy.units as u
@@ -10,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
+from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 from jax import Array
 
 from giga.component import Component, Param, static
+
+OBLONG = 0.02  # a pixel that is further from a square is refused
 
 
 class Grid(Component):
@@ -95,18 +98,21 @@ class Grid(Component):
             reference, reference_wcs: Grid and WCS of the image whose angles are used.
 
         Raises:
-            ValueError: Pixels that are not square to 0.1%, or images of opposite parity.
+            ValueError: Pixels that are not square to 2%, or images of opposite parity.
         """
-        scales = proj_plane_pixel_scales(wcs.celestial) * 3600.0
-        if abs(scales[0] / scales[1] - 1.0) > 1e-3:
-            raise ValueError(f"WCS: pixels must be square, got {scales[0]:.6g} x {scales[1]:.6g} arcsec")
-        scale = float(np.sqrt(scales[0] * scales[1]))
+        wcs = wcs.celestial
+        first, second, angle = pixel_sides(wcs, shape)
+        if not abs(_ratio(first, second, angle) - 1.0) <= OBLONG:
+            raise ValueError(f"WCS: pixels must be square, got {first:.6g} x {second:.6g} arcsec"
+                             + (f" at an angle of {angle:.4g} deg" if abs(angle - 90.0) > 0.05 else ""))
+        scale = math.sqrt(first * second * math.sin(math.radians(angle)))
         if reference is None or reference_wcs is None:
             return Grid(shape=shape, pixel_scale=scale)
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
         points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        sky = wcs.celestial.pixel_to_world(points[:, 0], points[:, 1])
-        column, row = (np.asarray(v, float) for v in reference_wcs.celestial.world_to_pixel(sky))
+        column, row = sky_to_pixel(reference_wcs.celestial, wcs.pixel_to_world(points[:, 0], points[:, 1]))
+        if not np.isfinite([*column, *row]).all():
+            raise ValueError("WCS: the image lies where the WCS of the first observation does not reach")
         half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
         x, y = reference._to_sky((column - half_x) * float(reference.pixel_scale),
                                  (row - half_y) * float(reference.pixel_scale))
@@ -118,6 +124,75 @@ class Grid(Component):
 
 
 def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
-    """Fractional (column, row) of a sky position given in degrees (ICRS)."""
-    column, row = (np.asarray(v, float) for v in wcs.celestial.world_to_pixel(SkyCoord(ra * u.deg, dec * u.deg)))
-    return float(column), float(row)
+    """Fractional (column, row) of a sky position given in degrees (ICRS); NaN where the WCS does not reach."""
+    column, row = sky_to_pixel(wcs, SkyCoord([ra] * u.deg, [dec] * u.deg))
+    return float(column[0]), float(row[0])
+
+
+def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
+    """Fractional columns and rows of sky positions by a celestial WCS and its distortions, two arrays of shape (n,).
+
+    They are NaN where the WCS does not reach, or where its distortions, which are polynomials made for the image alone,
+    lead to another place.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)  # each is seen below
+        warnings.simplefilter("ignore", RuntimeWarning)
+        column, row = (np.asarray(v, float) for v in wcs.world_to_pixel(sky))
+    seen = np.isfinite(column) & np.isfinite(row)
+    back = wcs.pixel_to_world(np.where(seen, column, 0.0), np.where(seen, row, 0.0))
+    seen &= back.separation(sky).arcsec < 0.01 * proj_plane_pixel_scales(wcs).max() * 3600.0
+    return np.where(seen, column, np.nan), np.where(seen, row, np.nan)
+
+
+def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[SkyCoord, np.ndarray]:
+    """The sky at a pixel, and how its neighbours lie there.
+
+    Args:
+        wcs: Celestial WCS, whose distortions are followed.
+        column, row: The pixel, the first being 0.
+        step: Pixels to either side from which the derivative is taken.
+
+    Returns:
+        The position, and the derivative of longitude and latitude in its tangent plane by column and row, shape (2, 2)
+        [deg].
+
+    Raises:
+        ValueError: The WCS does not reach there.
+    """
+    points = np.array([[0.0, 0.0], [step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]]) + [column, row]
+    longitude, latitude = (wcs.all_pix2world(points, 0)[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat))
+    if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+        raise ValueError(f"WCS: it does not reach column {column:.6g}, row {row:.6g}")
+    sky = SkyCoord(longitude * u.deg, latitude * u.deg, frame=wcs_to_celestial_frame(wcs))
+    near = sky.transform_to(sky[0].skyoffset_frame()).cartesian
+    plane = np.degrees(np.stack([(near.y / near.x).value, (near.z / near.x).value]))
+    return sky[0], (plane[:, 1::2] - plane[:, 2::2]) / (2.0 * step)
+
+
+def pixel_sides(wcs: WCS, shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """Sides of the pixel in the middle of an image [arcsec], along columns and rows, and the angle between them [deg].
+
+    Args:
+        wcs: Celestial WCS of the image.
+        shape: (ny, nx).
+
+    Raises:
+        ValueError: The WCS does not reach there.
+    """
+    ny, nx = shape
+    _, plane = tangent_plane(wcs, 0.5 * (nx - 1), 0.5 * (ny - 1), max(1.0, 0.25 * min(shape)))
+    first, second = np.hypot(*plane) * 3600.0
+    cosine = float(plane[:, 0] @ plane[:, 1]) / float(np.prod(np.hypot(*plane)))
+    return float(first), float(second), math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+
+
+def oblong(wcs: WCS, shape: tuple[int, ...]) -> float:
+    """By how much the longest extent of a pixel exceeds its shortest, of that; zero for a square."""
+    return _ratio(*pixel_sides(wcs, shape)) - 1.0
+
+
+def _ratio(first: float, second: float, angle: float) -> float:
+    """Ratio of the two singular values of a parallelogram's map from the square."""
+    mean, area = 0.5 * (first**2 + second**2), first * second * math.sin(math.radians(angle))
+    return math.sqrt((mean + math.sqrt(max(mean**2 - area**2, 0.0))) / (mean - math.sqrt(max(mean**2 - area**2, 0.0))))
