@@ -228,10 +228,8 @@ def check_bands(images: Sequence[Known], bands: Sequence[str], field: str) -> No
     Raises:
         InputError: An HDU or a unit or pixels that do not go together, or a FILTER that is another band.
     """
-    first = images[0].usable(field)
-    names = [band.lower() for band in bands]
+    first, names = images[0], [band.lower() for band in bands]
     for band, image in zip(names, images, strict=True):
-        image.usable(field)
         place = f"{field}: band {bands[names.index(band)]}"
         word = re.split(r"[^a-z0-9]", image.filter.lower())[0]
         if len(image.shape) == 2 and word != band and word in names:

@@ -119,7 +119,7 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cub
                                                                 "file a band")
     named = {layer.known.name.lower(): layer for layer in found}
     layers = [named[band.lower()] for band in bands] if set(named) == {band.lower() for band in bands} else found
-    images, about = [layer.image for layer in layers], [layer.known for layer in layers]
+    images, about = [layer.image for layer in layers], [layer.known.usable("image") for layer in layers]
     check_bands(about, bands, "image")
     check_distinct(images, about, "image")
     for k, layer in enumerate(images):

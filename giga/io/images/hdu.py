@@ -158,8 +158,9 @@ def window(shape: tuple[int, ...], size: int | tuple[int, int], wcs: WCS | None 
                              f"{wcs.wcs.lattyp.lower()} {wcs.wcs.crval[wcs.wcs.lat]:.6g}")
     if pixel is None:
         pixel = (0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))
+    sides = (size, size) if isinstance(size, int) else size
     try:
-        rows, columns = overlap_slices(shape, (size, size) if isinstance(size, int) else size, pixel[::-1], mode="strict")[0]
+        rows, columns = overlap_slices(shape, sides, pixel[::-1], mode="strict")[0]
     except (NoOverlapError, PartialOverlapError, ValueError):
         raise ValueError(f"size {size} around column {pixel[0]:.6g}, row {pixel[1]:.6g} reaches over the edge "
                          f"of an image of {shape[0]} x {shape[1]} pixels") from None

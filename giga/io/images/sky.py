@@ -95,10 +95,11 @@ def distorted(wcs: WCS) -> str:
         return "SIP"
     if any(table is not None for table in (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         return "tables"
-    kinds = [kind[4:].strip("-") for kind in wcs.wcs.ctype]
-    if kinds == ["TAN", "TAN"] and not wcs.wcs.get_pv():
-        return ""
-    return "PV" if kinds == ["TAN", "TAN"] else kinds[0].partition("-")[0]
+    cards = wcs.to_header(relax=True)  # once it is set, wcslib shows TPV as TAN
+    kinds = {str(cards[f"CTYPE{k}"])[4:].strip("-").partition("-")[0] for k in (1, 2)}
+    if kinds == {"TAN"}:
+        return "PV" if any(re.fullmatch(r"PV\d_\d+", key) for key in cards) else ""
+    return " and ".join(sorted(kinds))
 
 
 def local_wcs(wcs: WCS, rows: slice, columns: slice) -> WCS:

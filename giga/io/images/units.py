@@ -10,7 +10,7 @@ import astropy.units as u
 
 COUNTS = {u.count, u.electron, u.adu, u.DN, u.photon}
 SPELLINGS = (  # as instruments write them, in lower case: what astropy reads
-    (r"\be-?(?=/|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
+    (r"\be-?(?=[/)^*]|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
     (r"\bcps\b", "count/s"), (r"\bdn\b", "DN"), (r"\b(sec|seconds?)\b", "s"), (r"\bphotons?\b", "photon"),
 )
 
@@ -53,6 +53,15 @@ def kind_of(unit: u.UnitBase) -> str:
         return "other"
     rest = {base: power for base, power in powers.items() if base not in COUNTS}
     return {(): "counts", ((u.s, -1.0),): "counts/s"}.get(tuple(rest.items()), "other")
+
+
+def is_no_rate(bunit: str | None) -> bool:
+    """Whether a BUNIT tells that pixel values are not counts per second."""
+    try:
+        unit = parse_unit(bunit) if bunit else None
+    except ValueError:
+        return True  # magnitudes
+    return unit is not None and kind_of(unit) != "counts/s"
 
 
 def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, pixel_area: float) -> tuple[float, str]:
