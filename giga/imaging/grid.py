@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import jax.numpy as jnp
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
+from astropy.wcs.utils import proj_plane_pixel_scales
 from jax import Array
 
 from giga.component import Component, Param, static
@@ -101,11 +101,10 @@ class Grid(Component):
             ValueError: Pixels that are not square to 2%, or images of opposite parity.
         """
         wcs = wcs.celestial
-        first, second, angle = pixel_sides(wcs, shape)
-        if not abs(_ratio(first, second, angle) - 1.0) <= OBLONG:
-            raise ValueError(f"WCS: pixels must be square, got {first:.6g} x {second:.6g} arcsec"
-                             + (f" at an angle of {angle:.4g} deg" if abs(angle - 90.0) > 0.05 else ""))
-        scale = math.sqrt(first * second * math.sin(math.radians(angle)))
+        pixel = pixel_of(wcs, shape)
+        if not pixel.excess <= OBLONG:
+            raise ValueError(f"WCS: pixels must be square, got {pixel}")
+        scale = pixel.side
         if reference is None or reference_wcs is None:
             return Grid(shape=shape, pixel_scale=scale)
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
@@ -145,7 +144,7 @@ def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
     return np.where(seen, column, np.nan), np.where(seen, row, np.nan)
 
 
-def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[SkyCoord, np.ndarray]:
+def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[np.ndarray, np.ndarray]:
     """The sky at a pixel, and how its neighbours lie there.
 
     Args:
@@ -154,45 +153,57 @@ def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[Sky
         step: Pixels to either side from which the derivative is taken.
 
     Returns:
-        The position, and the derivative of longitude and latitude in its tangent plane by column and row, shape (2, 2)
-        [deg].
+        Longitude and latitude of the pixel [deg], and the derivative of coordinates in their tangent plane by column
+        and row, shape (2, 2) [deg].
 
     Raises:
         ValueError: The WCS does not reach there.
     """
     points = np.array([[0.0, 0.0], [step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]]) + [column, row]
-    longitude, latitude = (wcs.all_pix2world(points, 0)[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat))
-    if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+    sky = np.stack([wcs.all_pix2world(points, 0)[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat)])
+    if not np.isfinite(sky).all():
         raise ValueError(f"WCS: it does not reach column {column:.6g}, row {row:.6g}")
-    sky = SkyCoord(longitude * u.deg, latitude * u.deg, frame=wcs_to_celestial_frame(wcs))
-    near = sky.transform_to(sky[0].skyoffset_frame()).cartesian
-    plane = np.degrees(np.stack([(near.y / near.x).value, (near.z / near.x).value]))
-    return sky[0], (plane[:, 1::2] - plane[:, 2::2]) / (2.0 * step)
+    (sin, sin_0), (cos, cos_0) = ((a, a[0]) for a in (np.sin(np.radians(sky[1])), np.cos(np.radians(sky[1]))))
+    east = np.radians(sky[0] - sky[0, 0])
+    depth = sin_0 * sin + cos_0 * cos * np.cos(east)
+    plane = np.degrees([cos * np.sin(east), cos_0 * sin - sin_0 * cos * np.cos(east)] / depth)  # gnomonic
+    return sky[:, 0], (plane[:, 1::2] - plane[:, 2::2]) / (2.0 * step)
 
 
-def pixel_sides(wcs: WCS, shape: tuple[int, ...]) -> tuple[float, float, float]:
-    """Sides of the pixel in the middle of an image [arcsec], along columns and rows, and the angle between them [deg].
+class Pixel(NamedTuple):
+    """A pixel on the sky, a parallelogram.
 
-    Args:
-        wcs: Celestial WCS of the image.
-        shape: (ny, nx).
-
-    Raises:
-        ValueError: The WCS does not reach there.
+    Attributes:
+        along, up: Its sides, along columns and rows [arcsec].
+        angle: Between them [deg].
     """
+
+    along: float
+    up: float
+    angle: float
+
+    @property
+    def side(self) -> float:
+        """Side of the square of its area [arcsec]."""
+        return math.sqrt(self.along * self.up * math.sin(math.radians(self.angle)))
+
+    @property
+    def excess(self) -> float:
+        """By how much it is longer in one direction than in another, of that: the ratio of its map's singular values,
+        less one."""
+        mean, area = 0.5 * (self.along**2 + self.up**2), self.side**2
+        spread = math.sqrt(max(mean**2 - area**2, 0.0))
+        return math.sqrt((mean + spread) / (mean - spread)) - 1.0
+
+    def __str__(self) -> str:
+        skewed = f" at an angle of {self.angle:.4g} deg" if abs(self.angle - 90.0) > 0.05 else ""
+        return f"{self.along:.6g} x {self.up:.6g} arcsec{skewed}"
+
+
+def pixel_of(wcs: WCS, shape: tuple[int, ...]) -> Pixel:
+    """The pixel in the middle of an image of shape (ny, nx), by its celestial WCS. Raises ValueError past its reach."""
     ny, nx = shape
     _, plane = tangent_plane(wcs, 0.5 * (nx - 1), 0.5 * (ny - 1), max(1.0, 0.25 * min(shape)))
-    first, second = np.hypot(*plane) * 3600.0
-    cosine = float(plane[:, 0] @ plane[:, 1]) / float(np.prod(np.hypot(*plane)))
-    return float(first), float(second), math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
-
-
-def oblong(wcs: WCS, shape: tuple[int, ...]) -> float:
-    """By how much the longest extent of a pixel exceeds its shortest, of that; zero for a square."""
-    return _ratio(*pixel_sides(wcs, shape)) - 1.0
-
-
-def _ratio(first: float, second: float, angle: float) -> float:
-    """Ratio of the two singular values of a parallelogram's map from the square."""
-    mean, area = 0.5 * (first**2 + second**2), first * second * math.sin(math.radians(angle))
-    return math.sqrt((mean + math.sqrt(max(mean**2 - area**2, 0.0))) / (mean - math.sqrt(max(mean**2 - area**2, 0.0))))
+    along, up = np.hypot(*plane)
+    cosine = float(plane[:, 0] @ plane[:, 1] / (along * up))
+    return Pixel(3600.0 * float(along), 3600.0 * float(up), math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from giga.imaging.grid import Grid, pixel_sides
+from giga.imaging.grid import Grid, pixel_of
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError
 from giga.io.images.config import ObservationConfig
@@ -357,11 +357,9 @@ def _unit(text: str | None) -> Any:
 def _scale(wcs: WCS, rows: slice, columns: slice) -> float | None:
     """Mean side of the pixels of a part [arcsec]; None past the reach of the WCS."""
     try:
-        local = local_wcs(wcs, rows, columns)
-        first, second, angle = pixel_sides(local, (rows.stop - rows.start, columns.stop - columns.start))
+        return pixel_of(local_wcs(wcs, rows, columns), (rows.stop - rows.start, columns.stop - columns.start)).side
     except ValueError:
         return None
-    return math.sqrt(first * second * math.sin(math.radians(angle)))
 
 
 def _named(other: Known, one: Known) -> str:

@@ -183,7 +183,7 @@ class _Layer:
             try:
                 local = local_wcs(wcs, *whole)
             except ValueError as error:
-                raise InputError(self.known.file, "image", str(error), "an image within the reach of its WCS") from error
+                raise InputError(self.known.file, "image", str(error), "a WCS that reaches its image") from error
             if kind := distorted(wcs):
                 notes.append(f"its distortion ({kind}) is followed to the middle, from where one linear WCS takes its "
                              f"place; at the corners they differ by up to {departure(wcs, local, *whole):.2g} pixels")

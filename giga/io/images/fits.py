@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from giga.imaging.grid import Grid, oblong, pixel_sides
+from giga.imaging.grid import Grid, pixel_of
 from giga.imaging.observation import Observation
 from giga.imaging.psf import PSF
 from giga.io.errors import InputError
@@ -52,8 +52,8 @@ def _check_apart(configs: Sequence[ObservationConfig]) -> None:
     for k, (config, image) in enumerate(zip(configs, images, strict=True)):
         for j, other in enumerate(images):
             if j < k and same_hdu(image, other) and config.cutout == configs[j].cutout:
-                raise InputError(config.image, f"observation.{k}.image", f"{image.place} is the image of observation {j}",
-                                 f"another file or hdu, for observation {k}")
+                raise InputError(config.image, f"observation.{k}.image", f"{image.place} is the image of observation "
+                                 f"{j}", "another file or hdu")
             for name, hdu in (("noise_map", "noise_hdu"), ("mask", "mask_hdu"), ("psf", "psf_hdu")):
                 if j != k and (file := getattr(config, name)) is not None:
                     field = f"observation.{k}.{name}"
@@ -163,11 +163,9 @@ def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, re
     if config.pixel_scale is not None and abs(config.pixel_scale / scale - 1.0) > 0.01:
         raise InputError(config.image, f"{path}.pixel_scale",
                          f"got {config.pixel_scale:g}, but the WCS has {scale:.6g} arcsec", "agreement to 1%")
-    if (excess := oblong(wcs, shape)) > SQUARE:
-        first, second, _ = pixel_sides(wcs, shape)
-        taken = scale if config.pixel_scale is None else config.pixel_scale
-        notes.append(f"{name}: pixels of {first:.6g} x {second:.6g} arcsec, {excess:.2%} from square, are taken as "
-                     f"{taken:.6g}, " + ("their mean" if config.pixel_scale is None else "as pixel_scale says"))
+    if (pixel := pixel_of(wcs, shape)).excess > SQUARE:
+        taken, word = (scale, "their mean") if config.pixel_scale is None else (config.pixel_scale, "pixel_scale")
+        notes.append(f"{name}: pixels of {pixel}, {pixel.excess:.2%} from square, are taken as {taken:.6g}, {word}")
         return grid.replace(pixel_scale=taken)
     return grid
 
@@ -191,8 +189,8 @@ def _mask(config: ObservationConfig, image: np.ndarray, window, grid: Grid, path
         odd = (values < 0.0) & (values != np.round(values))
         if odd.any():
             row, column, place = _first(odd, window)
-            raise InputError(config.mask, f"{path}.mask", f"{odd.sum()} pixels are negative and not whole, the first is "
-                             f"{values[row, column]:.6g} at {place}", "zeros and ones, not an image")
+            raise InputError(config.mask, f"{path}.mask", f"{odd.sum()} pixels are negative and not whole, the first "
+                             f"is {values[row, column]:.6g} at {place}", "zeros and ones, not an image")
         mask = _left((values != 0.0) == (config.mask_is == "good"), config.mask, f"{path}.mask")
     if config.mask_keep:
         mask = _left(mask & ring_mask(config.mask_keep, grid), config.image, f"{path}.mask_keep")

@@ -124,7 +124,7 @@ def local_wcs(wcs: WCS, rows: slice, columns: slice) -> WCS:
     sky, plane = tangent_plane(wcs, middle[0], middle[1], max(1.0, 0.25 * min(ny, nx)))
     local = WCS(naxis=2)
     local.wcs.ctype = [f"{wcs.wcs.lngtyp.strip():-<4}-TAN", f"{wcs.wcs.lattyp.strip():-<4}-TAN"]
-    local.wcs.crval = [sky.spherical.lon.deg, sky.spherical.lat.deg]
+    local.wcs.crval = sky
     local.wcs.crpix = middle - [columns.start, rows.start] + 1.0
     local.wcs.cd = plane
     local.wcs.radesys, local.wcs.equinox = wcs.wcs.radesys, wcs.wcs.equinox
@@ -133,7 +133,7 @@ def local_wcs(wcs: WCS, rows: slice, columns: slice) -> WCS:
 
 
 def departure(wcs: WCS, local: WCS, rows: slice, columns: slice) -> float:
-    """Largest distance at the corners of a part between its linear WCS and the whole one [pixels]; NaN past its reach."""
+    """Largest distance at the corners of a part between its linear WCS and the whole one [pixels]; NaN past reach."""
     corners = _corners(rows, columns)
     column, row = sky_to_pixel(local, wcs.pixel_to_world(*corners.T))
     return float(np.hypot(column + columns.start - corners[:, 0], row + rows.start - corners[:, 1]).max())

@@ -13,6 +13,7 @@ SPELLINGS = (  # as instruments write them, in lower case: what astropy reads
     (r"\be-?(?=[/)^*]|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
     (r"\bcps\b", "count/s"), (r"\bdn\b", "DN"), (r"\b(sec|seconds?)\b", "s"), (r"\bphotons?\b", "photon"),
 )
+WHOLE = re.compile(r"(1\s*/\s*)?\(([^()]+)\)\s*(?:\^|\*\*)?\s*(-?\d)")  # a power of all of a unit
 
 
 def parse_unit(text: str) -> u.UnitBase | None:
@@ -24,6 +25,9 @@ def parse_unit(text: str) -> u.UnitBase | None:
     >>> parse_unit("ELECTRONS/S")
     Unit("electron / s")
     """
+    if whole := WHOLE.fullmatch(text.strip()):  # which astropy does not read
+        inner = parse_unit(whole[2])
+        return None if inner is None else inner ** (int(whole[3]) * (-1 if whole[1] else 1))
     lower = text.strip().lower()
     for pattern, name in SPELLINGS:
         lower = re.sub(pattern, name, lower)
@@ -34,10 +38,10 @@ def parse_unit(text: str) -> u.UnitBase | None:
                 unit = u.Unit(spelling)
         except ValueError:
             continue
-        if u.S in unit.bases:
-            continue  # a second in capital letters is no siemens
         if not isinstance(unit, u.UnitBase) or {u.mag, u.dex} & set(unit.decompose().bases):
             raise ValueError(f"BUNIT {text!r} is logarithmic")
+        if u.S in unit.bases:
+            continue  # a second in capital letters, no siemens
         return unit
     return None
 
