@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
+from giga.inference.pipeline import dtype_of
 from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.io.errors import InputError, nearest
@@ -255,6 +257,10 @@ def check_parameters(config: Config, prior: Scene) -> None:
     if not names:
         raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
     check_axis(config.inference.vi_axis, names, config.file)
+    try:
+        Prior.of(prior, dtype_of(config.run.precision))
+    except ValueError as error:
+        raise InputError(config.file, "", str(error)) from error
 
 
 def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:
