@@ -56,7 +56,8 @@ class PSF(Component):
             kernel: Shape (k, k), k odd.
             supersampling: Subpixels a side.
             resampling: "integrated" takes each value as the PSF integrated over a pixel, as a star
-                on the detector shows it, and finds the smooth positive PSF whose integrals they are.
+                on the detector shows it, and finds a smooth PSF whose integrals they are; noise and negative
+                wings are kept, so that flux and centroid are those of the kernel.
                 "lenstronomy" gives the kernel that lenstronomy's `subgrid_kernel` gives, broader by
                 part of a pixel, for images that were simulated with it.
         """
