@@ -80,6 +80,17 @@ class PSF(Component):
         return PSF(kernel=jnp.asarray(bin_kernel(np.asarray(self.kernel), factor)), supersampling=supersampling)
 
 
+def gaussian_outside(fwhm: float, width: float) -> float:
+    """Share of a Gaussian's light outside a square about its centre.
+
+    Args:
+        fwhm: Full width at half maximum.
+        width: Side of the square, in the same unit.
+    """
+    sigma = fwhm / 2.3548200450309493
+    return 1.0 - math.erf(0.5 * width / (math.sqrt(2.0) * sigma)) ** 2
+
+
 class Convolution(Component):
     """A PSF made ready for images of one shape: subpixel phases in, pixels out.
 
