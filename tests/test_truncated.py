@@ -65,12 +65,13 @@ def test_ordinary_draws_are_those_of_numpyro():
 
 
 REFUSED = {
-    "point": (dist.TruncatedNormal(2.0, 1e-8, low=1.2, high=2.8), "draws have 1 value"),
+    "point": (dist.TruncatedNormal(2.0, 1e-8, low=1.2, high=2.8), "its width, 1e-08, is about the rounding"),
     "far": (dist.TruncatedNormal(1.0, 1e-5, low=-0.5, high=0.5), r"TruncatedNormal\(loc = 1, scale = 1e-05, low = -"),
-    "narrow": (dist.Uniform(0.5, 0.5000001), "draws have . value"),
+    "narrow": (dist.Uniform(0.5, 0.5000001), r"its width, 1e-07, is about the rounding of float32 at 0.5"),
     "infinite": (dist.LogNormal(0.0, 60.0), "draws are NaN or infinite"),
-    "nothing": (dist.LogNormal(-120.0, 0.1), "draws have 1 value, 0 among them"),
-    "NaN": (dist.Normal(np.nan, 1.0), "draws are NaN or infinite"),
+    "huge": (dist.LogNormal(200.0, 0.1), r"its values, about 7.23e\+86, are beyond"),
+    "nothing": (dist.LogNormal(-120.0, 0.1), "its width, 7.67e-54, is about the rounding"),
+    "NaN": (dist.Normal(np.nan, 1.0), "its values, about nan, are beyond"),
     "backwards": (dist.Normal(0.0, -1.0), "its density is not finite"),
 }
 
@@ -78,12 +79,12 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_prior_that_cannot_be_is_refused_by_name(name):
     family, words = REFUSED[name]
-    with pytest.raises(ValueError, match=rf"^shape\.1: .*{words}.*float32; expected"):
+    with pytest.raises(ValueError, match=rf"^shape\.1: .*({words}).*float32.*; expected"):
         Prior.of({"shape": [dist.Normal(0.0, 1.0), family]})
 
 
 @pytest.mark.parametrize("name", ["point", "narrow", "infinite", "nothing"])
 def test_a_population_too(name):
-    family, words = REFUSED[name]
-    with pytest.raises(ValueError, match=rf"^shape\.1: .*{words}.*; expected"):
+    family, _ = REFUSED[name]
+    with pytest.raises(ValueError, match=r"^shape\.1: .*draws (have . value|are NaN or infinite).*; expected"):
         Population.of({"shape": [dist.Normal(0.0, 1.0), family]})

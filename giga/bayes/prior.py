@@ -14,12 +14,13 @@ from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
 
 from giga.bayes.family import Family
-from giga.bayes.truncated import exact
+from giga.bayes.truncated import TruncatedNormal, exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 
 FIXED = -1
 TRIED = 512  # draws by which a prior is tried
 DISTINCT = 16  # values that they must have at least
+STEPS = 4.0  # roundings of its values that a prior must be wide
 ASTRAY = 0.02  # largest share of them that may have no place on the real line, rounded to a bound
 
 
@@ -74,7 +75,7 @@ class Prior(Component):
                 fixed.append(np.asarray(leaf, dtype))
                 continue
             if id(leaf) not in found:
-                _check(path_name(path), leaf)
+                _check(path_name(path), leaf, np.dtype(dtype))
                 found[id(leaf)] = len(distributions)
                 distributions.append(exact(leaf))
                 originals.append(leaf)
@@ -185,11 +186,42 @@ def _log_density(family: dist.Distribution, u: Array) -> Array:
     return (family.log_prob(x) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
 
 
-def _check(name: str, leaf: dist.Distribution) -> None:
+def _check(name: str, leaf: dist.Distribution, dtype: np.dtype) -> None:
     if leaf.batch_shape or leaf.event_shape:
         raise ValueError(f"{name}: expected a scalar distribution, got shape {leaf.batch_shape + leaf.event_shape}")
     if leaf.support is None or leaf.is_discrete:
         raise ValueError(f"{name}: expected a continuous distribution, got {type(leaf).__name__}")
+    if fault := _too_narrow(leaf, dtype):
+        raise ValueError(f"{name}: {described(leaf)}: {fault}; expected a prior that is wide against the rounding of "
+                         "its values")
+
+
+def _too_narrow(leaf: dist.Distribution, dtype: np.dtype) -> str:
+    """What is wrong with a prior that is about as wide as the rounding of its values, told by its numbers alone.
+
+    What it does not tell, by the kind of the distribution or otherwise, the draws of `_try` do.
+    """
+    leaf = exact(leaf)
+    if isinstance(leaf, TruncatedNormal):
+        away = abs(float(leaf.peak - leaf.loc))
+        place, width = float(leaf.peak), min(float(leaf.scale), float(leaf.high - leaf.low))
+        width = min(width, float(leaf.scale) ** 2 / away) if away > 0.0 else width
+    elif isinstance(leaf, dist.Uniform):
+        place, width = max(abs(float(leaf.low)), abs(float(leaf.high))), abs(float(leaf.high) - float(leaf.low))
+    elif isinstance(leaf, dist.LogNormal):
+        # Beyond the range of float64 it is beyond that of any precision.
+        place = float(np.exp(np.clip(float(leaf.loc), -700.0, 700.0)))
+        width = abs(float(leaf.scale)) * place
+    elif isinstance(leaf, dist.Normal):
+        place, width = float(leaf.loc), abs(float(leaf.scale))
+    else:
+        return ""
+    if not abs(place) < float(np.finfo(dtype).max):
+        return f"its values, about {place:.3g}, are beyond {dtype.name}"
+    rounding = float(np.spacing(np.asarray(abs(place), dtype)))
+    if width < STEPS * rounding:
+        return f"its width, {width:.3g}, is about the rounding of {dtype.name} at {place:.6g}, {rounding:.2g}"
+    return ""
 
 
 def _group(distributions: list[dist.Distribution],
@@ -272,4 +304,4 @@ def described(distribution: dist.Distribution) -> str:
     kind, numbers = type(distribution).__name__, dict(distribution.get_args())
     if isinstance(base, dist.Normal) and "Truncated" in kind:
         kind, numbers = "TruncatedNormal", dict(base.get_args()) | numbers
-    return f"{kind}({', '.join(f'{key} = {np.asarray(value, float):.6g}' for key, value in numbers.items())})"
+    return f"{kind}({', '.join(f'{key} = {np.asarray(value, float):.9g}' for key, value in numbers.items())})"
