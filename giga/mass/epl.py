@@ -10,6 +10,7 @@ from jax import Array
 from giga.component import Param, static
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
+from giga.mass.functions import softening
 
 DEFAULT_TERMS = 18  # deflection to 1e-7 for q > 0.4 (|e| < 0.43); see `terms_for`
 
@@ -81,11 +82,6 @@ class EPL(MassProfile):
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
         ratio = self.theta_E**2 / (r_squared + softening(r_squared))
         return 0.5 * (3.0 - self.gamma) * ratio ** (0.5 * (self.gamma - 1.0))
-
-
-def softening(x: Array) -> float:
-    """Square of the radius inside which a singular centre is smoothed [arcsec^2]."""
-    return 1e-12 if jnp.result_type(x) == jnp.float32 else 1e-20
 
 
 def _coefficients(terms: int, t: Array) -> Array:

@@ -5,7 +5,7 @@ from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.epl import softening
+from giga.mass.functions import softening
 
 
 class NFW(MassProfile):
