@@ -1,5 +1,6 @@
 """Elliptical power law: the deflection of Tessore & Metcalf (2015) in real arithmetic."""
 
+import math
 from functools import cache, partial
 
 import jax
@@ -85,6 +86,8 @@ class EPL(MassProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     terms: int | None = static(default=None)
+
+    ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def reaching(self, ellipticity: float, dtype: DTypeLike) -> "EPL":
         return self if self.terms is not None else self.replace(terms=enough_terms(ellipticity, dtype))

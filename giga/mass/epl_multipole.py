@@ -1,5 +1,7 @@
 """Elliptical power law with multipoles of order 1, 3 and 4."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from numpy.typing import DTypeLike
@@ -43,6 +45,8 @@ class EPLMultipole(MassProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     terms: int | None = static(default=None)
+
+    ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def reaching(self, ellipticity: float, dtype: DTypeLike) -> "EPLMultipole":
         return self if self.terms is not None else self.replace(terms=enough_terms(ellipticity, dtype))

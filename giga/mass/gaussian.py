@@ -1,5 +1,7 @@
 """Gaussian mass, and a sum of Gaussians."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -24,6 +26,8 @@ class Gaussian(MassProfile):
     sigma: Param
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"sigma": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
         return gaussian_potential(self.amp, self.sigma, x - self.center_x, y - self.center_y)
@@ -56,6 +60,9 @@ class MultiGaussian(MassProfile):
     scale_factor: Param = 1.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"sigma": (0.0, math.inf)}
+    from_numbers = False
 
     def _sum(self, function, x: Array, y: Array) -> Array:
         amp = jnp.asarray(self.amp, jnp.result_type(x)) * self.scale_factor

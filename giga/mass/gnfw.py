@@ -1,5 +1,7 @@
 """Generalised Navarro-Frenk-White halo: a free inner slope."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -32,6 +34,8 @@ class GNFW(MassProfile):
     gamma_in: Param
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Rs": (0.0, math.inf), "gamma_in": (0.0, 3.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y = x - self.center_x, y - self.center_y

@@ -1,5 +1,7 @@
 """Hernquist sphere."""
 
+import math
+
 from jax import Array
 
 from giga.component import Param
@@ -23,6 +25,8 @@ class Hernquist(MassProfile):
     Rs: Param
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Rs": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y = x - self.center_x, y - self.center_y

@@ -1,5 +1,7 @@
 """Navarro-Frenk-White halo, elliptical in the mass, as a sum of cored steep ellipsoids."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -49,6 +51,8 @@ class NFWEllipse(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y, s, amplitude, squared, cored, unit = self._parts(x, y)

@@ -1,5 +1,7 @@
 """Non-singular isothermal ellipsoid in closed form."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -30,6 +32,8 @@ class NIE(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"theta_E": (0.0, math.inf), "s_scale": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y = x - self.center_x, y - self.center_y

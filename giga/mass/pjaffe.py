@@ -1,5 +1,7 @@
 """Dual pseudo-isothermal profile, elliptical in the potential."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -36,6 +38,8 @@ class PJaffe(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Ra": (0.0, math.inf), "Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         _, _, core, cut, ratio, lift = self._parts(x, y)

@@ -1,5 +1,7 @@
 """Point mass."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -22,6 +24,8 @@ class PointMass(MassProfile):
     theta_E: Param
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"theta_E": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y = x - self.center_x, y - self.center_y

@@ -1,5 +1,7 @@
 """Sersic mass: stars with a mass-to-light ratio."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -39,6 +41,9 @@ class Sersic(MassProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     mass_to_light: Param = 1.0
+
+    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
+              "mass_to_light": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y = jnp.broadcast_arrays(x - self.center_x, y - self.center_y)

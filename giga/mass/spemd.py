@@ -1,5 +1,7 @@
 """Elliptical power law with a core."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -35,6 +37,9 @@ class SPEMD(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "s_scale": (0.0, math.inf), "e1": (-1.0, 1.0),
+              "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         # The rings' own integral by parts: of m(v) (1 - w) / v, m the mass inside the ring over 2 pi

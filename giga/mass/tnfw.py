@@ -1,5 +1,7 @@
 """Truncated Navarro-Frenk-White halo."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -30,6 +32,8 @@ class TNFW(MassProfile):
     r_trunc: Param
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Rs": (0.0, math.inf), "r_trunc": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
         x, y, u, tau, slope, drop, log_l, factor = self._parts(x, y)
