@@ -50,13 +50,13 @@ def levels_for(terms: int) -> int:
     """
     if terms <= SERIES:
         return 0
-    level = 0
+    level, n = 0, 2 * np.arange(1, HEAD + 1)
     for accuracy in (1e-4, 1e-7, 1e-11):
         f = accuracy ** (1.0 / terms)
         w = f * np.exp(1j * np.linspace(0.0, np.pi, 33))
         for t in (0.1, 0.5, 1.0, 1.5, 1.9):
             exact = _tail(w, t, HEAD, level + 200)
-            size = f**HEAD * np.abs(np.prod((2 * np.arange(1, HEAD + 1) - 2 + t) / (2 * np.arange(1, HEAD + 1) + 2 - t)))
+            size = f**HEAD * np.prod((n - 2 + t) / (n + 2 - t))
             while size * np.max(np.abs(_tail(w, t, HEAD, level) - exact)) > accuracy and level < 200:
                 level += 1
     return level

@@ -21,7 +21,7 @@ from giga.simulate.populations.derived import Derived
 from giga.simulate.populations.population import Population
 from giga.simulate.populations.relations import amplitude, bulge_and_disc, einstein_radius, ellipticity, present, within
 from giga.simulate.surveys.survey import Survey
-from giga.simulate.systems.collett import SERIES_ACCURACY, collett_population
+from giga.simulate.systems.collett import collett_population
 
 THETA_E = (0.5, 2.5)
 """Einstein radii [arcsec]: the second to ninety-ninth percentiles of Collett's lenses in the LSST."""
