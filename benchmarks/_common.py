@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from giga.jobs.bench.measure import environment, git_hash
 from giga.runtime.atomic import write_text
+from giga.runtime.environment import environment, git_hash
 
 HERE = Path(__file__).parent
 GIT = git_hash()  # of the code that was read: a commit or an edit while a long benchmark runs is not in it

@@ -11,7 +11,7 @@ from _common import parser, write
 
 from giga.inference.checks.calibration import summary
 from giga.runtime.atomic import write_bytes
-from giga.show.calibration import calibration_figure
+from giga.show.checks import calibration_figure
 from giga.show.plot import png
 
 

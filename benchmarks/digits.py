@@ -21,7 +21,8 @@ from giga.bayes.prior import Prior, values_of
 from giga.inference.search.curvature import quadratic
 from giga.jobs.bench.measure import significant
 from giga.jobs.problems import Problem, demo60, foundry128
-from giga.models.systems.ggsl import GGSLConfig, make_simulator
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
 
 PROBLEMS = {"demo60": demo60, "foundry128": foundry128}
 POINTS = 8

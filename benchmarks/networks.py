@@ -20,15 +20,16 @@ from flax import nnx
 
 from giga.jobs import amortised
 from giga.jobs.bench.measure import measure
+from giga.models.networks.chain import ModularConfig
 from giga.models.networks.count import parameters
 from giga.models.networks.heads import Classifier, Estimator
+from giga.models.networks.separator import GGSLConfig
 from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.networks.vgg import VGG, VGGConfig
-from giga.models.systems.chain import ModularConfig
-from giga.models.systems.ggsl import GGSLConfig, GGSLTask
+from giga.models.systems.ggsl import GGSLTask
 from giga.models.systems.modular import ModularTask
+from giga.models.training.config import optimiser
 from giga.models.training.loop import Loop
-from giga.models.training.optimiser import optimiser
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import start
 from giga.models.training.train import Task, TrainConfig

@@ -17,7 +17,7 @@ from astropy.io import fits
 
 from giga.io.images.cube import Cube, background_rms, read_cube
 from giga.models import zoo
-from giga.models.systems.ggsl import Separator, separate
+from giga.models.networks.separator import Separator, separate
 from giga.models.systems.separation_metrics import chi2
 from giga.runtime import parallel
 from giga.runtime.atomic import write_bytes

@@ -1,9 +1,10 @@
 """Simulate 64 x 64 images in 4 bands, supersampling 2, PSF and noise: images a second, and where the time goes.
 
 The recipes are those of `giga.models.systems.ggsl`: "paper" (one geometry, mixed) and "physical" (each band its own
-slope), with up to three companions, and a second deflector in a fifth of the images. Stages are timed in turn within one run on
-one device, so that their ratios hold on a machine that does other work too; "images_per_s" is what `Simulator.simulate`
-gives on all devices, truth and parts included. The normal numbers of the noise are timed beside those of `jax.random`.
+slope), with up to three companions, and a second deflector in a fifth of the images. Stages are timed in turn within
+one run on one device, so that their ratios hold on a machine that does other work too; "images_per_s" is what
+`Simulator.simulate` gives on all devices, truth and parts included. The normal numbers of the noise are timed beside
+those of `jax.random`.
 """
 
 import math
@@ -18,7 +19,8 @@ from _common import parser, write
 
 from giga.jobs.bench.measure import significant
 from giga.lensing.tracing import trace
-from giga.models.systems.ggsl import GGSLConfig, make_simulator
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
 from giga.runtime import parallel
 from giga.simulate.generator import Simulator
 from giga.simulate.surveys import draws

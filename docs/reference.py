@@ -35,7 +35,8 @@ def write_pages(folder: Path) -> None:
 
 def write_fields(path: Path) -> None:
     """Write the tables of the fields of a configuration."""
-    classes = config_classes(PACKAGE / "io" / "images" / "config.py") | config_classes(PACKAGE / "inference" / "settings.py")
+    files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "inference" / "settings.py")
+    classes = config_classes(files[0]) | config_classes(files[1])
     tables = [table(section, *classes[name]) for section, name in SECTIONS.items()]
     write_if_changed(path, "\n".join(tables))
 

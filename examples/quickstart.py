@@ -13,7 +13,7 @@ from giga import EPL, PSF, FitConfig, Grid, Observation, Scene, Sersic, Shear, f
 from giga.jobs.demo import BACKGROUND_RMS, EXPOSURE_TIME, PIXEL_SCALE, SUPERSAMPLING, simulate
 from giga.runtime import parallel
 from giga.show.plot import fit_figure, png
-from giga.show.progress import FitProgress
+from giga.show.terminal import FitProgress
 
 
 def main() -> None:

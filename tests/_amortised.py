@@ -13,7 +13,7 @@ from astropy.io import fits
 from giga.imaging.render import render_data
 from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.models.systems.posterior import PosteriorNetConfig
+from giga.models.networks.posterior import PosteriorNetConfig
 from giga.models.systems.posterior_task import PosteriorTask, Subject
 
 SIZE, SCALE, RMS = 16, 0.13, 0.03

@@ -7,8 +7,7 @@ import pytest
 
 from giga import SIE, Grid, Scene, Sersic, Shear
 from giga.lensing.tracing import trace
-from giga.simulate.augment import dihedral
-from giga.simulate.batch import Batch
+from giga.simulate.batch import Batch, dihedral
 
 GRID = Grid(shape=(24, 24), pixel_scale=0.2)
 

@@ -11,15 +11,15 @@ from _toy import ToyTask, toy_config
 
 from giga import PSF, Grid, Scene, Sersic
 from giga.jobs import amortised
-from giga.models.systems.chain import ModularConfig
-from giga.models.systems.ggsl import GGSLConfig, GGSLTask
+from giga.models.networks.chain import ModularConfig
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import GGSLTask
 from giga.models.systems.modular import ModularTask
-from giga.models.training.loop import Loop
-from giga.models.training.optimiser import optimiser
+from giga.models.training.config import optimiser
+from giga.models.training.loop import Loop, Reuse
 from giga.models.training.state import start
 from giga.models.training.train import train
 from giga.runtime.parallel import mesh
-from giga.simulate.bank import Reuse
 from giga.simulate.generator import Simulator, simulator
 from giga.simulate.mixing import Mixing
 from giga.simulate.populations.population import Population

@@ -16,7 +16,7 @@ from giga.cli import app
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.jobs.bench.energy import EnergyMeter
-from giga.jobs.bench.measure import environment, measure, peak_memory, significant
+from giga.jobs.bench.measure import measure, peak_memory, significant
 from giga.jobs.bench.plot import bench_figure
 from giga.jobs.bench.stages import FUNCTIONS, SMOKE, evaluations, fits, of_result
 from giga.jobs.bench.suite import FORMAT, Settings, read, run
@@ -25,6 +25,7 @@ from giga.jobs.problems import Problem, simulate
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.runtime import parallel
+from giga.runtime.environment import environment
 
 
 def small(n: int = 2) -> list[Problem]:

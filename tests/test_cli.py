@@ -11,7 +11,7 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
 from giga.io.results.folder import FILES
 from giga.jobs.demo import write_demo
-from giga.jobs.run import prepare
+from giga.jobs.job import prepare
 from giga.runtime.checkpoint import CheckpointError
 
 OPTIMISED = True

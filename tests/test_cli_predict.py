@@ -17,9 +17,9 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
 from giga.io.errors import InputError
 from giga.jobs.amortised import Predictor
-from giga.jobs.run import helped, prepare
+from giga.jobs.job import helped, prepare
 from giga.jobs.separated_mask import MaskConfig, mask_of, masked
-from giga.models.systems.ggsl import GGSLConfig, Separator, separate
+from giga.models.networks.separator import GGSLConfig, Separator, separate
 from giga.models.zoo import load
 
 NAMES = ("source_light.0.amp", "source_light.0.R_sersic", "source_light.0.center_x")

@@ -19,8 +19,8 @@ from giga.io.images.cube import background_rms, read_cube
 from giga.io.tables import to_table
 from giga.jobs.systems import SYSTEMS, System
 from giga.models import zoo
+from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems import ggsl
-from giga.models.systems.ggsl import GGSLConfig, Separator
 from giga.models.zoo import Card, save_weights
 
 CONFIG = GGSLConfig(channels=(4, 8))

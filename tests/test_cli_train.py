@@ -16,7 +16,7 @@ from giga.io.configuration.training import load_training
 from giga.io.tables import to_table, write_toml
 from giga.jobs.systems import System
 from giga.models.zoo import from_config, load
-from giga.show.training_progress import TrainingProgress, describe
+from giga.show.terminal import TrainingProgress, describe_row
 
 TOY = System(ToyConfig, ToyTask, lambda config: {"network": "Toy", "config": dataclasses.asdict(config), "flops": 1.0,
                                                  "limits": ("a toy",)}, toy_evaluate)
@@ -118,10 +118,10 @@ def test_tensorboard_that_is_not_installed(config, tmp_path, monkeypatch):
 
 def test_rows_are_spelt():
     chunk = {"kind": "train", "step": 4, "loss": 0.0123, "images_per_s": 512.3}
-    assert describe(chunk) == "loss 0.0123, 512.3 images/s"
+    assert describe_row(chunk) == "loss 0.0123, 512.3 images/s"
     rates = {"kind": "rates", "simulator": 1000.0, "network": 90.0, "joint": 81.0, "joint_over_network": 0.9}
-    assert describe(rates | {"reuse": 1}) == "simulator 1000, network 90, both 81 images/s; both over network 0.90"
-    assert describe(rates | {"reuse": 4}).endswith("both over network 0.90, 4 images of each scene")
+    assert describe_row(rates | {"reuse": 1}) == "simulator 1000, network 90, both 81 images/s; both over network 0.90"
+    assert describe_row(rates | {"reuse": 4}).endswith("both over network 0.90, 4 images of each scene")
     out = io.StringIO()
     with TrainingProgress(8, Console(file=out, width=200)) as report:
         report({"kind": "note", "step": 4, "text": "[4] damaged"})

@@ -16,8 +16,8 @@ from giga.bayes.posterior import Posterior
 from giga.bayes.prior import values_of
 from giga.cli import app
 from giga.inference.checks.comparison import against_prior, bic, data_hash, log_likelihood_of, predictive
-from giga.io.results.folder import write_results
 from giga.jobs.compare import Compared, cautions, difference, read_compared
+from giga.jobs.results import write_results
 from giga.show.checks import checks_figure
 
 TRUTH = lens()

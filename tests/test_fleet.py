@@ -13,7 +13,6 @@ import pytest
 from _problems import blank, observe
 from test_parallel import devices, finish, start_python
 
-from giga.inference.calls import Program
 from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
@@ -22,6 +21,7 @@ from giga.inference.settings import FitConfig
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.runtime import parallel
+from giga.runtime.calls import Program
 from giga.runtime.parallel import mesh
 
 OPTIMISED = True

@@ -1,6 +1,8 @@
-"""Imports inside giga go downwards only."""
+"""The wings of giga: imports go from higher ones to lower ones, and no two files or folders import each other."""
 
 import ast
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,29 +11,38 @@ import giga
 
 PACKAGE = Path(giga.__file__).parent
 
-# Lowest first. Modules of one floor may import each other; a folder stands for all that is in it.
-FLOORS = (
-    ("component", "atomic", "parallel", "checkpoint", "journal", "memory", "nodes", "processes", "ellipse",
-     "products"),
-    ("cosmology", "grid", "psf", "resampling"),
+# Lowest first; those of one line do not import each other. docs/design.md says what lives in each.
+WINGS = (
+    ("component", "ellipse"),
+    ("runtime",),
     ("mass", "light"),
-    ("tracing", "critical", "images", "scene", "observation"),
-    ("render", "linear", "jacobian"),
-    ("family", "prior", "exchange", "posterior"),
+    ("lensing",),
+    ("imaging",),
+    ("bayes",),
     ("inference", "simulate"),
     ("models",),
     ("search",),
-    ("io", "labels", "pictures", "plot", "corner", "checks_plot", "compare", "report", "progress", "terminal", "board",
-     "claims", "drawers", "demo", "problems", "run", "fleet", "many", "bench", "calibrate", "calibration_plot",
-     "systems", "amortised", "separated_mask", "training_progress", "separation_plot", "cli"),
+    ("io",),
+    ("show",),
+    ("jobs",),
+    ("cli",),
 )
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+FLOOR_OF = {name: floor for floor, names in enumerate(WINGS) for name in names}
 PUBLIC = "__init__"  # giga/__init__.py: above all, imported by none but those who use giga
-MODULES = sorted(p.relative_to(PACKAGE) for folder in (PACKAGE, PACKAGE / "models") for p in folder.rglob("*.py"))
+CROWD = 20  # files in a folder
+FILES = sorted(p.relative_to(PACKAGE) for folder in (PACKAGE, PACKAGE / "models") for p in folder.rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    """`imaging.grid` for imaging/grid.py, `mass` for mass/__init__.py."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path) for path in FILES} - {PUBLIC}
 
 
 def imported(source: str) -> set[str]:
-    """Parts of giga that a source imports: `grid` for `from giga.imaging.grid import Grid`."""
+    """Modules of giga that a source imports: `imaging.grid` for `from giga.imaging.grid import Grid`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -39,34 +50,75 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    parts = {name.split(".")[1] if "." in name else PUBLIC for name in found if name.split(".")[0] == "giga"}
-    return {name if name in FLOOR_OF else PUBLIC for name in parts}
+    return {_longest(name.split(".")[1:]) for name in found if name.split(".")[0] == "giga"}
 
 
-def upward(part: str, source: str) -> set[str]:
-    """The imports of a source that lead to a higher floor than that of its own part of giga."""
-    return {name for name in imported(source) if FLOOR_OF.get(name, len(FLOORS)) > FLOOR_OF[part]}
+def _longest(parts: list[str]) -> str:
+    """The module that a dotted name leads to; `__init__` for a name of giga itself."""
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in MODULES or parts[0] in FLOOR_OF and end == 1:
+            return ".".join(parts[:end])
+    return PUBLIC
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_imports_go_downwards(module):
-    part = module.parts[0].removesuffix(".py")
-    if part == PUBLIC:
+def wrong(wing: str, source: str) -> set[str]:
+    """The imports of a source that lead to a higher wing than its own, or to another one of the same line."""
+    wings = {name: name.split(".")[0] for name in imported(source)}
+    return {name for name, other in wings.items()
+            if other != wing and FLOOR_OF.get(other, len(WINGS)) >= FLOOR_OF[wing]}
+
+
+def without_circles(arrows: Mapping[str, Iterable[str]]) -> None:
+    """See that arrows lead nowhere back to where they came from."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_go_to_lower_wings(path):
+    wing = path.parts[0].removesuffix(".py")
+    if wing == PUBLIC:
         return
-    assert part in FLOOR_OF, f"giga/{module} has no floor: give it one here and in docs/design.md"
-    assert not upward(part, (PACKAGE / module).read_text())
+    assert wing in FLOOR_OF, f"giga/{path} is in no wing: see docs/design.md, and the list above"
+    assert not wrong(wing, (PACKAGE / path).read_text())
 
 
-@pytest.mark.parametrize(("part", "source", "found"), [
-    ("grid", "from giga.imaging.render import render", {"render"}),
-    ("grid", "def f():\n    import giga.io.images.fits", {"io"}),
-    ("mass", "from giga import scene", {"scene"}),
+def test_no_circle_of_files_or_folders():
+    arrows = {module(path): imported((PACKAGE / path).read_text()) for path in FILES if module(path) != PUBLIC}
+    without_circles({name: found - {name} for name, found in arrows.items()})
+    # A folder is one room; what lies beside the rooms of a wing strings them together, and is a room each.
+    halls = {parent for path in FILES for parent in path.parent.parents}
+    rooms = {module(path): module(path) if path.parent in halls else ".".join(path.parent.parts) for path in FILES}
+    between: dict[str, set[str]] = {}
+    for name, found in arrows.items():
+        between.setdefault(rooms[name], set()).update(rooms.get(one, one) for one in found)
+    without_circles({room: found - {room} for room, found in between.items()})
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
+def test_folders_are_not_crowded(folder):
+    files = [path for path in FILES if path.parent == folder and path.name != "__init__.py"]
+    assert len(files) <= CROWD
+
+
+@pytest.mark.parametrize(("wing", "source", "found"), [
+    ("imaging", "from giga.inference.pipeline import fit", {"inference.pipeline"}),
+    ("imaging", "def f():\n    import giga.io.images.fits", {"io.images.fits"}),
+    ("mass", "from giga.lensing import scene", {"lensing.scene"}),
+    ("mass", "from giga.light import Sersic", {"light"}),
     ("mass", "from giga import EPL", {PUBLIC}),
-    ("posterior", "import giga", {PUBLIC}),
-    ("render", "from giga.imaging.grid import Grid\nfrom giga.imaging.linear import solve\nimport numpy.random", set()),
+    ("bayes", "import giga", {PUBLIC}),
+    ("imaging", "from giga.imaging.grid import Grid\nfrom giga.lensing.scene import Scene\nimport numpy.random", set()),
 ])
-def test_an_upward_import_is_seen(part, source, found):
-    assert upward(part, source) == found
+def test_an_upward_import_is_seen(wing, source, found):
+    assert wrong(wing, source) == found
+
+
+def test_a_circle_is_seen():
+    with pytest.raises(pytest.fail.Exception, match="a <- b <- a|b <- a <- b"):
+        without_circles({"a": {"b"}, "b": {"a"}})
 
 
 def test_relative_imports_are_refused():

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.models.systems.ggsl import FAINT, GGSLConfig, GGSLTask, flux_error
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.systems.ggsl import DENSITY, companions
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from giga.io.results.separation import magnitudes
-from giga.models.systems.magnitudes import GROUP, MOST, check_corrections, correction, flux_error, measure_corrections
 from giga.models.systems.separation_metrics import summary
 from giga.models.zoo import ZooError
 from giga.models.zoo.card import Card
+from giga.models.zoo.magnitudes import GROUP, MOST, check_corrections, correction, flux_error, measure_corrections
 
 BANDS = ("g", "r")
 

@@ -14,9 +14,8 @@ from rich.console import Console
 from test_cli import SETTINGS, run
 
 from giga.io.results.folder import FILES, summary
-from giga.jobs import many
-from giga.jobs.fleet import check_data, plan_fleet
-from giga.jobs.many import run_fleet
+from giga.jobs import fleet as many
+from giga.jobs.fleet import check_data, plan_fleet, run_fleet
 from giga.runtime.claims import Claims
 
 CONFIG = """

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.inference.calls import Alone, Program
 from giga.runtime import parallel
+from giga.runtime.calls import Alone, Program
 from giga.runtime.memory import Fitting, MemoryNote, entries_that_fit, group_size, out_of_memory, tracing
 
 SIDE = 64

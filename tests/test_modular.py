@@ -13,7 +13,7 @@ from flax import nnx
 from giga.ellipse import ellipticity
 from giga.jobs.systems import SYSTEMS
 from giga.models import zoo
-from giga.models.systems.chain import STAGES, Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage, lens_logit, parameters
 from giga.models.systems.modular import NEEDED, ModularTask, examples_of
 from giga.models.systems.modular_table import TooFew, psnr, rows_of, summary, table
 from giga.models.zoo import Card, save_weights

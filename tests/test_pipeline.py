@@ -12,13 +12,13 @@ import pytest
 import scipy.stats
 from _problems import blank, lens, observe
 
-from giga.inference.calls import Clock
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.inference.settings import FitConfig
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL
+from giga.runtime.calls import Clock
 from giga.runtime.checkpoint import Store
 
 OPTIMISED = True

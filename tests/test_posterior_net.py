@@ -17,7 +17,7 @@ from giga.inference.search.map import MapConfig, find_map
 from giga.inference.search.starts import Starts, chosen, completed, smaller
 from giga.lensing.scene import Scene
 from giga.light import Sersic
-from giga.models.systems.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
 from giga.models.training.train import TrainConfig, train
 from giga.runtime.parallel import mesh

@@ -14,7 +14,8 @@ from giga.inference.search.curvature import quadratic
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import _natural_step
 from giga.jobs.problems import demo60, foundry128
-from giga.models.systems.ggsl import GGSLConfig, make_simulator
+from giga.models.networks.separator import GGSLConfig
+from giga.models.systems.ggsl import make_simulator
 from giga.runtime.products import HIGHEST, einsum, matmul
 
 PRODUCTS = ("dot_general", "conv_general_dilated")

@@ -14,7 +14,8 @@ from astropy.wcs import WCS
 
 from giga.io.errors import InputError
 from giga.io.results import folder as module
-from giga.io.results.folder import FILES, read_results, redraw, summary, write_results
+from giga.io.results.folder import FILES, read_results, summary
+from giga.jobs.results import redraw, write_results
 from giga.runtime.atomic import write_atomically, write_text
 
 CONFIG = '[mass]\nprofile = "EPL"  # <b>\n'

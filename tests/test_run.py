@@ -11,7 +11,7 @@ import pytest
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
 from giga.jobs.demo import write_demo
-from giga.jobs.run import prepare
+from giga.jobs.job import prepare
 from giga.runtime.checkpoint import CheckpointError
 
 

@@ -7,11 +7,11 @@ import pytest
 from _networks import make
 from _toy import toy_config
 
+from giga.models.networks.chain import ModularConfig, Stage
 from giga.models.systems import modular_table
-from giga.models.systems.chain import ModularConfig, Stage
 from giga.models.systems.modular import ModularTask, make_simulator
+from giga.models.training.config import optimiser
 from giga.models.training.loop import Loop
-from giga.models.training.optimiser import optimiser
 from giga.models.training.state import start
 from giga.models.training.validation import draw_sets
 from giga.runtime.parallel import mesh

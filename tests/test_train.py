@@ -14,9 +14,9 @@ from flax import nnx
 from test_parallel import devices, finish, start_python
 
 from giga.models.training import loop as loop_module
+from giga.models.training.config import averaged, optimiser, schedule
 from giga.models.training.loop import Loop
 from giga.models.training.metrics_log import MetricsLog, read_metrics
-from giga.models.training.optimiser import averaged, optimiser, schedule
 from giga.models.training.state import start
 from giga.models.training.train import TrainConfig, train
 from giga.models.training.validation import draw_sets

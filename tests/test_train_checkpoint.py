@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from _toy import ToyConfig, ToyTask, toy_config
 
+from giga.models.training.config import optimiser
 from giga.models.training.metrics_log import read_metrics
-from giga.models.training.optimiser import optimiser
 from giga.models.training.state import nothing_yet, start
 from giga.models.training.train import run_identity as identity
 from giga.models.training.train import train

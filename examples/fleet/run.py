@@ -17,9 +17,8 @@ from astropy.table import Table
 from giga import EPL, PSF, Grid, Scene, Sersic
 from giga.imaging.psf import plan
 from giga.imaging.render import render
-from giga.jobs.fleet import plan_fleet
-from giga.jobs.many import run_fleet
-from giga.jobs.run import start_devices
+from giga.jobs.fleet import plan_fleet, run_fleet
+from giga.jobs.job import start_devices
 
 CONFIG = Path(__file__).with_name("fleet.toml")
 SHORT = {"inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalists": 4, "inference.map_steps": 4,

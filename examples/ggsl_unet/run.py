@@ -17,13 +17,14 @@ import numpy as np
 from flax import nnx
 
 from giga.models import zoo
-from giga.models.systems.ggsl import GGSLConfig, GGSLTask, Separator, separate
+from giga.models.networks.separator import GGSLConfig, Separator, separate
+from giga.models.systems.ggsl import GGSLTask
 from giga.models.systems.separation_metrics import measure, summary
 from giga.models.training.train import TrainConfig, train
 from giga.runtime import parallel
 from giga.show.plot import png
 from giga.show.separation import separation_figure
-from giga.show.training_progress import TrainingProgress
+from giga.show.terminal import TrainingProgress
 
 SHOWN = 5  # images in the picture
 

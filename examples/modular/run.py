@@ -20,13 +20,13 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from giga.models import zoo
-from giga.models.systems.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.systems.modular import ModularTask, examples_of, make_simulator
 from giga.models.systems.modular_table import evaluate, table
 from giga.models.training.train import TrainConfig, train
 from giga.runtime import parallel
 from giga.show.plot import png
-from giga.show.training_progress import TrainingProgress
+from giga.show.terminal import TrainingProgress
 
 BASELINES = ("find", "measure")
 SMOKE = ModularConfig(pixels=18, features=4, blocks=1, width=4)

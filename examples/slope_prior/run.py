@@ -19,7 +19,7 @@ from giga.bayes.posterior import variance
 from giga.imaging.render import render_data
 from giga.runtime import parallel
 from giga.show.plot import png
-from giga.show.progress import FitProgress
+from giga.show.terminal import FitProgress
 
 PRIORS = {
     r"$\mathcal{TN}(2, 0.25, 1, 2.7)$": dist.TruncatedNormal(2.0, 0.25, low=1.0, high=2.7),

@@ -20,13 +20,13 @@ from giga.io.errors import InputError, nearest
 from giga.io.images.config import LikelihoodConfig, RunConfig
 from giga.io.results.calibration import Study, read_runs, write_summary
 from giga.io.tables import Place, read_table
-from giga.jobs.bench.measure import environment
 from giga.jobs.calibrate import RANKED, Calibration, row_of_run, run
+from giga.jobs.job import check_axis, free_names, prepare, start_devices, start_devices_of
 from giga.jobs.problems import demo60, foundry128, gigalens80
-from giga.jobs.run import check_axis, free_names, prepare, start_devices, start_devices_of
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
-from giga.show.calibration import calibration_figure
+from giga.runtime.environment import environment
+from giga.show.checks import calibration_figure
 from giga.show.plot import png
 
 PROBLEMS = {"demo60": demo60, "foundry128": foundry128, "gigalens80": lambda: gigalens80(1)}

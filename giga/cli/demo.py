@@ -13,7 +13,8 @@ from giga.cli.base import Out, Override, Overwrite, Resume, app, console, edge
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config, parse_override, scene_from_config
 from giga.jobs.demo import SEED, TRUTH, write_demo
-from giga.jobs.run import claim, run_fit, start_devices
+from giga.jobs.job import claim, start_devices
+from giga.jobs.run import run_fit
 from giga.show.terminal import inside
 
 

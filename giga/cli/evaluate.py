@@ -18,11 +18,12 @@ from giga.cli.base import app, check_out, console, edge
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
-from giga.jobs.bench.measure import git_hash, run_times, significant
+from giga.jobs.bench.measure import run_times, significant
 from giga.jobs.systems import SYSTEMS, System
 from giga.models.systems.modular_table import TooFew
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.runtime import parallel
+from giga.runtime.environment import git_hash
 
 TOGETHER = 16  # images of one call when the speed of a network is measured
 

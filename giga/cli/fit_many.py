@@ -12,8 +12,7 @@ from rich.markup import escape
 from giga.cli.base import DataFolder, Override, app, console, edge, fail
 from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
-from giga.jobs.fleet import check_data, plan_fleet
-from giga.jobs.many import run_fleet
+from giga.jobs.fleet import check_data, plan_fleet, run_fleet
 from giga.runtime.claims import EXPIRY
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from giga.cli.base import app, console, edge
-from giga.io.results.folder import redraw
+from giga.jobs.results import redraw
 
 
 @app.command()

@@ -15,7 +15,7 @@ from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.cube import background_rms, read_cube
 from giga.io.results.separation import magnitudes, write_separation, write_table
 from giga.jobs.separated_mask import SCALE_TOLERANCE
-from giga.models.systems.ggsl import Separator, separate
+from giga.models.networks.separator import Separator, separate
 from giga.models.systems.separation_metrics import chi2
 from giga.runtime import parallel
 

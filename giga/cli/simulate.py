@@ -11,7 +11,7 @@ from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, con
 from giga.io.configuration.simulation import load_simulation, read_run
 from giga.io.configuration.toml import parse_override
 from giga.io.results.simulation import held, simulate_shards
-from giga.jobs.run import claim
+from giga.jobs.job import claim
 from giga.runtime import parallel
 
 

@@ -14,8 +14,7 @@ from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, con
 from giga.io.configuration.toml import differences, listed, parse_override
 from giga.io.configuration.training import TrainingConfig, load_training
 from giga.io.errors import InputError
-from giga.jobs.bench.measure import git_hash
-from giga.jobs.run import claim
+from giga.jobs.job import claim
 from giga.jobs.systems import SYSTEMS
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.train import Trained, train
@@ -23,7 +22,8 @@ from giga.models.zoo import Card, save_weights
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
 from giga.runtime.checkpoint import ForeignCheckpoint
-from giga.show.training_progress import TrainingProgress
+from giga.runtime.environment import git_hash
+from giga.show.terminal import TrainingProgress
 
 FILES = ("config.toml", "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too (giga\\[tensorboard]).")]

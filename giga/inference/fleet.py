@@ -16,13 +16,13 @@ from jax.sharding import Mesh
 
 from giga.bayes.posterior import AmplitudeMethod, Posterior
 from giga.imaging.observation import Observation
-from giga.inference.calls import Clock, Program, entry, stacked
 from giga.inference.pipeline import Report, dtype_of, fit_posterior
 from giga.inference.result import Result
 from giga.inference.routine import Routine
 from giga.inference.settings import FitConfig
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
+from giga.runtime.calls import Clock, Program, entry, stacked
 from giga.runtime.checkpoint import CheckpointError, Store
 from giga.runtime.memory import out_of_memory
 

@@ -17,7 +17,6 @@ from giga.bayes.posterior import AmplitudeMethod, Posterior, variance
 from giga.bayes.prior import Prior
 from giga.imaging.observation import Observation
 from giga.imaging.render import render_data
-from giga.inference.calls import Alone, Call, Clock, kept
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.checks.comparison import checks, predictive
@@ -34,6 +33,7 @@ from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import VIState, ascender, fit_vi
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
+from giga.runtime.calls import Alone, Call, Clock, kept
 from giga.runtime.checkpoint import Store
 from giga.runtime.journal import Journal
 

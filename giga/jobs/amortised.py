@@ -24,7 +24,7 @@ from giga.io.tables import above, at_least, to_table, write_toml
 from giga.jobs.problems import Problem, demo60, gigalens80
 from giga.lensing.scene import Scene
 from giga.models.networks.count import operations
-from giga.models.systems.posterior import HEADS, TRUNKS, PosteriorNet, PosteriorNetConfig
+from giga.models.networks.posterior import HEADS, TRUNKS, PosteriorNet, PosteriorNetConfig
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
 from giga.models.zoo import ZooError, load
 

@@ -1,9 +1,11 @@
-"""A catalogue of lenses and one configuration, read and checked before anything is computed."""
+"""A fleet: a catalogue of lenses and one configuration, checked whole, then fitted lens by lens into a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import errno
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,23 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.component import leaves_with_names
+from giga.inference.fleet import FAILURES, Lens, fit_many
+from giga.inference.result import Result
 from giga.inference.settings import FitConfig
 from giga.io.configuration.catalogue import Row, configure, image_shapes, read_catalogue
 from giga.io.configuration.toml import Config, read_toml, scene_from_config
 from giga.io.errors import InputError, nearest
-from giga.jobs.run import Job, check_parameters, free_names, prepare, start_devices_of
+from giga.io.results.fleet import FleetFolder
+from giga.jobs.drawers import Drawers
+from giga.jobs.job import Job, changed_values, check_parameters, free_names, prepare, start_devices_of
+from giga.jobs.results import write_results
+from giga.runtime import parallel
+from giga.runtime.checkpoint import CheckpointError
+from giga.runtime.claims import EXPIRY, Claim, Claims, turns
+from giga.show.terminal import Board
+
+DEATHS = 3  # workers that may die of one lens
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the fault of the machine, not of the lens
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +121,186 @@ def truth_of(row: Row, job: Job) -> Mapping[str, float] | None:
         if name not in row.truth:
             raise InputError("", f"truth.{name}", "missing", "the true values of all free parameters, or none")
     return {name: row.truth[name] for name in free}
+
+
+def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: float = EXPIRY, wait: bool = True,
+              retry_failed: bool = False, draw: bool = True, console: Console | None = None,
+              fit: Callable[..., None] = fit_many) -> dict[str, tuple[str, str]]:
+    """Fit the lenses of a fleet that are not fitted yet, beside other workers on the same folder.
+
+    Args:
+        fleet: The lenses.
+        out: The folder.
+        together: Lenses in a compiled call; None chooses.
+        expiry: Age at which the claim of another worker is taken over [s].
+        wait: Wait for the lenses of other workers.
+        retry_failed: Try failed lenses again, from their beginning.
+        draw: Draw pictures and reports.
+        console: Where to print; the standard output by default.
+        fit: What fits, with the arguments of `giga.inference.fleet.fit_many`.
+
+    Returns:
+        Status ("done", "failed", "refused", "running", "waiting") and reason of each lens.
+
+    Raises:
+        InputError: Devices that are not there.
+        OSError: A file cannot be written.
+    """
+    console = console or Console()
+    shared = next(iter(fleet.configs.values()))
+    devices = start_devices_of(shared)
+    for note in fleet.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe(devices)}", highlight=False)
+    with Claims(FleetFolder(out).claims, expiry) as claims:
+        worker = _Worker(fleet, FleetFolder(out), claims, Drawers() if draw else None)
+        worker.look_at_results(retry_failed)
+        with Board(console, worker.status()) as worker.board:
+            for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
+                fit(worker.lenses(turn), config=shared.inference, amplitudes=shared.likelihood.amplitudes,
+                    amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
+                    over=parallel.mesh(devices), done=worker.done)
+                worker.board.look(worker.status())
+        if worker.drawers is not None:
+            with console.status("drawing pictures"):
+                worker.drawers.finish()
+            for problem in worker.drawers.problems:
+                console.print(f"[yellow]note:[/] pictures: {escape(problem)}", highlight=False)
+        status = worker.status()
+        worker.folder.write_table(status)
+    return status
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One worker: opens lenses that it claimed, keeps how they end, and says so."""
+
+    fleet: Fleet
+    folder: FleetFolder
+    claims: Claims
+    drawers: Drawers | None
+    board: Board | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)  # of the lenses that are being fitted
+    refused: dict[str, str] = field(default_factory=dict)  # why results in the folder are not of this fleet
+    noted: set[str] = field(default_factory=set)
+
+    def look_at_results(self, retry_failed: bool) -> None:
+        """Refuse results of other configurations and data; forget failures; have drawn what is not."""
+        for name, config in self.fleet.configs.items():
+            if (failure := self.folder.failure(name)) is not None:
+                if retry_failed and name not in self.fleet.missing:
+                    self._forget(name, failure)
+            elif reason := self._foreign(name, config):
+                self.refused[name] = reason
+            elif self.folder.is_done(name) and not (self.folder.lens(name) / "report.html").exists() and self.drawers:
+                self.drawers.add(self.folder.lens(name))
+        self.folder.write_table(self.status())
+
+    def _forget(self, name: str, failure: dict[str, str]) -> None:
+        """Let a failed lens be fitted from its beginning, unless another worker has done so since it was looked at."""
+        if self.claims.take(name) is None:
+            return
+        if self.folder.failure(name) == failure:
+            shutil.rmtree(self.folder.lens(name) / "checkpoint", ignore_errors=True)
+            self.folder.forget_failure(name)
+        self.claims.give_back(name)
+
+    def status(self) -> dict[str, tuple[str, str]]:
+        """Status and reason of each lens."""
+        return {name: self._status(name) for name in self.fleet.rows}
+
+    def has_ended(self, name: str) -> bool:
+        """Whether nothing more will be done with a lens."""
+        return (self.folder.is_done(name) or name in self.refused or name in self.fleet.missing
+                or self.folder.failure(name) is not None)
+
+    def lenses(self, turn: Iterator[Claim]) -> Iterator[Lens]:
+        """Open claimed lenses; one that cannot be opened ends here."""
+        for claim in turn:
+            name, folder = claim.name, self.folder.lens(claim.name)
+            try:
+                if claim.deaths >= DEATHS:
+                    raise CheckpointError(f"{claim.deaths} workers died while they fitted it")
+                job = prepare(self.fleet.configs[name])
+                truth = truth_of(self.fleet.rows[name], job)
+            except (CheckpointError, ValueError, ArithmeticError, LookupError) as error:
+                self._end(name, self.folder.fail(name, error))
+                continue
+            try:
+                store = job.store(folder)
+            except CheckpointError as error:
+                self.refused[name] = str(error)
+                self._end(name, f"refused: {error}")
+                continue
+            for note in job.notes:
+                self._note(note)
+            self.jobs[name] = job
+            yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
+                       truth=truth, store=store)
+
+    def done(self, lens: Lens, result: Result | Exception) -> None:
+        """Keep how a lens ended."""
+        job, folder = self.jobs.pop(lens.name), self.folder.lens(lens.name)
+        if not self.claims.is_mine(lens.name):
+            self._say(f"{lens.name}: left to the worker that took it over")
+            return
+        try:
+            if isinstance(result, Exception):
+                raise result
+            write_results(result, folder, job.text, draw=False)
+        except FAILURES as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
+            self._end(lens.name, f"failed: {self.folder.fail(lens.name, error)}")
+            return
+        if self.drawers is not None:
+            self.drawers.add(folder)
+        self._end(lens.name, self.folder.says(lens.name))
+
+    def _end(self, name: str, text: str) -> None:
+        self.claims.give_back(name)
+        status = self.status()
+        self.folder.write_table(status)
+        if self.board is not None:
+            self.board.lens(name, text, status)
+
+    def _note(self, note: str) -> None:
+        """Say what should be known of the data of a lens, unless it was said of another."""
+        said = note.partition(": ")[2] or note  # without the file
+        if said not in self.noted:
+            self._say(f"note: {note}")
+        self.noted.add(said)
+
+    def _say(self, text: str) -> None:
+        if self.board is not None:
+            self.board.say(text)
+
+    def _status(self, name: str) -> tuple[str, str]:
+        if name in self.refused:
+            return "refused", self.refused[name]
+        failure = self.folder.failure(name)
+        if failure is None and self.folder.is_done(name):
+            return "done", ""
+        if name in self.fleet.missing or failure is not None:
+            return "failed", self.fleet.missing.get(name, "") or (failure or {}).get("reason", "")
+        return ("waiting" if self.claims.is_free(name) else "running"), ""
+
+    def _foreign(self, name: str, config: Config) -> str:
+        """Why the results or checkpoints in the folder of a lens are not those of this fleet; empty when they are."""
+        folder = self.folder.lens(name)
+        if changes := changed_values(folder, config):
+            return f"{folder} holds another configuration ({changes}); use another --out, or remove that folder"
+        # Loading every image again to compare takes long; a date tells when that is needed.
+        if name in self.fleet.missing or not self.folder.is_done(name) or not (folder / "checkpoint").is_dir():
+            return ""
+        date = (folder / "summary.json").stat().st_mtime
+        if all(path.stat().st_mtime < date for observation in config.observation for path in observation.files()):
+            return ""
+        try:
+            prepare(config).store(folder)
+        except (CheckpointError, InputError) as error:
+            return str(error)
+        return ""
 
 
 def _notes(kinds: Mapping[tuple, Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError, check_pixel_scale
-from giga.models.systems.ggsl import Separator, separate
+from giga.models.networks.separator import Separator, separate
 from giga.models.zoo import ZooError, load
 
 SCALE_TOLERANCE = 0.1  # of the side of a pixel that a separator learned

@@ -15,10 +15,11 @@ from giga.io.configuration.collett import read_collett
 from giga.io.errors import InputError
 from giga.io.tables import to_table
 from giga.jobs import amortised
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.networks.count import operations
+from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems import modular_table
-from giga.models.systems.chain import STAGES, Chain, ModularConfig, Stage
-from giga.models.systems.ggsl import GGSLConfig, GGSLTask, Separator, calibrate, evaluate
+from giga.models.systems.ggsl import GGSLTask, calibrate, evaluate
 from giga.models.systems.modular import LENSED, ModularTask
 from giga.models.training.task import Task
 from giga.simulate.populations.catalogue import Catalogue

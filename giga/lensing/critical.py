@@ -1,4 +1,4 @@
-"""Critical curves, caustics, magnification maps, Einstein radius and enclosed mass of a lens.
+"""Critical curves, caustics, Einstein radius and enclosed mass of a lens.
 
 For pictures and numbers after a fit, so on the host; the fields themselves are evaluated in jitted
 calls. Positions and radii in arcsec.
@@ -16,8 +16,7 @@ import numpy as np
 import scipy.ndimage
 from jax import Array
 
-from giga.imaging.grid import Grid
-from giga.lensing.tracing import deflection, jacobian, magnification, trace
+from giga.lensing.tracing import deflection, jacobian, trace
 from giga.mass.base import MassProfile
 
 KINDS = ("tangential", "radial", "cut")
@@ -112,11 +111,6 @@ def einstein_radius_of(curves: Sequence[Curve]) -> float:
     return float(np.sqrt(max(areas, default=0.0) / np.pi))
 
 
-def magnification_map(mass: Sequence[MassProfile], grid: Grid, supersampling: int = 1) -> Array:
-    """Signed magnification at the (sub)pixel centres of a grid, shape (s*ny, s*nx)."""
-    return _magnification(list(mass), *grid.coordinates(supersampling))
-
-
 def mean_convergence(mass: Sequence[MassProfile], radius: Array | float, center_x: Array | float = 0.0,
                      center_y: Array | float = 0.0, n: int = 256) -> Array:
     """Mean convergence inside circles, by Gauss's theorem from the deflection on them.
@@ -165,11 +159,6 @@ def _fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Arr
 @jax.jit
 def _evaluate(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
     return _fields(mass, x, y)
-
-
-@jax.jit
-def _magnification(mass: list[MassProfile], x: Array, y: Array) -> Array:
-    return magnification(mass, x, y)
 
 
 @jax.jit

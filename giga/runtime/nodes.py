@@ -1,4 +1,4 @@
-"""How the processes of one run find each other: who they are, and a meeting before JAX starts.
+"""The processes of one run: how they find each other before JAX starts, and what they tell each other after.
 
 JAX aborts a process whose partners do not come. So the processes meet over a plain connection first, where
 every failure can be said in words; only when all are there does JAX open its own.
@@ -14,6 +14,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 FIRST_PORT, PORTS = 61440, 4096  # above the ports that Linux hands out
 GRACE_S = 3.0  # for others to come when something is wrong with one [s]
@@ -255,3 +259,32 @@ def _read_line(connection: socket.socket, timeout_s: float) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def everywhere(text: str) -> list[str]:
+    """Texts of all processes, in every process; all must call, in the same order."""
+    if jax.process_count() == 1:
+        return [text]
+    content = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(content))))
+    padded = np.zeros(max(int(sizes.max()), 1), np.uint8)
+    padded[:len(content)] = content
+    rows = np.asarray(multihost_utils.process_allgather(padded)).astype(np.uint8)
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
+
+
+def process_count() -> int:
+    """Number of processes that work as one."""
+    return jax.process_count()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and speaks to the user."""
+    return jax.process_index() == 0
+
+
+def from_first(content: bytes) -> bytes:
+    """What the first process has, in every process; all must call."""
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    mine = np.frombuffer(content, np.uint8) if is_first() else np.zeros(size, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(mine)).astype(np.uint8).tobytes()

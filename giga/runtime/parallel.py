@@ -17,10 +17,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from giga.runtime.memory import Fitting, group_size
 from giga.runtime.nodes import Launch, NodeError, find_launch, meet, neighbours, share_of
-from giga.runtime.processes import everywhere as everywhere
-from giga.runtime.processes import from_first as from_first
-from giga.runtime.processes import is_first as is_first
-from giga.runtime.processes import process_count as process_count
+from giga.runtime.nodes import everywhere as everywhere
+from giga.runtime.nodes import from_first as from_first
+from giga.runtime.nodes import is_first as is_first
+from giga.runtime.nodes import process_count as process_count
 
 AXIS = "batch"
 _LIMIT: dict[str, int | None] = {"bytes": None}  # of a device's memory, as the user set it

@@ -1,8 +1,15 @@
-"""What a simulator hands to a network."""
+"""What a simulator hands to a network, and its flips and quarter turns with the truth that turns along."""
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
+from jax import Array
+
 from giga.component import AnyArray, Component
+
+PAIRS = (("e1", "e2"), ("gamma1", "gamma2"))  # spin 2
+POSITIONS = (("center_x", "center_y"),)
 
 
 class Batch(Component):
@@ -25,3 +32,54 @@ class Batch(Component):
     label: AnyArray
     sigma: AnyArray
     psf: AnyArray
+
+
+def dihedral(key: Array, batch: Batch) -> Batch:
+    """Flip and turn one example by a random element of the square's symmetries.
+
+    The truth follows: ellipticities, shears and positions, found by the last part of their names. Other quantities are
+    taken to have no direction. A population whose orientations are drawn at random gains nothing by this; real
+    cutouts and banked geometries do.
+
+    Args:
+        key: Random key.
+        batch: One example, without a leading axis; its image must be square.
+
+    Raises:
+        ValueError: The image is not square.
+    """
+    ny, nx = batch.image.shape[:2]
+    if ny != nx:
+        raise ValueError(f"augmentation by quarter turns: expected a square image, got {ny} x {nx}")
+    element = jax.random.randint(key, (), 0, 8)
+
+    def turned(image: Array) -> Array:
+        """Turn an image (ny, nx, ...) counter-clockwise, y up, after a flip of x."""
+        image = jnp.where(element >= 4, image[:, ::-1], image)
+        swapped = jnp.swapaxes(image, 0, 1)
+        quarters = [image, swapped[:, ::-1], image[::-1, ::-1], swapped[::-1]]
+        return jax.lax.select_n(element % 4, *quarters)
+
+    return batch.replace(image=turned(batch.image), parts=jax.tree.map(turned, batch.parts),
+                         companions=turned(batch.companions),
+                         sigma=turned(batch.sigma), truth=_turned_truth(element, batch.truth),
+                         psf=jnp.moveaxis(turned(jnp.moveaxis(batch.psf, 0, -1)), -1, 0))
+
+
+def _turned_truth(element: Array, truth: dict[str, Array]) -> dict[str, Array]:
+    flip = jnp.where(element >= 4, -1.0, 1.0)
+    angle = 0.5 * jnp.pi * (element % 4)
+    out = dict(truth)
+    for names, spin in ((PAIRS, 2), (POSITIONS, 1)):
+        cos, sin = jnp.round(jnp.cos(spin * angle)), jnp.round(jnp.sin(spin * angle))
+        for first, second in names:
+            for name in truth:
+                stem, _, last = name.rpartition(".")
+                other = f"{stem}.{second}" if stem else second
+                if last != first or other not in truth:
+                    continue
+                a, b = truth[name], truth[other]
+                # A flip of x changes the sign of a position's x, and of the second component of a spin-2 pair.
+                a, b = (flip * a, b) if spin == 1 else (a, flip * b)
+                out[name], out[other] = cos * a - sin * b, sin * a + cos * b
+    return out

@@ -19,9 +19,8 @@ from giga.imaging.render import supersamplings
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 from giga.runtime import parallel
-from giga.simulate.augment import dihedral
 from giga.simulate.bands import band_images
-from giga.simulate.batch import Batch
+from giga.simulate.batch import Batch, dihedral
 from giga.simulate.mixing import Mixing
 from giga.simulate.optics import Optics
 from giga.simulate.populations.population import Population

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from giga.models.systems.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.zoo import ZooError, load
 from giga.runtime.checkpoint import identity_of
 from giga.simulate.batch import Batch

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from giga.models.systems.chain import Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, parameters
 from giga.models.systems.modular import examples_of, make_simulator
 from giga.simulate.batch import Batch
 from giga.simulate.populations.catalogue import Catalogue

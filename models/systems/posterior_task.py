@@ -18,7 +18,7 @@ from giga.bayes.prior import Prior
 from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
 from giga.lensing.scene import Scene
-from giga.models.systems.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.runtime.checkpoint import identity_of
 from giga.simulate.observed import add_noise, draw_models
 

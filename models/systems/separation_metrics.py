@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from scipy.stats import rankdata
 
-from giga.models.systems.magnitudes import Corrections, correction, flux_error, robust_scatter
+from giga.models.zoo.magnitudes import Corrections, correction, flux_error, robust_scatter
 
 FLOOR = 1e-3  # epsilon of the paper's sigma = |F_n| + epsilon, in units of the normalised image
 COMPONENTS = ("lens", "source")
@@ -92,7 +92,7 @@ def summary(rows: dict[str, np.ndarray], bands: Sequence[str], threshold: float 
         bands: Names of the bands.
         threshold: Of chi2_1 - chi2_2 above which an image is called a lens (eq. 16); None takes the one of highest
             accuracy on these images.
-        corrections: Of the magnitudes, measured on other images; see `giga.models.systems.magnitudes`.
+        corrections: Of the magnitudes, measured on other images; see `giga.models.zoo.magnitudes`.
     """
     lensed = rows["label"] == 1
     out: dict[str, Any] = dict(images=len(lensed), lensed=int(lensed.sum()))

@@ -21,15 +21,53 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from giga.models.training.config import TrainConfig
-from giga.models.training.optimiser import averaged
+from giga.models.training.config import TrainConfig, averaged
 from giga.models.training.state import Network, TrainState
 from giga.models.training.task import BankedTask, Task
 from giga.runtime.parallel import AXIS, batched, one_by_one
-from giga.simulate.bank import Reuse
 
 LOSS_STREAM = 2**32 - 1  # of the fold that makes the key of a loss; no example has this number
 BANK = PartitionSpec(None, None, AXIS)  # of arrays of shape (batches, micro-batches, images, ...)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Which scene each image of a training has.
+
+    Steps come in chunks. A chunk of C steps has C / times batches of scenes of its own, all made before its first step,
+    and goes through them `times` times. In its first pass the batches of scenes are those that the steps would have
+    made. In pass p the scene of image i is taken p i batches further on: each scene is used once a pass, among others
+    each time.
+
+    Attributes:
+        times: Images that each scene is used for; 1 is no reuse.
+        chunk: Steps of a chunk.
+
+    Raises:
+        ValueError: A chunk that `times` does not divide.
+    """
+
+    times: int
+    chunk: int
+
+    def __post_init__(self) -> None:
+        if self.times < 1 or self.chunk % self.times:
+            raise ValueError(f"reuse: got {self.times}, expected a divisor of chunk, {self.chunk}")
+
+    @property
+    def batches(self) -> int:
+        """Batches of scenes of one chunk."""
+        return self.chunk // self.times
+
+    def batch_of(self, step: Array, image: Array) -> Array:
+        """Batch of the chunk, from zero, that the scene of an image is in.
+
+        Args:
+            step: Of the training, shape ().
+            image: Its number in the batch of that step, shape (n,).
+        """
+        turn, place = (step % self.chunk) // self.batches, step % self.chunk % self.batches
+        return (place + turn * image) % self.batches
 
 
 @dataclass(frozen=True)

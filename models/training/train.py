@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.models.training.config import TrainConfig as TrainConfig
+from giga.models.training.config import optimiser, schedule
 from giga.models.training.loop import Loop
 from giga.models.training.metrics_log import MetricsLog
-from giga.models.training.optimiser import optimiser, schedule
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start
 from giga.models.training.task import BankedTask as BankedTask

@@ -9,11 +9,11 @@ from typing import Any
 
 from flax import nnx
 
+from giga.models.networks.chain import Chain, ModularConfig, Stage
 from giga.models.networks.count import parameters
+from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.networks.unet import UNet, UNetConfig
-from giga.models.systems.chain import Chain, ModularConfig, Stage
-from giga.models.systems.ggsl import GGSLConfig, Separator
-from giga.models.systems.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
 from giga.models.zoo.card import from_table, read_card

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from giga.models.systems.magnitudes import check_corrections
+from giga.models.zoo.magnitudes import check_corrections
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Card:
     prevalence: float | None = None  # share of lenses in its training set, where that means something
     validation: dict[str, str] = field(default_factory=dict)  # SHA-256 of the validation sets by name
     magnitudes: dict[str, dict[str, dict[str, tuple[float, ...]]]] = field(default_factory=dict)
-    """What they are off by, see `giga.models.systems.magnitudes.Corrections`; empty where that is not measured."""
+    """What they are off by, see `giga.models.zoo.magnitudes.Corrections`; empty where that is not measured."""
     measured_by: str = ""  # git hash of the code that measured `metrics` on test sets and `images_per_s`
     parameters: int = 0  # filled in when the weights are saved
     sha256: str = ""  # of the file of weights, filled in when it is saved

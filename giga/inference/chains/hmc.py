@@ -14,13 +14,13 @@ from jax.sharding import Mesh
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
-from giga.inference.calls import Alone, Call, Program
 from giga.inference.chains.diagnostics import rhat_and_ess_bulk
 from giga.inference.chains.trajectory import Chains, Move, trajectory
 from giga.inference.chains.whitening import whitening
 from giga.inference.variational import guide
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent, log_density
+from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import batched, compiled, spread
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in

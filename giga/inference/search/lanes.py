@@ -14,9 +14,9 @@ from giga.bayes.posterior import Posterior, variance
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
 from giga.imaging.linear import solve
-from giga.inference.calls import Alone, Call, Program
 from giga.inference.search.curvature import parameter_numbers, quadratic
 from giga.lensing.scene import Scene
+from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
 
 STEP_CAP = 1.5  # longest step of one parameter, in prior standard deviations

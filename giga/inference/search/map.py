@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
-from giga.inference.calls import Alone, Call, Program
 from giga.inference.search.curvature import quadratic
 from giga.inference.search.lanes import JACOBIAN_COST, LANES, Improve, Lanes, Screen
+from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
 
 FEWEST = 2  # rounds for the finalists with the noise as it is

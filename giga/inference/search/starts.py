@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
-from giga.inference.calls import Alone, Call, Program
 from giga.inference.search.lanes import LANES, Lanes, evaluated
 from giga.inference.search.map import MapConfig
+from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
 
 
@@ -76,7 +76,7 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         starts: What was proposed.
         config: Of the search, already made smaller.
         over: The devices.
-        call: How programs are called, see `giga.inference.calls`.
+        call: How programs are called, see `giga.runtime.calls`.
 
     Returns:
         Unconstrained vectors, shape (config.n_starts // 2, n), best first, and what a person wants to know.

@@ -17,12 +17,12 @@ from scipy.special import logsumexp
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
-from giga.inference.calls import Call
 from giga.inference.chains.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, physical, sampler, worst_case
 from giga.inference.modes.evidence import Evidence
 from giga.inference.smc.tempering import Maps, tempered
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import Ascent
+from giga.runtime.calls import Call
 from giga.runtime.journal import Keep, direct
 from giga.runtime.parallel import on_host
 

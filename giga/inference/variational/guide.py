@@ -11,9 +11,9 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
-from giga.inference.calls import Call, Program
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent, log_density
+from giga.runtime.calls import Call, Program
 from giga.runtime.parallel import compiled, spread
 
 NEAR_ENOUGH = 0.1  # spread of the difference in log-density: it costs 5% of the acceptance, whatever the step

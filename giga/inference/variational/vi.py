@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
-from giga.inference.calls import Alone, Call, Program
 from giga.inference.search.lanes import JACOBIAN_COST, Improve, Lanes
 from giga.inference.search.map import MapState
 from giga.inference.variational.bounds import Bounds, near_bounds
 from giga.inference.variational.transport import REACH, Transport, conditional, gaussian, inverse
+from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import batched, compiled, on_host, spread
 from giga.runtime.products import matmul
 

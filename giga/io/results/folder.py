@@ -1,4 +1,4 @@
-"""The folder of a finished fit: every file that `giga fit` leaves, written and read."""
+"""The folder of a finished fit: the numbers that `giga fit` leaves, written and read."""
 
 import json
 import math
@@ -9,17 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from giga.inference.pictures import Picture, pictures
+from giga.inference.pictures import Picture
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.io.results.model import read_model, write_model
 from giga.io.results.posterior import read_posterior, write_posterior
 from giga.lensing.scene import Scene
-from giga.runtime.atomic import write_bytes, write_text
-from giga.show.checks import checks_figure
-from giga.show.corner import corner_figure
-from giga.show.plot import fit_figure, png, trace_figure
-from giga.show.report import report_page
+from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
          "summary.json")
@@ -27,38 +23,22 @@ APART = ("evidence", "checks")  # notes of a fit that are not about a stage of i
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
-def write_results(result: Result, folder: str | PathLike[str], config_text: str, *, draw: bool = True) -> list[Path]:
-    """Write every file of a fit into a folder, each under a temporary name first.
-
-    summary.json comes last: where it is, the rest is.
-
-    Args:
-        result: The fit.
-        folder: Made if it is not there.
-        config_text: The configuration as run.
-        draw: Draw pictures and report too; `redraw` does it later.
-
-    Returns:
-        The files written.
+def write_numbers(result: Result, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
+    """Write the configuration, the samples and the images of a fit, each under a temporary name first.
 
     Raises:
         OSError: The disk is full, or a file cannot be written; the message names it.
-        ValueError: A number of the summary that is NaN or infinite.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary(result), indent=2, allow_nan=False) + "\n"
-    drawn = pictures(result)
     cards = {"CHI2": (result.chi2, "chi2 of the best fit"), "NPIXELS": (result.n_pixels, "number of fitted pixels"),
              "REDCHI2": (result.reduced_chi2, "chi2 per degree of freedom"), "SEED": (result.seed, "seed of the run"),
              "ORIGIN": (f"giga {result.versions.get('giga', '')}".strip(), "written by")}
-    return [
-        write_text(folder / "config.toml", config_text),
-        write_posterior(folder / "posterior.nc", result),
-        write_model(folder / "model.fits", drawn, cards),
-        *(_draw(result, drawn, folder, config_text) if draw else ()),
-        write_text(folder / "summary.json", text),
-    ]
+    return [write_text(folder / "config.toml", config_text), write_posterior(folder / "posterior.nc", result),
+            write_model(folder / "model.fits", drawn, cards)]
+
+
+def summary_text(result: Result) -> str:
+    """What summary.json holds, as JSON. Raises as `summary`."""
+    return json.dumps(summary(result), indent=2, allow_nan=False) + "\n"
 
 
 def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
@@ -89,16 +69,6 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         info=known["stages"] | {name: known[name] for name in APART if name in known}, truth=known.get("truth"),
         seed=known["seed"], devices=known["devices"], versions=known["versions"])
     return result, drawn
-
-
-def redraw(folder: str | PathLike[str]) -> list[Path]:
-    """Draw fit.png, corner.png and report.html again from the other files of a fit."""
-    folder = Path(folder)
-    result, drawn = read_results(folder)
-    config = folder / "config.toml"
-    if not config.is_file():
-        raise InputError(config, "", "no such file", "the configuration of a finished fit")
-    return _draw(result, drawn, folder, config.read_text(encoding="utf-8"))
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -156,17 +126,6 @@ def _plain(value: Any) -> Any:
     if np.issubdtype(array.dtype, np.floating):
         return float(array) if np.isfinite(array) else None
     raise ValueError(f"summary.json: got {value!r} of type {type(value).__name__}; expected numbers, strings and lists")
-
-
-def _draw(result: Result, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
-    fit, corner, trace = png(fit_figure(result, drawn)), png(corner_figure(result)), png(trace_figure(result), 90)
-    images = {"fit": fit, "corner": corner, "trace": trace}
-    if "checks" in result.info:
-        images["checks"] = png(checks_figure(result), 110)
-    page = report_page(result, drawn[0].curves, images, config_text, FILES)
-    checks = [write_bytes(folder / "checks.png", images["checks"])] if "checks" in images else []
-    return [write_bytes(folder / "fit.png", fit), write_bytes(folder / "corner.png", corner), *checks,
-            write_text(folder / "report.html", page)]
 
 
 def read_summary(path: Path) -> dict[str, Any]:

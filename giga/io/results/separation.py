@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from giga.io.images.cube import Cube
-from giga.models.systems.magnitudes import Corrections, correction, flux_error
+from giga.models.zoo.magnitudes import Corrections, correction, flux_error
 from giga.runtime.atomic import write_atomically, write_bytes
 
 PARTS = ("lens", "source", "noise")

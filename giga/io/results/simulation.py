@@ -19,9 +19,9 @@ from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
 from giga.io.results.shards import SUFFIXES, write_shard
 from giga.io.results.shards import read_shard as read_shard
-from giga.jobs.bench.measure import environment, git_hash
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
+from giga.runtime.environment import environment, git_hash
 from giga.simulate.batch import Batch
 
 MANIFEST, CONFIG = "manifest.json", "config.toml"

@@ -14,10 +14,11 @@ import numpy as np
 from giga.bayes.prior import Prior
 from giga.inference.settings import FitConfig
 from giga.io.jsonfile import read_json, write_json
-from giga.jobs.bench.measure import environment, peak_memory
+from giga.jobs.bench.measure import peak_memory
 from giga.jobs.bench.stages import SMOKE, evaluations, fits
 from giga.jobs.problems import Problem, demo60, foundry128, gigalens80
 from giga.runtime import parallel
+from giga.runtime.environment import environment
 
 NAMES = ("demo60", "foundry128", "fleet")
 CPU_SIZES, CPU_TOTAL = (1, 16), 64

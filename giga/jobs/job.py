@@ -1,0 +1,281 @@
+"""A configuration made ready to be fitted: devices, data, prior, and the folder that the results go to."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+from jax.sharding import Mesh
+
+from giga.component import is_distribution, leaves_with_names
+from giga.imaging.observation import Observation
+from giga.inference.search.starts import Starts, smaller
+from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
+from giga.io.errors import InputError, nearest
+from giga.io.images.fits import load_observations
+from giga.io.results.folder import FILES
+from giga.jobs.amortised import Predictor
+from giga.jobs.separated_mask import masked
+from giga.lensing.scene import Scene
+from giga.runtime import parallel
+from giga.runtime.atomic import write_text
+from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
+from giga.runtime.nodes import NodeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A configuration made ready to be fitted. Made by `prepare`.
+
+    Attributes:
+        config: The configuration.
+        text: The same as TOML with every default, as it is kept beside the results.
+        prior: Scene with distributions on the leaves to be fitted.
+        observations: The data.
+        notes: What the user should know of the data.
+        starts: What a network proposes to the search; None without one.
+    """
+
+    config: Config
+    text: str
+    prior: Scene
+    observations: Sequence[Observation]
+    notes: Sequence[str]
+    starts: Starts | None = None
+
+    @property
+    def identity(self) -> str:
+        """Hash of the data and of what the configuration says of the result."""
+        arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
+        proposed = () if self.starts is None else (self.starts.sha256,)
+        return identity_of(_what(self.config), arrays, *proposed)
+
+    def store(self, out: Path) -> Store:
+        """The checkpoints in the folder of this run, and config.toml beside them.
+
+        Raises:
+            CheckpointError: The folder holds checkpoints of other data or of another configuration.
+            OSError: A file cannot be written.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            store = Store(out / "checkpoint", self.identity, self.config.run.checkpoint_interval_s)
+        except ForeignCheckpoint as error:
+            changes = changed_values(out, self.config) or "not the configuration changed but the data (or giga)"
+            raise ForeignCheckpoint(f"{error}: {changes}") from None
+        write_text(out / "config.toml", self.text)
+        return store
+
+
+class Opened(NamedTuple):
+    """What a fit starts from, see `opened`.
+
+    Attributes:
+        job: The data and the prior.
+        over: Mesh of the devices.
+        store: The checkpoints; of several processes the first has them.
+        first: Whether this process is the one that writes and prints.
+        where: The devices, and the number of processes when they are several, in words.
+    """
+
+    job: Job
+    over: Mesh
+    store: Store | None
+    first: bool
+    where: str
+
+
+def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False, init_from: str | None = None,
+           mask_from: str | None = None) -> Opened:
+    """Everything that comes before the first step of a fit, in every process of it.
+
+    Args:
+        config: The configuration.
+        out: Folder of the run.
+        resume, overwrite: What to do with the run that it holds, see `claim`.
+        init_from, mask_from: Networks, see `helped`.
+
+    Raises:
+        InputError: Bad input, or a folder that holds a run already.
+        NodeError: Of several processes, one has failed, or has other data or another configuration.
+        CheckpointError: A checkpoint of other data or another configuration.
+        OSError: A file cannot be written.
+    """
+    devices = start_devices_of(config)
+    first, count = parallel.is_first(), parallel.process_count()
+    job = together(lambda: helped(prepare(config), init_from, mask_from))
+    check_same(job)
+
+    def place() -> Store | None:
+        claim(out, resume=resume, overwrite=overwrite)
+        return job.store(out)
+
+    store = together(lambda: place() if first else None)
+    where = parallel.describe(devices) + (f", {count} processes" if count > 1 else "")
+    return Opened(job, parallel.mesh(devices), store, first, where)
+
+
+def prepare(config: Config) -> Job:
+    """Load the data of a configuration and build its prior.
+
+    Raises:
+        InputError: Bad input.
+    """
+    notes: list[str] = []
+    observations, prior = load_observations(config.observation, notes), scene_from_config(config)
+    check_parameters(config, prior)
+    return Job(config, dump_config(config), prior, observations, notes)
+
+
+def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
+    """A job with what networks have to say of its data.
+
+    Args:
+        job: The job.
+        init_from: A network that gives posteriors, whose draws the search starts from.
+        mask_from: A separator, whose parts make the mask; the first network sees the image without it.
+
+    Raises:
+        InputError: A network that is not there, does not suit the data, or has no parameter of the fit.
+    """
+    observations, notes = job.observations, list(job.notes)
+    starts = None
+    if init_from is not None:
+        if job.config.inference.map_method != "lm":
+            raise InputError(job.config.file, "inference.map_method", f"got {job.config.inference.map_method!r}",
+                             "'lm', which takes the starts of --init-from")
+        count = smaller(job.config.inference.map).n_screen
+        starts = Predictor.of(init_from).starts(observations, count, job.config.run.seed)
+        if not set(starts.values) & set(free_names(job.prior)):
+            raise InputError("", "--init-from", f"{init_from} knows {', '.join(starts.values)}",
+                             f"some of the free parameters, {', '.join(free_names(job.prior))}")
+        others = [name for name in free_names(job.prior) if name not in starts.values]
+        if others:
+            notes.append(f"{init_from} says nothing of {', '.join(others)}; their starts are drawn from the prior")
+    if mask_from is not None:
+        observations = masked(mask_from, observations)
+        kept = sum(int(one.mask.sum()) for one in observations)
+        notes.append(f"{mask_from} leaves {kept} of {sum(int(one.mask.sum()) for one in job.observations)} pixels")
+    return dataclasses.replace(job, observations=observations, notes=notes, starts=starts)
+
+
+def changed_values(out: Path, config: Config) -> str:
+    """What a configuration changes of the one that a folder was made with, in words.
+
+    Args:
+        out: Folder of a run.
+        config: The new configuration.
+
+    Returns:
+        The first values that differ, without those that say only where and how it runs; an empty text when none
+        differs.
+    """
+    path = out / "config.toml"
+    if not path.is_file():
+        return ""
+    try:
+        kept = load_config(path, fit_config_type=type(config.inference))
+    except InputError as error:
+        return str(error)
+    return listed(differences(_what(kept), _what(config)))
+
+
+def _what(config: Config) -> str:
+    """The part of a configuration that the result depends on."""
+    return dump_config(dataclasses.replace(config, run=config.run.what))
+
+
+def together(work: Callable[[], T]) -> T:
+    """Do something in every process; where it fails in one, no process goes on.
+
+    Raises:
+        NodeError: It failed in another process.
+    """
+    try:
+        out, failure = work(), None
+    except (InputError, parallel.DeviceError, CheckpointError, OSError) as error:
+        out, failure = None, error
+    messages = parallel.everywhere(str(failure) if failure else "")
+    if failure:
+        raise failure
+    for k, message in enumerate(messages):
+        if message:
+            raise NodeError(f"process {k}: {message}")
+    return out  # pyright: ignore[reportReturnType]
+
+
+def check_same(job: Job) -> None:
+    """See that all processes have the same data and configuration; raises NodeError in all if not."""
+    hashes = parallel.everywhere(job.identity)
+    if len(set(hashes)) > 1:
+        listed = ", ".join(f"process {k}: {text[:12]}" for k, text in enumerate(hashes))
+        raise NodeError(f"{job.config.file}: the processes have different data or configurations (hashes: {listed}); "
+                        "give every process the same files and options")
+
+
+def start_devices_of(config: Config) -> list[Any]:
+    """Start the devices that a configuration asks for.
+
+    Raises:
+        InputError: They are not there.
+    """
+    parallel.limit_memory(config.run.memory_gb)
+    try:
+        return start_devices(config.run.devices, config.run.precision, config.run.n_devices)
+    except parallel.DeviceError as error:
+        field = "n_devices" if str(error).startswith("n_devices") else "devices"
+        raise InputError(config.file, f"run.{field}", str(error).removeprefix(f"{field}: ")) from error
+
+
+def start_devices(wanted: str, precision: str, count: int | None = None) -> list[Any]:
+    """Start devices, and float64 if it is wanted. Raises DeviceError."""
+    devices = parallel.start(wanted, n_devices=count)
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    return devices
+
+
+def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FILES) -> None:
+    """Refuse a folder that holds a run, unless told to go on or to start over.
+
+    Raises:
+        InputError: It holds one, or the options contradict each other.
+    """
+    if resume and overwrite:
+        raise InputError(out, "--resume", "given together with --overwrite", "one of them")
+    held = [name for name in (*files, "checkpoint") if (out / name).exists()]
+    if not held or resume:
+        return
+    if not overwrite:
+        raise InputError(out, "--out", f"already holds a run ({', '.join(held)})",
+                         "an empty or new folder, or --resume to go on, or --overwrite to start over")
+    for name in held:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def check_parameters(config: Config, prior: Scene) -> None:
+    """Check what can only be checked against the free parameters. Raises InputError."""
+    names = free_names(prior)
+    if not names:
+        raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
+    check_axis(config.inference.vi_axis, names, config.file)
+
+
+def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:
+    """Check that the conditioning parameter is one of the free parameters, "auto" or "none". Raises InputError."""
+    if axis not in ("auto", "none", *names):
+        raise InputError(file, "inference.vi_axis", f"got {axis!r}", nearest(axis, ["auto", "none", *names]))
+
+
+def free_names(prior: Scene) -> list[str]:
+    """Path names of the free parameters; of tied leaves the first."""
+    free = [(name, leaf) for name, leaf in leaves_with_names(prior) if is_distribution(leaf)]
+    return list({id(leaf): name for name, leaf in reversed(free)}.values())

@@ -1,0 +1,47 @@
+"""Where a program runs and what it is made of: devices, versions, the hash of the source."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("giga", "jax", "jaxlib", "numpy", "scipy", "numpyro", "blackjax", "arviz")
+
+
+def environment() -> dict[str, Any]:
+    """Devices, versions, git hash, load and date."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return dict(devices=[f"{d.platform}:{d.device_kind}" for d in jax.devices()], cores=os.cpu_count(),
+                cpu=cpu_name(), machine=platform.machine(), load_1min=round(os.getloadavg()[0], 2),
+                python=platform.python_version(), versions=versions, git=git_hash(),
+                date=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def git_hash() -> str | None:
+    """Hash of the source tree, "-dirty" when it is changed; None when giga is not run from one."""
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, check=False,
+                             capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return git.stdout.strip() or None
+
+
+def cpu_name() -> str:
+    """Model of the processor, as far as the system says."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
