@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from giga.component import Param, static
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.functions import softening
+from giga.mass.forms.functions import softening
 
 SERIES = 18  # most terms that are summed as they are: to |e| = 0.43 with 1e-7
 HEAD = 12  # terms that are summed of a longer series; the rest is a continued fraction
