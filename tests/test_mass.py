@@ -109,10 +109,10 @@ def fields(profile, x, y):
 
 @jax.jit
 def bent(profile, direction, x, y, dx, dy):
-    """Deflection and potential, with first and second derivative along a direction of parameters and position."""
+    """Deflection, with first and second derivative along a direction of parameters and position."""
 
     def rows(p, x, y):
-        return jnp.stack([*p.deflection(x, y), *([p.potential(x, y)] if has_potential(p) else [])])
+        return jnp.stack(p.deflection(x, y))
 
     def first(p, x, y):
         return jax.jvp(rows, (p, x, y), (direction, dx, dy))
