@@ -18,6 +18,7 @@ from scipy.special import ndtr
 from giga.bayes.family import Family
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 from giga.mass.base import MassProfile
+from giga.mass.epl import UNKNOWN
 from giga.runtime.parallel import ON_VECTORS
 from giga.runtime.random import split_data
 
@@ -239,7 +240,10 @@ def _bounds(e: Any) -> Any:
 def _quantiles(e: Any, share: np.ndarray) -> np.ndarray:
     if not is_distribution(e):
         return np.full_like(share, np.max(np.abs(np.asarray(e, float))))
-    return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
+    try:
+        return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
+    except NotImplementedError:  # a distribution that has no quantiles tells nothing of what it reaches
+        return np.full_like(share, UNKNOWN)
 
 
 def _check(name: str, leaf: dist.Distribution) -> None:
