@@ -3,6 +3,9 @@
 A run looks at them after every block, so they are computed for all parameters at once. They are ArviZ's to rounding.
 """
 
+from typing import Any
+
+import arviz as az
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
@@ -26,12 +29,14 @@ def rhat_gelman_rubin(samples: np.ndarray) -> np.ndarray:
     """Potential scale reduction of Gelman & Rubin (1992), as TensorFlow Probability computes it.
 
     The ratio of variances without the square root, so about the square of the modern one; what
-    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote.
+    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote. NaN or infinite where no chain moves.
     """
     chains, draws, _ = samples.shape
     within = samples.var(1, ddof=1).mean(0)
     between = samples.mean(1).var(0, ddof=1)
-    return ((draws - 1) / draws * within + between) / within * (chains + 1) / chains - (draws - 1) / (chains * draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ((draws - 1) / draws * within + between) / within
+    return ratio * (chains + 1) / chains - (draws - 1) / (chains * draws)
 
 
 def ess_bulk(samples: np.ndarray) -> np.ndarray:
@@ -51,6 +56,11 @@ def ess_tail(samples: np.ndarray) -> np.ndarray:
     ends = np.quantile(np.where(bad, 0.0, samples), TAILS, axis=(0, 1))
     each = [_ess(np.moveaxis(_halves(samples <= end), -1, 0).astype(float)) for end in ends]
     return np.where(bad, np.nan, np.minimum(*each))
+
+
+def ess_mean(samples: np.ndarray) -> np.ndarray:
+    """Effective sample size of the mean (Vehtari et al. 2021), shape (n,); for values of a finite variance."""
+    return _each(samples, method="mean")
 
 
 def rhat_and_ess_bulk(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,3 +153,8 @@ def _time(rho: np.ndarray) -> float:
         if kept[t + 1] + kept[t + 2] > kept[t - 1] + kept[t]:
             kept[t + 1:t + 3] = 0.5 * (kept[t - 1] + kept[t])
     return float(-1.0 + 2.0 * kept[:end].sum() + kept[end])
+
+
+def _each(samples: np.ndarray, **how: Any) -> np.ndarray:
+    """ArviZ's effective sample size, parameter by parameter; 0.23 and 1 answer alike when all is spelt out."""
+    return np.array([float(az.ess(samples[..., k], **how)) for k in range(samples.shape[-1])])

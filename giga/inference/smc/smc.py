@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from scipy.optimize import root_scalar
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
@@ -225,9 +225,8 @@ def resampled(key: Array, state: Particles, config: SMCConfig) -> Particles:
         raise FloatingPointError("SMC: a group of particles has no finite log-posterior")
 
     def share(step: float) -> float:
-        weights = step * excess  # -inf stays, since the step is positive
-        ess = 2.0 * logsumexp(weights, axis=1) - logsumexp(2.0 * weights, axis=1)
-        return float(np.mean(np.exp(ess)) / excess.shape[1])
+        weights = softmax(step * excess, axis=1)  # -inf stays, since the step is positive
+        return float(np.mean(1.0 / np.sum(weights**2, 1)) / excess.shape[1])
 
     rest = 1.0 - state.beta
     if share(rest) >= config.share:
