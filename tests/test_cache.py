@@ -43,9 +43,11 @@ RUN = textwrap.dedent("""
 
 @pytest.fixture
 def settings():
-    """JAX's settings as they were, once the test is done."""
+    """JAX's settings without a cache, and as they were once the test is done: the tests keep programs of their own."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
-    yield before
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_compilation_cache_max_size", -1)
+    yield {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
