@@ -20,10 +20,11 @@ SHORT := n_screen=16 n_starts=4 n_finalists=4 map_steps=3 map_rounds=2 vi_steps=
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test part lint docs bench clean
+.PHONY: help demo check test part lint docs bench clean
 
 help:
 	@echo "make demo    simulate a lens, fit it, and leave pictures and a report in runs/demo"
+	@echo "make check   ruff, pyright and the quick tests: for daily work"
 	@echo "make test    the whole test suite, slow tests and doctests included"
 	@echo "make part    a few minutes of it, for another Python: make part PYTHON=python3.13 VENV=.venv-3.13"
 	@echo "make lint    ruff and pyright"
@@ -35,14 +36,16 @@ demo: $(VENV)/.installed
 	$(BIN)/giga demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS) --doctest-modules --ignore tests/reference giga
 	$(ONE_THREAD) AS_USERS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(NUMBERS) -k "reference or lenstronomy"
 
 part: $(VENV)/.installed-dev
 	$(BIN)/giga doctor
 	$(ONE_THREAD) $(BIN)/python -m pytest -q $(PART)
 	$(BIN)/giga demo --out runs/part --overwrite $(SHORT:%=--set inference.%)
+
+check: lint
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "quick and not slow" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

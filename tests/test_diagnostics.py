@@ -14,6 +14,8 @@ from giga.inference.chains.diagnostics import (
     rhat_gelman_rubin,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
     """Stationary AR(1) chains of unit variance: ESS of the mean is N (1 - rho) / (1 + rho)."""
@@ -67,6 +69,14 @@ def test_what_cannot_be_told(rng):
     for table in (*rhat_and_ess_bulk(samples), ess_tail(samples)):
         assert np.isnan(table[0]) and np.isfinite(table[1])
     assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all() and np.isnan(ess_tail(samples[:, :3])).all()
+
+
+def test_chains_that_stand_still():
+    """No R-hat of 1992, and no warning: the same place is no number, different places are infinitely far apart."""
+    samples = np.zeros((2, 5, 2))
+    samples[1, :, 1] = 1.0
+    found = rhat_gelman_rubin(samples)
+    assert np.isnan(found[0]) and found[1] == np.inf
 
 
 def test_gelman_rubin_by_hand():

@@ -11,7 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _problems import blank, observe
-from test_parallel import devices, finish, start_python
+from _processes import devices, python
 
 from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
 from giga.inference.pipeline import fit
@@ -298,4 +298,4 @@ EIGHT = """
 
 @pytest.mark.slow
 def test_a_fleet_does_not_depend_on_the_number_of_devices():
-    finish(start_python(EIGHT, **devices(8)))
+    python(EIGHT, **devices(8))

@@ -10,6 +10,8 @@ import pytest
 
 import giga
 
+pytestmark = pytest.mark.quick
+
 PACKAGE = Path(giga.__file__).parent
 
 # Lowest first; those of one line do not import each other. docs/design.md says what lives in each.

@@ -12,6 +12,8 @@ import pytest
 
 import giga
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 

@@ -90,6 +90,12 @@ def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: boo
             raise InputError(path, "--out", "is there already", "another name, or --overwrite")
 
 
+def tell(file: Path, notes: Sequence[str]) -> None:
+    """Print what the user should know of a file."""
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(file.name)}: {escape(note)}", highlight=False, soft_wrap=True)
+
+
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print one line on the error stream and leave."""
     errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)

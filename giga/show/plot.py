@@ -20,7 +20,7 @@ from giga.imaging.grid import Grid
 from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Result
 from giga.io.images.fits import wcs_header
-from giga.io.images.hdu import celestial_wcs
+from giga.io.images.sky import celestial_wcs
 from giga.lensing.labels import labels, with_unit
 
 STYLE = {"tangential": "-", "radial": "--", "cut": ":"}

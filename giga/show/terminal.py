@@ -176,8 +176,8 @@ class Board:
 
     def _text(self, status: Mapping[str, tuple[str, str]]) -> str:
         counts, count = Counter(said for said, _ in status.values()), ended(status)
-        hours = (time.monotonic() - self._begun) / 3600.0
-        speed = f", {(count - self._first) / hours:.0f} lenses per hour" if count > self._first else ""
+        hours, new = (time.monotonic() - self._begun) / 3600.0, count - self._first
+        speed = f", {new / hours:.0f} lenses per hour" if new > 0 and hours > 0.0 else ""  # a coarse clock may stand
         bad = counts["failed"] + counts["refused"]
         return f"{counts['done']} done, {bad} failed, {len(status) - count} left{speed}"
 

@@ -29,12 +29,14 @@ def rhat_gelman_rubin(samples: np.ndarray) -> np.ndarray:
     """Potential scale reduction of Gelman & Rubin (1992), as TensorFlow Probability computes it.
 
     The ratio of variances without the square root, so about the square of the modern one; what
-    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote.
+    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote. NaN or infinite where no chain moves.
     """
     chains, draws, _ = samples.shape
     within = samples.var(1, ddof=1).mean(0)
     between = samples.mean(1).var(0, ddof=1)
-    return ((draws - 1) / draws * within + between) / within * (chains + 1) / chains - (draws - 1) / (chains * draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ((draws - 1) / draws * within + between) / within
+    return ratio * (chains + 1) / chains - (draws - 1) / (chains * draws)
 
 
 def ess_bulk(samples: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from giga.runtime.random import normal
 
 PIECE = 1024  # points in a call
 FLOOR = 1.0 / 9.0  # smallest eigenvalue of a precision that is believed, as in `transport.inverse`
+LEAST_OVERLAP = 1e-6  # of draws and proposals: with less, none of thousands lies where the other density is
 
 
 class Evidence(NamedTuple):
@@ -138,7 +139,7 @@ def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolera
     # p and q, both normalised, over their mixture: each has mean (its overlap) under the other.
     f_q = np.exp(b - log_z - np.logaddexp(log_p + b - log_z, log_q))
     f_p = np.exp(-np.logaddexp(log_p + a - log_z, log_q))
-    if not (f_q.mean() > 0.0 and f_p[kept].mean() > 0.0):
+    if not min(f_q.mean(), f_p[kept].mean()) > LEAST_OVERLAP:
         raise FloatingPointError("bridge sampling: the draws of the posterior and the proposals do not overlap")
     error2 = f_q.var() / f_q.mean() ** 2 / n_q + f_p[kept].var() / f_p[kept].mean() ** 2 / _ess(f_p, kept)
     return Evidence(float(log_z + first), float(np.sqrt(error2)))
