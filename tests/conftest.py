@@ -44,6 +44,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
+# Nothing is kept in the folder of the user who runs the tests; their processes inherit this.
+os.environ["GIGA_CACHE"] = "off"
+
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 

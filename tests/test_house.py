@@ -62,6 +62,15 @@ def test_what_giga_imports_is_a_dependency():
     assert not missing
 
 
+@pytest.mark.parametrize(("library", "file"), [
+    ("arviz", "giga/inference/chains/diagnostics.py"), ("orbax", "giga/runtime/checkpoint.py")])
+def test_a_library_that_changes_its_names_is_called_by_one_file(library, file):
+    """ArviZ is of two generations, and orbax announces that the names at its top go."""
+    found = {str(path.relative_to(ROOT)) for folder in ("giga", "models") for path in (ROOT / folder).rglob("*.py")
+             if re.search(rf"^\s*(import|from) {library}\b", path.read_text(), re.MULTILINE)}
+    assert found == {file}
+
+
 @needs_git
 def test_tracked_files_are_small():
     weights = ROOT / "models" / "zoo"  # test_zoo.py has their limit
