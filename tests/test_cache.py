@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from _processes import Ended, environment, run, together
+from _processes import environment, together
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
@@ -47,25 +47,29 @@ def settings():
     before = {name: getattr(jax.config, name) for name in SETTINGS}
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_compilation_cache_max_size", -1)
+    compilation_cache.reset_cache()
     yield {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 
-def outcome(ended: Ended) -> tuple[float, int]:
-    """What a process computed, and how many programs it compiled; nothing stands on its error stream."""
-    assert ended.returncode == 0 and not ended.error, ended.error
-    value, missed = ended.out.split()
-    return float(value), int(missed)
+def runs(folder: Path, *numbers: float) -> list[tuple[float, int]]:
+    """What processes beside each other computed, and how many programs each compiled; their error streams are empty."""
+    found = []
+    for code, out, errors in together(*[(sys.executable, "-c", RUN, folder, number) for number in numbers],
+                                      envs=[environment()] * len(numbers)):
+        assert code == 0 and not errors, errors
+        value, missed = out.split()
+        found.append((float(value), int(missed)))
+    return found
 
 
 def test_processes_share_a_folder_and_a_later_one_compiles_nothing(tmp_path):
     """Not even for another prior of the same structure."""
-    command, env = (sys.executable, "-c", RUN, tmp_path), environment()
-    first, second = map(outcome, together((*command, 0.2), (*command, 0.2), envs=[env, env]))
+    first, second = runs(tmp_path, 0.2, 0.2)
     assert first[1] > 0 and first[0] == second[0]
-    value, missed = outcome(run(*command, 0.7, env=env))
+    ((value, missed),) = runs(tmp_path, 0.7)
     assert missed == 0 and value > first[0]
 
 
