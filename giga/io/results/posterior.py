@@ -20,7 +20,7 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     """Write posterior.nc; its variables are the path names of the parameters.
 
     Groups: posterior, sample_stats, log_likelihood, prior, observed_data, and vi for the samples of the
-    variational posterior. `arviz.from_netcdf` reads it.
+    variational posterior. `arviz.from_netcdf` of either generation reads it, and `xarray.open_datatree`.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
