@@ -17,6 +17,7 @@ from giga.lensing.scene import Scene
 WEIGHTLESS = 1e6  # times the usual noise: such a pixel weighs 1e-12 of another, less than its rounding
 UNIT_EXPONENT = 120  # a power of two, and one over it, within float32
 
+
 @dataclass(frozen=True, eq=False)
 class Observation:
     """One image of the lens. Checked when made; everything after trusts it.
