@@ -228,9 +228,8 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     scenes, rendered, variances = on_host(_best_fit(posterior, best, whole))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, model, var in zip(observations, whole, rendered, variances, strict=True):
-        unit = float(np.asarray(data.unit))
-        sigma = unit * np.sqrt(np.asarray(var, float))
-        models.append(unit * np.asarray(model, float))
+        sigma = data.physical(np.sqrt(np.asarray(var, float)))
+        models.append(data.physical(np.asarray(model, float)))
         sigmas.append(sigma)
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
