@@ -7,14 +7,16 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
+
+from giga.runtime.untouched import bare_root
 
 
 class CheckpointError(RuntimeError):
@@ -153,11 +155,18 @@ def _checksum(data: np.ndarray, leaves: Sequence[Any], meta: dict[str, Any]) -> 
     return hashlib.sha256(json.dumps([leaves, meta], sort_keys=True).encode() + data.tobytes()).hexdigest()
 
 
-def _checkpointer() -> ocp.StandardCheckpointer:
+@contextmanager
+def _checkpointer() -> Iterator[Any]:
     """Of this process alone: of several processes only the first saves, and the others do not wait for it."""
     only = jax.process_index()
-    return ocp.StandardCheckpointer(multiprocessing_options=ocp.options.MultiprocessingOptions(
-        primary_host=only, active_processes={only}, barrier_sync_key_prefix=f"process{only}"))
+    with bare_root():
+        # Here alone, for it takes as long to import as all the rest and speaks to the root logger as it does.
+        import orbax.checkpoint as ocp
+
+        options = ocp.options.MultiprocessingOptions(primary_host=only, active_processes={only},
+                                                     barrier_sync_key_prefix=f"process{only}")
+        with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+            yield checkpointer
 
 
 def _first_line(error: Exception) -> str:
