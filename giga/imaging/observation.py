@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +87,18 @@ class Observation:
         """Return a checked copy with some fields changed."""
         return replace(self, **changes)
 
+    def facts(self) -> dict[str, Any]:
+        """All that a result depends on, by name, for the identity of what is made of it: a new field belongs here."""
+        grid, psf = self.grid, self.psf
+        noise = None if self.noise_map is None else np.asarray(self.noise_map, float)
+        return {"image": self.image, "mask": self.mask, "noise map": noise,
+                "background_rms": _number(self.background_rms), "exposure_time": _number(self.exposure_time),
+                "pixel_scale": float(grid.pixel_scale), "center_x": float(grid.center_x),
+                "center_y": float(grid.center_y), "rotation": float(grid.rotation),
+                "psf": None if psf is None else np.asarray(psf.kernel),
+                "psf supersampling": None if psf is None else psf.supersampling,
+                "supersampling": self.supersampling, "band": self.band, "WCS": self.header}
+
     def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
              method: str = "auto", multiple: int = 1) -> Data:
         """Prepare the arrays of the likelihood.
@@ -147,6 +161,16 @@ class Data(Component):
     convolution: Convolution
     poisson: bool = static(default=False)
     band: str | None = static(default=None)
+
+
+def facts_of(observations: Sequence[Observation], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The facts of several observations, as `observation.0.pixel_scale`, without some of them."""
+    return {f"observation.{k}.{name}": value for k, one in enumerate(observations)
+            for name, value in one.facts().items() if name not in without}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

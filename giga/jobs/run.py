@@ -43,7 +43,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         OSError: A file cannot be written.
     """
     job, devices, store = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
-                                 mask_from=mask_from)
+                                 mask_from=mask_from, truth=truth)
     first = parallel.is_first()  # of several processes it alone writes and prints
     console = (console or Console()) if first else Console(quiet=True)
     for note in job.notes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 from jax import Array
 
 from giga.bayes.posterior import Posterior, variance
-from giga.imaging.observation import Observation
+from giga.imaging.observation import Observation, facts_of
 from giga.inference.result import Result
+from giga.runtime.identity import identity_of
 from giga.runtime.parallel import on_host
 
 DISCREPANCIES = ("chi2", "correlation")
@@ -21,18 +21,18 @@ PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose pla
 
 
 def data_hash(observations: Sequence[Observation]) -> str:
-    """Hash of what was fitted: images, masks, noise, pixels. The PSF is part of the model, not of the data."""
-    digest = hashlib.sha256()
-    for o in observations:
-        mask = np.asarray(o.mask, bool)
-        noise = None if o.noise_map is None else np.where(mask, np.asarray(o.noise_map, float), 0.0)
-        arrays = [np.where(mask, o.image, 0.0), mask] + ([] if noise is None else [noise])
-        text = f"{o.band} {mask.shape} {o.background_rms if noise is None else None} " \
-               f"{o.exposure_time} {float(o.grid.pixel_scale)!r} "
-        digest.update(text.encode())
-        for array in arrays:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    """Hash of what was fitted: images, masks, noise, pixels and where they lie, but for the place on the sky.
+
+    The PSF is part of the model, not of the data; pixels that are masked were not fitted.
+    """
+    facts = facts_of(observations, without=("psf", "psf supersampling", "supersampling", "WCS"))
+    for k, one in enumerate(observations):
+        for name in ("image", "noise map"):
+            if (values := facts[f"observation.{k}.{name}"]) is not None:
+                facts[f"observation.{k}.{name}"] = np.where(one.mask, values, 0.0)
+        if one.noise_map is not None:
+            facts[f"observation.{k}.background_rms"] = None  # not looked at
+    return identity_of(facts)
 
 
 def log_likelihood_of(result: Result) -> float:
