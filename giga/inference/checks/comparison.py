@@ -107,6 +107,40 @@ def _of_residual(residual: Array) -> Array:
     return jnp.stack([jnp.sum(residual**2), neighbours])
 
 
+def pointwise(posterior: Posterior, z: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Log-likelihood of each fitted pixel, with its normalisation, as `arviz.loo` and `arviz.waic` need it.
+
+    Solved amplitudes are those of the draw. What an amplitude's prior or the integral over amplitudes adds to the
+    likelihood of all pixels belongs to none of them and is not in it.
+
+    Args:
+        posterior: The posterior.
+        z: Draws from it, shape (chains, draws, n).
+        count: Number of draws over all chains; as many of each are taken, evenly spaced.
+
+    Returns:
+        The numbers of the draws, and for each observation the values, shape (chains, draws taken, fitted pixels).
+    """
+    each = min(-(-count // z.shape[0]), z.shape[1])
+    take = np.linspace(0, z.shape[1] - 1, each).round().astype(int)
+    flat = z[:, take].reshape(-1, z.shape[-1])
+    values = on_host(_of_pixels(posterior, flat))
+    return take, [np.asarray(one)[:, np.asarray(data.mask) > 0.0].reshape(z.shape[0], each, -1)
+                  for one, data in zip(values, posterior.data, strict=True)]
+
+
+@jax.jit
+def _of_pixels(posterior: Posterior, z: Array) -> tuple[Array, ...]:
+    """Log-likelihood of all pixels, for each observation of shape (count, ny, nx)."""
+
+    def one(at: Array) -> tuple[Array, ...]:
+        return tuple(-0.5 * ((data.image - model) ** 2 / variance(model, data)
+                             + jnp.log(2.0 * jnp.pi * variance(model, data)))
+                     for model, data in zip(posterior.models(at), posterior.data, strict=True))
+
+    return jax.lax.map(one, z)
+
+
 def against_prior(samples: np.ndarray, prior: np.ndarray) -> dict[str, Any]:
     """How much of a parameter's prior is left in its posterior.
 
