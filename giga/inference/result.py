@@ -38,7 +38,7 @@ class Result:
         timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence".
         evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
-            strings and lists, fit for JSON.
+            strings and lists, fit for JSON. Besides, "checks" and "findings", see `giga.inference.checks`.
         truth: True value by path name when the data was simulated.
         pointwise: Log-likelihood pixel by pixel, if it was asked for: the numbers of some of the draws, and for each
             observation an array of shape (chains, these draws, fitted pixels).
@@ -87,7 +87,13 @@ class Result:
             lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
         lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"- {text}" for text in self.findings)])
+
+    @property
+    def findings(self) -> list[str]:
+        """What must be seen before its numbers are used, a sentence each."""
+        rows: Any = self.info.get("findings", ())
+        return [row["text"] for row in rows]
 
     @property
     def names(self) -> list[str]:

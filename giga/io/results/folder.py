@@ -19,7 +19,7 @@ from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
          "summary.json")
-APART = ("evidence", "checks")  # notes of a fit that are not about a stage of it
+APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
