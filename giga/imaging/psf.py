@@ -69,6 +69,10 @@ class PSF(Component):
             kernel = (integrated if resampling == "integrated" else as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
+    def fwhm(self, pixel_scale: float) -> float:
+        """Full width at half maximum, for pixels of some side [arcsec]."""
+        return half_maximum(np.asarray(self.kernel, float)) * pixel_scale / self.supersampling
+
     def at(self, supersampling: int) -> PSF:
         """The same PSF at a coarser supersampling that divides its own."""
         factor, rest = divmod(self.supersampling, supersampling)
@@ -77,6 +81,17 @@ class PSF(Component):
         if factor == 1:
             return self
         return PSF(kernel=jnp.asarray(bin_kernel(np.asarray(self.kernel), factor)), supersampling=supersampling)
+
+
+def half_maximum(kernel: np.ndarray) -> float:
+    """Full width at half maximum of a kernel through its centre, mean of rows and columns [samples]."""
+    middle = len(kernel) // 2
+    lines = (kernel[middle, middle:], kernel[middle, middle::-1], kernel[middle:, middle], kernel[middle::-1, middle])
+    widths = []
+    for line in lines:
+        below = int(np.argmax(line < 0.5 * line[0])) or len(line) - 1
+        widths.append(below - (0.5 * line[0] - line[below]) / (line[below - 1] - line[below]))
+    return 0.5 * float(np.sum(widths))
 
 
 class Convolution(Component):

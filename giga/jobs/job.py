@@ -20,6 +20,7 @@ from giga.io.errors import InputError, nearest
 from giga.io.images.fits import load_observations
 from giga.io.results.folder import FILES
 from giga.jobs.amortised import Predictor
+from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
@@ -167,7 +168,9 @@ def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
             raise InputError(job.config.file, "inference.map_method", f"got {job.config.inference.map_method!r}",
                              "'lm', which takes the starts of --init-from")
         count = smaller(job.config.inference.map).n_screen
-        starts = Predictor.of(init_from).starts(observations, count, job.config.run.seed)
+        predictor = Predictor.of(init_from)
+        starts = predictor.starts(observations, count, job.config.run.seed)
+        notes += unfamiliar(init_from, predictor.seen, observations)
         if not set(starts.values) & set(free_names(job.prior)):
             raise InputError("", "--init-from", f"{init_from} knows {', '.join(starts.values)}",
                              f"some of the free parameters, {', '.join(free_names(job.prior))}")
@@ -175,7 +178,7 @@ def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
         if others:
             notes.append(f"{init_from} says nothing of {', '.join(others)}; their starts are drawn from the prior")
     if mask_from is not None:
-        observations = masked(mask_from, observations)
+        observations = masked(mask_from, observations, notes=notes)
         kept = sum(int(one.mask.sum()) for one in observations)
         notes.append(f"{mask_from} leaves {kept} of {sum(int(one.mask.sum()) for one in job.observations)} pixels")
     return dataclasses.replace(job, observations=observations, notes=notes, starts=starts)

@@ -206,8 +206,8 @@ def show_result(result: Result, out: Path, console: Console) -> None:
             mark = "" if inside(result, name) else "[red]![/]"  # outside the 99% interval
             truth = [f"{mark}{result.truth[name]:.4g}"]
         colour = "red" if row["rhat"] > 1.01 else "green"
-        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std(ddof=1):.1g}", f"[{colour}]{row['rhat']:.3f}[/]",
-                      f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
+        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std(ddof=1):.1g}",
+                      f"[{colour}]{row['rhat']:.3f}[/]", f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
     sampled = len(result.names)

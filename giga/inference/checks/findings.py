@@ -55,8 +55,8 @@ def _not_converged(result: Result) -> Found:
     if hmc.get("converged", True):
         return
     yield "not converged", (f"not converged: worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
-                            f"{hmc['smallest_ess_bulk']:.0f} after {hmc.get('iterations', 0)} iterations; do not use the "
-                            "widths, and raise inference.max_iterations or simplify the model")
+                            f"{hmc['smallest_ess_bulk']:.0f} after {hmc.get('iterations', 0)} iterations; do not "
+                            "use the widths, and raise inference.max_iterations or simplify the model")
 
 
 def _dead(result: Result) -> Found:
@@ -75,7 +75,7 @@ def _divergences(result: Result) -> Found:
     if not draws.size or not (count := int(draws.sum())):
         return
     share = count / draws.size
-    advice = "the posterior has corners that the chains miss: raise inference.target_accept, or change the prior there" \
+    advice = "the posterior has corners that the chains miss: raise inference.target_accept, or change the prior" \
         if share > DIVERGENT else "few enough to go on, if they are not all in one corner of the posterior"
     yield "divergences", f"{count} of {draws.size} draws ({100.0 * share:.2g}%) diverged; {advice}"
 
@@ -140,8 +140,8 @@ def _predictive(result: Result) -> Found:
         if p < max(least, 0.005):
             reason = "unmodelled structure, or noise that is taken too small" if name == "chi2" \
                 else "unmodelled structure, or noise that is correlated between pixels"
-            yield "p-value", (f"posterior predictive p-value of {name} {p_text(p, count)}: the data are further from the "
-                              f"model than replicas of it; {reason}: look at the residuals")
+            yield "p-value", (f"posterior predictive p-value of {name} {p_text(p, count)}: the data are further from "
+                              f"the model than replicas of it; {reason}: look at the residuals")
         elif p > 1.0 - max(least, 0.005):
             reason = "noise that is taken too large, or data that the model overfits" if name == "chi2" \
                 else "smoothed or resampled noise"
@@ -195,8 +195,9 @@ def _brightest(residual: np.ndarray, observation: Observation, where: str) -> Fo
         return
     x, y = (float(np.asarray(axis)[row, column]) for axis in observation.grid.coordinates())
     says = "brighter" if value > 0.0 else "fainter"
-    yield "structure", (f"{where}around x = {x:.2f}, y = {y:.2f} arcsec (pixel [y={row}, x={column}]) {WIDEST} x {WIDEST} "
-                        f"pixels are {abs(value):.1f} sigma {says} than the model: add what is there, or mask it")
+    yield "structure", (f"{where}around x = {x:.2f}, y = {y:.2f} arcsec (pixel [y={row}, x={column}]) {WIDEST} x "
+                        f"{WIDEST} pixels are {abs(value):.1f} sigma {says} than the model: add what is there, or "
+                        "mask it")
 
 
 def _squares(values: np.ndarray) -> np.ndarray:
@@ -209,5 +210,5 @@ def _squares(values: np.ndarray) -> np.ndarray:
 def _modes(result: Result) -> Found:
     rows: Sequence[Mapping[str, Any]] = result.info.get("map", {}).get("modes", ())
     if sum(bool(row.get("sampled")) for row in rows) > 1:
-        yield "modes", (f"the posterior has several modes ({result.info['map']['modes_sentence']}): means and widths of "
-                        "all together describe none of them")
+        yield "modes", (f"the posterior has several modes ({result.info['map']['modes_sentence']}): means and widths "
+                        "of all together describe none of them")
