@@ -13,6 +13,8 @@ from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
 from giga.io.images.fits import cutout, load_observation, load_observations, read_image, wcs_header
 from giga.io.images.units import kind_of, parse_unit, to_rate
 
+pytestmark = pytest.mark.quick
+
 SHAPE = (24, 30)
 SCALE = 0.08
 

@@ -12,6 +12,8 @@ from scipy.special import gamma, gammaincinv
 from giga.light import Sersic, Shapelets
 from giga.light.sersic import b_n
 
+pytestmark = pytest.mark.quick
+
 AMPLITUDES = np.random.default_rng(5).normal(size=15)
 
 PROFILES = [

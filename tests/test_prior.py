@@ -1,22 +1,18 @@
 """The prior as a density of a flat vector: every family, ties, names, precision and compilation."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from _processes import pythons
 
 from giga.bayes.prior import Prior, values_of
 from giga.component import leaves_with_names
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import EPL, Shear
+from giga.runtime.checkpoint import identity_of
 
 FAMILIES = {
     "Normal": lambda: dist.Normal(0.5, 2.0),
@@ -200,22 +196,21 @@ def test_names_are_paths():
     assert set(prior.names) <= {name for name, _ in leaves_with_names(tied_scene())}
 
 
-ORDER = """
-    import numpyro.distributions as dist
-    from giga.runtime.checkpoint import identity_of
-    from giga.bayes.prior import Prior
+def mixed() -> Prior:
+    """Of many families, bounded and not."""
+    return Prior.of([dist.TruncatedNormal(2.0, 0.2, low=1.2, high=2.8), dist.LogNormal(0.1, 0.2),
+                     dist.Normal(0.3, 0.4), dist.TruncatedNormal(1.0, 0.5, low=0.0), dist.HalfNormal(2.0),
+                     dist.LogUniform(0.1, 3.0)])
 
-    prior = Prior.of([dist.TruncatedNormal(2.0, 0.2, low=1.2, high=2.8), dist.LogNormal(0.1, 0.2),
-                      dist.Normal(0.3, 0.4), dist.TruncatedNormal(1.0, 0.5, low=0.0), dist.HalfNormal(2.0),
-                      dist.LogUniform(0.1, 3.0)])
-    print(identity_of(prior))
+
+ORDER = """
+    from giga.runtime.checkpoint import identity_of
+    from test_prior import mixed
+    print(identity_of(mixed()))
     """
 
 
 def test_a_prior_is_the_same_in_every_process():
     """NumPyro's pytrees list their leaves in the order of a set; compiled programs, hashes, and processes must not."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
-    started = [subprocess.Popen([sys.executable, "-c", textwrap.dedent(ORDER)], text=True, stdout=subprocess.PIPE,
-                                env=environment | {"PYTHONHASHSEED": seed}) for seed in ("1", "2", "3")]
-    found = [process.communicate(timeout=240)[0] for process in started]
-    assert len(set(found)) == 1 and found[0].strip()
+    found = pythons(ORDER, [()] * 2, [{"PYTHONHASHSEED": seed} for seed in ("1", "2")])
+    assert {out.strip() for out in found} == {identity_of(mixed())}

@@ -18,6 +18,8 @@ from giga.io.images.config import CutoutConfig, RingConfig
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL
 
+pytestmark = pytest.mark.quick
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "slacs0946" / "fit.toml"
 
 

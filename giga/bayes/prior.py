@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,8 +16,11 @@ from numpyro.distributions.transforms import biject_to
 
 from giga.bayes.family import Family
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.runtime.parallel import ON_VECTORS
+from giga.runtime.random import split_data
 
 FIXED = -1
+PIECE = 512  # draws in a compiled call
 
 
 class Prior(Component):
@@ -107,8 +111,12 @@ class Prior(Component):
 
     def curvature(self, z: Array) -> Array:
         """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
-        gradient = jax.grad(self.log_prob)
-        return -jax.jvp(gradient, (z,), (jnp.ones_like(z),))[1]
+        return self.expansion(z)[2]
+
+    def expansion(self, z: Array) -> tuple[Array, Array, Array]:
+        """`log_prob`, its gradient and its `curvature`, in one pass."""
+        (value, gradient), (_, second) = jax.jvp(jax.value_and_grad(self.log_prob), (z,), (jnp.ones_like(z),))
+        return value, gradient, -second
 
     def scene(self, z: Array) -> Any:
         """The scene with numbers on its leaves."""
@@ -169,6 +177,20 @@ def values_of(prior: Any, scene: Any) -> dict[str, float]:
     return out
 
 
+def prior_draws(prior: Prior, key: Array, count: int) -> np.ndarray:
+    """Draws from the prior as unconstrained vectors on the host, shape (count, n); draw k is that of key k of a split.
+
+    In pieces of one size, so that they are compiled once whatever their number.
+    """
+    keys = split_data(key, -(-count // PIECE) * PIECE)
+    return np.concatenate([_sampled(prior, keys[k:k + PIECE]) for k in range(0, len(keys), PIECE)])[:count]
+
+
+@partial(jax.jit, compiler_options=ON_VECTORS)
+def _sampled(prior: Prior, keys: Array) -> Array:
+    return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
+
+
 def _log_density(family: dist.Distribution, u: Array) -> Array:
     transform = biject_to(family.support)
     x = transform(u)
@@ -198,7 +220,7 @@ def _group(distributions: list[dist.Distribution],
     return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _standardise(families: tuple[Family, ...]) -> tuple[Array, Array]:
     """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
 

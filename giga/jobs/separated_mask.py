@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError, check_pixel_scale
+from giga.io.images.companion import check_aligned
 from giga.jobs.familiar import sky_rms, unfamiliar
 from giga.models.networks.separator import Separator, separate
 from giga.models.zoo import ZooError, load
@@ -72,7 +73,8 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         notes: Gets what of the observations is far from what the separator has seen.
 
     Raises:
-        InputError: No such separator, or other bands, shapes or pixels than it takes; hardly a pixel is left.
+        InputError: No such separator, or other bands, shapes or pixels than it takes, or bands that are not on the same
+            pixels; hardly a pixel is left.
     """
     try:
         network, known = load(name)
@@ -87,6 +89,7 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
     for one in observations:
         check_pixel_scale(float(one.grid.pixel_scale), survey.pixel_scale, SCALE_TOLERANCE, f"which {name} learned", "",
                           "--mask-from")
+    check_aligned(observations, [band.name for band in survey.bands], "--mask-from")
     if notes is not None:
         notes += unfamiliar(name, known.seen, observations)
     rms = np.array([sky_rms(one) for one in observations])

@@ -54,9 +54,10 @@ def _not_converged(result: Result) -> Found:
     hmc = result.info.get("hmc", {})
     if hmc.get("converged", True):
         return
+    tails = f" and {hmc['smallest_ess_tail']:.0f} in the tails," if "smallest_ess_tail" in hmc else ""
     yield "not converged", (f"not converged: worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
-                            f"{hmc['smallest_ess_bulk']:.0f} after {hmc.get('iterations', 0)} iterations; do not "
-                            "use the widths, and raise inference.max_iterations or simplify the model")
+                            f"{hmc['smallest_ess_bulk']:.0f}{tails} after {hmc.get('iterations', 0)} iterations; do "
+                            "not use the widths, and raise inference.max_iterations or simplify the model")
 
 
 def _dead(result: Result) -> Found:

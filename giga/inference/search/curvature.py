@@ -43,10 +43,12 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
     scene = prior.fill(x)
     columns = parameter_numbers(prior)
-    value, gradient = jax.value_and_grad(posterior.log_prior)(z)
+    value, gradient, curvature = prior.expansion(z)
+    if posterior.orders is not None:
+        value, gradient = jax.value_and_grad(posterior.log_prior)(z)
     chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
-    precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
+    precision = jnp.diag(jnp.maximum(curvature, 1e-3))
     for data in posterior.data:
         linear = scene.in_band(data.band)
         filled, amplitudes = posterior.filled(linear, data)

@@ -22,7 +22,8 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
 
     Groups: posterior, sample_stats, prior, observed_data, and vi for the samples of the variational posterior; and
     log_likelihood, of every fitted pixel in some of the draws, if the fit was asked for it (`inference.n_pointwise`),
-    as `arviz.loo` needs it. `arviz.from_netcdf` reads it.
+    as `arviz.loo` needs it. `arviz.from_netcdf` of either generation reads it, and
+    `xarray.open_datatree`.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
