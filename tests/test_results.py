@@ -223,7 +223,8 @@ def test_log_likelihoods_of_pixels_add_up_and_are_what_arviz_needs(tmp_path, res
     draws, values = pointwise(posterior, z, 24)
     np.testing.assert_array_equal(draws, [0, 5, 10, 14, 19, 24])
     assert [one.shape for one in values] == [(4, 6, int(o.mask.sum())) for o in result.observations]
-    total = np.asarray(jax.vmap(posterior.log_likelihood)(z[:, draws].reshape(-1, 1)), float) + float(posterior.log_norm)
+    total = np.asarray(jax.vmap(posterior.log_likelihood)(z[:, draws].reshape(-1, 1)), float)
+    total = total + float(posterior.log_norm)
     np.testing.assert_allclose(sum(one.sum(-1) for one in values).ravel(), total, rtol=1e-4)  # of float32 pixels
     path = write_posterior(tmp_path / "posterior.nc", result.replace(pointwise=(draws, values)))
     with xarray.open_datatree(path, engine="h5netcdf") as tree:
@@ -234,7 +235,8 @@ def test_log_likelihoods_of_pixels_add_up_and_are_what_arviz_needs(tmp_path, res
         assert result.observations[1].mask[row, column]
         assert np.flatnonzero(result.observations[1].mask)[k] == row * 24 + column
     loo = arviz.loo(arviz.from_netcdf(path), var_name="image_0")
-    assert loo.n_data_points == result.observations[0].mask.sum() and np.isfinite(loo.iloc[0] if ARVIZ < 1 else loo.elpd)
+    assert loo.n_data_points == result.observations[0].mask.sum()
+    assert np.isfinite(loo.iloc[0] if ARVIZ < 1 else loo.elpd)
     assert read_posterior(path)["sample_stats"][TOTAL].shape == result.log_likelihood.shape
 
 
