@@ -50,7 +50,7 @@ def celestial_wcs(header: fits.Header, hdus: Any = None, notes: list[str] | None
         tables = sorted({key for key in kept if TABLES.fullmatch(key)})
         if not tables:
             raise ValueError(_line(error)) from error
-        errors = [float(kept[key]) for key in tables if key.startswith(("CPERR", "CQERR", "D2IMERR"))]
+        errors = [float(str(kept[key])) for key in tables if key.startswith(("CPERR", "CQERR", "D2IMERR"))]
         _remove(kept, TABLES)
         try:
             wcs = _read(kept, None)
@@ -135,7 +135,8 @@ def local_wcs(wcs: WCS, rows: slice, columns: slice) -> WCS:
 def departure(wcs: WCS, local: WCS, rows: slice, columns: slice) -> float:
     """Largest distance at the corners of a part between its linear WCS and the whole one [pixels]; NaN past reach."""
     corners = _corners(rows, columns)
-    column, row = sky_to_pixel(local, wcs.pixel_to_world(*corners.T))
+    sky: Any = wcs.pixel_to_world(*corners.T)
+    column, row = sky_to_pixel(local, sky)
     return float(np.hypot(column + columns.start - corners[:, 0], row + rows.start - corners[:, 1]).max())
 
 
@@ -199,7 +200,8 @@ def difference(wcs: WCS, other: WCS, rows: slice, columns: slice) -> Difference:
     ny, nx = rows.stop - rows.start, columns.stop - columns.start
     middle = np.array([columns.start + 0.5 * (nx - 1), rows.start + 0.5 * (ny - 1)])
     points = np.concatenate([middle + [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], _corners(rows, columns)])
-    column, row = sky_to_pixel(other, wcs.pixel_to_world(*points.T))
+    sky: Any = wcs.pixel_to_world(*points.T)
+    column, row = sky_to_pixel(other, sky)
     (xx, xy), (yx, yy) = (column[1] - column[0], column[2] - column[0]), (row[1] - row[0], row[2] - row[0])
     area = xx * yy - xy * yx
     mirrored = bool(area < 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from typing import Any
 
 import astropy.units as u
 
@@ -152,8 +153,9 @@ def _plain(text: str | None) -> tuple[float, dict[u.UnitBase, float]] | None:
         return None
     plain = unit.decompose()
     powers: dict[u.UnitBase, float] = {}
+    same: dict[Any, Any] = {u.DN: u.adu, u.photon: u.electron}
     for base, power in zip(plain.bases, plain.powers, strict=True):
-        name = {u.DN: u.adu, u.photon: u.electron}.get(base, base)
+        name = same.get(base, base)
         if base != u.pix:
             powers[name] = powers.get(name, 0.0) + float(power)
     return float(abs(plain.scale)), powers
