@@ -109,7 +109,8 @@ class Grid(Component):
             return Grid(shape=shape, pixel_scale=scale)
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
         points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        column, row = sky_to_pixel(reference_wcs.celestial, wcs.pixel_to_world(points[:, 0], points[:, 1]))
+        sky: Any = wcs.pixel_to_world(points[:, 0], points[:, 1])
+        column, row = sky_to_pixel(reference_wcs.celestial, sky)
         if not np.isfinite([*column, *row]).all():
             raise ValueError("WCS: the image lies where the WCS of the first observation does not reach")
         half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
@@ -139,7 +140,7 @@ def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
         warnings.simplefilter("ignore", RuntimeWarning)
         column, row = (np.asarray(v, float) for v in wcs.world_to_pixel(sky))
     seen = np.isfinite(column) & np.isfinite(row)
-    back = wcs.pixel_to_world(np.where(seen, column, 0.0), np.where(seen, row, 0.0))
+    back: Any = wcs.pixel_to_world(np.where(seen, column, 0.0), np.where(seen, row, 0.0))
     seen &= back.separation(sky).arcsec < 0.01 * proj_plane_pixel_scales(wcs).max() * 3600.0
     return np.where(seen, column, np.nan), np.where(seen, row, np.nan)
 
@@ -160,7 +161,8 @@ def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[np.
         ValueError: The WCS does not reach there.
     """
     points = np.array([[0.0, 0.0], [step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]]) + [column, row]
-    sky = np.stack([wcs.all_pix2world(points, 0)[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat)])
+    world: Any = wcs.all_pix2world(points, 0)
+    sky = np.stack([world[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat)])
     if not np.isfinite(sky).all():
         raise ValueError(f"WCS: it does not reach column {column:.6g}, row {row:.6g}")
     (sin, sin_0), (cos, cos_0) = ((a, a[0]) for a in (np.sin(np.radians(sky[1])), np.cos(np.radians(sky[1]))))

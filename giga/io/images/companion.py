@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -367,8 +367,8 @@ def _named(other: Known, one: Known) -> str:
     return other.place if one.file == other.file else other.file.name
 
 
-def _number(header: Mapping[str, Any], key: str) -> float | None:
-    value = header.get(key)
+def _number(header: fits.Header, key: str) -> float | None:
+    value: Any = header.get(key)
     if isinstance(value, str):
         try:
             value = float(value)

@@ -10,7 +10,8 @@ from astropy.wcs import WCS
 from giga.component import Param
 from giga.imaging.grid import Grid
 from giga.io.errors import InputError
-from giga.io.images.hdu import celestial_wcs, read_image
+from giga.io.images.hdu import read_image
+from giga.io.images.sky import celestial_wcs
 from giga.mass.deflection_map import DeflectionMap
 
 
