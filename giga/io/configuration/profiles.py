@@ -18,7 +18,7 @@ from giga.io.errors import nearest
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
-MASS: Mapping[str, type[Component]] = mass.PROFILES
+MASS: Mapping[str, type[Component]] = {name: cls for name, cls in mass.PROFILES.items() if cls.from_numbers}
 LIGHT: Mapping[str, type[Component]] = light.PROFILES
 SECTIONS = {"mass": MASS, "lens_light": LIGHT, "source_light": LIGHT}
 
@@ -40,11 +40,19 @@ DISTRIBUTIONS: Mapping[str, Family] = {
     "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
     "HalfNormal": Family(dist.HalfNormal, ("scale",)),
 }
-# Open range of each physical parameter; those that are not listed may be any number.
-RANGES = {
-    "theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "R_sersic": (0.0, math.inf), "n_sersic": (0.17, math.inf),
-    "beta": (0.0, math.inf), "Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
-}
+
+
+def _ranges() -> dict[str, tuple[float, float]]:
+    """Open range of each physical parameter, as the profiles give it; a name has one meaning in all of them."""
+    found: dict[str, tuple[float, float]] = {}
+    for cls in (*MASS.values(), *LIGHT.values()):
+        for name, bounds in cls.ranges.items():
+            if found.setdefault(name, bounds) != bounds:
+                raise TypeError(f"{cls.__name__}.{name} has the range {bounds}, in another profile {found[name]}")
+    return found
+
+
+RANGES = _ranges()
 SETTING_MINIMUM = {"n_max": 0, "terms": 1, "supersampling": 1}
 OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
 EXPECTED = "a number, {dist = ...} or {same_as = ...}"
