@@ -67,7 +67,7 @@ def test_ordinary_draws_are_those_of_numpyro():
 REFUSED = {
     "point": (dist.TruncatedNormal(2.0, 1e-8, low=1.2, high=2.8), "its width, 1e-08, is about the rounding"),
     "far": (dist.TruncatedNormal(1.0, 1e-5, low=-0.5, high=0.5), r"TruncatedNormal\(loc = 1, scale = 1e-05, low = -"),
-    "narrow": (dist.Uniform(0.5, 0.5000001), r"its width, 1e-07, is about the rounding of float32 at 0.5"),
+    "narrow": (dist.Uniform(0.5, 0.5000001), "its width, 1e-07, is about the rounding"),
     "infinite": (dist.LogNormal(0.0, 60.0), "draws are NaN or infinite"),
     "huge": (dist.LogNormal(200.0, 0.1), r"its values, about 7.23e\+86, are beyond"),
     "nothing": (dist.LogNormal(-120.0, 0.1), "its width, 7.67e-54, is about the rounding"),

@@ -152,7 +152,7 @@ def prepare(config: Config) -> Job:
     dates = dates_of(config)  # before they are read, so that a change in between is seen later
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
-    notes += _steep(prior, observations)
+    notes += _steep(prior, observations, np.dtype(config.run.precision))
     return Job(config, dump_config(config), prior, observations, notes, dates=dates)
 
 
@@ -166,10 +166,10 @@ def dates_of(config: Config) -> dict[str, list[int]]:
     return {path: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in seen.items()}
 
 
-def _steep(prior: Scene, observations: Sequence[Observation]) -> list[str]:
+def _steep(prior: Scene, observations: Sequence[Observation], dtype: np.dtype) -> list[str]:
     """What is too steep for the sampling of the observations, at the middle of the prior."""
-    middle = Prior.of(prior)
-    scene, found = middle.scene(np.zeros(middle.size, np.float32)), []
+    middle = Prior.of(prior, dtype)
+    scene, found = middle.scene(np.zeros(middle.size, dtype)), []
     for observation in observations:
         supersampling = observation.psf.supersampling if observation.psf else observation.supersampling
         found += steep_cores(scene, float(observation.grid.pixel_scale), supersampling, observation.band)
