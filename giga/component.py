@@ -3,7 +3,8 @@
 import dataclasses
 import importlib
 import pkgutil
-from typing import Any, TypeAlias, TypeVar, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 import jax
 import numpyro.distributions as dist
@@ -35,7 +36,14 @@ class Component:
     ...     y: Param = 0.0
     >>> names(Point(x=1.0))
     ('x', 'y')
+
+    Attributes:
+        ranges: Open range of each physical parameter; those that are not named may be any number.
+        from_numbers: Whether numbers alone make one, so that a configuration can.
     """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    from_numbers: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

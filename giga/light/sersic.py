@@ -1,5 +1,7 @@
 """Elliptical Sersic profile."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import gammaln
@@ -31,6 +33,8 @@ class Sersic(LightProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     exact_bn: bool = static(default=False)
+
+    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.17, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)

@@ -37,6 +37,8 @@ class Shapelets(LightProfile):
 
     scalar_amp: ClassVar[bool] = False
 
+    ranges = {"beta": (0.0, math.inf)}
+
     @property
     def n_amp(self) -> int:
         return (self.n_max + 1) * (self.n_max + 2) // 2

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from numpy.typing import DTypeLike
 
 from giga.component import Component
 
@@ -13,6 +14,15 @@ class MassProfile(Component):
     A subclass defines `potential` or `deflection` (or both); whatever it leaves out follows by
     automatic differentiation. Coordinates are arrays of any one shape; all methods are elementwise.
     """
+
+    def reaching(self, ellipticity: float, dtype: DTypeLike) -> "MassProfile":
+        """The profile set up for all |e| up to one, as a prior allows it, where its way of computing depends on it.
+
+        Args:
+            ellipticity: Largest |e| that must be right.
+            dtype: Precision of the parameters.
+        """
+        return self
 
     def potential(self, x: Array, y: Array) -> Array:
         """Lensing potential psi, shape of x [arcsec^2].

@@ -91,8 +91,8 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
     def one(entry: tuple[Array, Array]) -> Array:
         key, at = jax.random.wrap_key_data(entry[0]), entry[1]
         totals, pairs = jnp.zeros((2, 2), at.dtype), jnp.zeros((), at.dtype)
-        for model, data, sub in zip(posterior.models(at), posterior.data, jax.random.split(key, len(posterior.data)),
-                                    strict=True):
+        keys = jax.random.split(key, len(posterior.data))
+        for model, data, sub in zip(posterior.scaled_models(at), posterior.data, keys, strict=True):
             noise = jax.random.normal(sub, data.image.shape, at.dtype)
             observed = (data.image - model) / jnp.sqrt(variance(model, data))
             rows = [_of_residual(data.mask * r) for r in (observed, noise)]
