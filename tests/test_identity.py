@@ -36,7 +36,7 @@ from giga.simulate.surveys.presets import SURVEYS
 
 PLAIN = make_observation(make_scene(), 24, 0.15, seed=0)
 GRID = PLAIN.grid
-FAKE = make_result()
+FAKE = make_result(truth=False)
 OTHERS = {
     "image": {"image": PLAIN.image + 1e-6}, "mask": {"mask": np.ones((24, 24), bool), "image": np.zeros((24, 24))},
     "noise map": {"noise_map": np.ones((24, 24))}, "background_rms": {"background_rms": 0.011},
@@ -133,7 +133,7 @@ def test_a_corrected_header_is_seen_and_named(config, tmp_path, monkeypatch):
 
 def test_a_fleet_sees_a_corrected_header_that_keeps_its_date(config, tmp_path):
     """With a checkpoint beside the results and without; what is only touched is still the same."""
-    names = ("same", "other", "bare")
+    names = ("same", "other", "bare", "kept")
     for k, name in enumerate(names):
         write(tmp_path / f"{name}.fits", k)
     (tmp_path / "fleet.toml").write_text(BY_WCS)
@@ -148,12 +148,13 @@ def test_a_fleet_sees_a_corrected_header_that_keeps_its_date(config, tmp_path):
         return run_fleet(fleet, tmp_path / "out", draw=False, fit=fit, console=Console(quiet=True))
 
     assert {said for said, _ in go().values()} == {"done"}
-    shutil.rmtree(tmp_path / "out/lenses/bare/checkpoint")
+    for name in ("bare", "kept"):
+        shutil.rmtree(tmp_path / "out/lenses" / name / "checkpoint")
     os.utime(tmp_path / "same.fits")
     corrected(tmp_path / "other.fits")
     corrected(tmp_path / "bare.fits")
     status = go()
-    assert status["same"] == ("done", "")
+    assert status["same"] == status["kept"] == ("done", "")
     assert status["other"][0] == "refused" and "observation.0.pixel_scale: " in status["other"][1]
     assert status["bare"][0] == "refused" and "a fit of other data" in status["bare"][1]
 
@@ -175,8 +176,7 @@ def test_trainings_belong_to_their_survey_and_noise(monkeypatch):
     louder = CameraNoise.of(survey.replace(bands=tuple(band.replace(read_noise=99.0) for band in survey.bands)))
     assert GGSLTask(config, louder).identity != before[0]
     for name in ("kids-ggsl-unet", "lsst"):
-        first, *rest = SURVEYS[name].bands
-        changed_band = first.replace(zero_point=first.zero_point + 0.1)
-        monkeypatch.setitem(SURVEYS, name, SURVEYS[name].replace(bands=(changed_band, *rest)))
+        bands = tuple(band.replace(zero_point=band.zero_point + 0.1) for band in SURVEYS[name].bands)
+        monkeypatch.setitem(SURVEYS, name, SURVEYS[name].replace(bands=bands))
     assert GGSLTask(config).identity != before[0]
     assert ModularTask(ModularConfig(stage="find")).identity != before[1]

@@ -148,7 +148,7 @@ def test_changed_data_is_refused(folder):
     go(folder, Fit())
     fits.PrimaryHDU(np.ones((24, 24))).writeto(folder / "one.fits", overwrite=True)
     said, status, _ = go(folder, Fit())
-    assert said["one"] == "refused" and "but the data" in status["one"][1] and said["two"] == "done"
+    assert said["one"] == "refused" and "observation.0.image: hash" in status["one"][1] and said["two"] == "done"
 
 
 def test_an_image_that_cannot_be_fitted_fails_when_it_is_loaded(folder):

@@ -214,6 +214,7 @@ def test_disk_full_in_a_run(result, tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.toml", "posterior.nc"]
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")  # of so few draws
 def test_log_likelihoods_of_pixels_add_up_and_are_what_arviz_needs(tmp_path, result):
     """Of a Sersic whose amplitude is free: the pixels of a draw sum to the likelihood of all of them."""
     scene = make_scene()

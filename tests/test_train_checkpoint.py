@@ -164,7 +164,7 @@ def test_a_run_that_goes_on_goes_on_again_when_it_is_killed(tmp_path):
 def test_patience_that_has_ended_begins_anew_with_more_steps(tmp_path):
     config = toy_config(patience=1, learning_rate=1e-12, warmup=0, ema=0.0)
     stopped = run(tmp_path, config=config)
-    assert stopped.stopped_early and int(stopped.state.step) < 12
+    assert stopped.stopped_early
     assert int(run(tmp_path, config=replace(config, steps=40), resume=True).state.step) > int(stopped.state.step)
 
 

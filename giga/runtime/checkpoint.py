@@ -61,7 +61,7 @@ class Store:
         mark, content = self.folder / MARK, {"identity": identity, "facts": self._facts, **(note or {})}
         if mark.exists():
             self._same(mark, kept := _read_json(mark))
-        if not mark.exists() or kept != content:
+        if not mark.exists() or facts is not None and kept != content:
             write_text(mark, json.dumps(content))  # several workers may look at one folder
 
     def has(self, name: str) -> bool:

@@ -135,9 +135,12 @@ def _of_pixels(posterior: Posterior, z: Array) -> tuple[Array, ...]:
     """Log-likelihood of all pixels, for each observation of shape (count, ny, nx)."""
 
     def one(at: Array) -> tuple[Array, ...]:
-        return tuple(-0.5 * ((data.image - model) ** 2 / variance(model, data)
-                             + jnp.log(2.0 * jnp.pi * variance(model, data)))
-                     for model, data in zip(posterior.models(at), posterior.data, strict=True))
+        values = []
+        for model, data in zip(posterior.scaled_models(at), posterior.data, strict=True):
+            var = variance(model, data)
+            unit = 1.0 if data.unit is None else data.unit  # of the data, in that of the image
+            values.append(-0.5 * ((data.image - model) ** 2 / var + jnp.log(2.0 * jnp.pi * var)) - jnp.log(unit))
+        return tuple(values)
 
     return jax.lax.map(one, z)
 
