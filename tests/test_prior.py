@@ -22,6 +22,7 @@ FAMILIES = {
     "TruncatedNormal at its edge": lambda: dist.TruncatedNormal(2.0, 0.5, low=1.9, high=2.2),
     "TruncatedNormal, low": lambda: dist.TruncatedNormal(0.5, 1.0, low=0.2),
     "TruncatedNormal, high": lambda: dist.TruncatedNormal(0.5, 1.0, high=1.2),
+    "TruncatedNormal, all of it a tail": lambda: dist.TruncatedNormal(-0.3, 0.02, low=0.0, high=1.2),
     "HalfNormal": lambda: dist.HalfNormal(0.7),
     "LogUniform": lambda: dist.LogUniform(0.01, 10.0),
 }

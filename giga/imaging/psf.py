@@ -56,7 +56,8 @@ class PSF(Component):
             kernel: Shape (k, k), k odd.
             supersampling: Subpixels a side.
             resampling: "integrated" takes each value as the PSF integrated over a pixel, as a star
-                on the detector shows it, and finds the smooth positive PSF whose integrals they are.
+                on the detector shows it, and finds a smooth PSF whose integrals they are; noise and negative
+                wings are kept, so that flux and centroid are those of the kernel.
                 "lenstronomy" gives the kernel that lenstronomy's `subgrid_kernel` gives, broader by
                 part of a pixel, for images that were simulated with it.
         """
@@ -69,6 +70,10 @@ class PSF(Component):
             kernel = (integrated if resampling == "integrated" else as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
+    def fwhm(self, pixel_scale: float) -> float:
+        """Full width at half maximum, for pixels of some side [arcsec]."""
+        return half_maximum(np.asarray(self.kernel, float)) * pixel_scale / self.supersampling
+
     def at(self, supersampling: int) -> PSF:
         """The same PSF at a coarser supersampling that divides its own."""
         factor, rest = divmod(self.supersampling, supersampling)
@@ -77,6 +82,28 @@ class PSF(Component):
         if factor == 1:
             return self
         return PSF(kernel=jnp.asarray(bin_kernel(np.asarray(self.kernel), factor)), supersampling=supersampling)
+
+
+def gaussian_outside(fwhm: float, width: float) -> float:
+    """Share of a Gaussian's light outside a square about its centre.
+
+    Args:
+        fwhm: Full width at half maximum.
+        width: Side of the square, in the same unit.
+    """
+    sigma = fwhm / 2.3548200450309493
+    return 1.0 - math.erf(0.5 * width / (math.sqrt(2.0) * sigma)) ** 2
+
+
+def half_maximum(kernel: np.ndarray) -> float:
+    """Full width at half maximum of a kernel through its centre, mean of rows and columns [samples]."""
+    middle = len(kernel) // 2
+    lines = (kernel[middle, middle:], kernel[middle, middle::-1], kernel[middle:, middle], kernel[middle::-1, middle])
+    widths = []
+    for line in lines:
+        below = int(np.argmax(line < 0.5 * line[0])) or len(line) - 1
+        widths.append(below - (0.5 * line[0] - line[below]) / (line[below - 1] - line[below]))
+    return 0.5 * float(np.sum(widths))
 
 
 class Convolution(Component):

@@ -20,7 +20,8 @@ from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
-from giga.inference.checks.comparison import checks, predictive
+from giga.inference.checks.comparison import checks, pointwise, predictive
+from giga.inference.checks.findings import findings
 from giga.inference.modes.evidence import pushed
 from giga.inference.modes.modes import Mode, find_modes
 from giga.inference.result import Result
@@ -213,7 +214,7 @@ class _Run:
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,
             observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: Clock) -> Result:
     posterior, names = run.posterior, run.posterior.prior.names
-    dtype = posterior.log_norm.dtype
+    dtype = posterior.prior.shift.dtype
     flat = draws.z.reshape(-1, len(names))
     x, log_prior = _in_pieces(_physical, posterior.prior, flat, run.config.n_chains * run.config.n_block)
     x = x.reshape(draws.z.shape)
@@ -223,13 +224,13 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     key_vi, key_prior = split(run.keys[4], 2)
     vi_z = _variational_draws(posterior, fitted.transport, key_vi)
     prior_z = prior_draws(posterior.prior, key_prior, N_VI)
-    whole = [observation.data(dtype, poisson=data.poisson, trim=False)
+    whole = [observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
              for observation, data in zip(observations, posterior.data, strict=True)]
     scenes, rendered, variances = on_host(_best_fit(posterior, best, whole))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
-    for observation, model, var in zip(observations, rendered, variances, strict=True):
-        sigma = np.sqrt(np.asarray(var, float))
-        models.append(np.asarray(model, float))
+    for observation, data, model, var in zip(observations, whole, rendered, variances, strict=True):
+        sigma = data.physical(np.sqrt(np.asarray(var, float)))
+        models.append(data.physical(np.asarray(model, float)))
         sigmas.append(sigma)
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
@@ -254,8 +255,11 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         versions={name: importlib.metadata.version(name) for name in PACKAGES})
     predicted = predictive(run.key(4, PREDICTIVE_KEY), posterior, flat, run.config.n_predictive) \
         if run.config.n_predictive else {}
+    if run.config.n_pointwise:
+        result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
     note = checks(result, posterior.amplitudes if solved else None, predicted)
-    return result.replace(info={**run.info, "checks": note})
+    result = result.replace(info={**run.info, "checks": note})
+    return result.replace(info={**result.info, "findings": findings(result)})
 
 
 # Compiled once a process, whatever number of lenses is fitted.
@@ -267,7 +271,7 @@ _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_pro
 @jax.jit
 def _best_fit(posterior: Posterior, z: Array,
               whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
-    """The scene as each observation sees it, and its image on all of its pixels with their variance."""
+    """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit."""
     scenes = posterior.scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
     return scenes, models, [variance(model, data) for model, data in zip(models, whole, strict=True)]

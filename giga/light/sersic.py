@@ -34,7 +34,7 @@ class Sersic(LightProfile):
     center_y: Param = 0.0
     exact_bn: bool = static(default=False)
 
-    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
+    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.17, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)

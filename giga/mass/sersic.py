@@ -42,7 +42,7 @@ class Sersic(MassProfile):
     center_y: Param = 0.0
     mass_to_light: Param = 1.0
 
-    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
+    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.17, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
               "mass_to_light": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:

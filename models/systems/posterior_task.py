@@ -19,7 +19,7 @@ from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
 from giga.lensing.scene import Scene
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import identity_of
 from giga.simulate.observed import add_noise, draw_models
 
 RANKED = 99  # draws that a truth is ranked among
@@ -55,18 +55,18 @@ class Subject:
             raise ValueError("amplitude_sd: missing; amplitudes that are left to be solved are drawn from a Gaussian "
                              "of this standard deviation")
         posterior = Posterior.of(scene, observations)
-        data = tuple(o.data(np.float32, poisson=d.poisson, trim=False)
+        data = tuple(o.data(np.float32, poisson=d.poisson, trim=False, scaled=True)
                      for o, d in zip(observations, posterior.data, strict=True))
         return Subject(posterior.prior, data, amplitude_sd or 0.0)
 
     @property
     def rms(self) -> tuple[float, ...]:
         """Noise of the sky in each band [counts / s]."""
-        return tuple(float(np.sqrt(np.median(np.asarray(one.variance)[np.asarray(one.mask) > 0.0])))
+        return tuple(float(one.physical(np.sqrt(np.median(np.asarray(one.variance)[np.asarray(one.mask) > 0.0]))))
                      for one in self.data)
 
     def models(self, key: Array) -> tuple[Array, list[Array]]:
-        """Draw z, shape (n,), and its images without noise, (ny, nx) [counts / s] for each band."""
+        """Draw z, shape (n,), and its images without noise, (ny, nx) in the units of the templates for each band."""
         return draw_models(key, self.prior, self.data, jnp.float32(self.amplitude_sd))
 
     def image(self, key: Array, models: list[Array]) -> Array:
@@ -86,8 +86,7 @@ class PosteriorTask:
         """Hash of the configuration, the prior and the templates."""
         # Images of templates are not looked at.
         data = tuple(one.replace(image=jnp.zeros_like(one.image)) for one in self.subject.data)
-        return identity_of("posterior", repr(self.config), repr(self.subject.prior.names), self.subject.prior, data,
-                           repr(self.subject.amplitude_sd))
+        return identity_of("posterior", self.config, self.subject.prior, data, self.subject.amplitude_sd)
 
     def network(self, rngs: nnx.Rngs) -> PosteriorNet:
         """A fresh network, with the mask of the templates."""

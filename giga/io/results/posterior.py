@@ -13,14 +13,17 @@ from giga.io.errors import InputError
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_bytes
 
-GROUPS = ("posterior", "sample_stats", "log_likelihood", "prior", "observed_data", "vi")
+GROUPS = ("posterior", "sample_stats", "prior", "observed_data", "vi")
+TOTAL = "log_likelihood_total"  # of all pixels together, with its normalisation; one number a draw
 
 
 def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     """Write posterior.nc; its variables are the path names of the parameters.
 
-    Groups: posterior, sample_stats, log_likelihood, prior, observed_data, and vi for the samples of the
-    variational posterior. `arviz.from_netcdf` of either generation reads it, and `xarray.open_datatree`.
+    Groups: posterior, sample_stats, prior, observed_data, and vi for the samples of the variational posterior; and
+    log_likelihood, of every fitted pixel in some of the draws, if the fit was asked for it (`inference.n_pointwise`),
+    as `arviz.loo` needs it. `arviz.from_netcdf` of either generation reads it, and
+    `xarray.open_datatree`.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
@@ -31,12 +34,11 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
                   **{f"version_{name}": version for name, version in result.versions.items()}}
     groups = {
         "posterior": _samples(result.samples),
-        "sample_stats": _samples(result.sample_stats),
-        "log_likelihood": _samples({"log_likelihood": result.log_likelihood}),
+        "sample_stats": _samples({**result.sample_stats, TOTAL: result.log_likelihood}),
         "prior": _samples(_one_chain(result.prior_samples)),
         "observed_data": xr.Dataset(observed),
         "vi": _samples(_one_chain(result.vi_samples)),
-    }
+    } | ({} if result.pointwise is None else {"log_likelihood": _pixels(result)})
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
                                  | {f"/{name}": group.assign_attrs(attributes) for name, group in groups.items()})
     # Made in memory: a full disk in the middle of it would leave HDF5 with a file that it cannot close.
@@ -44,7 +46,9 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
 
 
 def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Read the groups of posterior.nc as arrays by name.
+    """Read the groups of posterior.nc as arrays by name, those of single pixels left out.
+
+    Earlier versions had the total of the pixels as a group named log_likelihood, which is read as it is now.
 
     Raises:
         InputError: Missing, not netCDF, or without one of its groups.
@@ -53,7 +57,10 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
         raise InputError(path, "", "no such file", "the samples of a finished fit")
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+            groups = {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+            if TOTAL not in groups["sample_stats"]:
+                groups["sample_stats"][TOTAL] = tree["log_likelihood"]["log_likelihood"].values
+            return groups
     except (OSError, KeyError, ValueError) as error:
         raise InputError(path, "", f"cannot be read ({error})", "the samples of a finished fit") from error
 
@@ -65,6 +72,19 @@ def _samples(samples: Mapping[str, Any]) -> xr.Dataset:
     return xr.Dataset({name: (("chain", "draw"), values, {"units": unit(name)} if unit(name) else {})
                        for name, values in arrays.items()},
                       coords={"chain": np.arange(shape[0]), "draw": np.arange(shape[1])})
+
+
+def _pixels(result: Result) -> xr.Dataset:
+    """Log-likelihood of every fitted pixel in some of the draws, with where the pixels lie."""
+    assert result.pointwise is not None
+    draws, values = result.pointwise
+    arrays: dict[str, Any] = {}
+    places: dict[str, Any] = {"chain": np.arange(values[0].shape[0]), "draw": draws}
+    for k, (observation, one) in enumerate(zip(result.observations, values, strict=True)):
+        arrays[f"image_{k}"] = (("chain", "draw", f"pixel_{k}"), one)
+        for axis, index in zip("yx", np.nonzero(observation.mask), strict=True):
+            places[f"{axis}_{k}"] = (f"pixel_{k}", index)
+    return xr.Dataset(arrays, coords=places)
 
 
 def _one_chain(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
