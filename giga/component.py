@@ -3,7 +3,8 @@
 import dataclasses
 import importlib
 import pkgutil
-from typing import Any, TypeAlias, TypeVar, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 import jax
 import numpyro.distributions as dist
@@ -35,7 +36,13 @@ class Component:
     ...     y: Param = 0.0
     >>> names(Point(x=1.0))
     ('x', 'y')
+
+    Attributes:
+        ranges: Open physical range of each parameter that may not be any number, by name: what a configuration is
+            checked against and a prior is kept within.
     """
+
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

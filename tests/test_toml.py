@@ -160,7 +160,7 @@ e2 = {dist = "Normal", loc = 1e-17, scale = 0.1234567890123456}
 center_y = {same_as = "source_light.0.center_x"}
 bands = ["F814W"]
 supersampling = 3
-exact_bn = true
+b_n = "linear"
 [run]
 seed = 7
 precision = "float64"
@@ -272,7 +272,7 @@ def test_override_text_without_value():
     ("n_sersic = 1\n", "n_sersic = {loc = 1.0}\n", ["source_light.0.n_sersic", "{dist = ...}"]),
     ("n_sersic = 1\n", "n_sersic = 1\ne1 = 1.0\n", ["source_light.0.e1", "got 1", "between -1 and 1"]),
     ("n_sersic = 1\n", "n_sersic = 1\nsupersampling = 0\n", ["source_light.0.supersampling", "got 0", "at least 1"]),
-    ("n_sersic = 1\n", "n_sersic = 1\nexact_bn = 1\n", ["source_light.0.exact_bn", "got 1", "true or false"]),
+    ("n_sersic = 1\n", "n_sersic = 1\nb_n = 1\n", ["source_light.0.b_n", "got 1", "exact"]),
     ("n_sersic = 1\n", "n_sersic = 1\nbands = ['r']\n", ["source_light.0.bands", "got 'r'"]),
     ("exposure_time = 1000\n", "supersampling = 2\n[[lens_light]]\nprofile = 'Sersic'\nR_sersic = 1\nn_sersic = 4\n"
      "supersampling = 3\n", ["lens_light.0.supersampling: got 3", "multiple of observation.0.supersampling, 2"]),

@@ -37,6 +37,9 @@ def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data) -> Array
     for factor in supersamplings(scene, s):
         phases = _phase_jacobian(scene, columns, size, data, factor, s)
         image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
+    for profile, mark in zip(scene.light, columns.light, strict=True):
+        if not profile.convolved:
+            image = _accumulate(image, profile, mark, lambda p: p.brightness(*data.grid.coordinates()))
     return image * data.grid.pixel_area
 
 
@@ -45,7 +48,7 @@ def _phase_jacobian(scene: Scene, columns: Scene, size: int, data: Data, factor:
     out = jnp.zeros((size, *x.shape), x.dtype)
 
     def at(profiles: Sequence[Any], marks: Sequence[Any]):
-        return [(p, m) for p, m in zip(profiles, marks, strict=True) if sampling(p, s) == factor]
+        return [(p, m) for p, m in zip(profiles, marks, strict=True) if p.convolved and sampling(p, s) == factor]
 
     for profile, mark in at(scene.lens_light, columns.lens_light):
         out = _accumulate(out, profile, mark, lambda p: p.brightness(x, y))

@@ -40,7 +40,7 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
         scene: Scene with at least one linear profile, already seen in the data's band.
         data: The observation; its variance must not depend on the model.
         amplitude_sd: Standard deviation of a zero-mean Gaussian amplitude prior; None is flat.
-        nonnegative: Keep the amplitude of profiles that have just one at or above zero.
+        nonnegative: Keep the amplitudes of `positive` profiles at or above zero.
     """
     fixed = render(_without_linear(scene), data.grid, data.convolution)
     basis = basis_images(scene, data.grid, data.convolution)
@@ -89,8 +89,8 @@ def _split(scene: Scene, values: Array) -> list[Array]:
 
 
 def _signs(scene: Scene) -> tuple[bool, ...]:
-    """Which amplitudes must not be negative: those of profiles that have just one."""
-    return tuple(profile.scalar_amp for profile in scene.light if profile.is_linear for _ in range(profile.n_amp))
+    """Which amplitudes must not be negative."""
+    return tuple(profile.positive for profile in scene.light if profile.is_linear for _ in range(profile.n_amp))
 
 
 def _solve_nonnegative(normal: Array, right: Array, constrained: tuple[bool, ...], limit: int = 100) -> Array:
