@@ -132,7 +132,7 @@ def test_second_derivatives_are_finite_at_the_centre(profile, dtype):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(everything(leaves, center)))
 
 
-@pytest.mark.parametrize("n_sersic", [0.1, 0.1685, 0.5, 1.0, 4.0, 8.0, 20.0])
+@pytest.mark.parametrize("n_sersic", [0.17, 0.5, 1.0, 4.0, 8.0, 20.0])
 @pytest.mark.parametrize("e", [0.0, 0.3])
 def test_sersic_is_finite_at_the_centre(n_sersic, e, dtype):
     profile = cast(Sersic(amp=1.0, R_sersic=0.7, n_sersic=n_sersic, e1=e, e2=-e), dtype)

@@ -233,7 +233,7 @@ def test_marginal_likelihood_is_the_evidence_of_a_linear_gaussian_model(x64, sd)
     observation = observe(lens(), blank(size=14, pixel_scale=0.2))
     posterior = Posterior.of(lens_prior(None), [observation], "marginal", sd, np.float64)
     z = draw(posterior)
-    data, scene = posterior.data[0], posterior.prior.scene(z)
+    data, scene = observation.data(np.float64, poisson=False), posterior.prior.scene(z)
     basis = np.asarray(BASIS(scene, data)).reshape(2, -1)
     covariance = np.diag(np.asarray(data.variance).ravel()) + sd**2 * basis.T @ basis
     dense = scipy.stats.multivariate_normal(np.zeros(len(covariance)), covariance)

@@ -77,7 +77,7 @@ def test_ties_relations_and_columns():
     ("R_sersic = 0.2\n", "R_sersic = [0.2, -0.1]\n",
      r"source_light\.0\.R_sersic\.1: got -0\.1; expected a number above 0"),
     ('theta_E = {column = "theta_E"}', 'theta_E = {dist = "Uniform", low = -1, high = 1}',
-     r"mass\.0\.theta_E: Uniform with 100% of it outside; expected a prior above 0"),
+     r"mass\.0\.theta_E: Uniform from -1 to 1; expected a prior above 0, its bounds too"),
     ("scale = 0.1", "scale = -0.1", r"mass\.0\.center_x\.scale: got -0\.1; expected a number above 0"),
     ('"within"', '"near"', r"center_x\.relation: got 'near'; expected one of"),
     ("radius = {same_as", "radios = {same_as", r"center_x\.radios: unknown argument; expected .*'radius'"),

@@ -286,7 +286,7 @@ def test_override_text_without_value():
     ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = 1.0, high = 1.0', ["mass.0.theta_E", "low below high"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"LogUniform", low = 0.0, high = 1.0', ["mass.0.theta_E.low", "above 0"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"TruncatedNormal", loc = 1, scale = 1', ["mass.0.theta_E", "bounds"]),
-    ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = -1, high = 1', ["mass.0.theta_E", "100% of it outside"]),
+    ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = -1, high = 1', ["mass.0.theta_E", "Uniform from -1 to 1"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"Normal", loc = 1, scale = 1', ["mass.0.theta_E", "15.9% of it outside"]),
     ("image = ", "imge = ", ["observation.0.imge", "unknown field", "nearest: 'image'"]),
     ('image = "data/image.fits"\n', "", ["observation.0.image", "missing", "a path"]),

@@ -16,7 +16,7 @@ from giga.bayes.prior import Prior
 from giga.component import AnyArray, Component, static
 from giga.imaging.linear import Amplitudes, solve
 from giga.imaging.observation import Data, Observation
-from giga.imaging.render import render_data, sampling
+from giga.imaging.render import render, sampling
 from giga.lensing.scene import Scene
 
 AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
@@ -27,12 +27,12 @@ class Posterior(Component):
 
     The likelihood of a pixel is Gaussian. Its logarithm is summed relative to that of a model equal
     to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
-    is what was left out.
+    is what was left out. The data are in multiples of their own noise, whatever the unit of the image;
+    amplitudes and images come and go in the unit of the image.
 
     Attributes:
         prior: Prior of the scene.
         data: One entry an observation.
-        log_norm: Log-likelihood of the saturated fit.
         amplitude_sd: Standard deviation of the linear amplitudes' Gaussian prior, or None for flat.
         orders: Orders of like profiles over which the density is summed, or None: the likelihood is that of
             each, so the sum is one over their priors.
@@ -43,7 +43,6 @@ class Posterior(Component):
 
     prior: Prior
     data: tuple[Data, ...]
-    log_norm: AnyArray
     amplitude_sd: AnyArray | None = None
     orders: Orders | None = None
     amplitudes: AmplitudeMethod = static(default="profile")
@@ -70,10 +69,9 @@ class Posterior(Component):
         if amplitudes == "marginal" and amplitude_sd is None:
             raise ValueError("likelihood.amplitude_sd: missing; amplitudes = 'marginal' needs the standard deviation "
                              "of the amplitudes' Gaussian prior")
-        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple)
+        data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple, scaled=True)
                      for o in observations)
         return Posterior(prior=Prior.of(scene, dtype), data=data,
-                         log_norm=np.asarray(sum(map(_saturated, data)), dtype),
                          amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
                          amplitudes=amplitudes)
 
@@ -87,19 +85,33 @@ class Posterior(Component):
             return self.prior.log_prob(z)
         return jax.nn.logsumexp(self.orders.log_prior(self.prior, z))
 
+    @property
+    def log_norm(self) -> float:
+        """Log-likelihood of the saturated fit, in float64 on the host: with the unit it outgrows float32's digits."""
+        return sum(map(_saturated, self.data), 0.0)
+
     def log_likelihood(self, z: Array) -> Array:
         """Log-likelihood relative to the saturated fit."""
         scene = self._scene(z)
-        return sum((self._one(scene.in_band(d.band), d) for d in self.data), jnp.zeros((), z.dtype))
+        return sum((self._one(d.seen(scene), d) for d in self.data), jnp.zeros((), z.dtype))
 
     def scenes(self, z: Array) -> tuple[Scene, ...]:
         """The scene as each observation sees it, linear amplitudes solved and filled in."""
         scene = self._scene(z)
-        return tuple(self.filled(scene.in_band(d.band), d)[0] for d in self.data)
+        out = []
+        for d in self.data:
+            seen = scene.in_band(d.band)
+            _, amplitudes = self.filled(d.seen(scene), d)
+            out.append(seen if amplitudes is None else seen.with_amplitudes(d.physical(amplitudes.values)))
+        return tuple(out)
 
     def models(self, z: Array) -> tuple[Array, ...]:
-        """Model image of each observation."""
-        return tuple(render_data(scene, d) for scene, d in zip(self.scenes(z), self.data, strict=True))
+        """Model image of each observation, in its own units."""
+        return tuple(d.physical(model) for d, model in zip(self.data, self.scaled_models(z), strict=True))
+
+    def scaled_models(self, z: Array) -> tuple[Array, ...]:
+        """Model image of each observation, in the unit of its data."""
+        return tuple(_image(scene, d) for scene, d in self._filled(z))
 
     @property
     def is_fine(self) -> bool:
@@ -110,10 +122,8 @@ class Posterior(Component):
 
     def coarse_images(self, z: Array) -> tuple[Array, ...]:
         """Images of the data for `coarse`, that make it agree at z, the middle of the posterior."""
-        images = []
-        for scene, d in zip(self.scenes(z), self.data, strict=True):
-            images.append(d.image + render_data(_source_sampled_once(scene), d) - render_data(scene, d))
-        return tuple(images)
+        return tuple(d.image + _image(_source_sampled_once(scene), d) - _image(scene, d)
+                     for scene, d in self._filled(z))
 
     def coarse(self, images: tuple[Array, ...]) -> Posterior:
         """Nearly the same posterior at half the cost: rays are traced and the source is sampled once a pixel.
@@ -130,22 +140,27 @@ class Posterior(Component):
     def chi2(self, z: Array) -> Array:
         """Sum over fitted pixels of ((data - model) / sigma)^2."""
         return sum((jnp.sum(d.mask * (d.image - m) ** 2 / variance(m, d))
-                    for m, d in zip(self.models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
+                    for m, d in zip(self.scaled_models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
 
     def _scene(self, z: Array) -> Scene:
         scene = self.prior.scene(z)
         return _source_sampled_once(scene) if self.sampled_once else scene
 
+    def _filled(self, z: Array) -> list[tuple[Scene, Data]]:
+        """The scene as each observation sees it, in the unit of its data, and the data."""
+        scene = self._scene(z)
+        return [(self.filled(d.seen(scene), d)[0], d) for d in self.data]
+
     def _one(self, scene: Scene, data: Data) -> Array:
         scene, amplitudes = self.filled(scene, data)
-        value = log_density(render_data(scene, data), data)
+        value = log_density(_image(scene, data), data)
         if amplitudes is None:
             return value
         value = value - 0.5 * amplitudes.penalty
         return value - 0.5 * amplitudes.log_det if self.amplitudes == "marginal" else value
 
     def filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
-        """Solve linear amplitudes.
+        """Solve linear amplitudes of a scene as `Data.seen` gives it; they are in the unit of the data.
 
         chi2 plus penalty is stationary in the solved amplitudes, so their derivative drops out of
         its gradient (envelope theorem) and is not taken; the determinant's is.
@@ -153,10 +168,20 @@ class Posterior(Component):
         if not scene.is_linear:
             return scene, None
         marginal = self.amplitudes == "marginal"
-        solved = solve(scene if marginal else jax.lax.stop_gradient(scene), data, self.amplitude_sd,
+        solved = solve(scene if marginal else jax.lax.stop_gradient(scene), data, self.amplitude_sd_of(data),
                        self.amplitudes == "nonnegative")
         values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
         return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
+
+
+    def amplitude_sd_of(self, data: Data) -> AnyArray | None:
+        """Standard deviation of the linear amplitudes' prior in the unit of the data."""
+        return self.amplitude_sd if self.amplitude_sd is None or data.unit is None else self.amplitude_sd / data.unit
+
+
+def _image(scene: Scene, data: Data) -> Array:
+    """Render a scene that the data have seen."""
+    return render(scene, data.grid, data.convolution)
 
 
 def _source_sampled_once(scene: Scene) -> Scene:
@@ -183,4 +208,5 @@ def _saturated(data: Data) -> float:
     """Log-likelihood of a model that equals the data, in float64 on the host."""
     image, mask = np.asarray(data.image, float), np.asarray(data.mask, float)
     var = np.asarray(data.variance, float) + float(data.photon) * np.maximum(image, 0.0)
-    return float(-0.5 * np.sum(mask * np.log(2.0 * np.pi * var)))
+    unit = 1.0 if data.unit is None else float(data.unit)
+    return float(-0.5 * np.sum(mask * (np.log(2.0 * np.pi * var) + 2.0 * np.log(unit))))

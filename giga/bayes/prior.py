@@ -14,9 +14,13 @@ from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
 
 from giga.bayes.family import Family
+from giga.bayes.truncated import exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 
 FIXED = -1
+TRIED = 512  # draws by which a prior is tried
+DISTINCT = 16  # values that they must have at least
+ASTRAY = 0.02  # largest share of them that may have no place on the real line, rounded to a bound
 
 
 class Prior(Component):
@@ -58,11 +62,12 @@ class Prior(Component):
             dtype: Precision of the parameters.
 
         Raises:
-            ValueError: No distribution at all, or one that is not scalar or not continuous.
+            ValueError: No distribution at all, or one that is not scalar, not continuous, or no density that a sampler
+                can move in: draws, density or gradient that are not finite, or draws that are all but one number.
         """
         leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
         found: dict[int, int] = {}
-        distributions, names, slots, fixed = [], [], [], []
+        distributions, originals, names, slots, fixed = [], [], [], [], []
         for path, leaf in leaves:
             if not is_distribution(leaf):
                 slots.append(FIXED)
@@ -71,14 +76,18 @@ class Prior(Component):
             if id(leaf) not in found:
                 _check(path_name(path), leaf)
                 found[id(leaf)] = len(distributions)
-                distributions.append(leaf)
+                distributions.append(exact(leaf))
+                originals.append(leaf)
                 names.append(path_name(path))
             slots.append(found[id(leaf)])
         if not distributions:
             raise ValueError("prior: no leaf of the scene is a distribution, so there is nothing to fit")
         families, members = _group(distributions, dtype)
         order = np.argsort(np.concatenate([np.asarray(m) for m in members]))
-        shift, scale = (np.asarray(part)[order] for part in _standardise(families))
+        tried = [np.asarray(part)[order] for part in _try(families)]
+        for k, name in enumerate(names):
+            _judge(name, originals[k], np.dtype(dtype), *(part[k] for part in tried))
+        shift, scale = tried[:2]
         return Prior(families=families, fixed=tuple(fixed), shift=shift.astype(dtype), scale=scale.astype(dtype),
                      treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
 
@@ -199,17 +208,68 @@ def _group(distributions: list[dist.Distribution],
 
 
 @jax.jit
-def _standardise(families: tuple[Family, ...]) -> tuple[Array, Array]:
-    """Mean and standard deviation of each parameter on the real line, under its prior, family by family."""
+def _try(families: tuple[Family, ...]) -> tuple[Array, ...]:
+    """What is seen of each prior, family by family.
 
-    def moments(family: Family) -> tuple[Array, Array]:
+    Returns:
+        Mean and standard deviation on the real line, shape (n,); draws, and their places on the real line, shape
+        (n, TRIED); log-density and its gradient two standard deviations about the mean, shape (n, 5).
+    """
+
+    def seen(family: Family) -> tuple[Array, ...]:
         distribution = family.distribution
+        transform = biject_to(distribution.support)
+        x = distribution.sample(jax.random.key(0), (4096,))
+        u = transform.inv(x)
         if isinstance(distribution, (dist.Normal, dist.LogNormal)):
-            return jnp.asarray(distribution.loc), jnp.asarray(distribution.scale)
-        u = biject_to(distribution.support).inv(distribution.sample(jax.random.key(0), (4096,)))
-        kept = jnp.isfinite(u)  # a draw that rounds to its bound has no place on the line
-        mean = jnp.mean(u, where=kept)
-        return mean, jnp.sqrt(jnp.mean((u - mean) ** 2, where=kept))
+            mean, sd = jnp.asarray(distribution.loc), jnp.asarray(distribution.scale)
+        else:
+            kept = jnp.isfinite(u)  # a draw that rounds to its bound has no place on the line
+            mean = jnp.mean(u, where=kept)
+            sd = jnp.sqrt(jnp.mean((u - mean) ** 2, where=kept))
+        places = mean + sd * jnp.arange(-2.0, 3.0)
+        density, gradient = jax.vmap(jax.value_and_grad(lambda place: _log_density(distribution, place)))(places)
+        return mean, sd, x[:TRIED], u[:TRIED], density, gradient
 
-    shift, scale = zip(*[jax.vmap(moments)(family) for family in families], strict=True)
-    return jnp.concatenate(shift), jnp.concatenate(scale)
+    parts = [jax.vmap(seen)(family) for family in families]
+    return tuple(jnp.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _judge(name: str, distribution: dist.Distribution, dtype: np.dtype, mean: Array, sd: Array, draws: np.ndarray,
+           places: np.ndarray, density: np.ndarray, gradient: np.ndarray) -> None:
+    """Refuse a prior by what `_try` has seen of it. Raises ValueError."""
+    fault = unfit(draws)
+    astray = np.mean(~np.isfinite(places))
+    if not fault and astray > ASTRAY:
+        fault = f"{100.0 * astray:.3g}% of its draws are rounded to a bound"
+    if not fault and not (np.isfinite(mean) and np.isfinite(sd) and sd > 0.0 and np.isfinite(density).all()):
+        fault = "its density is not finite where its draws are"
+    if not fault and not np.isfinite(gradient).all():
+        fault = "the gradient of its density is not finite where its draws are"
+    if fault:
+        raise ValueError(f"{name}: {described(distribution)}: {fault}, in {dtype.name}; expected a prior that is wide "
+                         "against the rounding of its values")
+
+
+def unfit(draws: np.ndarray) -> str:
+    """What is wrong with draws from a continuous distribution, shape (n,), in words; an empty text if nothing is."""
+    bad = np.sum(~np.isfinite(draws))
+    if bad:
+        return f"{bad} of {len(draws)} draws are NaN or infinite"
+    values = len(np.unique(draws))
+    if values < min(DISTINCT, len(draws)):
+        return f"{len(draws)} draws have {values} value{'s' if values > 1 else ''}, {draws[0]:.9g} among them"
+    return ""
+
+
+def described(distribution: dist.Distribution) -> str:
+    """A distribution as it was written.
+
+    >>> described(dist.TruncatedNormal(0.5, 0.02, low=0.8, high=2.0))
+    'TruncatedNormal(loc = 0.5, scale = 0.02, low = 0.8, high = 2)'
+    """
+    base = getattr(distribution, "base_dist", None)
+    kind, numbers = type(distribution).__name__, dict(distribution.get_args())
+    if isinstance(base, dist.Normal) and "Truncated" in kind:
+        kind, numbers = "TruncatedNormal", dict(base.get_args()) | numbers
+    return f"{kind}({', '.join(f'{key} = {np.asarray(value, float):.6g}' for key, value in numbers.items())})"

@@ -27,6 +27,8 @@ def simulate_command(config: ConfigFile, out: Out, images: Annotated[int | None,
     run = read_run(config, changes)
     devices = parallel.start(run.devices, n_devices=run.n_devices)
     simulation = load_simulation(config, changes)
+    for note in simulation.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     claim(out, resume=resume, overwrite=overwrite, files=held(out))
     console.print(f"{simulation.output.images} images of {simulation.survey.name} on {parallel.describe(devices)}",
                   highlight=False)

@@ -19,47 +19,51 @@ from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 
 
-def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data) -> Array:
+def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: Scene | None = None) -> Array:
     """Derivatives of the image by numbered parameters.
 
     Args:
-        scene: Scene with numbers on its leaves, amplitudes filled in.
+        scene: Scene with numbers on its leaves, amplitudes filled in, in the unit of the data.
         columns: The same tree with a parameter number on each leaf, negative where it is fixed
             (Python integers).
         size: Number of parameters.
         data: The observation.
+        slopes: The same tree with the derivative of each leaf by its parameter; None is one everywhere.
 
     Returns:
-        Shape (size, ny, nx) [counts / s per unit of the parameter's physical value].
+        Shape (size, ny, nx), in the unit of the data per unit of the parameter.
     """
     s = data.convolution.supersampling
+    slopes = jax.tree.map(jnp.ones_like, scene) if slopes is None else slopes
     image = jnp.zeros((size, *data.grid.shape), data.image.dtype)
     for factor in supersamplings(scene, s):
-        phases = _phase_jacobian(scene, columns, size, data, factor, s)
+        phases = _phase_jacobian(scene, columns, slopes, size, data, factor, s)
         image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
-    for profile, mark in zip(scene.light, columns.light, strict=True):
-        if not profile.convolved:
-            image = _accumulate(image, profile, mark, lambda p: p.brightness(*data.grid.coordinates()))
+    for entry in zip(scene.light, columns.light, slopes.light, strict=True):
+        if not entry[0].convolved:
+            image = _accumulate(image, *entry, lambda p: p.brightness(*data.grid.coordinates()))
     return image * data.grid.pixel_area
 
 
-def _phase_jacobian(scene: Scene, columns: Scene, size: int, data: Data, factor: int, s: int) -> Array:
+def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data: Data, factor: int,
+                    s: int) -> Array:
     x, y = data.grid.phases(factor)
     out = jnp.zeros((size, *x.shape), x.dtype)
 
-    def at(profiles: Sequence[Any], marks: Sequence[Any]):
-        return [(p, m) for p, m in zip(profiles, marks, strict=True) if p.convolved and sampling(p, s) == factor]
+    def at(profiles: Sequence[Any], *others: Sequence[Any]):
+        return [entry for entry in zip(profiles, *others, strict=True)
+                if entry[0].convolved and sampling(entry[0], s) == factor]
 
-    for profile, mark in at(scene.lens_light, columns.lens_light):
-        out = _accumulate(out, profile, mark, lambda p: p.brightness(x, y))
-    source = at(scene.source_light, columns.source_light)
+    for entry in at(scene.lens_light, columns.lens_light, slopes.lens_light):
+        out = _accumulate(out, *entry, lambda p: p.brightness(x, y))
+    source = at(scene.source_light, columns.source_light, slopes.source_light)
     if not source:
         return out
     beta_x, beta_y = trace(scene.mass, x, y)
-    for profile, mark in source:
-        out = _accumulate(out, profile, mark, lambda p: p.brightness(beta_x, beta_y))
+    for entry in source:
+        out = _accumulate(out, *entry, lambda p: p.brightness(beta_x, beta_y))
     one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-    lights = [p for p, _ in source]
+    lights = [p for p, *_ in source]
     _, slope_x = jax.jvp(lambda a, b: total(lights, a, b), (beta_x, beta_y), (one, zero))
     _, slope_y = jax.jvp(lambda a, b: total(lights, a, b), (beta_x, beta_y), (zero, one))
 
@@ -67,12 +71,12 @@ def _phase_jacobian(scene: Scene, columns: Scene, size: int, data: Data, factor:
         alpha_x, alpha_y = profile.deflection(x, y)
         return -(slope_x * alpha_x + slope_y * alpha_y)
 
-    for profile, mark in zip(scene.mass, columns.mass, strict=True):
-        out = _accumulate(out, profile, mark, displaced)
+    for entry in zip(scene.mass, columns.mass, slopes.mass, strict=True):
+        out = _accumulate(out, *entry, displaced)
     return out
 
 
-def _accumulate(out: Array, profile: Any, mark: Any, image) -> Array:
+def _accumulate(out: Array, profile: Any, mark: Any, slope: Any, image) -> Array:
     """Add the derivative of `image(profile)` by each of the profile's free leaves to its column."""
     leaves, treedef = jax.tree.flatten(profile)
     numbers = jax.tree.leaves(mark)
@@ -89,9 +93,10 @@ def _accumulate(out: Array, profile: Any, mark: Any, image) -> Array:
         return image(jax.tree.unflatten(treedef, filled))
 
     primals = [leaves[k] for k in free]
+    steps = [jax.tree.leaves(slope)[k] for k in free]
 
     def column(direction: Array) -> Array:
-        return jax.jvp(of, (primals,), ([direction[i] for i in range(len(free))],))[1]
+        return jax.jvp(of, (primals,), ([direction[i] * step for i, step in enumerate(steps)],))[1]
 
     tangents = jax.vmap(column)(jnp.eye(len(free), dtype=out.dtype))
     return out.at[jnp.array([numbers[k] for k in free])].add(tangents)

@@ -25,7 +25,7 @@ class Amplitudes(NamedTuple):
     """Solved amplitudes of one observation.
 
     Attributes:
-        values: One entry for each linear profile: shape () or (n_amp,) [counts / s / arcsec^2].
+        values: One entry for each linear profile: shape () or (n_amp,) [the data's unit / arcsec^2].
         penalty: The Gaussian prior's share of chi2, sum (amp / sd)^2, or zero.
         log_det: Log-determinant of the normal matrix (prior included, relative to the prior's own).
     """
@@ -46,9 +46,9 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     are bounded.
 
     Args:
-        scene: Scene with at least one linear profile, already seen in the data's band.
+        scene: Scene with at least one linear profile, as `Data.seen` gives it.
         data: The observation; its variance must not depend on the model.
-        amplitude_sd: Standard deviation of a zero-mean Gaussian amplitude prior; None is flat.
+        amplitude_sd: Standard deviation of a zero-mean Gaussian amplitude prior, in the data's unit; None is flat.
         nonnegative: Keep the amplitudes of `positive` profiles at or above zero.
         key: Where given, the amplitudes are a draw about the best ones: the best ones of data with noise added once
             more. Unbounded, that is a draw from their Gaussian given the scene.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,14 +14,20 @@ from numpy.typing import DTypeLike
 from giga.component import Component, static
 from giga.imaging.grid import Grid
 from giga.imaging.psf import PSF, Convolution, plan
+from giga.lensing.scene import Scene
 
+WEIGHTLESS = 1e6  # times the usual noise: such a pixel weighs 1e-12 of another, less than its rounding
+UNIT_EXPONENT = 120  # a power of two, and one over it, within float32
 
 @dataclass(frozen=True, eq=False)
 class Observation:
     """One image of the lens. Checked when made; everything after trusts it.
 
     Noise is a map, or the background rms and the exposure time of
-    `sigma^2 = background_rms^2 + max(model, 0) / exposure_time`.
+    `sigma^2 = background_rms^2 + max(model, 0) / exposure_time`. Counts stand for whatever the image is in: the
+    likelihood divides by `unit`, so that squares of fluxes stay within float32.
+
+    A pixel whose noise is `WEIGHTLESS` times that of the others is one that an archive marks as bad: it is masked.
 
     Attributes:
         image: Shape (ny, nx) [counts / s]; NaN is allowed where the mask is False.
@@ -54,6 +62,8 @@ class Observation:
         object.__setattr__(self, "image", image)
         object.__setattr__(self, "mask", mask)
         self._check()
+        if self.noise_map is not None:
+            object.__setattr__(self, "mask", mask & ~weightless(np.asarray(self.noise_map, float), mask))
 
     def _check(self) -> None:
         image, mask = self.image, self.mask
@@ -85,8 +95,27 @@ class Observation:
         """Return a checked copy with some fields changed."""
         return replace(self, **changes)
 
+    @property
+    def unit(self) -> float:
+        """About the median noise of the fitted pixels [counts / s], a power of two: to divide by it rounds nothing."""
+        variance, photon = self._noise(1.0)
+        seen = variance[self.mask] + photon * np.maximum(self.image[self.mask], 0.0)
+        return float(2.0 ** np.clip(np.rint(0.5 * np.log2(np.median(seen))), -UNIT_EXPONENT, UNIT_EXPONENT))
+
+    def sigma(self) -> np.ndarray:
+        """Standard deviation of each pixel, photons counted from the data; float64, shape (ny, nx) [counts / s]."""
+        variance, photon = self._noise(1.0)
+        return np.sqrt(variance + photon * np.maximum(np.where(self.mask, self.image, 0.0), 0.0))
+
+    def _noise(self, unit: float) -> tuple[np.ndarray, float]:
+        """Variance that does not depend on the light and variance a count, both for fluxes in a unit; float64."""
+        if self.noise_map is not None:
+            return np.where(self.mask, np.asarray(self.noise_map, float) / unit, 1.0) ** 2, 0.0
+        return (np.full(self.image.shape, (float(self.background_rms or 0.0) / unit) ** 2),
+                0.0 if self.exposure_time is None else 1.0 / (self.exposure_time * unit))
+
     def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
-             method: str = "auto", multiple: int = 1) -> Data:
+             method: str = "auto", multiple: int = 1, scaled: bool = False) -> Data:
         """Prepare the arrays of the likelihood.
 
         Args:
@@ -95,6 +124,7 @@ class Observation:
             trim: Leave out rows and columns that no fitted pixel can be blurred from.
             method: Convolution method, see `giga.imaging.psf.plan`.
             multiple: What is left has sides of a multiple of so many pixels, or those of the image.
+            scaled: In multiples of `unit`, as a likelihood needs it; else in the units of the image.
         """
         psf = self.psf or PSF(kernel=jnp.ones((1, 1)), supersampling=self.supersampling)
         rows, columns = slice(None), slice(None)
@@ -102,23 +132,20 @@ class Observation:
             margin = (psf.kernel.shape[0] // 2 + psf.supersampling - 1) // psf.supersampling
             rows, columns = (_widened(*pair, multiple)
                              for pair in zip(bounding_box(self.mask, margin), self.mask.shape, strict=True))
-        return self._data(rows, columns, psf, dtype, poisson, method)
+        return self._data(rows, columns, psf, dtype, poisson, method, self.unit if scaled else None)
 
-    def _data(self, rows, columns, psf, dtype, poisson, method) -> Data:
-        mask = self.mask[rows, columns]
-        image = np.where(mask, self.image[rows, columns], 0.0)
-        photon = 0.0
-        if self.noise_map is not None:
-            variance = np.where(mask, np.asarray(self.noise_map, float)[rows, columns], 1.0) ** 2
-        else:
-            variance = np.full(image.shape, float(self.background_rms or 0.0) ** 2)
-            photon = 0.0 if self.exposure_time is None else 1.0 / self.exposure_time
-            if not poisson:
-                variance, photon = variance + np.maximum(image, 0.0) * photon, 0.0
+    def _data(self, rows, columns, psf, dtype, poisson, method, unit: float | None) -> Data:
+        mask, divisor = self.mask[rows, columns], unit or 1.0
+        image = np.where(mask, self.image[rows, columns] / divisor, 0.0)
+        variance, photon = self._noise(divisor)
+        variance = variance[rows, columns]
+        if not poisson:
+            variance, photon = variance + np.maximum(image, 0.0) * photon, 0.0
         grid = crop_grid(self.grid, rows, columns)
         return Data(
             image=jnp.asarray(image, dtype), mask=jnp.asarray(mask, dtype), variance=jnp.asarray(variance, dtype),
             photon=jnp.asarray(photon, dtype), poisson=photon > 0.0, band=self.band,
+            unit=None if unit is None else jnp.asarray(unit, dtype),
             grid=Grid(shape=image.shape, pixel_scale=jnp.asarray(grid.pixel_scale, dtype),
                       center_x=jnp.asarray(grid.center_x, dtype), center_y=jnp.asarray(grid.center_y, dtype),
                       rotation=jnp.asarray(grid.rotation, dtype)),
@@ -126,15 +153,16 @@ class Observation:
 
 
 class Data(Component):
-    """What the likelihood needs of one observation, on the device.
+    """What the likelihood needs of one observation, on the device. Fluxes are in multiples of `unit`.
 
     Attributes:
-        image: Shape (ny, nx), zero where masked [counts / s].
+        image: Shape (ny, nx), zero where masked.
         mask: One where fitted, zero elsewhere.
         variance: Variance that does not depend on the model, positive.
-        photon: Variance per count of the model, 1 / exposure_time.
+        photon: Variance per flux of the model, 1 / exposure_time.
         grid: Pixel grid of these arrays.
         convolution: The PSF made ready.
+        unit: What fluxes are divided by, a power of two [counts / s]; None is one.
         poisson: Whether the model adds to the variance.
         band: Name of the band.
     """
@@ -145,8 +173,31 @@ class Data(Component):
     photon: Array
     grid: Grid
     convolution: Convolution
+    unit: Array | None = None
     poisson: bool = static(default=False)
     band: str | None = static(default=None)
+
+    def seen(self, scene: Scene) -> Scene:
+        """The scene as this observation sees it: the lights of its band, their amplitudes in multiples of `unit`."""
+        scene = scene.in_band(self.band)
+        return scene if self.unit is None else scene.divided(self.unit)
+
+    def physical(self, flux: Any) -> Any:
+        """Fluxes or amplitudes, given in multiples of `unit`, in the units of the image."""
+        return flux if self.unit is None else jax.tree.map(lambda leaf: leaf * self.unit, flux)
+
+
+def weightless(noise: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fitted pixels whose noise is so far above that of the others that they tell nothing, shape (ny, nx).
+
+    The others are those of the lowest tenth, so that an archive may mark most of an image.
+
+    Args:
+        noise: Standard deviation, shape (ny, nx), positive where the mask is True.
+        mask: True where fitted.
+    """
+    usual = np.quantile(noise[mask], 0.1, method="lower")
+    return mask & (np.where(mask, noise, usual) > WEIGHTLESS * usual)
 
 
 def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

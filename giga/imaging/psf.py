@@ -56,7 +56,8 @@ class PSF(Component):
             kernel: Shape (k, k), k odd.
             supersampling: Subpixels a side.
             resampling: "integrated" takes each value as the PSF integrated over a pixel, as a star
-                on the detector shows it, and finds the smooth positive PSF whose integrals they are.
+                on the detector shows it, and finds a smooth PSF whose integrals they are; noise and negative
+                wings are kept, so that flux and centroid are those of the kernel.
                 "lenstronomy" gives the kernel that lenstronomy's `subgrid_kernel` gives, broader by
                 part of a pixel, for images that were simulated with it.
         """
@@ -77,6 +78,17 @@ class PSF(Component):
         if factor == 1:
             return self
         return PSF(kernel=jnp.asarray(bin_kernel(np.asarray(self.kernel), factor)), supersampling=supersampling)
+
+
+def gaussian_outside(fwhm: float, width: float) -> float:
+    """Share of a Gaussian's light outside a square about its centre.
+
+    Args:
+        fwhm: Full width at half maximum.
+        width: Side of the square, in the same unit.
+    """
+    sigma = fwhm / 2.3548200450309493
+    return 1.0 - math.erf(0.5 * width / (math.sqrt(2.0) * sigma)) ** 2
 
 
 class Convolution(Component):

@@ -41,8 +41,8 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
 
 
 def render_data(scene: Scene, data: Data) -> Array:
-    """Render a scene as one observation sees it, shape (ny, nx) [counts / s]."""
-    return render(scene.in_band(data.band), data.grid, data.convolution)
+    """Render a scene as one observation sees it, shape (ny, nx), in multiples of the data's unit."""
+    return render(data.seen(scene), data.grid, data.convolution)
 
 
 def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:

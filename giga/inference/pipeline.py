@@ -207,7 +207,7 @@ class _Run:
 def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Scene,
             observations: Sequence[Observation], truth: Mapping[str, float] | None, clock: Clock) -> Result:
     posterior, names = run.posterior, run.posterior.prior.names
-    dtype = posterior.log_norm.dtype
+    dtype = posterior.prior.shift.dtype
     flat = draws.z.reshape(-1, len(names))
     x, log_prior = _in_pieces(_physical, posterior.prior, flat, run.config.n_chains * run.config.n_block)
     x = x.reshape(draws.z.shape)
@@ -220,10 +220,10 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     scenes = jax.tree.map(np.asarray, _scenes(posterior, best))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, scene in zip(observations, posterior.data, scenes, strict=True):
-        whole = observation.data(dtype, poisson=data.poisson, trim=False)
+        whole = observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
         model = _render(scene, whole)
-        sigma = np.sqrt(np.asarray(variance(model, whole), float))
-        models.append(np.asarray(model, float))
+        sigma = float(whole.unit) * np.sqrt(np.asarray(variance(model, whole), float))
+        models.append(float(whole.unit) * np.asarray(model, float))
         sigmas.append(sigma)
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))

@@ -87,7 +87,7 @@ class Calibration:
             FloatingPointError: The model of the truth is not finite.
         """
         posterior = self._posterior()
-        data = tuple(o.data(self._dtype, poisson=d.poisson, trim=False)
+        data = tuple(o.data(self._dtype, poisson=d.poisson, trim=False, scaled=True)
                      for o, d in zip(self.observations, posterior.data, strict=True))
         key = jax.random.fold_in(jax.random.key(self.seed), number)
         x, images = jax.device_get(_simulate(key, posterior.prior, data, np.asarray(self.amplitude_sd or 0.0,
@@ -196,9 +196,7 @@ def row_of_run(folder: str | PathLike[str], samples: Mapping[str, np.ndarray], t
 
 def _with_noise_map(observation: Observation) -> Observation:
     """The observation with the noise of its own pixels as a map, which does not change with the image."""
-    data = observation.data(np.float32, poisson=False, trim=False)
-    return observation.replace(noise_map=np.sqrt(np.asarray(data.variance, float)), background_rms=None,
-                               exposure_time=None)
+    return observation.replace(noise_map=observation.sigma(), background_rms=None, exposure_time=None)
 
 
 @jax.jit

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 
+from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
+from giga.imaging.steepness import steep_cores
 from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.io.errors import InputError, nearest
@@ -119,7 +122,18 @@ def prepare(config: Config) -> Job:
     notes: list[str] = []
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
+    notes += _steep(prior, observations)
     return Job(config, dump_config(config), prior, observations, notes)
+
+
+def _steep(prior: Scene, observations: Sequence[Observation]) -> list[str]:
+    """What is too steep for the sampling of the observations, at the middle of the prior."""
+    middle = Prior.of(prior)
+    scene, found = middle.scene(np.zeros(middle.size, np.float32)), []
+    for observation in observations:
+        supersampling = observation.psf.supersampling if observation.psf else observation.supersampling
+        found += steep_cores(scene, float(observation.grid.pixel_scale), supersampling, observation.band)
+    return list(dict.fromkeys(found))
 
 
 def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
@@ -255,6 +269,10 @@ def check_parameters(config: Config, prior: Scene) -> None:
     if not names:
         raise InputError(config.file, "", "no free parameter", "a distribution, {dist = ...}, on one parameter")
     check_axis(config.inference.vi_axis, names, config.file)
+    try:
+        Prior.of(prior, np.dtype(config.run.precision))
+    except ValueError as error:
+        raise InputError(config.file, "", str(error)) from error
 
 
 def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from jax import Array
+
 from giga.component import Component, Param
 from giga.light.base import LightProfile
 from giga.mass.base import MassProfile
@@ -49,3 +51,11 @@ class Scene(Component):
             return [p for p in profiles if p.bands is None or band in p.bands]
 
         return self.replace(lens_light=keep(self.lens_light), source_light=keep(self.source_light))
+
+    def divided(self, unit: Array) -> "Scene":
+        """The scene with every amplitude that it has divided by a unit of flux."""
+
+        def divide(profiles: Sequence[LightProfile]) -> list[LightProfile]:
+            return [p if p.is_linear else p.replace(amp=p.amp / unit) for p in profiles]
+
+        return self.replace(lens_light=divide(self.lens_light), source_light=divide(self.source_light))

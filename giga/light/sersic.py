@@ -13,8 +13,8 @@ from giga.ellipse import ELLIPTICITY, radius_squared
 from giga.light.base import LightProfile
 
 ShapeConstant = Literal["exact", "linear"]
-N_SERSIC = (0.1, 20.0)
-"""Range of the Sersic index: that of the exact b_n. Galaxies have 0.5 to 10."""
+N_SERSIC = (0.17, 20.0)
+"""Range of the Sersic index, where both forms of b_n are positive. Galaxies have 0.5 to 10."""
 
 
 class Sersic(LightProfile):

@@ -115,5 +115,5 @@ def inject(key: Array, image: ArrayLike, light: ArrayLike, photon: ArrayLike | N
         nothing = jnp.zeros(real.shape[2:], jnp.float32)
         few = bool(np.min(np.where(added > 0.0, added / variance, FEW)) < FEW)
         noise, _ = _draw(CameraNoise(background_rms=nothing, photon=variance, sky=nothing, few=few), key, added)
-        noise = jnp.where(added > 0.0, noise, 0.0)
+        noise = jnp.where((added > 0.0) & (variance > 0.0), noise, 0.0)
     return Injection(image=jnp.asarray(real) + added + noise, light=added, noise=noise)

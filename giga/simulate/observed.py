@@ -35,7 +35,7 @@ def draw_observed(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd
 
 
 def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: Array) -> tuple[Array, list[Array]]:
-    """What `draw_observed` draws, with the same arguments, before its noise."""
+    """What `draw_observed` draws, with the same arguments, before its noise and in the units of the templates."""
     key_truth, key_amplitudes, *_ = jax.random.split(key, 2 + len(data))
     z = prior.sample(key_truth)
     z = jnp.where(jnp.isinf(z), jnp.sign(z) * BOUND, z)
@@ -49,9 +49,9 @@ def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: 
 
 
 def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[Array]:
-    """Add the likelihood's noise to models; of the key it takes what `draw_models` does not."""
+    """Add the likelihood's noise to models, [counts / s] after it; of the key it takes what `draw_models` does not."""
     keys = jax.random.split(key, 2 + len(data))[2:]
-    return [model + jnp.sqrt(variance(model, one)) * draws.normal(sub, model.shape, model.dtype)
+    return [one.physical(model + jnp.sqrt(variance(model, one)) * draws.normal(sub, model.shape, model.dtype))
             for model, one, sub in zip(models, data, keys, strict=True)]
 
 

@@ -55,18 +55,18 @@ class Subject:
             raise ValueError("amplitude_sd: missing; amplitudes that are left to be solved are drawn from a Gaussian "
                              "of this standard deviation")
         posterior = Posterior.of(scene, observations)
-        data = tuple(o.data(np.float32, poisson=d.poisson, trim=False)
+        data = tuple(o.data(np.float32, poisson=d.poisson, trim=False, scaled=True)
                      for o, d in zip(observations, posterior.data, strict=True))
         return Subject(posterior.prior, data, amplitude_sd or 0.0)
 
     @property
     def rms(self) -> tuple[float, ...]:
         """Noise of the sky in each band [counts / s]."""
-        return tuple(float(np.sqrt(np.median(np.asarray(one.variance)[np.asarray(one.mask) > 0.0])))
+        return tuple(float(one.physical(np.sqrt(np.median(np.asarray(one.variance)[np.asarray(one.mask) > 0.0]))))
                      for one in self.data)
 
     def models(self, key: Array) -> tuple[Array, list[Array]]:
-        """Draw z, shape (n,), and its images without noise, (ny, nx) [counts / s] for each band."""
+        """Draw z, shape (n,), and its images without noise, (ny, nx) in the units of the templates for each band."""
         return draw_models(key, self.prior, self.data, jnp.float32(self.amplitude_sd))
 
     def image(self, key: Array, models: list[Array]) -> Array:

@@ -90,7 +90,7 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
     def one(entry: tuple[Array, Array]) -> Array:
         key, at = entry
         totals, pairs = jnp.zeros((2, 2), at.dtype), jnp.zeros((), at.dtype)
-        for model, data, sub in zip(posterior.models(at), posterior.data, jax.random.split(key, len(posterior.data)),
+        for model, data, sub in zip(posterior.scaled_models(at), posterior.data, jax.random.split(key, len(posterior.data)),
                                     strict=True):
             noise = jax.random.normal(sub, data.image.shape, at.dtype)
             observed = (data.image - model) / jnp.sqrt(variance(model, data))

@@ -11,7 +11,7 @@ from giga.bayes.prior import FIXED, Prior
 from giga.imaging.jacobian import image_jacobian
 from giga.imaging.linear import unit_diagonal
 from giga.imaging.observation import Data
-from giga.imaging.render import basis_images, render_data
+from giga.imaging.render import basis_images, render
 from giga.lensing.scene import Scene
 from giga.runtime.products import einsum
 
@@ -41,20 +41,21 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     """
     prior = posterior.prior
     x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
-    scene = prior.fill(x)
+    scene, slope = prior.fill(x), prior.fill(slope)
     columns = parameter_numbers(prior)
     value, gradient = jax.value_and_grad(posterior.log_prior)(z)
     chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
     precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
     for data in posterior.data:
-        linear = scene.in_band(data.band)
+        linear = data.seen(scene)
         filled, amplitudes = posterior.filled(linear, data)
-        numbers = columns.in_band(data.band)
+        numbers, slopes = columns.in_band(data.band), data.seen(slope)
         if amplitudes is not None:  # the filled amplitudes are leaves too
             numbers = numbers.with_amplitudes([FIXED] * len(amplitudes.values))
-        model = render_data(filled, data)
-        jacobian = image_jacobian(filled, numbers, prior.size, data) * slope[:, None, None]
+            slopes = slopes.with_amplitudes([0.0] * len(amplitudes.values))
+        model = render(filled, data.grid, data.convolution)
+        jacobian = image_jacobian(filled, numbers, prior.size, data, slopes)
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + einsum("kyx,yx->k", jacobian, score)
         chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
@@ -94,7 +95,8 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
     if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
         basis = basis * (values != 0.0)[:, None, None]
     normal = einsum("kyx,lyx->kl", basis, basis)
-    prior_precision = 0.0 if posterior.amplitude_sd is None else 1.0 / posterior.amplitude_sd**2
+    sd = posterior.amplitude_sd_of(data)
+    prior_precision = 0.0 if sd is None else 1.0 / sd**2
     scale, scaled = unit_diagonal(normal, prior_precision)
     cross = scale[:, None] * einsum("kyx,lyx->kl", basis, root)
     taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)

@@ -95,7 +95,7 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
         sampled = [_sampled_amplitude(mark, prior) and mark.amp not in done for _, mark in profiles]
         if not any(sampled):
             continue
-        seen = scene.in_band(data.band)
+        seen = data.seen(scene)
         flags = iter(sampled)
         opened = Scene(mass=seen.mass,
                        lens_light=[p.replace(amp=None) if next(flags) else p for p in seen.lens_light],
@@ -107,7 +107,7 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
                 value = next(values)
                 if free:
                     done.add(mark.amp)
-                    x = x.at[mark.amp].set(jnp.clip(value, low[mark.amp], high[mark.amp]))
+                    x = x.at[mark.amp].set(jnp.clip(data.physical(value), low[mark.amp], high[mark.amp]))
     return prior.unconstrain(x)
 
 

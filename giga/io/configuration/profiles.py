@@ -14,6 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from giga import light, mass
+from giga.bayes.truncated import log_mass
 from giga.component import Component
 from giga.io.errors import InputError, nearest
 from giga.io.images.hdu import read_image
@@ -249,6 +250,12 @@ def check_range(value: float | DistributionConfig, limits: tuple[float, float], 
         if not low < value < high:
             raise place.error(f"got {value:g}", f"a number {words}")
         return
+    arguments = dict(value.arguments)
+    start, stop = arguments.get("low", -math.inf), arguments.get("high", math.inf)
+    if math.isfinite(start) and start < low or math.isfinite(stop) and stop > high:
+        ends = f"{start:g} to {stop:g}" if math.isfinite(start) and math.isfinite(stop) else \
+            f"{start:g} up" if math.isfinite(start) else f"{stop:g} down"
+        raise place.error(f"{value.dist} from {ends}", f"a prior {words}, its bounds too")
     share = share_outside(value, low, high)
     if share > OUTSIDE:
         raise place.error(f"{value.dist} with {100.0 * share:.3g}% of it outside", f"a prior {words} (at most "
@@ -256,22 +263,20 @@ def check_range(value: float | DistributionConfig, limits: tuple[float, float], 
 
 
 def share_outside(value: DistributionConfig, low: float, high: float) -> float:
-    """Share of a prior that lies outside a range; 1 for bounds that reach over it."""
+    """Share of a prior, whose own bounds are within a range, that lies outside the range."""
     arguments = dict(value.arguments)
-    start, stop = arguments.get("low", -math.inf), arguments.get("high", math.inf)
-    if math.isfinite(start) and start < low or math.isfinite(stop) and stop > high:
-        return 1.0
-
-    def below(x: float) -> float:
-        if value.dist == "LogNormal":
-            x = math.log(x) if x > 0.0 else -math.inf
-        loc = arguments.get("loc", 0.0)
-        phi = 0.5 * (1.0 + math.erf((x - loc) / (arguments["scale"] * math.sqrt(2.0))))
-        return max(2.0 * phi - 1.0, 0.0) if value.dist == "HalfNormal" else phi
-
     if "scale" not in arguments:
         return 0.0
-    if value.dist != "TruncatedNormal":
-        return below(low) + 1.0 - below(high)
-    inside = below(min(stop, high)) - below(max(start, low))
-    return 1.0 - inside / max(below(stop) - below(start), 1e-300)
+    loc, scale = arguments.get("loc", 0.0), arguments["scale"]
+    if value.dist == "LogNormal":
+        low, high = (math.log(x) if x > 0.0 else -math.inf for x in (low, high))
+    own = 0.0 if value.dist == "HalfNormal" else arguments.get("low", -math.inf), arguments.get("high", math.inf)
+
+    def log_between(start: float, stop: float) -> float:
+        """Logarithm of the normal distribution's mass, up to a constant."""
+        if not start < stop:
+            return -math.inf
+        peak = (min(max(loc, start), stop) - loc) / scale
+        return float(log_mass((start - loc) / scale, (stop - loc) / scale)) - 0.5 * peak**2
+
+    return 1.0 - math.exp(log_between(max(own[0], low), min(own[1], high)) - log_between(*own))

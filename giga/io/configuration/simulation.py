@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from giga.imaging.steepness import steep_cores
 from giga.io.configuration.catalogue import read_table_file
 from giga.io.configuration.collett import read_collett
 from giga.io.configuration.population import OTHERS, read_population
@@ -33,6 +34,8 @@ from giga.simulate.systems.ggsl import EMPTY, companions, physical, table_2
 
 SCENE = (*SECTIONS, *OTHERS)
 """Sections that describe a population of one's own."""
+CUT = 0.01  # share of a PSF outside its kernel that is said
+LOOKED_AT = 8  # scenes whose cores are looked at
 PLACES = {"psf": "survey.psf", "mixing": "mixing", "population": "population", "companions": "companions"}
 """Where in the file a complaint of the simulator belongs, by its first word."""
 
@@ -122,6 +125,7 @@ class Simulation:
         tables: The configuration with its defaults, paths absolute.
         identity: Hash of all that the images depend on, but their number.
         file: The configuration, for messages.
+        notes: What the user should know.
     """
 
     simulator: Simulator
@@ -131,6 +135,7 @@ class Simulation:
     tables: dict[str, Any]
     identity: str
     file: Path
+    notes: tuple[str, ...] = ()
 
     def dump(self) -> str:
         """The configuration as TOML."""
@@ -181,7 +186,27 @@ def load_simulation(path: Path, overrides: Mapping[str, Any] | None = None) -> S
                                                      else {})}, "noise": to_table(noise_config)}
     kept |= {name: tables[name] for name in SCENE if name in tables}
     return Simulation(made, survey, output, configs["run"], kept, _identity(
-        kept, files_of(survey_config, changes, noise_config, configs["population"])), path)
+        kept, files_of(survey_config, changes, noise_config, configs["population"])), path,
+        _notes(made, survey, survey_config.supersampling))
+
+
+def _notes(made: Simulator, survey: Survey, supersampling: int) -> tuple[str, ...]:
+    """PSFs that their kernels cut, and cores of light that the sampling does not resolve, in half of some scenes."""
+    notes = []
+    for band in survey.bands:
+        outside = 1.0 - band.psf.enclosed_flux(survey.pixel_scale, supersampling)
+        if outside > CUT:
+            notes.append(f"band {band.name}: {100.0 * outside:.3g}% of the light of the PSF lies outside its kernel")
+    scenes = jax.device_get(jax.jit(jax.vmap(made.population.sample))(jax.random.split(jax.random.key(0), LOOKED_AT)))
+    found: list[str] = []
+    for k in range(LOOKED_AT):
+        scene = jax.tree.map(lambda leaf, k=k: np.ravel(leaf[k])[0], scenes)  # of bands the first
+        found += steep_cores(scene, survey.pixel_scale, supersampling, survey.bands[0].name)
+    for place in dict.fromkeys(text.partition(":")[0] for text in found):
+        said = [text for text in found if text.startswith(f"{place}:")]
+        if len(said) >= LOOKED_AT // 2:
+            notes.append(f"{said[0]} (in one of the scenes; alike in {len(said)} of {LOOKED_AT})")
+    return tuple(notes)
 
 
 def load_injection(path: Path, overrides: Mapping[str, Any] | None = None) -> Simulation:

@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from giga.imaging.grid import Grid
-from giga.imaging.observation import Observation
-from giga.imaging.psf import PSF
+from giga.imaging.observation import WEIGHTLESS, Observation
+from giga.imaging.psf import PSF, gaussian_outside
 from giga.io.errors import InputError
 from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
 from giga.io.images.hdu import celestial_wcs as celestial_wcs
@@ -20,6 +20,7 @@ from giga.io.images.hdu import cutout as cutout
 from giga.io.images.hdu import read_image as read_image
 from giga.io.images.units import to_rate
 
+CUT = 0.005  # share of an analytic PSF outside its kernel that is said
 SUM_TOLERANCE = 1e-4  # a PSF whose sum is further from one is renormalised, and that is said
 
 
@@ -68,7 +69,7 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     _check_finite(config, image, mask, window, path)
     noise = _noise(config, full.shape, window, mask, path)
     try:
-        return Observation(
+        observation = Observation(
             image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
             noise_map=None if noise is None else factor * noise,
             background_rms=None if config.background_rms is None else factor * config.background_rms,
@@ -79,6 +80,10 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
         raise
     except ValueError as error:
         raise InputError(config.image, path, str(error)) from error
+    if without := int(np.sum(mask & ~observation.mask)):
+        notes.append(f"{Path(config.noise_map or config.image).name}: {without} pixels have more than {WEIGHTLESS:g} "
+                     "times the noise of the others and are masked")
+    return observation
 
 
 def wcs_header(observation: Observation) -> fits.Header:
@@ -206,6 +211,11 @@ def _psf(config: ObservationConfig, pixel_scale: float, shape: tuple[int, int], 
         if config.psf_size > min(shape):
             raise InputError(config.image, f"{path}.psf_size", f"got {config.psf_size} pixels",
                              f"a PSF that is not wider than the image of {shape[0]} x {shape[1]} pixels")
+        outside = gaussian_outside(config.psf_fwhm, config.psf_size * pixel_scale)
+        if outside > CUT:
+            notes.append(f"{Path(config.image).name}: {100.0 * outside:.3g}% of the light of psf_fwhm = "
+                         f"{config.psf_fwhm:g} arcsec lies outside psf_size = {config.psf_size} pixels; the kernel is "
+                         "narrower than that")
         return PSF.gaussian(config.psf_fwhm, pixel_scale, config.psf_size, config.supersampling)
     if config.psf is None:
         notes.append(f"{Path(config.image).name}: no PSF is given, so the model is not blurred")

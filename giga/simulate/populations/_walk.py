@@ -14,6 +14,8 @@ from jax import Array
 from jax.core import Tracer
 
 from giga.bayes.family import Family
+from giga.bayes.prior import TRIED, described, unfit
+from giga.bayes.truncated import exact
 from giga.component import AnyArray, is_distribution, path_name
 from giga.light.base import LightProfile
 from giga.simulate.populations.catalogue import Catalogue, Column
@@ -119,6 +121,28 @@ class Walk:
         return len(self.catalogues) - 1
 
 
+def check_draws(families: tuple[Family, ...], members: tuple[tuple[int, ...], ...], walk: Walk) -> None:
+    """Refuse distributions whose draws are not finite, or all but one number. Raises ValueError."""
+    if any(map(is_traced, jax.tree.leaves(families))):
+        return
+    named = {step.index: place for step, place in zip(walk.steps, walk.places, strict=True) if isinstance(step, _Draw)}
+    for index, drawn in zip(members, _draw(families), strict=True):
+        for k, draws in zip(index, np.asarray(drawn, float), strict=True):
+            distribution = walk.distributions[k]
+            for band in draws.reshape(TRIED, -1).T:
+                fault = "" if distribution.is_discrete and np.isfinite(band).all() else unfit(band)
+                if fault:
+                    raise ValueError(f"{named[k]}: {described(distribution)}: {fault}; expected a distribution that "
+                                     "is wide against the rounding of its values")
+
+
+@jax.jit
+def _draw(families: tuple[Family, ...]) -> list[Array]:
+    """Draws of each member of each family, shape (members, TRIED, ...)."""
+    return [jax.vmap(lambda family: family.distribution.sample(jax.random.key(0), (TRIED,)))(family)
+            for family in families]
+
+
 def is_leaf(node: Any) -> bool:
     return node is None or is_distribution(node)
 
@@ -185,7 +209,7 @@ def _check_distribution(name: str, leaf: dist.Distribution) -> None:
 
 def group(distributions: list[dist.Distribution]) -> tuple[tuple[Family, ...], tuple[tuple[int, ...], ...]]:
     """Stack the numbers of distributions of equal structure and shape."""
-    single = [Family.of(distribution) for distribution in distributions]
+    single = [Family.of(exact(distribution)) for distribution in distributions]
     groups: dict[Any, list[int]] = {}
     for k, family in enumerate(single):
         numbers, treedef = jax.tree.flatten(family)

@@ -12,7 +12,7 @@ from jax import Array
 
 from giga.bayes.family import Family
 from giga.component import AnyArray, Component, path_name, static
-from giga.simulate.populations._walk import Drawn, Walk, check_profiles, group, is_leaf
+from giga.simulate.populations._walk import Drawn, Walk, check_draws, check_profiles, group, is_leaf
 from giga.simulate.populations.catalogue import draw_row, upper_edges
 from giga.simulate.populations.derived import Derived as Derived
 
@@ -66,7 +66,7 @@ class Population(Component):
 
         Raises:
             ValueError: A leaf that cannot be drawn, named by its path: left out (None), no number, NaN; a distribution
-                of invalid arguments; a Derived that fails or returns no array; a leaf of another shape, or two
+                of invalid arguments, or whose draws are not finite or all one number; a Derived that fails or returns no array; a leaf of another shape, or two
                 numbers of bands.
         """
         check_profiles(scene)
@@ -81,6 +81,7 @@ class Population(Component):
         walk = Walk()
         slots = tuple(walk.visit(name, leaf) for name, leaf in named)
         families, members = group(walk.distributions)
+        check_draws(families, members, walk)
         seen: set[int] = set()
         free = [name for slot, (name, _) in zip(slots, named, strict=True)
                 if slot not in seen and not seen.add(slot) and walk.varies[slot]]

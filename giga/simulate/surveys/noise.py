@@ -64,21 +64,23 @@ class CameraNoise(Noise):
                            few=bool(np.min(survey.sky_electrons) < FEW))
 
     def __call__(self, key: Array, model: Array) -> tuple[Array, Array]:
-        light = jnp.maximum(model, 0.0)
-        variance = self.background_rms**2 + light * self.photon
+        # In electrons, so that squares of fluxes stay within float32 in any unit.
+        light, sky = jnp.maximum(model, 0.0) / self.photon, self.sky / self.photon
+        floor = jnp.square(self.background_rms / self.photon)
+        electrons, variance = sky + light, floor + light
         sigma = jnp.sqrt(variance)
-        third = self.photon**2 * (self.sky + light)
         if not self.few:
-            return sigma * _skewed(draws.normal(key, model.shape, model.dtype), third / (variance * sigma)), sigma
+            skewness = electrons / (variance * sigma)
+            return self.photon * (sigma * _skewed(draws.normal(key, model.shape, model.dtype), skewness)), \
+                self.photon * sigma
         electron_key, read_key = jax.random.split(key)
-        electrons = (self.sky + light) / self.photon
-        read = jnp.sqrt(jnp.maximum(self.background_rms**2 - self.sky * self.photon, 0.0))
+        read = jnp.sqrt(jnp.maximum(floor - sky, 0.0))
         uniform = draws.uniform(electron_key, model.shape, model.dtype)
-        one_by_one = self.photon * (poisson(uniform, jnp.minimum(electrons, FEW)) - electrons)
+        one_by_one = poisson(uniform, jnp.minimum(electrons, FEW)) - electrons
         root = jnp.sqrt(jnp.maximum(electrons, FEW))
-        many = self.photon * root * _skewed(_normal(uniform), 1.0 / root)
-        noise = jnp.where(electrons < FEW, one_by_one, many)
-        return noise + read * draws.normal(read_key, model.shape, model.dtype), sigma
+        many = root * _skewed(_normal(uniform), 1.0 / root)
+        noise = jnp.where(electrons < FEW, one_by_one, many) + read * draws.normal(read_key, model.shape, model.dtype)
+        return self.photon * noise, self.photon * sigma
 
 
 class CorrelatedNoise(Noise):
@@ -264,8 +266,10 @@ def _with_photons(key: Array, model: Array, photon: Array | None, noise: Array, 
     """Noise and its standard deviation with the Gaussian photon noise of a model added to both."""
     if photon is None:
         return noise, jnp.broadcast_to(sigma, model.shape).astype(model.dtype)
-    variance = jnp.maximum(model, 0.0) * photon
-    return noise + jnp.sqrt(variance) * draws.normal(key, model.shape, model.dtype), jnp.sqrt(sigma**2 + variance)
+    own = jnp.sqrt(jnp.maximum(model, 0.0)) * jnp.sqrt(photon)
+    # The square is taken of a ratio: that of a flux may be outside float32.
+    total = sigma * jnp.sqrt(1.0 + jnp.square(own / sigma))
+    return noise + own * draws.normal(key, model.shape, model.dtype), total
 
 
 def _normal(uniform: Array) -> Array:
