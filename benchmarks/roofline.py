@@ -23,6 +23,7 @@ from giga.jobs.bench.measure import compile_apart, run_times, significant
 from giga.jobs.bench.stages import FUNCTIONS
 from giga.jobs.problems import demo60, foundry128, gigalens80
 from giga.light import Sersic, Shapelets
+from giga.mass.epl import SERIES
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
 from giga.runtime.parallel import batched
@@ -111,9 +112,10 @@ def by_hand(posterior: Posterior, scene) -> dict[str, float]:
     out = dict(epl=0.0, sersic=0.0, shapelets=0.0, transforms=0.0, linear=0.0, likelihood=3.0 * 12.0 * pixels)
     columns = sum(profile.n_amp for profile in scene.light if profile.is_linear)
     rays = pixels * s**2
-    out["epl"] = rays * (12.0 * scene.mass[0].terms + 3.0 * 40.0) + rays * 3.0 * 8.0
+    terms = scene.mass[0].terms or SERIES  # what the priors of the problems allow
+    out["epl"] = rays * (12.0 * terms + 3.0 * 40.0) + rays * 3.0 * 8.0
     if columns:  # traced once more for the basis, without derivatives
-        out["epl"] += rays * (4.0 * scene.mass[0].terms + 40.0 + 8.0)
+        out["epl"] += rays * (4.0 * terms + 40.0 + 8.0)
     for profile in scene.light:
         points = pixels * sampling(profile, s) ** 2
         passes = 3.0 + bool(columns and profile.is_linear)

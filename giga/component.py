@@ -38,11 +38,13 @@ class Component:
     ('x', 'y')
 
     Attributes:
-        ranges: Open physical range of each parameter that may not be any number, by name: what a configuration is
-            checked against and a prior is kept within.
+        ranges: Open range of each physical parameter, what a configuration is checked against and a prior is kept within;
+            those that are not named may be any number.
+        from_numbers: Whether numbers alone make one, so that a configuration can.
     """
 
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    from_numbers: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -34,3 +34,21 @@ def ellipticity(q, phi):
     """Ellipticity components (e1, e2) of an axis ratio q and a position angle phi [rad]."""
     e = (1.0 - q) / (1.0 + q)
     return e * jnp.cos(2.0 * phi), e * jnp.sin(2.0 * phi)
+
+
+def potential_radius(x: Array, y: Array, e1: Array, e2: Array) -> tuple[Array, Array, Array]:
+    """Squared radius R^2 = r^2 - 2 (e1 (x^2 - y^2) + 2 e2 x y) / (1 + |e|^2) of elliptical potentials.
+
+    It is that of lenstronomy's profiles with an ellipticity of the potential (square average).
+
+    Args:
+        x, y: Position relative to the centre, any one shape [arcsec].
+        e1, e2: Ellipticity of the potential, |e| < 1.
+
+    Returns:
+        R^2 [arcsec^2] and half its gradient by x and by y [arcsec].
+    """
+    factor = 2.0 / (1.0 + e1**2 + e2**2)
+    c1, c2 = factor * e1, factor * e2
+    half_x, half_y = x - c1 * x - c2 * y, y - c2 * x + c1 * y
+    return jnp.maximum(x * half_x + y * half_y, 0.0), half_x, half_y

@@ -36,7 +36,7 @@ if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and kn
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-REFERENCE = Path(__file__).parent / "reference" / "lenstronomy.npz"
+REFERENCES = [Path(__file__).parent / "reference" / name for name in ("lenstronomy.npz", "mass.npz")]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -76,6 +76,9 @@ def rng():
 
 @pytest.fixture(scope="session")
 def reference():
-    """Values computed by lenstronomy, see `tests/reference/make_lenstronomy.py`."""
-    with np.load(REFERENCE, allow_pickle=False) as file:
-        return dict(file)
+    """Values computed by lenstronomy and mpmath, see `tests/reference/make_lenstronomy.py` and `make_mass.py`."""
+    values = {}
+    for path in REFERENCES:
+        with np.load(path, allow_pickle=False) as file:
+            values |= dict(file)
+    return values

@@ -1,35 +1,73 @@
-"""Mass profiles: closed forms against derivatives, limits, and lenstronomy's values.
+"""Mass profiles: closed forms against derivatives, limits, and the values of lenstronomy and of quadrature.
 
-A new profile joins with one line in PROFILES (and in REFERENCES, when lenstronomy has it).
+A new profile joins with one line in PROFILES (and in REFERENCES, when there are reference values).
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 from giga import mass
-from giga.mass.epl import DEFAULT_TERMS, terms_for
+from giga.bayes.prior import Prior, largest_ellipticity
+from giga.light import Sersic
+from giga.mass.epl import SERIES, enough_terms, levels_for, terms_for
 
-TERMS = terms_for(0.25, 1e-11)  # |e| = 0.6
+AXIS = np.linspace(-3.0, 3.0, 13)
+FIELD = np.meshgrid(AXIS, AXIS)
+# A smooth field that is the gradient of psi = sin(x / 2) cos(y / 3).
+GRIDDED = mass.DeflectionMap.of(0.5 * np.cos(FIELD[0] / 2) * np.cos(FIELD[1] / 3),
+                                -np.sin(FIELD[0] / 2) * np.sin(FIELD[1] / 3) / 3.0, pixel_scale=0.5, rotation=0.3,
+                                center_x=0.1, scale=0.8)
 
 PROFILES = [
-    pytest.param(mass.EPL(theta_E=1.2, gamma=1.7, e1=0.2, e2=-0.1, center_x=0.1, center_y=-0.2, terms=20), id="EPL"),
-    pytest.param(mass.EPL(theta_E=0.8, gamma=2.6, e1=-0.3, e2=0.4, terms=36), id="EPL-steep"),
-    pytest.param(mass.SIE(theta_E=1.1, e1=-0.15, e2=0.2, center_x=-0.1, terms=20), id="SIE"),
+    pytest.param(mass.EPL(theta_E=1.2, gamma=1.7, e1=0.2, e2=-0.1, center_x=0.1, center_y=-0.2, terms=18), id="EPL"),
+    pytest.param(mass.EPL(theta_E=0.8, gamma=2.6, e1=-0.3, e2=0.4), id="EPL-steep"),
+    pytest.param(mass.SIE(theta_E=1.1, e1=-0.15, e2=0.2, center_x=-0.1), id="SIE"),
     pytest.param(mass.NFW(Rs=1.0, alpha_Rs=0.9, center_x=0.05), id="NFW"),
     pytest.param(mass.NFW(Rs=1.0, alpha_Rs=1.4, e1=0.1, e2=-0.12, center_y=0.1), id="NFW-elliptical"),
     pytest.param(mass.Shear(gamma1=0.05, gamma2=-0.08), id="Shear"),
+    pytest.param(mass.SIS(theta_E=1.3, center_x=0.1), id="SIS"),
+    pytest.param(mass.PointMass(theta_E=0.9, center_y=-0.1), id="PointMass"),
+    pytest.param(mass.Convergence(kappa=0.1, ra_0=0.2), id="Convergence"),
+    pytest.param(mass.Flexion(g1=0.03, g2=-0.02, g3=0.05, g4=0.01, ra_0=0.1, dec_0=-0.2), id="Flexion"),
+    pytest.param(mass.NIE(theta_E=1.2, s_scale=0.3, e1=0.2, e2=-0.15, center_x=0.05), id="NIE"),
+    pytest.param(mass.Hernquist(sigma0=0.8, Rs=1.0, center_x=0.1), id="Hernquist"),
+    pytest.param(mass.Gaussian(amp=1.5, sigma=0.6, center_y=0.1), id="Gaussian"),
+    pytest.param(mass.MultiGaussian(amp=np.array([1.0, 0.5]), sigma=np.array([0.2, 1.5])), id="MultiGaussian"),
+    pytest.param(mass.PJaffe(sigma0=0.9, Ra=0.2, Rs=1.0, e1=0.1, e2=0.05), id="PJaffe"),
+    pytest.param(mass.PJaffeEllipse(sigma0=0.9, Ra=0.2, Rs=1.0, e1=0.1, e2=0.25), id="PJaffeEllipse"),
+    pytest.param(mass.NFWEllipse(Rs=1.0, alpha_Rs=1.1, e1=-0.2, e2=0.1, center_x=0.1), id="NFWEllipse"),
+    pytest.param(mass.TNFW(Rs=1.0, alpha_Rs=1.1, r_trunc=2.0, center_x=0.1), id="TNFW"),
+    pytest.param(mass.GNFW(Rs=1.0, alpha_Rs=1.1, gamma_in=1.4, center_y=0.1), id="GNFW"),
+    pytest.param(mass.Sersic(k_eff=0.4, R_sersic=0.9, n_sersic=3.0, e1=0.2, e2=0.1, center_x=0.1), id="Sersic"),
+    pytest.param(mass.SPEMD(theta_E=1.1, gamma=2.2, s_scale=0.1, e1=0.2, e2=-0.3), id="SPEMD"),
+    pytest.param(mass.EPLMultipole(theta_E=1.2, gamma=1.9, e1=0.2, e2=-0.1, a1_a=0.02, delta_phi_m1=0.3, a3_a=-0.03,
+                                   delta_phi_m3=0.5, a4_a=0.05, delta_phi_m4=0.1), id="EPLMultipole"),
+    pytest.param(GRIDDED, id="DeflectionMap"),
 ]
 profiles = pytest.mark.parametrize("profile", PROFILES)
 
 REFERENCES = [
-    pytest.param("EPL", mass.EPL, {"terms": TERMS}, id="EPL"),
-    pytest.param("SIE", mass.SIE, {"terms": TERMS}, id="SIE"),
-    pytest.param("NFW", mass.NFW, {}, id="NFW"),
-    pytest.param("NFW_ELLIPSE_POTENTIAL", mass.NFW, {}, id="NFW-elliptical"),
-    pytest.param("SHEAR", mass.Shear, {}, id="Shear"),
+    pytest.param("EPL", mass.EPL, id="EPL"),
+    pytest.param("SIE", mass.SIE, id="SIE"),
+    pytest.param("NFW", mass.NFW, id="NFW"),
+    pytest.param("NFW_ELLIPSE_POTENTIAL", mass.NFW, id="NFW-elliptical"),
+    pytest.param("SHEAR", mass.Shear, id="Shear"),
+    *[pytest.param(name, getattr(mass, name.partition("_")[0]), id=name) for name in (
+        "SIS", "PointMass", "Convergence", "Flexion", "NIE", "Hernquist", "Gaussian", "PJaffe", "PJaffe_elliptical",
+        "PJaffeEllipse", "NFWEllipse", "TNFW", "GNFW", "Sersic", "SPEMD", "EPLMultipole")],
 ]
+
+# Values at the edges of the physical ranges, one at a time; a profile takes those that it has.
+EDGES = {
+    "e1": (0.0, 0.004, 0.06, 0.9), "gamma": (2.0, 1.05, 2.95), "s_scale": (1e-3, 5.0), "Rs": (0.2, 0.21, 30.0),
+    "n_sersic": (0.5, 10.0), "gamma_in": (0.05, 1.0, 2.0, 2.5), "r_trunc": (0.05, 1.0, 100.0), "sigma": (0.01, 10.0),
+}
+# (x, y): the centre, Rs, one step from either, the axes, far out
+PLACES = np.array([(0, 0), (1e-6, 0), (1e-3, 2e-3), (0, 1e-2), (1, 0), (0, 1), (-0.6, 0.8), (0.97, 0), (1.03, 0),
+                   (0.4, -0.3), (-20, 15)])
 
 
 def cast(tree, dtype):
@@ -42,33 +80,51 @@ def points(rng, dtype, n=40):
     return jnp.asarray(r * np.cos(phi), dtype), jnp.asarray(r * np.sin(phi), dtype)
 
 
+def has_potential(profile):
+    return type(profile).potential is not mass.MassProfile.potential and getattr(profile, "psi", 0) is not None
+
+
 def outputs(profile, x, y):
     """Deflection, convergence and, where there is one, potential, one row each."""
     rows = [*profile.deflection(x, y), profile.convergence(x, y)]
     return jnp.stack([*rows, profile.potential(x, y)] if has_potential(profile) else rows)
 
 
-def has_potential(profile):
-    return type(profile).potential is not mass.MassProfile.potential
-
-
-# Compiled once for all profiles of one structure and precision.
+# Each is compiled once for all profiles of one structure and precision.
 jitted = jax.jit(outputs)
 mapped = jax.jit(jax.vmap(jax.vmap(outputs, (None, 0, 0), 1), (0, None, None)))
-potential_gradient = jax.jit(lambda p, x, y: jax.vmap(jax.grad(p.potential, (0, 1)))(x, y))
 
 
 @jax.jit
-def weighted_deflection(profile, x, y, weights):
-    """A scalar of all the deflections, with its gradient by the parameters."""
-    return jax.value_and_grad(lambda p: jnp.sum(weights * jnp.stack(p.deflection(x, y))))(profile)
+def fields(profile, x, y):
+    """Everything that a profile gives."""
+    xx, xy, yx, yy = profile.jacobian(x, y)
+    values = dict(xx=xx, xy=xy, yx=yx, yy=yy, kappa=profile.convergence(x, y))
+    values["alpha_x"], values["alpha_y"] = profile.deflection(x, y)
+    if has_potential(profile):
+        psi, pullback = jax.vjp(profile.potential, x, y)
+        values |= dict(zip(("psi_x", "psi_y"), pullback(jnp.ones_like(psi)), strict=True), psi=psi)
+    return values
 
 
 @jax.jit
-def gradients(profile, x, y):
-    """Derivatives by parameters and position, point by point, of the deflection and of the convergence."""
-    functions = (lambda p, a, b: jnp.stack(p.deflection(a, b)).sum(), lambda p, a, b: p.convergence(a, b))
-    return [jax.vmap(jax.grad(function, (0, 1, 2)), (None, 0, 0))(profile, x, y) for function in functions]
+def bent(profile, direction, x, y, dx, dy):
+    """Deflection and potential, with first and second derivative along a direction of parameters and position."""
+
+    def rows(p, x, y):
+        return jnp.stack([*p.deflection(x, y), *([p.potential(x, y)] if has_potential(p) else [])])
+
+    def first(p, x, y):
+        return jax.jvp(rows, (p, x, y), (direction, dx, dy))
+
+    (value, slope), (_, bend) = jax.jvp(first, (profile, x, y), (direction, dx, dy))
+    return value, slope, bend
+
+
+@jax.jit
+def reverse(profile, x, y):
+    """Reverse-mode derivatives by parameters and position of the deflection, all points in one."""
+    return jax.grad(lambda p, x, y: jnp.sum(jnp.stack(p.deflection(x, y))), (0, 1, 2))(profile, x, y)
 
 
 def relative(value, expected):
@@ -78,125 +134,121 @@ def relative(value, expected):
 
 
 @profiles
-def test_deflection_is_the_gradient_of_the_potential(profile, x64, rng):
+def test_fields_agree(profile, x64, rng):
+    """The deflection is the gradient of the potential, and the convergence half its divergence; no curl."""
     x, y = points(rng, x64)
-    alpha = profile.deflection(x, y)
-    if not has_potential(profile):
+    if profile is GRIDDED:
+        x, y = 0.25 * x, 0.25 * y  # inside the field
+    found = fields(cast(profile, x64), x, y)
+    if has_potential(profile):
+        assert relative(found["psi_x"], found["alpha_x"]) < 1e-9
+        assert relative(found["psi_y"], found["alpha_y"]) < 1e-9
+    else:
         with pytest.raises(NotImplementedError, match=type(profile).__name__):
             profile.potential(x, y)
-    else:
-        gradient = potential_gradient(cast(profile, x64), x, y)
-        assert relative(gradient, alpha) < 1e-9  # the truncated series
-    _, xy, yx, _ = profile.jacobian(x, y)
-    np.testing.assert_allclose(xy, yx, rtol=1e-8, atol=1e-8)  # a gradient has no curl
+    curl = 1e-8 if profile is not GRIDDED else 1e-3  # two splines that know nothing of each other
+    np.testing.assert_allclose(found["xy"], found["yx"], rtol=curl, atol=curl)
+    np.testing.assert_allclose(found["kappa"], 0.5 * (found["xx"] + found["yy"]), rtol=1e-8, atol=1e-9)
+    gamma1, gamma2 = profile.shear(x[:2], y[:2])
+    xx, xy, yx, yy = (found[key][:2] for key in ("xx", "xy", "yx", "yy"))
+    np.testing.assert_allclose(gamma1, 0.5 * (xx - yy), atol=1e-9)
+    np.testing.assert_allclose(gamma2, xy, atol=1e-9)
+    np.testing.assert_allclose(1.0 / profile.magnification(x[:2], y[:2]), (1.0 - xx) * (1.0 - yy) - xy * yx, atol=1e-9)
+
+
+def versions(profile):
+    """The profile as it is, round, with the edges of each of its ranges, and round at each of those."""
+    yield profile
+    shape = {"e1": 0.0, "e2": 0.0} if hasattr(profile, "e1") else {}
+    if shape:
+        yield profile.replace(**shape)
+    for name, values in EDGES.items():
+        if not hasattr(profile, name) or np.ndim(getattr(profile, name)):
+            continue
+        for value in values:
+            turned = {"e2": 0.3 * value} if name == "e1" else {}
+            yield profile.replace(**{name: value}, **turned)
+
+
+def sweep(profile, dtype):
+    """Each version with each direction of its parameters and of the position, and the step of a difference."""
+    for version in versions(profile):
+        version = cast(version, dtype)
+        leaves, tree = jax.tree.flatten(version)
+        still = [jnp.zeros_like(leaf) for leaf in leaves]
+        for k, leaf in enumerate(leaves):
+            if isinstance(version, mass.EPLMultipole) and not version.e1 and (leaf is version.e1 or leaf is version.e2):
+                continue  # the angle that multipoles turn with is not defined
+            direction = [*still[:k], jnp.ones_like(leaf), *still[k + 1:]]
+            step = 3e-5 * float(np.clip(np.max(np.abs(leaf)), 0.02, 1.0))
+            yield version, jax.tree.unflatten(tree, direction), (0.0, 0.0), step
+        yield version, jax.tree.unflatten(tree, still), (0.6, 0.8), None
+
+
+def at_places(profile, dtype):
+    x0, y0 = (getattr(profile, name, 0.0) for name in ("center_x", "center_y"))
+    return jnp.asarray(x0 + PLACES[:, 0], dtype), jnp.asarray(y0 + PLACES[:, 1], dtype)
 
 
 @profiles
-def test_convergence_is_half_the_divergence(profile, x64, rng):
-    x, y = points(rng, x64)
-    xx, _, _, yy = profile.jacobian(x, y)
-    kappa = profile.convergence(x, y)
-    np.testing.assert_allclose(kappa, 0.5 * (xx + yy), rtol=1e-8, atol=1e-9)
-    assert kappa.shape == x.shape
+def test_value_and_derivatives_are_finite(profile, dtype):
+    """Over the physical ranges, in value, first and second derivative, and in reverse mode."""
+    x, y = at_places(profile, dtype)
+    for version, direction, (dx, dy), _ in sweep(profile, dtype):
+        for part in bent(version, direction, x, y, jnp.full_like(x, dx), jnp.full_like(y, dy)):
+            assert np.isfinite(part).all(), (version, direction, part)
+    for version in versions(profile):
+        for leaf in jax.tree.leaves(reverse(cast(version, dtype), x, y)):
+            assert np.isfinite(leaf).all(), version
 
 
 @profiles
-def test_jacobian_against_finite_differences(profile, x64, rng):
-    x, y = points(rng, x64)
-    h = 1e-5
-    along = [(p - m) / (2 * h) for p, m in zip(profile.deflection(x + h, y), profile.deflection(x - h, y), strict=True)]
-    up = [(p - m) / (2 * h) for p, m in zip(profile.deflection(x, y + h), profile.deflection(x, y - h), strict=True)]
-    xx, xy, yx, yy = profile.jacobian(x, y)
-    for value, expected in ((xx, along[0]), (yx, along[1]), (xy, up[0]), (yy, up[1])):
-        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
-    gamma1, gamma2 = profile.shear(x, y)
-    np.testing.assert_allclose(gamma1, 0.5 * (xx - yy), atol=1e-12)
-    np.testing.assert_allclose(gamma2, xy, atol=1e-12)
-    mu = profile.magnification(x, y)
-    np.testing.assert_allclose(1.0 / mu, (1.0 - xx) * (1.0 - yy) - xy * yx, rtol=1e-9)
+def test_derivatives_are_right(profile, x64):
+    """First and second derivatives against central differences of the value and of the first derivative.
+
+    Away from the singular centre, with steps that follow the radius.
+    """
+    x, y = (axis[2:] for axis in at_places(profile, x64))
+    radius = np.hypot(*PLACES[2:].T)
+    for version, direction, (dx, dy), step in sweep(profile, x64):
+        h = jnp.asarray(np.minimum(3e-5 * radius, 3e-5) if step is None else np.full(len(x), step))
+
+        def moved(sign, version=version, direction=direction, dx=dx, dy=dy, step=step, h=h):
+            there = version if step is None else jax.tree.map(lambda a, b: a + sign * step * b, version, direction)
+            return bent(there, direction, x + sign * h * dx, y + sign * h * dy, jnp.full_like(x, dx),
+                        jnp.full_like(y, dy))
+
+        (high, high_slope, _), (low, low_slope, _), (value, slope, bend) = moved(1.0), moved(-1.0), moved(0.0)
+        for found, plus, minus, scale in ((slope, high, low, value), (bend, high_slope, low_slope, slope)):
+            difference = (plus - minus) / (2.0 * h)
+            size = np.abs(found) + np.abs(scale) + 1e-3
+            wrong = np.abs(found - difference) / size
+            assert np.max(wrong) < 1e-5, (version, direction, dx, float(np.max(wrong)), np.argmax(np.max(wrong, 0)))
 
 
 @profiles
-def test_parameter_gradient_against_finite_differences(profile, x64, rng):
-    x, y = points(rng, x64)
-    weights = jnp.asarray(rng.normal(size=(2, len(x))))
+def test_jit_and_vmap_equal_the_plain_call(profile, x64, rng):
     profile = cast(profile, x64)
-    leaves, tree = jax.tree.flatten(profile)
-    gradient = jax.tree.leaves(weighted_deflection(profile, x, y, weights)[1])
-    for k, leaf in enumerate(leaves):
-        h = 1e-6
-        high, low = (weighted_deflection(jax.tree.unflatten(tree, [*leaves[:k], leaf + d, *leaves[k + 1:]]),
-                                         x, y, weights)[0] for d in (h, -h))
-        np.testing.assert_allclose(gradient[k], (high - low) / (2 * h), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("round_", [False, True], ids=["as-given", "round"])
-@profiles
-def test_finite_value_and_gradient_at_the_edges(profile, round_, dtype):
-    """At e = 0 and gamma = 2, at the centre, and at x = Rs; in the value and in every derivative."""
-    edges = {"e1": 0.0, "e2": 0.0, "gamma": 2.0}
-    if round_:
-        profile = profile.replace(**{name: value for name, value in edges.items() if hasattr(profile, name)})
-    profile = cast(profile, dtype)
-    x0, y0 = getattr(profile, "center_x", 0.0), getattr(profile, "center_y", 0.0)
-    offsets = jnp.asarray([(0, 0), (1, 0), (0, 1), (-1, 0), (1e-30, 0), (0, 1e-7), (0.6, 0.8), (1e3, 0)], dtype)
-    x, y = (x0 + offsets[:, 0], y0 + offsets[:, 1])
-    assert np.isfinite(jitted(profile, x, y)).all()
-    for gradient in gradients(profile, x, y):
-        for leaf in jax.tree.leaves(gradient):
-            assert np.isfinite(leaf).all(), gradient
-
-
-@profiles
-def test_gradient_by_ellipticity_is_right_for_a_circle(profile, x64, rng):
-    """A guard for a circle that returned zero would be finite and wrong."""
-    if not hasattr(profile, "e1"):
-        pytest.skip("has no ellipticity")
-    x, y = points(rng, x64)
-    profile = cast(profile.replace(e1=0.0, e2=0.0), x64)
-    for name in ("e1", "e2"):
-        def along(e, name=name):
-            return jnp.stack(profile.replace(**{name: e}).deflection(x, y))
-
-        _, slope = jax.jvp(along, (jnp.zeros(()),), (jnp.ones(()),))
-        np.testing.assert_allclose(slope, (along(1e-5) - along(-1e-5)) / 2e-5, rtol=1e-6, atol=1e-6)
-        assert np.abs(slope).max() > 0.01
-
-
-@profiles
-def test_jit_and_vmap_equal_the_plain_call(profile, dtype, rng):
-    profile = cast(profile, dtype)
-    x, y = points(rng, dtype)
-    plain = outputs(profile, x, y)
-    tolerance = {"float32": 1e-5, "float64": 1e-11}[dtype.name]
-    scale = np.abs(plain).max(axis=1, keepdims=True)
-    assert np.all(np.abs(jitted(profile, x, y) - plain) <= tolerance * scale)
+    x, y = points(rng, x64, 8)
+    expected = np.asarray(jitted(profile, x, y))
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), profile)
     one_by_one = mapped(batch, x, y)  # over profiles, and over points
-    assert one_by_one.shape == (2, *plain.shape)
-    assert np.all(np.abs(one_by_one - plain) <= tolerance * scale)
+    assert one_by_one.shape == (2, *expected.shape)
+    assert np.all(np.abs(one_by_one - expected) <= 1e-11 * np.abs(expected).max(axis=1, keepdims=True))
 
 
-@pytest.mark.parametrize("name, kind, settings", REFERENCES)
-def test_reference(name, kind, settings, dtype, reference):
+@pytest.mark.parametrize("name, kind", REFERENCES)
+def test_reference(name, kind, dtype, reference):
     """Relative to the largest value; float32 rounds at the smallest radii of the steepest slopes."""
     known = {key.split("/")[1]: value for key, value in reference.items() if key.startswith(f"{name}/")}
     x, y = jnp.asarray(known.pop("x"), dtype), jnp.asarray(known.pop("y"), dtype)
     expected = {key: known.pop(key) for key in ("alpha_x", "alpha_y", "psi", "xx", "xy", "yy") if key in known}
-
-    @jax.jit
-    @jax.vmap
-    def values(parameters):
-        profile = kind(**parameters, **settings)
-        alpha_x, alpha_y = profile.deflection(x, y)
-        xx, xy, _, yy = profile.jacobian(x, y)
-        return dict(alpha_x=alpha_x, alpha_y=alpha_y, psi=profile.potential(x, y), xx=xx, xy=xy, yy=yy)
-
-    result = values({key: jnp.asarray(value, dtype) for key, value in known.items()})
-    tolerance = {"float32": 1e-5, "float64": 1e-8}[dtype.name]
-    for key, value in expected.items():
-        for k in range(len(value)):
-            assert relative(result[key][k], value[k]) < tolerance, (key, k)
+    tolerance = {"float32": 2e-5, "float64": 1e-8}[dtype.name]
+    for k in range(len(next(iter(known.values())))):
+        result = fields(cast(kind(**{key: float(value[k]) for key, value in known.items()}), dtype), x, y)
+        for key, value in expected.items():
+            scale = np.abs([expected[other][k] for other in expected if other[0] == key[0]]).max()
+            assert np.abs(np.asarray(result[key], float) - value[k]).max() < tolerance * scale, (key, k)
 
 
 @pytest.mark.parametrize("gamma", [1.2, 1.6, 2.0, 2.5, 2.8])
@@ -218,7 +270,7 @@ def test_sie_is_the_epl_at_gamma_2_and_matches_its_closed_form(x64, rng):
     psi = jnp.sqrt(q**2 * x**2 + y**2)
     expected_x = theta_E * np.sqrt(q) / f * jnp.arctan(f * x / psi)
     expected_y = theta_E * np.sqrt(q) / f * jnp.arctanh(f * y / psi)
-    for profile in (mass.SIE(theta_E=theta_E, e1=e1, terms=60), mass.EPL(theta_E=theta_E, gamma=2.0, e1=e1, terms=60)):
+    for profile in (mass.SIE(theta_E=theta_E, e1=e1), mass.EPL(theta_E=theta_E, gamma=2.0, e1=e1)):
         alpha_x, alpha_y = profile.deflection(x, y)
         np.testing.assert_allclose(alpha_x, expected_x, atol=1e-12)
         np.testing.assert_allclose(alpha_y, expected_y, atol=1e-12)
@@ -232,7 +284,7 @@ def test_epl_mass_inside_its_einstein_ellipse(gamma, x64):
     """
     q, phi, theta_E = 0.6, 0.7, 1.3
     e = (1.0 - q) / (1.0 + q)
-    lens = mass.EPL(theta_E=theta_E, gamma=gamma, e1=e * np.cos(2 * phi), e2=e * np.sin(2 * phi), terms=60)
+    lens = mass.EPL(theta_E=theta_E, gamma=gamma, e1=e * np.cos(2 * phi), e2=e * np.sin(2 * phi))
     t = np.arange(400) * 2.0 * np.pi / 400
     a, b = theta_E / np.sqrt(q), theta_E * np.sqrt(q)
     u, v, du, dv = a * np.cos(t), b * np.sin(t), -a * np.sin(t), b * np.cos(t)
@@ -245,7 +297,7 @@ def test_epl_mass_inside_its_einstein_ellipse(gamma, x64):
 
 def test_isothermal_critical_curve_is_that_ellipse(x64):
     """For gamma = 2 the critical curve is kappa = 1/2, so it holds pi theta_E^2."""
-    lens = mass.SIE(theta_E=1.3, e1=0.2, e2=0.1, terms=60)
+    lens = mass.SIE(theta_E=1.3, e1=0.2, e2=0.1)
     t = jnp.arange(40) * 2.0 * jnp.pi / 40
     along = 1.0 / (2.0 * lens.convergence(jnp.cos(t), jnp.sin(t)))  # kappa falls as 1/r
     radius = 1.0 / along  # where kappa = 1/2
@@ -267,7 +319,7 @@ def test_terms_for_keeps_its_promise(q, accuracy, gamma, x64):
 
 def test_terms_for_documented_counts():
     assert [terms_for(q) for q in (0.9, 0.4, 0.2)] == [5, 18, 40]
-    assert terms_for(0.4) <= DEFAULT_TERMS
+    assert terms_for(0.4) <= SERIES
     assert terms_for(1.0) == 1
 
 
@@ -316,3 +368,100 @@ def test_outputs_follow_the_precision_of_the_positions(dtype):
     x = jnp.linspace(0.1, 1.0, 5, dtype=dtype)
     for parameter in PROFILES:
         assert jax.eval_shape(parameter.values[0].deflection, x, x)[0].dtype == dtype
+
+
+@pytest.mark.parametrize("e", [0.3, 0.59, 0.8, 0.95])
+@pytest.mark.parametrize("gamma", [1.2, 2.0, 2.78])
+def test_the_epl_is_right_for_any_ellipticity(e, gamma, x64):
+    """With no number of terms given: against a series of 1500 terms, in deflection and Jacobian."""
+    phi = jnp.linspace(0.0, 2.0 * jnp.pi, 37)
+    lens = mass.EPL(theta_E=1.0, gamma=gamma, e1=0.6 * e, e2=0.8 * e)
+    w = e * np.exp(1j * np.linspace(0.0, np.pi, 37))
+    n, t = np.arange(1, 1500), gamma - 1.0
+    exact = np.polynomial.polynomial.polyval(w, np.cumprod(np.append(1.0, (2 * n - 2 + t) / (2 * n + 2 - t))))
+    terms = enough_terms(e, np.dtype("float64"))
+    found = mass.epl.angular_series(terms, jnp.asarray(t), jnp.asarray(w.real), jnp.asarray(w.imag))
+    np.testing.assert_allclose(found[0] + 1j * found[1], exact, atol=1e-9 * np.abs(exact).max())
+    found = fields(cast(lens, x64).replace(terms=terms), jnp.cos(phi), jnp.sin(phi))
+    assert relative(0.5 * (found["xx"] + found["yy"]), found["kappa"]) < 1e-8
+    concrete = jnp.stack(lens.deflection(jnp.cos(phi), jnp.sin(phi)))
+    assert relative(concrete, np.stack([found["alpha_x"], found["alpha_y"]])) < 1e-10
+
+
+def test_the_number_of_terms_follows_from_the_prior():
+    def of(e1, e2, **settings):
+        lens = mass.EPL(theta_E=dist.LogNormal(0.0, 0.1), e1=e1, e2=e2, **settings)
+        return Prior.of([lens]).treedef.unflatten(Prior.of([lens]).slots)[0].terms
+
+    normal, wide = dist.Normal(0.0, 0.1), dist.Normal(0.0, 0.3)
+    assert largest_ellipticity(normal, dist.Normal(0.0, 0.1)) == pytest.approx(0.43, abs=0.01)  # of Rayleigh's 1e-4
+    assert largest_ellipticity(dist.Uniform(-0.3, 0.3), 0.4) == pytest.approx(0.5)
+    assert of(normal, dist.Normal(0.0, 0.1)) == of(0.1, 0.2) == SERIES
+    assert of(wide, dist.Normal(0.0, 0.3)) > of(dist.Uniform(-0.4, 0.4), dist.Uniform(-0.4, 0.4)) > SERIES
+    assert of(wide, wide, terms=7) == 7
+    assert levels_for(SERIES) == 0 and levels_for(40) < 10
+
+
+def test_dual_pseudo_isothermal_profiles_agree_when_round(x64, rng):
+    """And in LensTool's factor b0 s / (s - a) of the deflection."""
+    x, y = points(rng, x64)
+    one = fields(cast(mass.PJaffe(sigma0=0.7, Ra=0.2, Rs=1.5), x64), x, y)
+    other = fields(cast(mass.PJaffeEllipse(sigma0=0.7, Ra=0.2, Rs=1.5), x64), x, y)
+    for key, value in one.items():
+        assert relative(other[key], value) < 1e-10, key
+    a, s, b0, r = 0.2, 1.5, 2.0 * 0.7 * 0.2, np.hypot(x, y)
+    expected = b0 * s / (s - a) * (np.sqrt(a**2 + r**2) - a - np.sqrt(s**2 + r**2) + s) / r
+    np.testing.assert_allclose(np.hypot(one["alpha_x"], one["alpha_y"]), expected, rtol=1e-10)
+
+
+def test_limits_of_halos(x64, rng):
+    """A generalised NFW of slope 1, a truncation far out and a sum of ellipsoids are the NFW halo."""
+    x, y = points(rng, x64)
+    expected = fields(cast(mass.NFW(Rs=2.0, alpha_Rs=1.1), x64), x, y)
+    for lens, tolerance in ((mass.GNFW(Rs=2.0, alpha_Rs=1.1, gamma_in=1.0), 1e-8),
+                            (mass.TNFW(Rs=2.0, alpha_Rs=1.1, r_trunc=1e6), 1e-8),
+                            (mass.NFWEllipse(Rs=2.0, alpha_Rs=1.1), 1e-4)):  # Oguri's sum
+        found = fields(cast(lens, x64), x, y)
+        for key in ("alpha_x", "alpha_y", "kappa", "psi"):
+            assert relative(found[key], expected[key]) < tolerance, (lens, key)
+
+
+def test_a_sum_of_gaussians(x64, rng):
+    x, y = points(rng, x64)
+    one = [fields(cast(mass.Gaussian(amp=a, sigma=s), x64), x, y) for a, s in ((1.0, 0.2), (0.5, 1.5))]
+    both = fields(cast(mass.MultiGaussian(amp=np.array([0.5, 0.25]), sigma=np.array([0.2, 1.5]), scale_factor=2.0),
+                       x64), x, y)
+    for key, value in both.items():
+        np.testing.assert_allclose(value, one[0][key] + one[1][key], atol=1e-12)
+
+
+def test_mass_follows_light(x64, rng):
+    """The convergence is the light's brightness times the mass-to-light ratio."""
+    x, y = points(rng, x64)
+    shape = dict(R_sersic=0.8, n_sersic=2.5, e1=0.2, e2=-0.1, center_x=0.1)
+    kappa = mass.Sersic(k_eff=3.0, mass_to_light=0.2, **shape).convergence(x, y)
+    np.testing.assert_allclose(kappa, 0.2 * Sersic(amp=3.0, **shape).brightness(x, y), rtol=1e-9)
+
+
+def test_gridded_field(x64, rng):
+    """Through its pixels, near the field between them, continuous at the edge; with a potential where one is given."""
+    x, y = np.meshgrid(np.linspace(-2.0, 2.0, 41), np.linspace(-1.5, 1.5, 31))
+    psi = np.sin(x / 2) * np.cos(y / 3)
+    alpha_x, alpha_y = 0.5 * np.cos(x / 2) * np.cos(y / 3), -np.sin(x / 2) * np.sin(y / 3) / 3.0
+    lens = mass.DeflectionMap.of(alpha_x, alpha_y, 0.1, psi)
+    found = fields(lens, jnp.asarray(x), jnp.asarray(y))
+    for key, value in (("alpha_x", alpha_x), ("alpha_y", alpha_y), ("psi", psi)):
+        np.testing.assert_allclose(found[key], value, atol=1e-12)
+    u, v = rng.uniform(-1.2, 1.2, (2, 30))
+    found = fields(lens, jnp.asarray(u), jnp.asarray(v))
+    np.testing.assert_allclose(found["alpha_x"], 0.5 * np.cos(u / 2) * np.cos(v / 3), atol=1e-6)
+    np.testing.assert_allclose(found["xx"], -0.25 * np.sin(u / 2) * np.cos(v / 3), atol=1e-4)
+    np.testing.assert_allclose(found["psi_x"], found["alpha_x"], atol=1e-4)
+    edge, beyond = (np.stack(lens.deflection(jnp.asarray([2.0 + d]), jnp.asarray([0.3]))) for d in (0.0, 1e-7))
+    np.testing.assert_allclose(edge, beyond, atol=1e-6)
+    with pytest.raises(ValueError, match=r"psi: its gradient is .* off alpha_x"):
+        mass.DeflectionMap.of(alpha_x, alpha_y, 0.1, 2.0 * psi)
+    with pytest.raises(ValueError, match=r"alpha_y: got shape \(3, 41\); expected \(31, 41\)"):
+        mass.DeflectionMap.of(alpha_x, alpha_y[:3], 0.1)
+    with pytest.raises(ValueError, match="alpha_x: 1 pixels are NaN"):
+        mass.DeflectionMap.of(np.where(x == x[0, 0], np.where(y == y[0, 0], np.nan, alpha_x), alpha_x), alpha_y, 0.1)

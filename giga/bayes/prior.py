@@ -12,10 +12,12 @@ import numpyro.distributions as dist
 from jax import Array
 from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
+from scipy.special import ndtr
 
 from giga.bayes.family import Family
 from giga.bayes.truncated import exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.mass.base import MassProfile
 
 FIXED = -1
 TRIED = 512  # draws by which a prior is tried
@@ -65,6 +67,7 @@ class Prior(Component):
             ValueError: No distribution at all, or one that is not scalar, not continuous, or no density that a sampler
                 can move in: draws, density or gradient that are not finite, or draws that are all but one number.
         """
+        tree = jax.tree.map(lambda part: _reaching(part, dtype), tree, is_leaf=_is_mass)
         leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
         found: dict[int, int] = {}
         distributions, originals, names, slots, fixed = [], [], [], [], []
@@ -183,6 +186,47 @@ def _log_density(family: dist.Distribution, u: Array) -> Array:
     x = transform(u)
     # NumPyro takes some constants in the default precision.
     return (family.log_prob(x) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
+
+
+OUTSIDE = 1e-4  # share of an unbounded prior whose ellipticities may lie beyond what a profile is set up for
+
+
+def _is_mass(part: Any) -> bool:
+    return isinstance(part, MassProfile) or is_distribution(part)
+
+
+def _reaching(part: Any, dtype: DTypeLike) -> Any:
+    """A mass profile set up for the ellipticities that the distributions on its leaves allow."""
+    if not isinstance(part, MassProfile) or not {"e1", "e2"} <= vars(part).keys():
+        return part
+    return part.reaching(largest_ellipticity(part.e1, part.e2), dtype)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def largest_ellipticity(e1: Any, e2: Any) -> float:
+    """Largest |e| of two numbers, arrays or distributions: by their bounds, or but for OUTSIDE of what they hold."""
+    bounds = [np.max(np.abs(_bounds(e))) for e in (e1, e2)]
+    if np.isfinite(bounds).all():
+        return float(np.hypot(*bounds))
+    sigma = np.linspace(-6.0, 6.0, 401)
+    weight = np.exp(-0.5 * sigma**2)
+    e = np.hypot(*np.meshgrid(*[_quantiles(e, ndtr(sigma)) for e in (e1, e2)]))
+    share = np.outer(weight, weight) / np.sum(weight) ** 2
+    order = np.argsort(e, axis=None)
+    inside = np.cumsum(share.ravel()[order])
+    return float(min(e.ravel()[order][np.searchsorted(inside, 1.0 - OUTSIDE)], 1.0))
+
+
+def _bounds(e: Any) -> Any:
+    if not is_distribution(e):
+        return np.asarray(e, float)
+    support = e.support
+    return np.asarray([getattr(support, "lower_bound", -np.inf), getattr(support, "upper_bound", np.inf)], float)
+
+
+def _quantiles(e: Any, share: np.ndarray) -> np.ndarray:
+    if not is_distribution(e):
+        return np.full_like(share, np.max(np.abs(np.asarray(e, float))))
+    return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
 
 
 def _check(name: str, leaf: dist.Distribution) -> None:

@@ -1,14 +1,11 @@
 """The base class of mass profiles: give a potential or a deflection, the rest follows."""
 
-import math
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jax import Array
+from numpy.typing import DTypeLike
 
 from giga.component import Component
-from giga.ellipse import ELLIPTICITY
 
 
 class MassProfile(Component):
@@ -16,12 +13,16 @@ class MassProfile(Component):
 
     A subclass defines `potential` or `deflection` (or both); whatever it leaves out follows by
     automatic differentiation. Coordinates are arrays of any one shape; all methods are elementwise.
-
-    Attributes:
-        ranges: Of parameters that masses have in common; one with others, or narrower, says so in its own.
     """
 
-    ranges: ClassVar = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "Rs": (0.0, math.inf), **ELLIPTICITY}
+    def reaching(self, ellipticity: float, dtype: DTypeLike) -> "MassProfile":
+        """The profile set up for all |e| up to one, as a prior allows it, where its way of computing depends on it.
+
+        Args:
+            ellipticity: Largest |e| that must be right.
+            dtype: Precision of the parameters.
+        """
+        return self
 
     def potential(self, x: Array, y: Array) -> Array:
         """Lensing potential psi, shape of x [arcsec^2].

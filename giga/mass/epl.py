@@ -1,17 +1,23 @@
 """Elliptical power law: the deflection of Tessore & Metcalf (2015) in real arithmetic."""
 
-from functools import partial
+import math
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import DTypeLike
 
 from giga.component import Param, static
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
+from giga.mass.functions import softening
 
-DEFAULT_TERMS = 18  # deflection to 1e-7 for q > 0.4 (|e| < 0.43); see `terms_for`
+SERIES = 18  # most terms that are summed as they are: to |e| = 0.43 with 1e-7
+HEAD = 12  # terms that are summed of a longer series; the rest is a continued fraction
+UNKNOWN = 0.9  # |e| that is covered where nothing is known of it
+ACCURACY = {"float32": 1e-7, "float64": 1e-11}  # of the deflection
 
 
 def terms_for(q: float, accuracy: float = 1e-7, gamma: tuple[float, float] = (1.2, 2.8)) -> int:
@@ -25,14 +31,35 @@ def terms_for(q: float, accuracy: float = 1e-7, gamma: tuple[float, float] = (1.
         accuracy: Truncation error allowed.
         gamma: Range of slopes that must be covered.
     """
-    f = (1.0 - q) / (1.0 + q)
-    n = np.arange(1, 400)
+    f = min((1.0 - q) / (1.0 + q), 0.995)
+    n = np.arange(1, 6000)
     worst = 1
     for t in np.asarray(gamma) - 1.0:
         term = np.cumprod((2 * n - 2 + t) / (2 * n + 2 - t)) * f**n
         tail = np.cumsum(term[::-1])[::-1]  # tail[k] is what is lost with k terms
         worst = max(worst, int(np.argmax(tail < accuracy)))
     return worst
+
+
+@cache
+def levels_for(terms: int) -> int:
+    """Levels of the continued fraction after HEAD terms that lose no more than a series of so many terms does.
+
+    Compared where that series is good to 1e-4, 1e-7 and 1e-11; the fraction's error falls as |(1 - r) / (1 + r)|^2,
+    r = sqrt(1 - w), for two levels, where the series gains |w|^2.
+    """
+    if terms <= SERIES:
+        return 0
+    level, n = 0, 2 * np.arange(1, HEAD + 1)
+    for accuracy in (1e-4, 1e-7, 1e-11):
+        f = accuracy ** (1.0 / terms)
+        w = f * np.exp(1j * np.linspace(0.0, np.pi, 33))
+        for t in (0.1, 0.5, 1.0, 1.5, 1.9):
+            exact = _tail(w, t, HEAD, level + 200)
+            size = f**HEAD * np.prod((n - 2 + t) / (n + 2 - t))
+            while size * np.max(np.abs(_tail(w, t, HEAD, level) - exact)) > accuracy and level < 200:
+                level += 1
+    return level
 
 
 class EPL(MassProfile):
@@ -43,7 +70,9 @@ class EPL(MassProfile):
         gamma: Slope of the three-dimensional density, 1 < gamma < 3; 2 is isothermal.
         e1, e2: Ellipticity components (1-q)/(1+q) (cos 2phi, sin 2phi).
         center_x, center_y: Centre [arcsec].
-        terms: Terms of the angular series, see `terms_for`.
+        terms: Terms of the angular series, see `terms_for`; None is as many as the numbers, or the prior's reach,
+            need (see `MassProfile.reaching`), and enough for |e| = 0.9 where neither is known. Of more than 18 the
+            first 12 are summed, and the rest is a continued fraction that is as good.
 
     References:
         Tessore & Metcalf (2015), A&A 580, A79, eqs. 10-13 (deflection); Huang et al. (2025),
@@ -56,7 +85,12 @@ class EPL(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
-    terms: int = static(default=DEFAULT_TERMS)
+    terms: int | None = static(default=None)
+
+    ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
+
+    def reaching(self, ellipticity: float, dtype: DTypeLike) -> "EPL":
+        return self if self.terms is not None else self.replace(terms=enough_terms(ellipticity, dtype))
 
     def potential(self, x: Array, y: Array) -> Array:
         # psi is homogeneous of degree 3 - gamma about the centre.
@@ -72,7 +106,8 @@ class EPL(MassProfile):
         # w = -conj(E) u^2 / |u|^2, of constant modulus |E|
         cos, sin = (u**2 - v**2) / u_squared, 2.0 * u * v / u_squared
         w, z = -(self.e1 * cos + self.e2 * sin), self.e2 * cos - self.e1 * sin
-        s_real, s_imag = angular_series(self.terms, t, w, z)
+        terms = terms_of(self.terms, self.e1, self.e2, u_squared.dtype)
+        s_real, s_imag = angular_series(terms, t, w, z)
         b_squared = self.theta_E**2 * (1.0 - self.e1**2 - self.e2**2)
         amplitude = jnp.exp(0.5 * t * jnp.log(b_squared / u_squared))
         return amplitude * (u * s_real - v * s_imag), amplitude * (u * s_imag + v * s_real)
@@ -83,9 +118,21 @@ class EPL(MassProfile):
         return 0.5 * (3.0 - self.gamma) * ratio ** (0.5 * (self.gamma - 1.0))
 
 
-def softening(x: Array) -> float:
-    """Square of the radius inside which a singular centre is smoothed [arcsec^2]."""
-    return 1e-12 if jnp.result_type(x) == jnp.float32 else 1e-20
+def terms_of(terms: int | None, e1: Param, e2: Param, dtype: DTypeLike) -> int:
+    """The number of terms that is given, that the numbers need, or that is safe where there are none."""
+    if terms is not None:
+        return terms
+    if any(isinstance(e, jax.core.Tracer) for e in (e1, e2)):
+        return enough_terms(UNKNOWN, dtype)
+    return enough_terms(float(np.max(np.hypot(np.asarray(e1), np.asarray(e2)))), dtype)
+
+
+@cache
+def enough_terms(ellipticity: float, dtype: DTypeLike) -> int:
+    """Terms for all ellipticities up to one, in a precision: SERIES, or more in steps of ten for few programs."""
+    ellipticity = min(max(ellipticity, 0.1), 0.99)
+    terms = terms_for((1.0 - ellipticity) / (1.0 + ellipticity), ACCURACY[np.dtype(dtype).name], (1.05, 2.95))
+    return SERIES if terms <= SERIES else 10 * -(-terms // 10)
 
 
 def _coefficients(terms: int, t: Array) -> Array:
@@ -108,13 +155,44 @@ def _polynomial(coefficients: Array, w: Array, z: Array) -> tuple[Array, Array]:
     return coefficients[0] + w * last - modulus * before, z * last
 
 
+def _tail(w, t, start: int, levels: int):
+    """2F1(1, t/2 + n; 2 - t/2 + n; w), n = start, by Gauss's continued fraction; complex, NumPy's or JAX's.
+
+    References:
+        Abramowitz & Stegun (1964), 15.2; DLMF 15.7.5.
+    """
+    b, c = 0.5 * t + start, 2.0 - 0.5 * t + start
+    fraction = w * 0.0 + 1.0
+    for k in range(levels, 0, -1):
+        j = k // 2
+        if k % 2:
+            d = (b + j) * (c - 1.0 + j) / ((c + 2 * j - 1.0) * (c + 2 * j))
+        else:
+            d = j * (c - b + j - 1.0) / ((c + 2 * j - 2.0) * (c + 2 * j - 1.0))
+        fraction = 1.0 - d * w / fraction
+    return 1.0 / fraction
+
+
+def _accelerated(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
+    """HEAD terms of the series, and the rest of it as a continued fraction."""
+    a = _coefficients(HEAD, t)
+    point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
+    total = a[HEAD] * _tail(point, t, HEAD, levels_for(terms))
+    for k in range(HEAD - 1, -1, -1):
+        total = a[k] + point * total
+    return total.real, total.imag
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def angular_series(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
     """Real and imaginary part of 2F1(1, t/2; 2 - t/2; w + i z), truncated after `terms` powers.
 
     The derivative evaluates dS/dw and dS/dt as two more polynomials at the same point, in place of
-    reverse mode through the recurrence.
+    reverse mode through the recurrence. Of a long series dS/dw follows from S by the first-order equation that it
+    solves, (1 - w) dS/dw = t/2 S - (1 - t/2) (S - 1) / w.
     """
+    if terms > SERIES:
+        return _accelerated(terms, t, w, z)
     return _polynomial(_coefficients(terms, t), w, z)
 
 
@@ -122,8 +200,23 @@ def angular_series(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Arr
 def _angular_series_jvp(terms, primals, tangents):
     t, w, z = primals
     dt, dw, dz = tangents
-    a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
-    s, s_imag = _polynomial(a, w, z)
-    g, g_imag = _polynomial(a[1:] * np.arange(1, terms + 1, dtype=np.float32), w, z)
-    h, h_imag = _polynomial(a_t, w, z)
+    if terms > SERIES:
+        (s, s_imag), (h, h_imag) = jax.jvp(lambda t: _accelerated(terms, t, w, z), (t,), (jnp.ones_like(t),))
+        g, g_imag = _slope(terms, t, w, z)
+    else:
+        a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
+        s, s_imag = _polynomial(a, w, z)
+        g, g_imag = _polynomial(a[1:] * np.arange(1, terms + 1, dtype=np.float32), w, z)
+        h, h_imag = _polynomial(a_t, w, z)
     return (s, s_imag), (g * dw - g_imag * dz + h * dt, g * dz + g_imag * dw + h_imag * dt)
+
+
+def _slope(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
+    """dS/dw of the accelerated series; (S - 1) / w is summed by itself, for w may be zero."""
+    a = _coefficients(HEAD, t)
+    point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
+    rest = a[HEAD] * _tail(point, t, HEAD, levels_for(terms))
+    for k in range(HEAD - 1, 0, -1):
+        rest = a[k] + point * rest
+    slope = (0.5 * t * (1.0 + point * rest) - (1.0 - 0.5 * t) * rest) / (1.0 - point)
+    return slope.real, slope.imag

@@ -1,11 +1,13 @@
 """Navarro-Frenk-White halo, spherical or elliptical in the potential."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.epl import softening
+from giga.mass.functions import softening
 
 
 class NFW(MassProfile):
@@ -28,6 +30,8 @@ class NFW(MassProfile):
     e2: Param = 0.0
     center_x: Param = 0.0
     center_y: Param = 0.0
+
+    ranges = {"Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
         _, _, r_squared, _, _ = self._ellipse(x, y)

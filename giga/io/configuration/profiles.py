@@ -21,7 +21,7 @@ from giga.io.images.hdu import read_image
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
-MASS: Mapping[str, type[Component]] = mass.PROFILES
+MASS: Mapping[str, type[Component]] = {name: cls for name, cls in mass.PROFILES.items() if cls.from_numbers}
 LIGHT: Mapping[str, type[Component]] = light.PROFILES
 SECTIONS = {"mass": MASS, "lens_light": LIGHT, "source_light": LIGHT}
 

@@ -71,8 +71,7 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
         theta_E, extras = relations.present(theta_E, lensed), {LENSED: lensed, **(extras or {})}
     shape = {"e1": e1, "e2": e2, "center_x": center_x, "center_y": center_y}
     terms = terms_for(float(np.min(stacked.columns["q_lens"])), SERIES_ACCURACY)
-    mass = SIE(theta_E=theta_E, terms=terms, **shape) if gamma is None else EPL(theta_E=theta_E, gamma=gamma,
-                                                                              terms=terms, **shape)
+    mass = SIE(theta_E=theta_E, **shape) if gamma is None else EPL(theta_E=theta_E, gamma=gamma, terms=terms, **shape)
     scene = Scene(
         mass=[mass] if shear is None else [mass, shear],
         lens_light=[Sersic(amp=relations.amplitude(stacked["mag_lens"], zero_points, stacked["R_lens"], n_lens),

@@ -17,7 +17,6 @@ from giga.simulate.populations.population import Population
 from giga.simulate.populations.relations import amplitude, ellipticity, present, within
 from giga.simulate.surveys.survey import Survey
 
-TERMS = 15  # of the SIE's series: 1e-6 of the deflection at q = 0.4
 PAIRS = 0.2  # share of deflectors that are two galaxies
 EMPTY = 0.05  # share of images without a source
 B_N = "linear"  # of the profiles that the zoo's networks were trained on
@@ -66,7 +65,7 @@ def table_2(clumps: int = 0, empty: float = EMPTY) -> Population:
                       uniform(1.0, 6.0))]
     source += [_galaxy(present(uniform(0.5, 3.0), lensed), (0.0, 0.0), _around(place, radius, 1.0),
                        uniform(0.03, 0.1), 1.0) for _ in range(clumps)]
-    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
+    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1]),
             Shear(gamma1=uniform(0.0, 0.1), gamma2=uniform(0.0, 0.1))]
     return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source), extras={LENSED: lensed})
 
@@ -103,7 +102,7 @@ def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
                         size, uniform(0.6, 4.0), probability=lensed)]
     source += [_coloured(survey, Derived(_fainter, faint, uniform(1.5, 3.0)), SOURCE_COLOURS, (0.0, 0.0),
                          _around(place, size, 1.0), uniform(0.03, 0.1), 1.0, probability=lensed) for _ in range(clumps)]
-    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1], terms=TERMS),
+    mass = [SIE(theta_E=theta_E, e1=e1, e2=e2, center_x=center[0], center_y=center[1]),
             Shear(gamma1=dist.Normal(0.0, 0.04), gamma2=dist.Normal(0.0, 0.04))]
     return Population.of(Scene(mass=mass, lens_light=galaxies, source_light=source),
                          extras={LENSED: lensed, "lens_magnitude": bright, "source_magnitude": faint})

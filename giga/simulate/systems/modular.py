@@ -15,14 +15,13 @@ from giga.lensing.cosmology import Cosmology
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import SIE
-from giga.mass.epl import terms_for
 from giga.simulate.generator import LENSED
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.populations.derived import Derived
 from giga.simulate.populations.population import Population
 from giga.simulate.populations.relations import amplitude, bulge_and_disc, einstein_radius, ellipticity, present, within
 from giga.simulate.surveys.survey import Survey
-from giga.simulate.systems.collett import SERIES_ACCURACY, collett_population
+from giga.simulate.systems.collett import collett_population
 
 THETA_E = (0.5, 2.5)
 """Einstein radii [arcsec]: the second to ninety-ninth percentiles of Collett's lenses in the LSST."""
@@ -77,7 +76,7 @@ def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple
     radius = einstein_radius(sigma_v, z_lens, z_source)
     ratio, phi = dist.TruncatedNormal(0.72, 0.15, low=q[0], high=q[1]), dist.Uniform(0.0, np.pi)
     e1, e2 = ellipticity(ratio, phi)
-    mass = SIE(theta_E=present(radius, seen), e1=e1, e2=e2, terms=terms_for(q[0], SERIES_ACCURACY))
+    mass = SIE(theta_E=present(radius, seen), e1=e1, e2=e2)
 
     mag_lens = Derived(_lens_magnitude, z_lens, sigma_v, dist.Normal(0.0, 1.0))
     size = Derived(_lens_radius, z_lens, sigma_v, dist.Normal(0.0, 1.0))
