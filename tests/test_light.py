@@ -128,7 +128,8 @@ def test_second_derivatives_are_finite_at_the_centre(profile, dtype):
         def value(leaves, at, tree=tree):
             return brightness(jax.tree.unflatten(tree, leaves), at[0], at[1])
 
-        everything = jax.jit(lambda *given, f=value: (f(*given), jax.grad(f, (0, 1))(*given), jax.hessian(f, 1)(*given)))
+        everything = jax.jit(lambda *given, f=value: (f(*given), jax.grad(f, (0, 1))(*given),
+                                                      jax.hessian(f, 1)(*given)))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(everything(leaves, center)))
 
 

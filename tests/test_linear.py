@@ -22,6 +22,7 @@ from _problems import (
 from giga.bayes.posterior import Posterior
 from giga.imaging.linear import solve
 from giga.imaging.render import basis_images, render_data
+from giga.inference.amplitudes import Solved, findings, linear_profiles
 from giga.lensing.scene import Scene
 from giga.light import MultiGaussian, Sersic, Shapelets, UniformSky
 
@@ -203,8 +204,8 @@ def test_draws_of_amplitudes_have_the_covariance_of_least_squares(problem):
 
 # ---------------------------------------------------------------- in the posterior
 
-SOLVED = {"profile": {}, "ridge": {"amplitude_sd": 5.0}, "marginal": {"amplitudes": "marginal", "amplitude_sd": 5.0},
-          "nonnegative": {"amplitudes": "nonnegative"}}
+SOLVED = {"profile": {"amplitudes": "profile"}, "ridge": {"amplitudes": "profile", "amplitude_sd": 5.0},
+          "marginal": {"amplitudes": "marginal", "amplitude_sd": 5.0}, "nonnegative": {"amplitudes": "nonnegative"}}
 
 
 def two_lights() -> Scene:
@@ -257,3 +258,20 @@ def test_a_light_outside_the_fitted_area(dtype, mode):
     value, gradient = value_and_gradient(posterior, jnp.zeros(2, dtype))
     assert np.isfinite(float(value))
     assert np.isfinite(np.asarray(gradient)).all()
+
+
+def test_what_is_to_be_known_of_solved_amplitudes():
+    """Two lights that cancel, and one that is not there, are named; a negative sky and shapelets are not."""
+    prior = Scene(lens_light=[Sersic(R_sersic=0.4, n_sersic=2.0), UniformSky()],
+                  source_light=[Shapelets(beta=0.2, n_max=1), Sersic(R_sersic=0.2, n_sersic=1.0)])
+    observation = blank()
+    names = [name for name, *_ in linear_profiles(prior, 0, [observation])]
+    assert names == ["lens_light.0.amp", "lens_light.1.amp", "source_light.0.amp", "source_light.1.amp"]
+    assert [name for name, *_ in linear_profiles(prior, 1, [observation] * 2)] == [f"{name}.1" for name in names]
+    best = [np.array(-218.0), np.array(-1.0), np.array([1.0, -2.0, 0.5]), np.array(0.0)]
+    draws = {name: b + np.random.default_rng(1).normal(size=(2, 50, *b.shape))
+             for name, b in zip(names, best, strict=True)}
+    solved = Solved(draws, dict(zip(names, best, strict=True)), dict.fromkeys(names, "ct / s"), np.arange(50))
+    told = findings(solved, prior, [observation])
+    assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218 +- ")
+    assert told[1] == "source_light.1.amp: the best fit has no Sersic: its amplitude is held at zero"

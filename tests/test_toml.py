@@ -75,7 +75,7 @@ def refused(folder, text, *words):
 def test_defaults(tmp_path):
     config = load(tmp_path, GOOD)
     assert config.run.seed == 0 and config.run.precision == "float32" and config.run.devices == "auto"
-    assert config.inference == Stages() and config.likelihood.amplitudes == "profile"
+    assert config.inference == Stages() and config.likelihood.amplitudes == "nonnegative"
     assert config.observation[0].exposure_time == 1000.0
     assert dict(config.mass[0].parameters)["gamma"] == 2.0 and not config.mass[0].settings
 

@@ -30,6 +30,7 @@ class LightProfile(Component):
     scalar_amp: ClassVar[bool] = True  # one amplitude, of shape ()
     positive: ClassVar[bool] = True  # solved amplitudes below zero are no light
     convolved: ClassVar[bool] = True  # seen through the PSF
+    amp_unit: ClassVar[str] = "ct / (s arcsec2)"  # of a brightness per arcsec^2 in an image of counts per second
 
     @property
     def n_amp(self) -> int:

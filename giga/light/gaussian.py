@@ -30,6 +30,7 @@ class Gaussian(LightProfile):
     center_y: Param = 0.0
 
     ranges: ClassVar = {"sigma": (0.0, math.inf), **ELLIPTICITY}
+    amp_unit: ClassVar[str] = "ct / s"
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
@@ -66,7 +67,7 @@ class MultiGaussian(LightProfile):
 
     ranges: ClassVar = {"sigma_min": (0.0, math.inf), "sigma_max": (0.0, math.inf), **ELLIPTICITY}
     scalar_amp: ClassVar[bool] = False
-    positive: ClassVar[bool] = True
+    amp_unit: ClassVar[str] = "ct / s"
 
     @property
     def n_amp(self) -> int:

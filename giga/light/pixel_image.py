@@ -38,6 +38,7 @@ class PixelImage(LightProfile):
     interpolation: Literal["bicubic", "bilinear"] = static(default="bicubic")
 
     ranges: ClassVar = {"scale": (0.0, math.inf)}
+    amp_unit: ClassVar[str] = ""
 
     def basis(self, x: Array, y: Array) -> Array:
         image = jnp.asarray(self.image)

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from giga.inference.amplitudes import Solved
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_bytes
 
+AMPLITUDES = "amplitudes"
 GROUPS = ("posterior", "sample_stats", "log_likelihood", "prior", "observed_data", "vi")
 
 
 def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     """Write posterior.nc; its variables are the path names of the parameters.
 
-    Groups: posterior, sample_stats, log_likelihood, prior, observed_data, and vi for the samples of the
-    variational posterior. `arviz.from_netcdf` reads it.
+    Groups: posterior, sample_stats, log_likelihood, prior, observed_data, vi for the samples of the variational
+    posterior, and, where amplitudes were solved, amplitudes: draws of them that go with some draws of the posterior, as
+    its coordinates chain and draw tell. `arviz.from_netcdf` reads it.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
@@ -37,6 +40,8 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
         "observed_data": xr.Dataset(observed),
         "vi": _samples(_one_chain(result.vi_samples)),
     }
+    if result.amplitudes.draws:
+        groups[AMPLITUDES] = _amplitudes(result.amplitudes)
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
                                  | {f"/{name}": group.assign_attrs(attributes) for name, group in groups.items()})
     # Made in memory: a full disk in the middle of it would leave HDF5 with a file that it cannot close.
@@ -53,7 +58,12 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
         raise InputError(path, "", "no such file", "the samples of a finished fit")
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+            groups = {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+            if AMPLITUDES in tree:
+                found = tree[AMPLITUDES]
+                groups[AMPLITUDES] = {str(key): array.values for key, array in found.data_vars.items()} \
+                    | {"draw": found["draw"].values}
+            return groups
     except (OSError, KeyError, ValueError) as error:
         raise InputError(path, "", f"cannot be read ({error})", "the samples of a finished fit") from error
 
@@ -65,6 +75,16 @@ def _samples(samples: Mapping[str, Any]) -> xr.Dataset:
     return xr.Dataset({name: (("chain", "draw"), values, {"units": unit(name)} if unit(name) else {})
                        for name, values in arrays.items()},
                       coords={"chain": np.arange(shape[0]), "draw": np.arange(shape[1])})
+
+
+def _amplitudes(solved: Solved) -> xr.Dataset:
+    """Draws of solved amplitudes, shape (chains, draws), or (chains, draws, terms) of profiles with several."""
+    arrays = {}
+    for name, draws in solved.draws.items():
+        dims = ("chain", "draw") if draws.ndim == 2 else ("chain", "draw", f"{name}.term")
+        arrays[name] = (dims, draws, {"units": solved.units[name]} if solved.units[name] else {})
+    chains = len(next(iter(solved.draws.values())))
+    return xr.Dataset(arrays, coords={"chain": np.arange(chains), "draw": solved.of})
 
 
 def _one_chain(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
