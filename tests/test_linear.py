@@ -154,7 +154,10 @@ def test_shapelets_may_be_negative_where_others_may_not(problem):
 @pytest.mark.parametrize("nonnegative", [False, True])
 @pytest.mark.parametrize("apart", [1e-2, 1e-4, 0.0])
 def test_profiles_that_are_nearly_alike(x64, apart, nonnegative):
-    """In float32 chi2 is that of the best amplitudes, which neither explode nor fail, at a signal-to-noise of 2000."""
+    """In float32 chi2 is that of the best amplitudes, which neither explode nor fail.
+
+    Where the ridge holds the difference of the two, chi2 lacks the one degree of freedom of noise that it would fit.
+    """
     shape = {"R_sersic": 0.4, "n_sersic": 2.0, "e1": 0.1}
     scene = Scene(lens_light=[Sersic(**shape), Sersic(**{**shape, "R_sersic": 0.4 * (1.0 + apart)})])
     observation = observe(scene.with_amplitudes([50.0, 20.0]), blank())
@@ -165,7 +168,7 @@ def test_profiles_that_are_nearly_alike(x64, apart, nonnegative):
     single = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (scene, data))
     found = flat((NONNEGATIVE if nonnegative else SOLVE)(*single)).astype(float)
     excess = np.sum((target - design @ found) ** 2) - np.sum((target - design @ best) ** 2)
-    assert -1e-6 < excess < 0.5
+    assert -1e-6 < excess < (0.1 if apart == 1e-2 else 4.0)
     assert np.abs(found).max() < 100.0 and found.sum() == pytest.approx(70.0, rel=0.05)
 
 

@@ -97,7 +97,8 @@ def findings(solved: Solved, prior: Scene, observations: Sequence[Observation]) 
             if profile.positive and np.any(best < 0.0):
                 worst = int(np.argmin(best))
                 sd = float(np.ravel(row["sd"])[worst])
-                out.append(f"{name}: the best fit has a negative {kind}, {np.ravel(best)[worst]:.5g} +- {sd:.2g} {unit}; "
+                value = f"{np.ravel(best)[worst]:.5g} +- {sd:.2g} {unit}"
+                out.append(f"{name}: the best fit has a negative {kind}, {value}; "
                            "amplitudes = \"nonnegative\" keeps it at or above zero")
             elif profile.positive and profile.scalar_amp and best == 0.0:
                 out.append(f"{name}: the best fit has no {kind}: its amplitude is held at zero")
