@@ -120,7 +120,7 @@ class Edges(Component):
         return jnp.where(over, upper, jnp.where(under, -lower, u)), jnp.where(over, up, jnp.where(under, down, 0.0))
 
     def unline(self, v: Array) -> Array:
-        """u of v; not finite at an edge, not a number beyond."""
+        """u of v; not finite at an edge and beyond."""
         if not self.narrow:
             return v
         top, bottom = self.high - self.margin_high, self.low + self.margin_low
@@ -133,7 +133,7 @@ class Edges(Component):
         log_det = jnp.zeros_like(x)
         for i, j in self.pairs:
             factor, slope, _ = _radial(x[i], x[j])
-            x = x.at[jnp.array([i, j])].multiply(factor)
+            x = x.at[i].set(factor * x[i]).at[j].set(factor * x[j])
             log_det = log_det.at[i].set(jnp.log(factor) + slope)
         return x, log_det
 
@@ -142,7 +142,7 @@ class Edges(Component):
         for i, j in self.pairs:
             r = jnp.sqrt(jnp.maximum(x[i] ** 2 + x[j] ** 2, DISC**2))
             factor = jnp.where(r > DISC, _unbend(r, DISC, 1.0 - DISC) / r, 1.0)
-            x = x.at[jnp.array([i, j])].multiply(factor)
+            x = x.at[i].set(factor * x[i]).at[j].set(factor * x[j])
         return x
 
     def mixed(self, x: Array, slopes: Array, columns: Array) -> Array:
@@ -180,7 +180,7 @@ def _bend(u: Array, start: Any, margin: Any) -> tuple[Array, Array]:
 
 def _unbend(v: Array, start: Any, margin: Any) -> Array:
     margin = (1.0 - SHARP) * margin
-    return start + margin * jnp.arctanh(jnp.maximum((v - start) / margin, 0.0))
+    return start + margin * jnp.arctanh(jnp.clip((v - start) / margin, 0.0, 1.0))
 
 
 def _radial(e1: Array, e2: Array) -> tuple[Array, Array, tuple[Array, Array]]:
