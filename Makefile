@@ -11,27 +11,41 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Compared with lenstronomy once more, as users' programs are compiled; see tests/conftest.py.
 NUMBERS := tests/test_render.py tests/test_mass.py tests/test_light.py
+# A few minutes' worth: import, profiles, render, files of a fit, a training step. With the demonstration, cut short.
+PART := tests/test_house.py tests/test_mass.py tests/test_light.py tests/test_render.py tests/test_diagnostics.py \
+	tests/test_checkpoint.py tests/test_results.py tests/test_train.py::test_a_step_is_that_of_optax_on_the_mean_loss
+SHORT := n_screen=16 n_starts=4 n_finalists=4 map_steps=3 map_rounds=2 vi_steps=2 vi_samples=8 n_chains=4 n_block=10 \
+	n_pilot=1 min_iterations=10 max_iterations=10
 # One thread a test process: WORKERS processes fill the cores by themselves.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NPROC=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo check test part lint docs bench clean
 
 help:
 	@echo "make demo    simulate a lens, fit it, and leave pictures and a report in runs/demo"
+	@echo "make check   ruff, pyright and the quick tests: for daily work"
 	@echo "make test    the whole test suite, slow tests and doctests included"
+	@echo "make part    a few minutes of it, for another Python: make part PYTHON=python3.13 VENV=.venv-3.13"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the pages in docs/_build/html, warnings as errors"
 	@echo "make bench   the benchmarks, JSON in benchmarks/results"
-	@echo "make clean   remove .venv and all that was built; runs/ stays"
+	@echo "make clean   remove .venv, .venv-* and all that was built; runs/ stays"
 
 demo: $(VENV)/.installed
 	$(BIN)/giga demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS)
-	$(ONE_THREAD) $(BIN)/python -m pytest -q --doctest-modules giga
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(TESTS) --doctest-modules --ignore tests/reference giga
 	$(ONE_THREAD) AS_USERS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(NUMBERS) -k "reference or lenstronomy"
+
+part: $(VENV)/.installed-dev
+	$(BIN)/giga doctor
+	$(ONE_THREAD) $(BIN)/python -m pytest -q $(PART)
+	$(BIN)/giga demo --out runs/part --overwrite $(SHORT:%=--set inference.%)
+
+check: lint
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "quick and not slow" $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -46,7 +60,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* build dist docs/_build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

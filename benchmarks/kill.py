@@ -1,12 +1,14 @@
 """Kill a fit with SIGKILL at random moments, let it go on, and compare its samples with those of the unbroken run.
 
-A moment is drawn from the whole duration of a run: imports, compiling, every stage, and the writing of the checkpoint
-itself. After each kill the fit is started again in the same folder and runs to its end. Compiled programs are kept in
-JAX's persistent cache in a temporary folder, else the study would spend its time on compiling.
+A moment is drawn from the whole work of a run: imports, compiling, every stage, and the writing of the checkpoint
+itself. It is told in processor time, so that it does not matter what else the machine does; only Linux tells that of
+another process. After each kill the fit is started again in the same folder and runs to its end. Compiled programs are
+kept in JAX's persistent cache in a temporary folder, else the study would spend its time on compiling.
 """
 
 import argparse
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from _common import parser, write
+
+from giga.jobs.bench.measure import cpu_seconds
 
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
@@ -49,23 +53,24 @@ def start(folder: Path, interval_s: float) -> subprocess.Popen:
 
 
 def finish(folder: Path, interval_s: float) -> tuple[dict[str, np.ndarray], float]:
-    """Let the fit run to its end; returns its samples and the seconds that it took."""
-    begun, process = time.perf_counter(), start(folder, interval_s)
+    """Let the fit run to its end; returns its samples and the processor time that it took [s]."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = start(folder, interval_s)
     _, error = process.communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise RuntimeError(f"the fit ended with {process.returncode}:\n{error}")
     with np.load(folder / "samples.npz", allow_pickle=False) as file:
-        return dict(file), time.perf_counter() - begun
+        return dict(file), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def killed(folder: Path, interval_s: float, after_s: float) -> dict:
-    """Kill a fit after some seconds; returns what its checkpoint holds."""
+    """Kill a fit after some processor time; returns what its checkpoint holds."""
     process = start(folder, interval_s)
-    try:
-        process.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    while process.poll() is None and cpu_seconds(process.pid) < after_s:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)  # to nobody, when it has ended
+    process.communicate()
     checkpoint = folder / "checkpoint"
     return dict(killed=process.returncode == -signal.SIGKILL, parts=len(list(checkpoint.glob("part-*.json"))),
                 half_written=len(list(checkpoint.glob("*tmp*"))))
@@ -86,7 +91,7 @@ def main() -> None:
     if options.run:
         run(options.run, options.interval)
         return
-    rng, kills = np.random.default_rng(options.seed), 3 if options.smoke else options.kills
+    rng, kills = np.random.default_rng(options.seed), 2 if options.smoke else options.kills
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         unbroken, _ = finish(folder / "first", options.interval)

@@ -17,5 +17,6 @@ from giga.mass import EPL as EPL
 from giga.mass import NFW as NFW
 from giga.mass import SIE as SIE
 from giga.mass import Shear as Shear
+from giga.runtime.cache import enable_cache as enable_cache
 
 __version__ = "0.1.0"

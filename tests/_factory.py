@@ -1,7 +1,10 @@
 """A small synthetic fit, made with the real renderer and without any inference."""
 
+from pathlib import Path
+
 import numpy as np
 import numpyro.distributions as dist
+from astropy.io import fits
 from astropy.wcs import WCS
 
 from giga.imaging.grid import Grid
@@ -113,3 +116,30 @@ def make_result(size: int = 24, pixel_scale: float = 0.15, n_observations: int =
     found = result.info["map"] | {"modes": [row], "modes_sentence": sentence([row])}
     return result.replace(info=result.info | {"map": found, "evidence": evidence,
                                               "checks": checks(result, "profile", drawn)})
+
+
+# A fit of few parameters on few pixels, for an image of `write_image`.
+FIT = """
+[[observation]]
+background_rms = 0.02
+pixel_scale = 0.12
+psf_fwhm = 0.15
+psf_size = 5
+
+[[mass]]
+profile = "SIE"
+theta_E = {dist = "LogNormal", loc = 0.0, scale = 0.1}
+
+[[source_light]]
+profile = "Sersic"
+R_sersic = {dist = "LogNormal", loc = -1.6, scale = 0.3}
+n_sersic = 1.0
+center_x = 0.05
+"""
+
+
+def write_image(path: Path, seed: int) -> None:
+    """A bright square in noise."""
+    image = np.random.default_rng(seed).normal(0.0, 0.02, (24, 24))
+    image[8:16, 8:16] += 0.5
+    fits.PrimaryHDU(image).writeto(path)

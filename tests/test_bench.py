@@ -2,6 +2,7 @@
 
 import json
 import stat
+import time
 
 import jax
 import numpy as np
@@ -126,17 +127,17 @@ def test_energy_of_a_cpu_is_that_of_its_counters(tmp_path):
     assert meter.result["joules"] is None and "no RAPL counter" in meter.result["reason"]
 
 
-@pytest.mark.parametrize(("script", "watts"), [
-    ("while true; do echo 250.5; echo 349.5; sleep 0.05; done", 600.0), ("echo Failed to initialize NVML", None)])
-def test_energy_of_a_gpu_is_what_its_driver_says(tmp_path, monkeypatch, script, watts):
-    import time
-
+@pytest.mark.parametrize(("script", "watts", "lines"), [
+    ("while true; do echo 250.5; echo 349.5; sleep 0.05; done", 600.0, 8), ("echo Failed to initialize NVML", None, 1)])
+def test_energy_of_a_gpu_is_what_its_driver_says(tmp_path, monkeypatch, script, watts, lines):
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with EnergyMeter([Device("gpu", 0), Device("gpu", 1)]) as meter:
-        time.sleep(0.5)
+        while len(meter._meter._said) < lines:
+            assert meter._meter._thread.is_alive() or lines == 1
+            time.sleep(0.01)
     if watts is None:
         assert meter.result == {"joules": None, "reason": "nvidia-smi: Failed to initialize NVML"}
     else:

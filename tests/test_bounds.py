@@ -10,6 +10,8 @@ from scipy.optimize import minimize_scalar
 from giga.bayes.prior import Prior
 from giga.inference.variational.bounds import Bounds, near_bounds
 
+pytestmark = pytest.mark.quick
+
 
 def bounds(side=(0.0, -1.0, 1.0), dtype=np.float64) -> Bounds:
     return Bounds(side=np.array(side, dtype), log_soft=np.array([0.0, -3.0, -2.0], dtype),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from _factory import FIT, write_image
 from typer.testing import CliRunner
 
 from giga.cli import app
@@ -14,7 +15,7 @@ from giga.jobs.demo import write_demo
 from giga.jobs.job import prepare
 from giga.runtime.checkpoint import CheckpointError
 
-OPTIMISED = True
+pytestmark = pytest.mark.quick
 
 SHORT = ["n_screen=16", "n_starts=4", "n_finalists=4", "map_steps=3", "map_rounds=2", "vi_steps=2", "vi_samples=8",
          "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10"]
@@ -144,9 +145,11 @@ def test_what_changed_under_a_checkpoint_is_named(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_road(config, tmp_path):
+def test_the_road(tmp_path):
     """Fit, every file there, resume gives the same numbers, overwrite keeps what is not giga's, plot redraws."""
-    out = tmp_path / "run"
+    config, out = tmp_path / "fit.toml", tmp_path / "run"
+    config.write_text(FIT.replace("[[observation]]", '[[observation]]\nimage = "image.fits"'))
+    write_image(tmp_path / "image.fits", 0)
     first = run("fit", config, "--out", out, *SETTINGS)
     assert first.exit_code == 0, first.output
     assert all((out / name).exists() for name in FILES)

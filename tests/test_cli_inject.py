@@ -9,7 +9,7 @@ from astropy.table import Table
 from typer.testing import CliRunner
 
 from giga.cli import app
-from giga.io.images.hdu import celestial_wcs
+from giga.io.images.sky import celestial_wcs
 
 CONFIG = """
 [survey]

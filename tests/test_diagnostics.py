@@ -3,8 +3,18 @@
 import arviz as az
 import numpy as np
 import pytest
+import xarray as xr
 
-from giga.inference.chains.diagnostics import ess_bulk, ess_tail, rhat, rhat_and_ess_bulk, rhat_gelman_rubin
+from giga.inference.chains.diagnostics import (
+    ess_bulk,
+    ess_mean,
+    ess_tail,
+    rhat,
+    rhat_and_ess_bulk,
+    rhat_gelman_rubin,
+)
+
+pytestmark = pytest.mark.quick
 
 
 def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
@@ -19,11 +29,19 @@ def autoregressive(rng, rho: float, shape=(8, 2000, 2)) -> np.ndarray:
 @pytest.mark.parametrize("rho", [0.0, 0.8])
 def test_modern_ones_are_those_of_arviz(rng, rho):
     samples = autoregressive(rng, rho, (4, 300, 3))
-    data = az.from_dict(posterior={"x": samples})
+    data = xr.Dataset({"x": (("chain", "draw", "parameter"), samples)})
     for mine, theirs in ((rhat, az.rhat(data, method="rank")), (ess_bulk, az.ess(data, method="bulk")),
-                         (ess_tail, az.ess(data, method="tail"))):
+                         (ess_tail, az.ess(data, method="tail", prob=(0.05, 0.95))),
+                         (ess_mean, az.ess(data, method="mean"))):
         assert mine(samples).shape == (3,)
         np.testing.assert_allclose(mine(samples), theirs["x"].values, rtol=1e-10)
+
+
+def test_the_tail_is_the_smaller_of_two_quantiles(rng):
+    """Whatever ArviZ of a generation takes for the tail when it is not told."""
+    samples = autoregressive(rng, 0.5, (4, 500, 2))
+    quantiles = [[az.ess(samples[..., k], method="quantile", prob=p) for p in (0.05, 0.95)] for k in range(2)]
+    np.testing.assert_allclose(ess_tail(samples), np.min(quantiles, 1), rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 1), (3, 5, 2), (2, 9, 2), (4, 50, 5), (16, 101, 3)])
@@ -40,17 +58,25 @@ def test_all_at_once_as_arviz_one_by_one(rng, shape, kind):
     elif kind == "all stand":
         samples[:] = 1.5
     with np.errstate(all="ignore"):
-        expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk")]
-                    for k in range(shape[2])]
-    np.testing.assert_allclose(np.transpose(rhat_and_ess_bulk(samples)), expected, rtol=1e-10)
+        expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk"),
+                     az.ess(samples[..., k], method="tail")] for k in range(shape[2])]
+    np.testing.assert_allclose(np.transpose([*rhat_and_ess_bulk(samples), ess_tail(samples)]), expected, rtol=1e-10)
 
 
 def test_what_cannot_be_told(rng):
     samples = rng.normal(size=(4, 50, 2))
     samples[1, 3, 0] = np.nan
-    for table in rhat_and_ess_bulk(samples):
+    for table in (*rhat_and_ess_bulk(samples), ess_tail(samples)):
         assert np.isnan(table[0]) and np.isfinite(table[1])
-    assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all()
+    assert np.isnan(rhat_and_ess_bulk(samples[:, :3])).all() and np.isnan(ess_tail(samples[:, :3])).all()
+
+
+def test_chains_that_stand_still():
+    """No R-hat of 1992, and no warning: the same place is no number, different places are infinitely far apart."""
+    samples = np.zeros((2, 5, 2))
+    samples[1, :, 1] = 1.0
+    found = rhat_gelman_rubin(samples)
+    assert np.isnan(found[0]) and found[1] == np.inf
 
 
 def test_gelman_rubin_by_hand():

@@ -1,5 +1,6 @@
 """FITS input: what is read, and the one clear error of each thing that can be wrong."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from giga.io.errors import InputError
 from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
 from giga.io.images.fits import cutout, load_observation, load_observations, read_image, wcs_header
 from giga.io.images.units import kind_of, parse_unit, to_rate
+
+pytestmark = pytest.mark.quick
 
 SHAPE = (24, 30)
 SCALE = 0.08
@@ -250,6 +253,25 @@ def test_psf_gaussian(config):
     psf = load_observation(replace(config, psf=None, psf_fwhm=0.2, psf_size=9, supersampling=2)).psf
     assert psf.supersampling == 2 and psf.kernel.shape == (17, 17)
     refused(replace(config, psf=None, psf_fwhm=0.2, psf_size=25), "psf_size", "got 25 pixels", "24 x 30")
+
+
+def test_psf_that_its_stamp_cuts_is_said(config):
+    """The share outside a square of five pixels, from the error function."""
+    notes = []
+    load_observation(replace(config, psf=None, psf_fwhm=10.0 * SCALE, psf_size=5), notes=notes)
+    inside = math.erf(2.5 / (math.sqrt(2.0) * 10.0 / 2.35482)) ** 2
+    assert any(f"{100.0 * (1.0 - inside):.3g}% of the light" in note and "psf_size = 5" in note for note in notes)
+    notes.clear()
+    load_observation(replace(config, psf=None, psf_fwhm=2.0 * SCALE, psf_size=9), notes=notes)
+    assert not any("of the light" in note for note in notes)
+
+
+def test_pixels_marked_by_their_noise_are_said(config, tmp_path):
+    noise, notes = np.full(SHAPE, 0.1), []
+    noise[2, 3:6] = 1e20
+    found = load_observation(replace(config, noise_map=write(tmp_path / "marked.fits", noise)), notes=notes)
+    assert not found.mask[2, 3:6].any() and found.mask.sum() == found.mask.size - 3
+    assert any("marked.fits: 3 pixels have more than 1e+06 times the noise" in note for note in notes)
 
 
 def test_no_psf_is_said(config):

@@ -11,7 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _problems import blank, observe
-from test_parallel import devices, finish, start_python
+from _processes import devices, python
 
 from giga.inference.fleet import Fleet, Lens, Request, fit_many, most_together
 from giga.inference.pipeline import fit
@@ -27,7 +27,8 @@ from giga.runtime.parallel import mesh
 OPTIMISED = True
 
 CONFIG = FitConfig(n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
-                   n_block=20, n_pilot=1, min_iterations=20, max_iterations=60, target_ess=60.0, target_rhat=1.2)
+                   n_block=20, n_pilot=1, min_iterations=20, max_iterations=60, target_ess=60.0, target_tail_ess=20.0,
+                   target_rhat=1.2)
 TRACES = []
 
 
@@ -297,4 +298,4 @@ EIGHT = """
 
 @pytest.mark.slow
 def test_a_fleet_does_not_depend_on_the_number_of_devices():
-    finish(start_python(EIGHT, **devices(8)))
+    python(EIGHT, **devices(8))

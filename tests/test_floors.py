@@ -1,6 +1,7 @@
 """The wings of giga: imports go from higher ones to lower ones, and no two files or folders import each other."""
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import giga
+
+pytestmark = pytest.mark.quick
 
 PACKAGE = Path(giga.__file__).parent
 
@@ -124,3 +127,16 @@ def test_a_circle_is_seen():
 def test_relative_imports_are_refused():
     with pytest.raises(AssertionError, match="absolute"):
         imported("from .grid import Grid")
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "docs/images/wings.svg"])
+def test_the_plan_that_is_shown_is_the_one_that_is_kept(page):
+    """Every wing stands on the page and in the picture, in this order; the picture has the highest at the top."""
+    text = (PACKAGE.parent / page).read_text()
+    marks = [rf"<text [^>]*>{name}</text>" if page.endswith("svg") else rf"^\| .*`{name}(\.py|/)`"
+             for name in FLOOR_OF]
+    found = [re.search(mark, text, re.MULTILINE) for mark in marks]
+    assert all(found), [name for name, match in zip(FLOOR_OF, found, strict=True) if not match]
+    lines = [text.count("\n", 0, match.start()) for match in found if match]
+    drawn = [FLOOR_OF[name] for _, name in sorted(zip(lines, FLOOR_OF, strict=True), key=lambda pair: pair[0])]
+    assert drawn == sorted(drawn, reverse=page.endswith("svg"))

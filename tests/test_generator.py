@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from test_parallel import EIGHT, finish, start_python
+from _processes import devices, python
 
 from giga import PSF, SIE, Grid, Scene, Sersic, Shear
 from giga.imaging.psf import plan
@@ -69,7 +69,7 @@ def test_an_example_depends_on_key_and_number_alone():
 
 
 def test_one_device_and_eight_make_the_same_images():
-    finish(start_python("""
+    python("""
         import jax, numpy as np
         from test_generator import BANDS, GRID, noise, population, psfs
         from giga.runtime import parallel
@@ -77,7 +77,7 @@ def test_one_device_and_eight_make_the_same_images():
         made = simulator(population(), GRID, psfs([0.6, 0.7, 0.8]), noise())
         one, eight = (made.simulate(jax.random.key(1), 11, parallel.mesh(jax.devices()[:n])) for n in (1, 8))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, eight)
-    """, **EIGHT))
+    """, **devices(8))
 
 
 def test_parts_truth_label_and_noise():

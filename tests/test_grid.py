@@ -6,6 +6,8 @@ from astropy.wcs import WCS
 
 from giga.imaging.grid import Grid, position_to_pixel
 
+pytestmark = pytest.mark.quick
+
 ROTATED = Grid(shape=(6, 9), pixel_scale=0.2, center_x=0.3, center_y=-0.1, rotation=0.4)
 
 

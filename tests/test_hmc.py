@@ -1,6 +1,7 @@
 """HMC on posteriors known in closed form, its counts, and going on after a stop."""
 
-import arviz as az
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import scipy.stats
 from _problems import Toy, random_covariance
 
-from giga.inference.chains.diagnostics import ess_bulk, rhat
+from giga.inference.chains.diagnostics import ess_bulk, ess_mean, rhat
 from giga.inference.chains.hmc import Chains, HMCConfig, HMCState, sample_hmc, sampler, warm_up
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import ascender, log_density
@@ -110,7 +111,7 @@ def test_banana(x64, programs, bend, straightened):
     z0, z1 = draws.z[..., :1], draws.z[..., 1:2]
     for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.3 + 2.0 * bend**2),
                              (z0**2 * z1, 2.0 * bend)):
-        check_mean(values, expected, az.ess(values[..., 0], method="mean"))
+        check_mean(values, expected, ess_mean(values)[0])
     for q in (0.05, 0.95):
         below = (z0 < scipy.stats.norm.ppf(q)).astype(float)
         check_mean(below, q, ess_bulk(below)[0])
@@ -164,6 +165,23 @@ def test_a_step_that_is_too_long_is_set_anew(x64, programs):
     assert float(state.step_size) < 1.6 and info["acceptance"] > CONFIG.target_accept - 0.1
     assert info["evaluations"] > draws.n_steps.sum()
     assert draws.z.std() == pytest.approx(1.0, rel=0.1)
+
+
+def test_chains_go_on_until_the_tails_are_there(x64, programs):
+    """The draws are the same; only where they end differs."""
+    toy, transport = Toy.of(np.zeros(3), np.eye(3)), gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    start = state_at(toy, transport, np.zeros((8, 3)))._replace(step_size=np.array(1.2))
+    ends = []
+    for tail in (0.0, 2000.0):
+        wanted = replace(CONFIG, ess=100.0, tail_ess=tail, rhat=1.1)
+        reports = []
+        _, draws, info = sample_hmc(jax.random.key(1), toy, start, programs[0]._replace(config=wanted), reports.append)
+        assert info["converged"] and info["smallest_ess_tail"] > tail
+        assert [row["tail_ess"] for row in reports][-1] == info["smallest_ess_tail"]
+        assert all(row["tail_ess"] <= tail for row in reports[1:-1])  # not before the fewest iterations
+        ends.append(draws.z)
+    assert CONFIG.n_min == ends[0].shape[1] < ends[1].shape[1]
+    np.testing.assert_array_equal(ends[1][:, :ends[0].shape[1]], ends[0])
 
 
 def test_warm_up_sets_the_step(x64, programs):

@@ -12,6 +12,8 @@ import pytest
 
 import giga
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
@@ -58,6 +60,15 @@ def test_what_giga_imports_is_a_dependency():
                 imported |= {name.replace("orbax.checkpoint", "orbax_checkpoint").split(".")[0] for name in names}
     missing = imported - declared - {"giga", *sys.stdlib_module_names}
     assert not missing
+
+
+@pytest.mark.parametrize(("library", "file"), [
+    ("arviz", "giga/inference/chains/diagnostics.py"), ("orbax", "giga/runtime/checkpoint.py")])
+def test_a_library_that_changes_its_names_is_called_by_one_file(library, file):
+    """ArviZ is of two generations, and orbax announces that the names at its top go."""
+    found = {str(path.relative_to(ROOT)) for folder in ("giga", "models") for path in (ROOT / folder).rglob("*.py")
+             if re.search(rf"^\s*(import|from) {library}\b", path.read_text(), re.MULTILINE)}
+    assert found == {file}
 
 
 @needs_git

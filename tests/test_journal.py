@@ -9,6 +9,8 @@ import pytest
 from giga.runtime.checkpoint import Store
 from giga.runtime.journal import Journal, direct
 
+pytestmark = pytest.mark.quick
+
 
 class Walk:
     """A run of calls, each of which needs what the one before returned; dies at a call of choice."""

@@ -13,8 +13,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from _processes import ROOT, run
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "examples" / "nodes"
 
 PROBE = """
@@ -30,7 +30,7 @@ PROBE = """
     parser.add_argument("--process", type=int)
     given = parser.parse_args()
     from giga.runtime.parallel import everywhere, start, start_nodes
-    launch = start_nodes(given.coordinator, given.processes, given.process)
+    launch = start_nodes(given.coordinator, given.processes, given.process, 600.0)
     start("cpu", 1)
     told = everywhere(f"{launch.process} of {launch.processes}")
     with open(f"seen{launch.process}", "w") as file:
@@ -91,8 +91,8 @@ def test_a_launch_script_starts_processes_that_find_each_other(script, tmp_path)
         command = ["sbatch", "--wait", "--nodes=1", "--ntasks-per-node=2", "--output", str(tmp_path / "log"), *command]
     elif script == "slurm":
         program(tmp_path, "srun", SRUN)
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run(*command, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.out + done.error
     seen = [path.read_text() for path in sorted(tmp_path.glob("seen*"))]
     assert seen == [f"lens.toml a b {script != 'explicit'} ['0 of 2', '1 of 2']\n"] * 2
 
@@ -101,7 +101,7 @@ def test_a_launch_script_starts_processes_that_find_each_other(script, tmp_path)
 def test_the_explicit_script_fails_when_a_process_fails(tmp_path):
     giga = program(tmp_path, "probe", 'import sys\nsys.exit(3 if sys.argv[-1] == "0" else 0)')
     environment = os.environ | {"HOSTS": "localhost localhost", "GIGA": str(giga)}
-    assert subprocess.run([SCRIPTS / "explicit.sh", "lens.toml"], env=environment, cwd=tmp_path).returncode == 3
+    assert run(SCRIPTS / "explicit.sh", "lens.toml", env=environment, cwd=tmp_path).returncode == 3
     nothing = {name: value for name, value in environment.items() if name != "HOSTS"}
-    done = subprocess.run([SCRIPTS / "explicit.sh"], env=nothing, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0 and "names of the machines" in done.stderr
+    done = run(SCRIPTS / "explicit.sh", env=nothing, cwd=tmp_path)
+    assert done.returncode != 0 and "names of the machines" in done.error

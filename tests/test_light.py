@@ -13,6 +13,8 @@ from giga import light
 from giga.light import CoreSersic, Gaussian, Moffat, MultiGaussian, PixelImage, Sersic, Shapelets, UniformSky
 from giga.light.sersic import N_SERSIC, b_n, unit_flux
 
+pytestmark = pytest.mark.quick
+
 AMPLITUDES = np.random.default_rng(5).normal(size=15)
 
 PROFILES = [

@@ -9,6 +9,8 @@ from giga.models.zoo import ZooError
 from giga.models.zoo.card import Card
 from giga.models.zoo.magnitudes import GROUP, MOST, check_corrections, correction, flux_error, measure_corrections
 
+pytestmark = pytest.mark.quick
+
 BANDS = ("g", "r")
 
 

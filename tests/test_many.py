@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from _factory import make_result
+from _factory import FIT, make_result, write_image
 from astropy.io import fits
 from astropy.table import Table
 from rich.console import Console
@@ -18,34 +18,15 @@ from giga.jobs import fleet as many
 from giga.jobs.fleet import check_data, plan_fleet, run_fleet
 from giga.runtime.claims import Claims
 
-CONFIG = """
-[[observation]]
-background_rms = 0.02
-pixel_scale = 0.12
-psf_fwhm = 0.15
-psf_size = 5
-
-[[mass]]
-profile = "SIE"
-theta_E = {dist = "LogNormal", loc = 0.0, scale = 0.1}
-
-[[source_light]]
-profile = "Sersic"
-R_sersic = {dist = "LogNormal", loc = -1.6, scale = 0.3}
-n_sersic = 1.0
-center_x = 0.05
-"""
 NAMES = ["one", "two", "three", "gone"]
 
 
 @pytest.fixture
 def files(tmp_path):
     """Three images, and a catalogue with a row more."""
-    (tmp_path / "fleet.toml").write_text(CONFIG)
+    (tmp_path / "fleet.toml").write_text(FIT)
     for k, name in enumerate(NAMES[:3]):
-        image = np.random.default_rng(k).normal(0.0, 0.02, (24, 24))
-        image[8:16, 8:16] += 0.5
-        fits.PrimaryHDU(image).writeto(tmp_path / f"{name}.fits")
+        write_image(tmp_path / f"{name}.fits", k)
     rows = "".join(f"{name},{name}.fits,{k}\n" for k, name in enumerate(NAMES))
     (tmp_path / "catalogue.csv").write_text(f"name,image,seed\n{rows}")
     return tmp_path

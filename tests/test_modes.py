@@ -211,8 +211,11 @@ def test_bridge_error_is_its_spread():
 def test_bridge_refuses_what_does_not_overlap():
     with pytest.raises(FloatingPointError, match="0 of 3 proposals"):
         bridge(np.zeros((2, 4)), np.full(3, -np.inf))
-    with pytest.raises(FloatingPointError, match="do not overlap"):
-        bridge(np.random.default_rng(0).normal(size=(2, 4)), np.full(3, -1e5))
+    draws = np.random.default_rng(0).normal(size=(2, 50))
+    for apart in (60.0, 400.0, 1000.0, 1e5):  # what is common to both is small, its square is zero, it is zero
+        with pytest.raises(FloatingPointError, match="do not overlap"):
+            bridge(draws, np.full(30, -apart))
+    assert np.isfinite(bridge(draws, np.full(30, -10.0))).all()
 
 
 def test_log_density_of_a_map(x64, rng):
@@ -223,8 +226,8 @@ def test_log_density_of_a_map(x64, rng):
 
 
 SMALL = FitConfig(n_screen=64, n_starts=16, n_finalists=8, map_rounds=2, vi_steps=8, vi_samples=32, n_chains=8,
-                  n_block=50, n_pilot=1, min_iterations=100, max_iterations=300, target_ess=300.0, target_rhat=1.03,
-                  n_bridge=256)
+                  n_block=50, n_pilot=1, min_iterations=100, max_iterations=300, target_ess=300.0,
+                  target_tail_ess=120.0, target_rhat=1.03, n_bridge=256)
 
 
 @pytest.fixture(scope="module")

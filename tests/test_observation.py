@@ -9,6 +9,8 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation, bounding_box, crop_grid
 from giga.imaging.psf import PSF
 
+pytestmark = pytest.mark.quick
+
 NAN = np.zeros((8, 10))
 NAN[3, 4] = np.nan
 HALF = np.zeros((8, 10), bool)

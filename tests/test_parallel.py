@@ -1,53 +1,25 @@
 """Devices and meshes, in processes of their own: eight CPU devices, and two processes that work as one."""
 
-import os
 import socket
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from _processes import devices, python, pythons
 
 from giga.runtime.parallel import DeviceError, batched, cores, describe, mesh, start
-
-ROOT = Path(__file__).parents[1]
-
-
-def environment(**extra) -> dict[str, str]:
-    """Of a process that works for a test: its programs run once, so that they are compiled with little optimisation."""
-    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "JAX_PLATFORMS": "cpu",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **extra}
-
-
-def devices(count: int) -> dict[str, str]:
-    """The part of the environment that makes one CPU as many devices."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-    return {"XLA_FLAGS": flags.strip()}
-
-
-def start_python(code: str, *arguments: str, **extra) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *arguments],
-                            env=environment(**extra), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen, timeout: float = 240.0) -> str:
-    try:
-        out, error = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == 0, error[-3000:]
-    return out
-
 
 EIGHT = devices(8)
 
 SHARDED = """
+    from giga.runtime.parallel import DeviceError, start
+    assert len(start("cpu")) == 8, "devices chosen by the environment are kept"
+    assert len(start("cpu", n_devices=3)) == 3
+    try:
+        start("cpu", n_devices=9)
+    except DeviceError as error:
+        print(error)
     import jax, jax.numpy as jnp, numpy as np
     from giga.runtime.parallel import batched, describe, mesh, partitioned, sharded
     assert len(jax.devices()) == 8 and describe() == "8 x cpu", describe()
@@ -78,8 +50,9 @@ SHARDED = """
     """
 
 
-def test_sharded_equals_plain_and_pmap_on_eight_devices():
-    finish(start_python(SHARDED, **EIGHT))
+def test_eight_devices():
+    """They are kept where the environment made them, no more are found, and sharded equals plain and pmap on them."""
+    assert python(SHARDED, **EIGHT).strip() == "n_devices: 9 were asked for, but JAX sees only 8 x cpu"
 
 
 FIT = """
@@ -113,14 +86,14 @@ FIT = """
 
 @pytest.mark.slow
 def test_a_fit_does_not_depend_on_the_number_of_devices():
-    finish(start_python(FIT, **EIGHT))
+    python(FIT, **EIGHT)
 
 
 TWO = """
     import sys
     import jax, numpy as np
     from giga.runtime.parallel import AXIS, describe, mesh, on_host, partitioned, sharded, start_nodes
-    start_nodes(sys.argv[1], 2, int(sys.argv[2]))
+    start_nodes(sys.argv[1], 2, int(sys.argv[2]), 600.0)
     import jax.numpy as jnp
     assert jax.process_count() == 2 and len(jax.local_devices()) == 2 and len(jax.devices()) == 4
     over = mesh()
@@ -146,12 +119,7 @@ def free_port() -> int:
 
 def two_processes(code: str, *arguments: object) -> list[str]:
     address = f"127.0.0.1:{free_port()}"
-    processes = [start_python(code, address, str(k), *map(str, arguments), **devices(2)) for k in range(2)]
-    try:
-        return [finish(process) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    return pythons(code, [(address, k, *arguments) for k in range(2)], [devices(2)] * 2)
 
 
 def test_two_processes_work_as_one():
@@ -164,7 +132,7 @@ FIT_TWO = """
     from pathlib import Path
     import jax, numpy as np, numpyro.distributions as dist
     from giga.runtime.parallel import everywhere, from_first, is_first, mesh, start_nodes
-    launch = start_nodes(sys.argv[1], 2, int(sys.argv[2]), 60.0)
+    launch = start_nodes(sys.argv[1], 2, int(sys.argv[2]), 600.0)
     jax.config.update("jax_enable_x64", True)
     from _problems import blank
     from giga.runtime.checkpoint import Store
@@ -223,7 +191,7 @@ ABSENT = """
 
 
 def test_a_gpu_that_is_not_there():
-    out = finish(start_python(ABSENT))
+    out = python(ABSENT)
     assert out.startswith("devices: gpu was asked for, but JAX sees only ")
     assert " x cpu; install giga[gpu] on a machine with an NVIDIA driver, or ask for cpu" in out
 
@@ -237,32 +205,7 @@ CHOOSE = """
 
 
 def test_devices_can_be_chosen_after_the_import():
-    finish(start_python(CHOOSE))
-
-
-FEWER = """
-    from giga.runtime.parallel import DeviceError, start
-    assert len(start("cpu", n_devices=3)) == 3
-    try:
-        start("cpu", n_devices=9)
-    except DeviceError as error:
-        print(error)
-    """
-
-
-def test_fewer_devices_than_asked():
-    out = finish(start_python(FEWER, **EIGHT))
-    assert out.strip() == "n_devices: 9 were asked for, but JAX sees only 8 x cpu"
-
-
-FLAGS = """
-    from giga.runtime.parallel import start
-    assert len(start("cpu")) == 8
-    """
-
-
-def test_devices_chosen_by_the_environment_are_kept():
-    finish(start_python(FLAGS, **EIGHT))
+    python(CHOOSE)
 
 
 def test_start_after_the_first_computation():

@@ -97,14 +97,14 @@ def test_a_negative_model_has_the_noise_of_the_background(x64):
 
 @pytest.mark.parametrize("amp", [(), None])
 @pytest.mark.parametrize("fill", [np.nan, np.inf, 1e30])
-def test_masked_pixels_do_not_matter(dtype, amp, fill):
+def test_masked_pixels_do_not_matter(amp, fill):
     """Whatever lies under the mask, value and gradient are the same, and finite."""
     observation = observe(lens(), blank(mask=MASK, exposure=300.0))
     spoilt = observation.replace(image=np.where(MASK, observation.image, fill))
     results = []
     for data in (observation, spoilt):
-        posterior = Posterior.of(lens_prior(amp), [data], dtype=dtype)
-        results.append(value_and_gradient(posterior, jnp.full(posterior.prior.size, 0.1, dtype)))
+        posterior = Posterior.of(lens_prior(amp), [data])  # in float32, where squares of 1e30 are infinite
+        results.append(value_and_gradient(posterior, jnp.full(posterior.prior.size, 0.1)))
     (value, gradient), (value_spoilt, gradient_spoilt) = results
     assert np.isfinite(float(value)) and np.isfinite(np.asarray(gradient)).all()
     assert float(value) == float(value_spoilt)

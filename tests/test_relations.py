@@ -17,6 +17,8 @@ from giga.simulate.populations import relations
 from giga.simulate.populations.derived import Derived
 from giga.simulate.populations.population import Population
 
+pytestmark = pytest.mark.quick
+
 
 def draws(scene, extras=None, n=2000):
     population = Population.of(scene, extras)

@@ -7,6 +7,7 @@ import tomllib
 import arviz
 import numpy as np
 import pytest
+import xarray
 from _factory import TRUTH, make_result, make_wcs
 from astropy import units
 from astropy.io import fits
@@ -15,9 +16,11 @@ from astropy.wcs import WCS
 from giga.io.errors import InputError
 from giga.io.results import folder as module
 from giga.io.results.folder import FILES, read_results, summary
+from giga.io.results.posterior import GROUPS
 from giga.jobs.results import redraw, write_results
 from giga.runtime.atomic import write_atomically, write_text
 
+ARVIZ = int(arviz.__version__.partition(".")[0])
 CONFIG = '[mass]\nprofile = "EPL"  # <b>\n'
 
 
@@ -85,16 +88,37 @@ def test_summary_writes_an_undefined_diagnostic_as_null(result):
     assert '"rhat": null' in text
 
 
-def test_posterior_is_inference_data(folder, result):
+def check_posterior(data, result):
+    """The groups as either ArviZ has them: an InferenceData of data sets, or a DataTree."""
+    assert list(data["posterior"].data_vars) == result.names
+    np.testing.assert_array_equal(data["posterior"]["mass.0.theta_E"], result.samples["mass.0.theta_E"])
+    assert data["posterior"]["mass.0.theta_E"].attrs["units"] == "arcsec"
+    assert data["posterior"].attrs["seed"] == 42 and data["posterior"].attrs["version_jax"] == "0.10.2"
+    assert data["vi"]["mass.0.gamma"].dims == ("chain", "draw")
+    assert data["sample_stats"]["diverging"].dtype == bool
+    assert set(data["observed_data"].data_vars) == {"image_0", "mask_0", "image_1", "mask_1"}
+
+
+@pytest.mark.skipif(ARVIZ >= 1, reason="the installed ArviZ is of generation 1")
+def test_posterior_is_the_inference_data_of_arviz_0(folder, result):
     data = arviz.from_netcdf(folder / "posterior.nc")
-    for group in ("posterior", "sample_stats", "log_likelihood", "prior", "observed_data", "vi"):
-        assert group in data.groups()
-    assert list(data.posterior.data_vars) == result.names
-    np.testing.assert_array_equal(data.posterior["mass.0.theta_E"], result.samples["mass.0.theta_E"])
-    assert data.posterior["mass.0.theta_E"].attrs["units"] == "arcsec"
-    assert data.posterior.attrs["seed"] == 42 and data.posterior.attrs["version_jax"] == "0.10.2"
-    assert data.vi["mass.0.gamma"].dims == ("chain", "draw") and data.sample_stats["diverging"].dtype == bool
+    assert set(data.groups()) == set(GROUPS)
+    check_posterior(data, result)
     assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.skipif(ARVIZ < 1, reason="the installed ArviZ is 0.23, the last for Python 3.11")
+def test_posterior_is_the_data_tree_of_arviz_1(folder, result):
+    with arviz.from_netcdf(folder / "posterior.nc") as data:
+        assert set(data.children) == set(GROUPS)
+        check_posterior(data, result)
+        assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_posterior_opens_without_arviz(folder, result):
+    with xarray.open_datatree(folder / "posterior.nc") as data:
+        assert set(data.children) == set(GROUPS)
+        check_posterior(data, result)
 
 
 def test_model_images_keep_the_wcs(folder, result):

@@ -1,12 +1,10 @@
 """A fit as a user runs it, without the fitting."""
 
-import os
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from _processes import environment, together
 
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
@@ -36,14 +34,11 @@ def test_processes_that_disagree_end_with_one_error_each(config, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         at = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
-    started = [subprocess.Popen(
-        [sys.executable, "-m", "giga.cli", "fit", str(config.file), "--out", str(tmp_path / "run"), "--coordinator", at,
-         "--processes", "2", "--process", str(k), "--set", f"inference.n_chains={8 + 4 * k}"],
-        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for k in range(2)]
-    for process in started:
-        _, error = process.communicate(timeout=240)
-        assert process.returncode == 2, error
+    commands = [(sys.executable, "-m", "giga.cli", "fit", config.file, "--out", tmp_path / "run", "--coordinator", at,
+                 "--processes", 2, "--process", k, "--coordinator-timeout", 600, "--set",
+                 f"inference.n_chains={8 + 4 * k}") for k in range(2)]
+    for code, _, error in together(*commands, envs=[environment()] * 2):
+        assert code == 2, error
         (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
         assert "different data or configurations (hashes: process 0: " in line and ", process 1: " in line
     assert not (tmp_path / "run").exists()

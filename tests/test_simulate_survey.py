@@ -7,6 +7,8 @@ import pytest
 from giga.imaging.psf import plan
 from giga.simulate.surveys.survey import AiryPSF, Band, GaussianPSF, KernelPSF, MoffatPSF, Survey
 
+pytestmark = pytest.mark.quick
+
 BAND = Band("r", GaussianPSF(0.7), zero_point=28.0, gain=2.0, exposure_time=100.0, n_exposures=4, read_noise=6.0,
             sky_brightness=21.0)
 MODELS = [GaussianPSF(0.9), GaussianPSF(0.15), MoffatPSF(0.9, 3.0), MoffatPSF(0.3, 4.765),

@@ -10,6 +10,8 @@ from giga.imaging.observation import check_kernel
 from giga.simulate.surveys.noise import CameraNoise
 from giga.simulate.surveys.presets import SURVEYS, survey, table
 
+pytestmark = pytest.mark.quick
+
 DOCS = Path(__file__).parents[1] / "docs" / "surveys.md"
 
 

@@ -18,6 +18,8 @@ from giga.io.images.config import CutoutConfig, RingConfig
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL
 
+pytestmark = pytest.mark.quick
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "slacs0946" / "fit.toml"
 
 
@@ -286,7 +288,10 @@ def test_override_text_without_value():
     ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = 1.0, high = 1.0', ["mass.0.theta_E", "low below high"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"LogUniform", low = 0.0, high = 1.0', ["mass.0.theta_E.low", "above 0"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"TruncatedNormal", loc = 1, scale = 1', ["mass.0.theta_E", "bounds"]),
-    ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = -1, high = 1', ["mass.0.theta_E", "Uniform from -1 to 1"]),
+    ('"LogNormal", loc = 0.2, scale = 0.25', '"Uniform", low = -1, high = 1',
+     ["mass.0.theta_E", "Uniform from -1 to 1"]),
+    ("n_sersic = 1\n", 'n_sersic = {dist = "Uniform", low = 0.05, high = 8}\n',
+     ["source_light.0.n_sersic", "Uniform from 0.05 to 8"]),
     ('"LogNormal", loc = 0.2, scale = 0.25', '"Normal", loc = 1, scale = 1', ["mass.0.theta_E", "15.9% of it outside"]),
     ("image = ", "imge = ", ["observation.0.imge", "unknown field", "nearest: 'image'"]),
     ('image = "data/image.fits"\n', "", ["observation.0.image", "missing", "a path"]),
@@ -388,6 +393,13 @@ def test_share_outside(name, arguments, low, high):
     draws = np.asarray(value.build().sample(jax.random.key(1), (200_000,)))
     share = np.mean((draws < low) | (draws > high))
     assert share_outside(value, low, high) == pytest.approx(share, abs=4e-3)  # 3 sigma of the draws
+
+
+def test_a_tail_within_the_range_is_within_it():
+    value = DistributionConfig("TruncatedNormal", tuple({"loc": 0.5, "scale": 0.02, "low": 0.8, "high": 2.0}.items()))
+    assert share_outside(value, 0.0, np.inf) == 0.0
+    exponential = -np.expm1(-15.0 / 0.02 * 1e-3)  # the tail falls as its slope at its bound, to the square of its width
+    assert share_outside(value, 0.0, 0.801) == pytest.approx(1.0 - exponential, rel=0.05)
 
 
 def test_every_parameter_is_named(tmp_path):

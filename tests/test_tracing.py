@@ -2,9 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from giga.lensing.tracing import deflection, jacobian, magnification, trace
 from giga.mass import EPL, NFW, Shear
+
+pytestmark = pytest.mark.quick
 
 MASS = [EPL(theta_E=1.2, gamma=1.9, e1=0.1, e2=-0.05), NFW(Rs=3.0, alpha_Rs=0.4, center_x=2.0),
         Shear(gamma1=0.03, gamma2=-0.02)]

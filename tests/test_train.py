@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from _processes import devices, python
 from _toy import SIZE, Toy, ToyConfig, ToyTask, toy_config
 from flax import nnx
-from test_parallel import devices, finish, start_python
 
 from giga.models.training import loop as loop_module
 from giga.models.training.config import averaged, optimiser, schedule
@@ -144,25 +144,25 @@ import jax, numpy as np
 from giga.models.training.train import train
 from giga.runtime.parallel import mesh
 assert len(jax.devices()) == 8
-reuse = int(sys.argv[2])
-config, found = toy_config(steps=8, chunk=4, validate_every=8, checkpoint_every=8, reuse=reuse), []
-for devices in (jax.devices()[:1], jax.devices()):
-    rows = []
-    result = train(ToyTask(), config, f"{sys.argv[1]}/{len(devices)}", over=mesh(devices), report=rows.append)
-    found.append((result, [row["loss"] for row in rows if row["kind"] == "train"]))
-(one, losses), (eight, same) = found
-np.testing.assert_allclose(same, losses, rtol=2e-5)
-assert one.sets == eight.sets, "the validation sets are the same to the bit"
-for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(eight.state), strict=True):
-    np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-6)  # AdamW divides by small gradients
-np.testing.assert_allclose(eight.best.loss, one.best.loss, rtol=2e-5)
+for reuse in (1, 4):
+    config, found = toy_config(steps=8, chunk=4, validate_every=8, checkpoint_every=8, reuse=reuse), []
+    for devices in (jax.devices()[:1], jax.devices()):
+        rows = []
+        result = train(ToyTask(), config, f"{sys.argv[1]}/{reuse}/{len(devices)}", over=mesh(devices),
+                       report=rows.append)
+        found.append((result, [row["loss"] for row in rows if row["kind"] == "train"]))
+    (one, losses), (eight, same) = found
+    np.testing.assert_allclose(same, losses, rtol=2e-5)
+    assert one.sets == eight.sets, "the validation sets are the same to the bit"
+    for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(eight.state), strict=True):
+        np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-6)  # AdamW divides by small gradients
+    np.testing.assert_allclose(eight.best.loss, one.best.loss, rtol=2e-5)
 """
 
 
-@pytest.mark.parametrize("reuse", [1, 4])
-def test_losses_do_not_depend_on_the_number_of_devices(tmp_path, reuse):
-    """Batch statistics included: they are those of the batch on all devices."""
-    finish(start_python(EIGHT, str(tmp_path), str(reuse), **devices(8)))
+def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
+    """Batch statistics included: they are those of the batch on all devices. With new scenes, or with old."""
+    python(EIGHT, tmp_path, **devices(8))
 
 
 def test_an_uneven_share_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,15 +17,19 @@ from scipy.special import ndtr
 
 from giga.bayes.edges import Edges
 from giga.bayes.family import Family
-from giga.bayes.truncated import exact
+from giga.bayes.truncated import TruncatedNormal, exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 from giga.mass.base import MassProfile
+from giga.runtime.parallel import ON_VECTORS
+from giga.runtime.random import split_data
 
 FIXED = -1
 TRIED = 512  # draws by which a prior is tried
 DISTINCT = 16  # values that they must have at least
 AGAIN = 6  # draws more of a parameter that is outside its physical range
+STEPS = 4.0  # roundings of its values that a prior must be wide
 ASTRAY = 0.02  # largest share of them that may have no place on the real line, rounded to a bound
+PIECE = 512  # draws in a compiled call
 
 
 class Prior(Component):
@@ -82,7 +87,7 @@ class Prior(Component):
                 fixed.append(np.asarray(leaf, dtype))
                 continue
             if id(leaf) not in found:
-                _check(path_name(path), leaf)
+                _check(path_name(path), leaf, np.dtype(dtype))
                 found[id(leaf)] = len(distributions)
                 distributions.append(exact(leaf))
                 originals.append(leaf)
@@ -139,8 +144,12 @@ class Prior(Component):
 
     def curvature(self, z: Array) -> Array:
         """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
-        gradient = jax.grad(self.log_prob)
-        return -jax.jvp(gradient, (z,), (jnp.ones_like(z),))[1]
+        return self.expansion(z)[2]
+
+    def expansion(self, z: Array) -> tuple[Array, Array, Array]:
+        """`log_prob`, its gradient and its `curvature`, in one pass."""
+        (value, gradient), (_, second) = jax.jvp(jax.value_and_grad(self.log_prob), (z,), (jnp.ones_like(z),))
+        return value, gradient, -second
 
     def scene(self, z: Array) -> Any:
         """The scene with numbers on its leaves."""
@@ -207,6 +216,20 @@ def values_of(prior: Any, scene: Any) -> dict[str, float]:
     return out
 
 
+def prior_draws(prior: Prior, key: Array, count: int) -> np.ndarray:
+    """Draws from the prior as unconstrained vectors on the host, shape (count, n); draw k is that of key k of a split.
+
+    In pieces of one size, so that they are compiled once whatever their number.
+    """
+    keys = split_data(key, -(-count // PIECE) * PIECE)
+    return np.concatenate([_sampled(prior, keys[k:k + PIECE]) for k in range(0, len(keys), PIECE)])[:count]
+
+
+@partial(jax.jit, compiler_options=ON_VECTORS)
+def _sampled(prior: Prior, keys: Array) -> Array:
+    return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
+
+
 def _log_density(family: dist.Distribution, u: Array, bent: Array | None = None) -> Array:
     """Log-density on the real line at u, whose physical value is then bent to another, if one is given."""
     transform = biject_to(family.support)
@@ -256,11 +279,42 @@ def _quantiles(e: Any, share: np.ndarray) -> np.ndarray:
     return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
 
 
-def _check(name: str, leaf: dist.Distribution) -> None:
+def _check(name: str, leaf: dist.Distribution, dtype: np.dtype) -> None:
     if leaf.batch_shape or leaf.event_shape:
         raise ValueError(f"{name}: expected a scalar distribution, got shape {leaf.batch_shape + leaf.event_shape}")
     if leaf.support is None or leaf.is_discrete:
         raise ValueError(f"{name}: expected a continuous distribution, got {type(leaf).__name__}")
+    if fault := _too_narrow(leaf, dtype):
+        raise ValueError(f"{name}: {described(leaf)}: {fault}; expected a prior that is wide against the rounding of "
+                         "its values")
+
+
+def _too_narrow(leaf: dist.Distribution, dtype: np.dtype) -> str:
+    """What is wrong with a prior that is about as wide as the rounding of its values, told by its numbers alone.
+
+    What it does not tell, by the kind of the distribution or otherwise, the draws of `_try` do.
+    """
+    leaf = exact(leaf)
+    if isinstance(leaf, TruncatedNormal):
+        away = abs(float(leaf.peak - leaf.loc))
+        place, width = float(leaf.peak), min(float(leaf.scale), float(leaf.high - leaf.low))
+        width = min(width, float(leaf.scale) ** 2 / away) if away > 0.0 else width
+    elif isinstance(leaf, dist.Uniform):
+        place, width = max(abs(float(leaf.low)), abs(float(leaf.high))), abs(float(leaf.high) - float(leaf.low))
+    elif isinstance(leaf, dist.LogNormal):
+        # Beyond the range of float64 it is beyond that of any precision.
+        place = float(np.exp(np.clip(float(leaf.loc), -700.0, 700.0)))
+        width = abs(float(leaf.scale)) * place
+    elif isinstance(leaf, dist.Normal):
+        place, width = float(leaf.loc), abs(float(leaf.scale))
+    else:
+        return ""
+    if not abs(place) < float(np.finfo(dtype).max):
+        return f"its values, about {place:.3g}, are beyond {dtype.name}"
+    rounding = float(np.spacing(np.asarray(abs(place), dtype)))
+    if width < STEPS * rounding:
+        return f"its width, {width:.3g}, is about the rounding of {dtype.name} at {place:.6g}, {rounding:.2g}"
+    return ""
 
 
 def _group(distributions: list[dist.Distribution],
@@ -278,7 +332,7 @@ def _group(distributions: list[dist.Distribution],
     return tuple(stacked(m) for m in groups.values()), tuple(tuple(m) for m in groups.values())
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _try(families: tuple[Family, ...]) -> tuple[Array, ...]:
     """What is seen of each prior, family by family.
 
@@ -343,4 +397,4 @@ def described(distribution: dist.Distribution) -> str:
     kind, numbers = type(distribution).__name__, dict(distribution.get_args())
     if isinstance(base, dist.Normal) and "Truncated" in kind:
         kind, numbers = "TruncatedNormal", dict(base.get_args()) | numbers
-    return f"{kind}({', '.join(f'{key} = {np.asarray(value, float):.6g}' for key, value in numbers.items())})"
+    return f"{kind}({', '.join(f'{key} = {np.asarray(value, float):.9g}' for key, value in numbers.items())})"

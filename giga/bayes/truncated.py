@@ -71,12 +71,11 @@ class TruncatedNormal(dist.Distribution):
     def icdf(self, q: Array) -> Array:
         """Place below which there is a share q of the mass."""
         a, b = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
-        # Beyond the centre all is mirrored, so that ndtr is that of a tail.
-        sign = jnp.where(a > 0.0, -1.0, 1.0)
-        inner = sign * jax.scipy.special.ndtri(_open((1.0 - q) * jax.scipy.special.ndtr(sign * a)
-                                                     + q * jax.scipy.special.ndtr(sign * b)))
-        t = jnp.where(a > FAR, _tail(a, b, q), jnp.where(b < -FAR, -_tail(-b, -a, 1.0 - q), inner))
-        return jnp.clip(self.loc + self.scale * t, self.low, self.high)
+        above = a > 0.0  # then all is mirrored, so that ndtr is that of a tail
+        a, b, q = jnp.where(above, -b, a), jnp.where(above, -a, b), jnp.where(above, 1.0 - q, q)
+        inner = jax.scipy.special.ndtri(_open((1.0 - q) * jax.scipy.special.ndtr(a) + q * jax.scipy.special.ndtr(b)))
+        t = jnp.where(b < -FAR, -_tail(-b, -a, 1.0 - q), inner)
+        return jnp.clip(self.loc + self.scale * jnp.where(above, -t, t), self.low, self.high)
 
 
 def log_mass(a: Any, b: Any) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.io.errors import InputError
+from giga.runtime.cache import enable_cache
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.nodes import NodeError
 from giga.runtime.parallel import DeviceError
@@ -32,16 +33,21 @@ Coordinator = Annotated[str | None, typer.Option("--coordinator", help="HOST:POR
 Processes = Annotated[int | None, typer.Option("--processes", help="Number of processes that work as one.")]
 Process = Annotated[int | None, typer.Option("--process", help="Number of this process, from 0.")]
 CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others \\[s].")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep compiled programs of other runs; "
+                                       "where they are, GIGA_CACHE says.")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
 
 
 def edge(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn bad input into one line on the error stream and exit code 2."""
-    advice = "; go on with the same command and --resume" if "resume" in signature(command).parameters else ""
+    """Give a command the option --no-cache, and turn bad input into one line on the error stream and exit code 2."""
+    asked = signature(command, eval_str=True)
+    advice = "; go on with the same command and --resume" if "resume" in asked.parameters else ""
 
     @wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> None:
+    def wrapped(*arguments: Any, no_cache: bool = False, **options: Any) -> None:
         try:
+            if not no_cache:
+                _keep_programs()
             command(*arguments, **options)
         except (InputError, DeviceError, NodeError, CheckpointError) as error:
             fail(str(error))
@@ -52,7 +58,19 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
+    option = Parameter("no_cache", Parameter.KEYWORD_ONLY, default=False, annotation=NoCache)
+    vars(wrapped)["__signature__"] = asked.replace(parameters=[*asked.parameters.values(), option])
+    wrapped.__annotations__ = {**command.__annotations__, "no_cache": NoCache}
     return wrapped
+
+
+def _keep_programs() -> None:
+    """Keep compiled programs; where that cannot be, say so and go on without."""
+    try:
+        enable_cache()
+    except OSError as error:
+        errors.print(f"[yellow]note:[/] compiled programs are not kept: {escape(str(error))}", soft_wrap=True,
+                     highlight=False)
 
 
 def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -70,6 +88,12 @@ def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: boo
             raise InputError(path, "--out", "an input would be overwritten", "another name")
         if path.exists() and not overwrite:
             raise InputError(path, "--out", "is there already", "another name, or --overwrite")
+
+
+def tell(file: Path, notes: Sequence[str]) -> None:
+    """Print what the user should know of a file."""
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(file.name)}: {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -13,6 +13,7 @@ from rich.table import Table
 from giga.cli.base import app, console, edge
 from giga.inference.pipeline import PACKAGES
 from giga.runtime import parallel
+from giga.runtime.cache import kept
 
 
 @app.command()
@@ -32,7 +33,17 @@ def doctor() -> None:
     table.add_row("GPU build", escape(_gpu_build(devices)))
     table.add_row("processes",
                   f"{jax.process_count()} (this is {jax.process_index()}), {parallel.cores()} CPU cores here")
+    table.add_row("compiled programs", escape(_compiled()))
     console.print(table)
+
+
+def _compiled() -> str:
+    """Where compiled programs are kept, and how many."""
+    cache = kept()
+    if cache.folder is None:
+        return "not kept between runs"
+    limit = "" if cache.limit is None else f" of {cache.limit / 1e6:.0f}"
+    return f"{cache.programs} in {cache.folder}, {cache.size / 1e6:.1f}{limit} MB"
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ import typer
 from astropy.table import Table as AstropyTable
 from rich.table import Table
 
-from giga.cli.base import app, check_out, console, edge
+from giga.cli.base import app, check_out, console, edge, tell
 from giga.io.errors import InputError
 from giga.io.images.cube import Cube, read_cube
 from giga.io.images.units import to_rate
@@ -76,8 +76,7 @@ def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: 
         factor, note = to_rate(cube.unit, units, exposure, pixel_scale**2)
     except ValueError as error:
         raise InputError(cube.file, "--units", str(error), ", ".join(UNITS)) from error
-    if note:
-        console.print(f"[yellow]note:[/] {cube.file.name}: {note}", highlight=False)
+    tell(cube.file, [*cube.notes, *([note] if note else [])])
     return factor
 
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from giga.cli.base import app, check_out, console, edge
+from giga.cli.base import app, check_out, console, edge, tell
 from giga.cli.evaluate import loaded
 from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.cube import background_rms, read_cube
+from giga.io.images.units import is_no_rate
 from giga.io.results.separation import magnitudes, write_separation, write_table
 from giga.jobs.separated_mask import SCALE_TOLERANCE
 from giga.models.networks.separator import Separator, separate
@@ -51,6 +52,10 @@ def separate_command(
     zero = _per_band("--zero-point", zero_point, bands) if zero_point else survey.zero_points
     given = _per_band("--background-rms", background, bands, positive=True) if background else None
     seen = read_cube(images, bands)
+    tell(seen.file, seen.notes)
+    if zero_point is None and is_no_rate(seen.unit):
+        tell(seen.file, [f"BUNIT {seen.unit!r} is not counts / s, which the zero points of {survey.name!r} are for; "
+                         "--zero-point sets others"])
     if (scale := seen.pixel_scale) is not None:
         check_pixel_scale(scale, survey.pixel_scale, SCALE_TOLERANCE, f"which {model} learned; resample the image",
                           seen.file, "image")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from jax import Array
 
 from giga.component import Component, Param, static
+
+OBLONG = 0.02  # a pixel that is further from a square is refused
 
 
 class Grid(Component):
@@ -95,18 +98,20 @@ class Grid(Component):
             reference, reference_wcs: Grid and WCS of the image whose angles are used.
 
         Raises:
-            ValueError: Pixels that are not square to 0.1%, or images of opposite parity.
+            ValueError: Pixels that are not square to 2%, or images of opposite parity.
         """
-        scales = proj_plane_pixel_scales(wcs.celestial) * 3600.0
-        if abs(scales[0] / scales[1] - 1.0) > 1e-3:
-            raise ValueError(f"WCS: pixels must be square, got {scales[0]:.6g} x {scales[1]:.6g} arcsec")
-        scale = float(np.sqrt(scales[0] * scales[1]))
+        wcs = wcs.celestial
+        pixel = pixel_of(wcs, shape)
+        if not pixel.excess <= OBLONG:
+            raise ValueError(f"WCS: pixels must be square, got {pixel}")
+        scale = pixel.side
         if reference is None or reference_wcs is None:
             return Grid(shape=shape, pixel_scale=scale)
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
         points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        sky = wcs.celestial.pixel_to_world(points[:, 0], points[:, 1])
-        column, row = (np.asarray(v, float) for v in reference_wcs.celestial.world_to_pixel(sky))
+        column, row = sky_to_pixel(reference_wcs.celestial, wcs.pixel_to_world(points[:, 0], points[:, 1]))
+        if not np.isfinite([*column, *row]).all():
+            raise ValueError("WCS: the image lies where the WCS of the first observation does not reach")
         half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
         x, y = reference._to_sky((column - half_x) * float(reference.pixel_scale),
                                  (row - half_y) * float(reference.pixel_scale))
@@ -118,6 +123,87 @@ class Grid(Component):
 
 
 def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
-    """Fractional (column, row) of a sky position given in degrees (ICRS)."""
-    column, row = (np.asarray(v, float) for v in wcs.celestial.world_to_pixel(SkyCoord(ra * u.deg, dec * u.deg)))
-    return float(column), float(row)
+    """Fractional (column, row) of a sky position given in degrees (ICRS); NaN where the WCS does not reach."""
+    column, row = sky_to_pixel(wcs, SkyCoord([ra] * u.deg, [dec] * u.deg))
+    return float(column[0]), float(row[0])
+
+
+def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
+    """Fractional columns and rows of sky positions by a celestial WCS and its distortions, two arrays of shape (n,).
+
+    They are NaN where the WCS does not reach, or where its distortions, which are polynomials made for the image alone,
+    lead to another place.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*failed to converge", UserWarning)  # each is seen below
+        warnings.simplefilter("ignore", RuntimeWarning)
+        column, row = (np.asarray(v, float) for v in wcs.world_to_pixel(sky))
+    seen = np.isfinite(column) & np.isfinite(row)
+    back = wcs.pixel_to_world(np.where(seen, column, 0.0), np.where(seen, row, 0.0))
+    seen &= back.separation(sky).arcsec < 0.01 * proj_plane_pixel_scales(wcs).max() * 3600.0
+    return np.where(seen, column, np.nan), np.where(seen, row, np.nan)
+
+
+def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """The sky at a pixel, and how its neighbours lie there.
+
+    Args:
+        wcs: Celestial WCS, whose distortions are followed.
+        column, row: The pixel, the first being 0.
+        step: Pixels to either side from which the derivative is taken.
+
+    Returns:
+        Longitude and latitude of the pixel [deg], and the derivative of coordinates in their tangent plane by column
+        and row, shape (2, 2) [deg].
+
+    Raises:
+        ValueError: The WCS does not reach there.
+    """
+    points = np.array([[0.0, 0.0], [step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]]) + [column, row]
+    sky = np.stack([wcs.all_pix2world(points, 0)[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat)])
+    if not np.isfinite(sky).all():
+        raise ValueError(f"WCS: it does not reach column {column:.6g}, row {row:.6g}")
+    (sin, sin_0), (cos, cos_0) = ((a, a[0]) for a in (np.sin(np.radians(sky[1])), np.cos(np.radians(sky[1]))))
+    east = np.radians(sky[0] - sky[0, 0])
+    depth = sin_0 * sin + cos_0 * cos * np.cos(east)
+    plane = np.degrees([cos * np.sin(east), cos_0 * sin - sin_0 * cos * np.cos(east)] / depth)  # gnomonic
+    return sky[:, 0], (plane[:, 1::2] - plane[:, 2::2]) / (2.0 * step)
+
+
+class Pixel(NamedTuple):
+    """A pixel on the sky, a parallelogram.
+
+    Attributes:
+        along, up: Its sides, along columns and rows [arcsec].
+        angle: Between them [deg].
+    """
+
+    along: float
+    up: float
+    angle: float
+
+    @property
+    def side(self) -> float:
+        """Side of the square of its area [arcsec]."""
+        return math.sqrt(self.along * self.up * math.sin(math.radians(self.angle)))
+
+    @property
+    def excess(self) -> float:
+        """By how much it is longer in one direction than in another, of that: the ratio of its map's singular values,
+        less one."""
+        mean, area = 0.5 * (self.along**2 + self.up**2), self.side**2
+        spread = math.sqrt(max(mean**2 - area**2, 0.0))
+        return math.sqrt((mean + spread) / (mean - spread)) - 1.0
+
+    def __str__(self) -> str:
+        skewed = f" at an angle of {self.angle:.4g} deg" if abs(self.angle - 90.0) > 0.05 else ""
+        return f"{self.along:.6g} x {self.up:.6g} arcsec{skewed}"
+
+
+def pixel_of(wcs: WCS, shape: tuple[int, ...]) -> Pixel:
+    """The pixel in the middle of an image of shape (ny, nx), by its celestial WCS. Raises ValueError past its reach."""
+    ny, nx = shape
+    _, plane = tangent_plane(wcs, 0.5 * (nx - 1), 0.5 * (ny - 1), max(1.0, 0.25 * min(shape)))
+    along, up = np.hypot(*plane)
+    cosine = float(plane[:, 0] @ plane[:, 1] / (along * up))
+    return Pixel(3600.0 * float(along), 3600.0 * float(up), math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))

@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from numpy.typing import DTypeLike
 
-from giga.component import Component, static
+from giga.component import AnyArray, Component, static
 from giga.imaging.grid import Grid
 from giga.imaging.psf import PSF, Convolution, plan
 from giga.lensing.scene import Scene
 
 WEIGHTLESS = 1e6  # times the usual noise: such a pixel weighs 1e-12 of another, less than its rounding
 UNIT_EXPONENT = 120  # a power of two, and one over it, within float32
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -126,7 +125,7 @@ class Observation:
             multiple: What is left has sides of a multiple of so many pixels, or those of the image.
             scaled: In multiples of `unit`, as a likelihood needs it; else in the units of the image.
         """
-        psf = self.psf or PSF(kernel=jnp.ones((1, 1)), supersampling=self.supersampling)
+        psf = self.psf or PSF(kernel=np.ones((1, 1)), supersampling=self.supersampling)
         rows, columns = slice(None), slice(None)
         if trim:
             margin = (psf.kernel.shape[0] // 2 + psf.supersampling - 1) // psf.supersampling
@@ -143,17 +142,17 @@ class Observation:
             variance, photon = variance + np.maximum(image, 0.0) * photon, 0.0
         grid = crop_grid(self.grid, rows, columns)
         return Data(
-            image=jnp.asarray(image, dtype), mask=jnp.asarray(mask, dtype), variance=jnp.asarray(variance, dtype),
-            photon=jnp.asarray(photon, dtype), poisson=photon > 0.0, band=self.band,
-            unit=None if unit is None else jnp.asarray(unit, dtype),
-            grid=Grid(shape=image.shape, pixel_scale=jnp.asarray(grid.pixel_scale, dtype),
-                      center_x=jnp.asarray(grid.center_x, dtype), center_y=jnp.asarray(grid.center_y, dtype),
-                      rotation=jnp.asarray(grid.rotation, dtype)),
+            image=np.asarray(image, dtype), mask=np.asarray(mask, dtype), variance=np.asarray(variance, dtype),
+            photon=np.asarray(photon, dtype), poisson=photon > 0.0, band=self.band,
+            unit=None if unit is None else np.asarray(unit, dtype),
+            grid=Grid(shape=image.shape, pixel_scale=np.asarray(grid.pixel_scale, dtype),
+                      center_x=np.asarray(grid.center_x, dtype), center_y=np.asarray(grid.center_y, dtype),
+                      rotation=np.asarray(grid.rotation, dtype)),
             convolution=plan(psf, image.shape, dtype, method))
 
 
 class Data(Component):
-    """What the likelihood needs of one observation, on the device. Fluxes are in multiples of `unit`.
+    """What the likelihood needs of one observation. Fluxes are in multiples of `unit`.
 
     Attributes:
         image: Shape (ny, nx), zero where masked.
@@ -167,13 +166,13 @@ class Data(Component):
         band: Name of the band.
     """
 
-    image: Array
-    mask: Array
-    variance: Array
-    photon: Array
+    image: AnyArray
+    mask: AnyArray
+    variance: AnyArray
+    photon: AnyArray
     grid: Grid
     convolution: Convolution
-    unit: Array | None = None
+    unit: AnyArray | None = None
     poisson: bool = static(default=False)
     band: str | None = static(default=None)
 

@@ -229,7 +229,7 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     if method == "lowrank":
         transfer, coarse = _bands(fine, s, shape, dtype), _bands(bin_kernel(fine, s), 1, shape, dtype)
     elif method == "direct":
-        transfer, coarse = (jnp.asarray(k[None, :, ::-1, ::-1], dtype) for k in (stack, native))
+        transfer, coarse = (np.asarray(k[None, :, ::-1, ::-1], dtype) for k in (stack, native))
     elif method == "fft":
         transfer, coarse = (_transform(k, padded, dtype) for k in (stack, native))
     else:
@@ -272,7 +272,7 @@ def _phase_kernels(fine: np.ndarray, s: int) -> np.ndarray:
     return np.einsum("bri,ij,csj->bcrs", line, fine, line, optimize=True).reshape(s * s, len(r), len(r))
 
 
-def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:
+def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> np.ndarray:
     """Fourier transforms of centred kernels on a padded grid."""
     size = stack.shape[-1]
     if size > min(padded):
@@ -280,10 +280,10 @@ def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> Array:
     full = np.zeros((len(stack), *padded))
     full[:, :size, :size] = stack
     full = np.roll(full, (-(size // 2), -(size // 2)), axis=(1, 2))
-    return jnp.asarray(np.fft.rfft2(full), np.result_type(dtype, np.complex64))
+    return np.asarray(np.fft.rfft2(full), np.result_type(dtype, np.complex64))
 
 
-def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Array, Array]:
+def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[np.ndarray, np.ndarray]:
     """Banded matrices of a low-rank kernel: (rank, ny, s*ny) from the left, (rank, s*nx, nx) from the right.
 
     Each has the blocks of the s phases along an axis side by side.
@@ -303,4 +303,4 @@ def _bands(fine: np.ndarray, s: int, shape: tuple[int, int], dtype) -> tuple[Arr
 
     rows = [np.concatenate(band(left[:, k] * values[k], shape[0]), axis=1) for k in range(count)]
     columns = [np.concatenate(band(right[k], shape[1]), axis=1).T for k in range(count)]
-    return jnp.asarray(np.stack(rows), dtype), jnp.asarray(np.stack(columns), dtype)
+    return np.asarray(np.stack(rows), dtype), np.asarray(np.stack(columns), dtype)

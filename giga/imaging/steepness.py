@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
+from jax import Array
 
 from giga.imaging.grid import Grid
-from giga.imaging.observation import Observation
+from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data, total
 from giga.inference.result import Result
 from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
+from giga.light.base import LightProfile
 
 SOURCE_PIXELS = 160
 BRIGHT = 0.05  # the source plane is drawn out to where lensed pixels have this part of the peak brightness
@@ -71,10 +74,10 @@ def pictures(result: Result) -> list[Picture]:
             center = float(observation.grid.center_x), float(observation.grid.center_y)
             found = critical_curves(scene.mass, half_width, center=center)
         source, source_grid = source_plane(scene, observation, found)
+        lens_light, lensed_source = _parts(scene, observation.data(trim=False))
         out.append(Picture(
             observation=observation, model=np.asarray(model, float), sigma=np.asarray(sigma, float),
-            lens_light=_part(scene.replace(source_light=[]), observation),
-            lensed_source=_part(scene.replace(lens_light=[]), observation),
+            lens_light=np.asarray(lens_light, float), lensed_source=np.asarray(lensed_source, float),
             source=source, source_grid=source_grid, curves=found))
     return out
 
@@ -86,25 +89,35 @@ def source_plane(scene: Scene, observation: Observation, curves: Sequence[Curve]
         The image, shape (160, 160) [counts / s / arcsec^2], and its grid.
     """
     scene = scene.in_band(observation.band)
-    x, y = trace(scene.mass, *observation.grid.coordinates(2))
-    brightness = np.asarray(total(scene.source_light, x, y))
+    x, y, brightness = map(np.asarray, _traced(scene, observation.grid))
     fitted = np.repeat(np.repeat(np.asarray(observation.mask, bool), 2, 0), 2, 1)
     bright = fitted & (brightness > BRIGHT * brightness[fitted].max()) & (brightness > 0.0)
-    points = [np.stack([np.asarray(x)[bright], np.asarray(y)[bright]], 1)]
+    points = [np.stack([x[bright], y[bright]], 1)]
     points += [curve.caustic for curve in curves if curve.kind == "tangential"]
     points = np.concatenate(points)
     if not len(points):
-        points = np.stack([np.asarray(x)[fitted], np.asarray(y)[fitted]], 1)
+        points = np.stack([x[fitted], y[fitted]], 1)
     low, high = points.min(0), points.max(0)
     side = 1.3 * max(float((high - low).max()), 2.0 * float(observation.grid.pixel_scale))
     middle = 0.5 * (low + high)
     grid = Grid(shape=(SOURCE_PIXELS, SOURCE_PIXELS), pixel_scale=side / SOURCE_PIXELS,
                 center_x=float(middle[0]), center_y=float(middle[1]))
-    return np.asarray(total(scene.source_light, *grid.coordinates()), float), grid
+    return np.asarray(_brightness(scene.source_light, grid), float), grid
 
 
-def _part(scene: Scene, observation: Observation) -> np.ndarray:
-    """Image of a part of the scene, zero when it is empty, (ny, nx) [counts / s]."""
-    if not scene.in_band(observation.band).light:
-        return np.zeros(observation.image.shape)
-    return np.asarray(render_data(scene, observation.data(trim=False)), float)
+@jax.jit
+def _traced(scene: Scene, grid: Grid) -> tuple[Array, Array, Array]:
+    """Places in the source plane that subpixels are traced to, and the brightness there."""
+    x, y = trace(scene.mass, *grid.coordinates(2))
+    return x, y, total(scene.source_light, x, y)
+
+
+@jax.jit
+def _brightness(profiles: list[LightProfile], grid: Grid) -> Array:
+    return total(profiles, *grid.coordinates())
+
+
+@jax.jit
+def _parts(scene: Scene, data: Data) -> tuple[Array, Array]:
+    """Images of the lens light and of the lensed source, (ny, nx) each [counts / s]."""
+    return render_data(scene.replace(source_light=[]), data), render_data(scene.replace(lens_light=[]), data)

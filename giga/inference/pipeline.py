@@ -10,20 +10,22 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.exchange import Orders, exchanges
 from giga.bayes.posterior import AmplitudeMethod, Posterior, variance
-from giga.bayes.prior import Prior
-from giga.imaging.observation import Observation
+from giga.bayes.prior import Prior, prior_draws
+from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data
 from giga.inference.amplitudes import findings, solved_amplitudes
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.checks.comparison import checks, predictive
+from giga.inference.modes.evidence import pushed
 from giga.inference.modes.modes import Mode, find_modes
 from giga.inference.result import Result
-from giga.inference.sampling import sample_modes, sample_particles, stage_name
+from giga.inference.sampling import in_orders, sample_modes, sample_particles, stage_name
 from giga.inference.search.lanes import improver, screener
 from giga.inference.search.map import MapState, find_map, multi_start_adam
 from giga.inference.search.starts import Starts, chosen, smaller
@@ -37,6 +39,8 @@ from giga.runtime import parallel
 from giga.runtime.calls import Alone, Call, Clock, kept
 from giga.runtime.checkpoint import Store
 from giga.runtime.journal import Journal
+from giga.runtime.parallel import ON_VECTORS, on_host
+from giga.runtime.random import normal, split
 
 Report = Callable[[str, dict], None]
 """Called as `report(stage, numbers)`: stage "map", "svi", "hmc" or "evidence", or "svi-2", "hmc-2" for the second
@@ -113,7 +117,7 @@ class _Run:
                  over: Mesh, call: Call):
         self.config, self.seed, self.report, self.over = config, seed, report, over
         self.journal, self.direct, self.call = journal, call, kept(call, journal)
-        self.keys = jax.random.split(jax.random.key(seed), 5)
+        self.keys = split(jax.random.key(seed), 5)
         self.exchanges = exchanges(posterior.prior)
         if config.sampler != "hmc":  # particles find every order by themselves
             self.exchanges = self.exchanges._replace(unlike=None)
@@ -135,7 +139,7 @@ class _Run:
         journal.flush()
         # Calls that an earlier run made count with the time that they took then.
         new = time.perf_counter() - begun - (clock.seconds + clock.idle - free)
-        self.timings[name] = new + journal.seconds - earlier
+        self.timings[name] = max(new, 0.0) + journal.seconds - earlier  # JAX times its compiling by another clock
         if journal.replayed > replayed and journal.made == made:
             self.report(name, {"restored": True})
         self.evaluations[name] = info["evaluations"]
@@ -179,7 +183,9 @@ class _Run:
     def hmc(self, clock: Clock, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
         """The chains of mode k, which is asked for its share of the effective sample size."""
         name = stage_name("hmc", k)
-        exact = self.sampler._replace(config=replace(self.config.hmc, ess=share * self.config.target_ess))
+        wanted = replace(self.config.hmc, ess=share * self.config.target_ess,
+                         tail_ess=share * self.config.target_tail_ess)
+        exact = self.sampler._replace(config=wanted)
 
         def work() -> tuple[tuple[HMCState, Draws], dict]:
             key = jax.random.fold_in(self.key(2, k), 1)
@@ -216,28 +222,29 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     k = int(np.argmax(draws.log_prob))
     mode, height = _mode(posterior, found)
     best = flat[k] if draws.log_prob.flat[k] > height else mode
-    key_vi, key_prior = jax.random.split(run.keys[4])
+    key_vi, key_prior = split(run.keys[4], 2)
     vi_z = _variational_draws(posterior, fitted.transport, key_vi)
-    prior_z = _prior_draws(posterior.prior, key_prior)
-    scenes = jax.tree.map(np.asarray, _scenes(posterior, best))
+    prior_z = prior_draws(posterior.prior, key_prior, N_VI)
+    whole = [observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
+             for observation, data in zip(observations, posterior.data, strict=True)]
+    scenes, rendered, variances = on_host(_best_fit(posterior, best, whole))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
-    for observation, data, scene in zip(observations, posterior.data, scenes, strict=True):
-        whole = observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
-        model = _render(scene, whole)
-        sigma = float(whole.unit) * np.sqrt(np.asarray(variance(model, whole), float))
-        models.append(float(whole.unit) * np.asarray(model, float))
+    for observation, data, model, var in zip(observations, whole, rendered, variances, strict=True):
+        sigma = data.physical(np.sqrt(np.asarray(var, float)))
+        models.append(data.physical(np.asarray(model, float)))
         sigmas.append(sigma)
         residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
     solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
     rhat, ess_bulk = rhat_and_ess_bulk(x)
     tables = {"rhat": rhat, "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk, "ess_tail": ess_tail(x)}
+    at = np.asarray(_constrain(posterior.prior, np.concatenate([best[None], vi_z, prior_z])))
     result = Result(
         prior=prior, observations=list(observations), scenes=list(scenes),
-        best={name: float(v[0]) for name, v in _named(names, _constrain(posterior.prior, best[None])).items()},
+        best={name: float(v[0]) for name, v in _named(names, at[:1]).items()},
         samples={name: x[..., i] for i, name in enumerate(names)},
-        vi_samples=_named(names, _constrain(posterior.prior, vi_z)),
-        prior_samples=_named(names, _constrain(posterior.prior, prior_z)),
+        vi_samples=_named(names, at[1:1 + N_VI]),
+        prior_samples=_named(names, at[1 + N_VI:]),
         sample_stats={"lp": draws.log_prob, "acceptance_rate": draws.acceptance_rate, "diverging": draws.diverging,
                       "energy": draws.energy, "n_steps": draws.n_steps},
         log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
@@ -259,10 +266,18 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
 
 
 # Compiled once a process, whatever number of lenses is fitted.
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
-_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)))
-_scenes = jax.jit(Posterior.scenes)
-_render = jax.jit(render_data)
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)),
+                    compiler_options=ON_VECTORS)
+
+
+@jax.jit
+def _best_fit(posterior: Posterior, z: Array,
+              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
+    """The scene as each observation sees it, and its image on all of its pixels with their variance."""
+    scenes = posterior.scenes(z)
+    models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
+    return scenes, models, [variance(model, data) for model, data in zip(models, whole, strict=True)]
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:
@@ -278,18 +293,10 @@ def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:
 _log_prior_of_orders = jax.jit(Orders.log_prior)
 
 
-@jax.jit
-def _variational_draws(posterior: Posterior, transport: Transport, key: jax.Array) -> jax.Array:
-    normal, deal = jax.random.split(key)
-    z = jax.vmap(lambda u: transport(u)[0])(jax.random.normal(normal, (N_VI, transport.size), transport.shift.dtype))
-    if (orders := posterior.orders) is None:
-        return z
-    return jax.vmap(lambda k, one: orders.deal(k, posterior.prior, one)[0])(jax.random.split(deal, N_VI), z)
-
-
-@jax.jit
-def _prior_draws(prior: Prior, key: jax.Array) -> jax.Array:
-    return jax.vmap(prior.sample)(jax.random.split(key, N_VI))
+def _variational_draws(posterior: Posterior, transport: Transport, key: Array) -> np.ndarray:
+    for_normals, for_deal = split(key, 2)
+    z, _ = pushed(transport, normal(for_normals, (N_VI, transport.size), transport.shift.dtype))
+    return in_orders(for_deal, posterior, z)[0]
 
 
 def _in_pieces(function: Callable, prior: Prior, z: np.ndarray, size: int) -> Any:
@@ -299,7 +306,7 @@ def _in_pieces(function: Callable, prior: Prior, z: np.ndarray, size: int) -> An
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:len(z)].astype(float), *parts)
 
 
-def _named(names: Sequence[str], values: jax.Array) -> dict[str, np.ndarray]:
+def _named(names: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(values[:, i], float) for i, name in enumerate(names)}
 
 

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from giga.bayes.exchange import Exchanges
 from giga.bayes.posterior import Posterior
-from giga.inference.chains.hmc import Draws, HMCState, physical, worst_case
+from giga.inference.chains.hmc import Draws, HMCState, physical, sufficient, worst_case
 from giga.inference.modes.evidence import Evidence, laplace
 from giga.inference.modes.mixture import Weighed, mixture, weigh
 from giga.inference.modes.modes import Mode, as_found, note_of, sentence
@@ -23,8 +23,10 @@ from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent, VIState
 from giga.runtime.journal import Journal
 from giga.runtime.parallel import on_host
+from giga.runtime.random import split_data
 
 SMALLEST_SHARE = 0.1  # of the effective sample size, asked for from the lightest mode
+PIECE = 512  # draws that are put in order in a compiled call
 BRIDGE_KEY, DEAL_KEY = 1000, 1001  # keep their keys apart from those of the modes
 
 
@@ -124,7 +126,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
         return out, note
 
     weighed: Weighed = run.stage("evidence", clock, work)
-    together = mixture(np.random.default_rng(int(jax.random.bits(key))), draws, weighed)
+    together = mixture(np.random.default_rng(int(_bits(key))), draws, weighed)
     rows = note_of(modes, floor, weighed, failed)
     unlike = run.posterior.orders
     run.info["map"] |= {"modes": rows, "modes_sentence": sentence(
@@ -138,12 +140,30 @@ def dealt(key: Array, posterior: Posterior, draws: Draws) -> Draws:
     """Draws of the posterior from draws of its sum over the orders of like profiles."""
     if posterior.orders is None:
         return draws
-    flat = np.reshape(draws.z, (-1, draws.z.shape[-1]))
-    z, change = on_host(_deal(jax.random.split(key, len(flat)), posterior.orders, posterior.prior, flat))
+    z, change = in_orders(key, posterior, np.reshape(draws.z, (-1, draws.z.shape[-1])))
     return draws._replace(z=z.reshape(draws.z.shape), log_prob=draws.log_prob + change.reshape(draws.log_prob.shape))
 
 
-_deal = jax.jit(lambda keys, orders, prior, z: jax.vmap(lambda key, one: orders.deal(key, prior, one))(keys, z))
+def in_orders(key: Array, posterior: Posterior, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Put each vector, shape (count, n), in an order of its own; and the change of its log-density.
+
+    In pieces of one size, so that they are compiled once whatever their number.
+    """
+    if posterior.orders is None:
+        return z, np.zeros(len(z), z.dtype)
+    keys = split_data(key, -(-len(z) // PIECE) * PIECE)
+    padded = np.resize(z, (len(keys), z.shape[1]))
+    parts = [on_host(_deal(keys[k:k + PIECE], posterior.orders, posterior.prior, padded[k:k + PIECE]))
+             for k in range(0, len(keys), PIECE)]
+    dealt, change = (np.concatenate(part)[:len(z)] for part in zip(*parts, strict=True))
+    return dealt, change
+
+
+_deal = jax.jit(lambda keys, orders, prior, z: jax.vmap(lambda key, one: orders.deal(key, prior, one))(
+    jax.random.wrap_key_data(keys), z))
+
+
+_bits = jax.jit(jax.random.bits)
 
 
 def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
@@ -273,8 +293,7 @@ def _add_up(run: Stages, together: Draws, weighed: Weighed, places: Sequence[int
     worst = worst_case(physical(run.posterior.prior, together.z))
     ess = [note["smallest_ess_bulk"] for note in each]
     config = run.config
-    converged = all(note["converged"] for note in each) and worst["rhat"] < config.target_rhat \
-        and worst["ess_bulk"] > config.target_ess
+    reached = sufficient(worst, config.target_rhat, config.target_ess, config.target_tail_ess)
     run.info["hmc"] = each[0] | {
         "iterations": int(together.z.shape[1]), "modes": len(places),
         "chains": sum(note["chains"] for note in each),
@@ -282,9 +301,11 @@ def _add_up(run: Stages, together: Draws, weighed: Weighed, places: Sequence[int
         "divergences": sum(note["divergences"] for note in each),
         "dead_chains": sum(note["dead_chains"] for note in each),
         "replaced_starts": sum(note["replaced_starts"] for note in each),
-        "evaluations": run.evaluations["hmc"], "converged": converged,
+        "evaluations": run.evaluations["hmc"],
+        "converged": reached and all(note["converged"] for note in each),
         "worst_rhat": max(worst["rhat"], *(note["worst_rhat"] for note in each)),
-        "smallest_ess_bulk": worst["ess_bulk"], "ess_per_gradient": worst["ess_bulk"] / run.evaluations["hmc"],
+        "smallest_ess_bulk": worst["ess_bulk"], "smallest_ess_tail": worst["ess_tail"],
+        "ess_per_gradient": worst["ess_bulk"] / run.evaluations["hmc"],
         "crossed": [float(np.mean(labels != k)) for k, labels in enumerate(weighed.labels)],
         "ess_of_each_mode": ess}
 

@@ -32,6 +32,7 @@ class FitConfig:
         min_iterations: Fewest iterations kept, a chain.
         max_iterations: Most iterations kept, a chain.
         target_ess: Bulk effective sample size wanted of every parameter.
+        target_tail_ess: Tail effective sample size wanted of every parameter; 0 asks for none.
         target_rhat: Largest R-hat wanted.
         target_accept: Acceptance that the step size aims at.
         guide: Whether the steps of a trajectory may follow a coarser posterior where that is near enough; what is
@@ -63,6 +64,7 @@ class FitConfig:
     min_iterations: int = 100
     max_iterations: int = 3000
     target_ess: float = 1000.0
+    target_tail_ess: float = 400.0
     target_rhat: float = 1.01
     target_accept: float = 0.9
     guide: bool = False
@@ -109,6 +111,9 @@ class FitConfig:
             raise ValueError(f"inference.n_predictive: expected 0 or more, got {self.n_predictive}")
         if not 0.0 < self.mode_floor < 1.0:
             raise ValueError(f"inference.mode_floor: expected a number between 0 and 1, got {self.mode_floor}")
+        for name in ("target_ess", "target_tail_ess"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"inference.{name}: expected a number of 0 or more, got {getattr(self, name)}")
         if not self.target_rhat > 1.0:
             raise ValueError(f"inference.target_rhat: expected a number above 1, got {self.target_rhat}")
 
@@ -132,11 +137,11 @@ class FitConfig:
     def smc(self) -> SMCConfig:
         """Settings of sequential Monte Carlo."""
         return SMCConfig(n_groups=self.smc_groups, n_particles=self.smc_particles, n_moves=self.smc_moves,
-                         ess=self.target_ess, rhat=self.target_rhat)
+                         ess=self.target_ess, tail_ess=self.target_tail_ess, rhat=self.target_rhat)
 
     @property
     def hmc(self) -> HMCConfig:
         """Settings of the HMC stage."""
         return HMCConfig(n_chains=self.n_chains, n_pilot=self.n_pilot, n_block=self.n_block, n_min=self.min_iterations,
-                         n_max=self.max_iterations, ess=self.target_ess, rhat=self.target_rhat,
-                         target_accept=self.target_accept)
+                         n_max=self.max_iterations, ess=self.target_ess, tail_ess=self.target_tail_ess,
+                         rhat=self.target_rhat, target_accept=self.target_accept)

@@ -19,6 +19,7 @@ from giga.inference.search.starts import Starts
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config, parse_config, read_toml_text, scene_from_config, to_tables
 from giga.io.errors import InputError, check_pixel_scale, nearest
+from giga.io.images.companion import check_aligned
 from giga.io.images.fits import load_observations
 from giga.io.tables import above, at_least, to_table, write_toml
 from giga.jobs.problems import Problem, demo60, gigalens80
@@ -206,7 +207,8 @@ class Predictor:
         """Proposals for a fit of some observations.
 
         Raises:
-            InputError: Observations that are not as the network knows them: number, shape or pixel scale.
+            InputError: Observations that are not as the network knows them: number, shape, pixel scale, order; or that
+                are not on the same pixels.
         """
         config = self.config
         seen = [observation.image.shape for observation in observations]
@@ -215,6 +217,7 @@ class Predictor:
                              f"that of the observations, {', '.join(map(str, seen))}")
         for observation in observations:
             self.check_scale(float(observation.grid.pixel_scale), "", "--init-from")
+        check_aligned(observations, config.bands, "--init-from")
         image = np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1)
         return Starts(self.draws(image, count, seed), self.name, self.sha256)
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -94,7 +93,8 @@ def simulate(seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
     wings = np.asarray(PSF.gaussian(fwhm=0.25, pixel_scale=PIXEL_SCALE, size=13).kernel, float)
     kernel = 0.85 * kernel + 0.15 * wings
     convolution = plan(PSF.from_native(kernel, SUPERSAMPLING), grid.shape)
-    model = np.asarray(render(jax.tree.map(jnp.float32, TRUTH), grid, convolution), float)
+    rendered = jax.jit(render)(jax.tree.map(np.float32, TRUTH), grid, convolution)
+    model = np.asarray(rendered, float)
     sigma = np.sqrt(BACKGROUND_RMS**2 + np.maximum(model, 0.0) / EXPOSURE_TIME)
     return model + sigma * np.random.default_rng(seed).standard_normal(model.shape), kernel
 

@@ -15,7 +15,9 @@ CORES_EACH = 4  # a drawing process for that many cores, so that the fits keep m
 
 @dataclass
 class Drawers:
-    """Processes that run `giga plot` on the folders that they are given; they outlive nobody for long.
+    """Processes that run `giga plot` on the folders that they are given; use as `with Drawers() as drawers`.
+
+    At the end of the block those that still draw are ended: `finish` waits for them before.
 
     Attributes:
         slots: Processes at a time.
@@ -26,6 +28,15 @@ class Drawers:
     problems: list[str] = field(default_factory=list)
     _waiting: list[Path] = field(default_factory=list)
     _running: list[subprocess.Popen] = field(default_factory=list)
+
+    def __enter__(self) -> Drawers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
+        for process in list(self._running):
+            process.terminate()
+            self._end(process)
 
     def add(self, folder: Path) -> None:
         """Have a run drawn when there is a process for it."""
@@ -51,7 +62,7 @@ class Drawers:
                 self._end(self._running[0])
 
     def _end(self, process: subprocess.Popen) -> None:
-        self._running.remove(process)
         _, said = process.communicate()
+        self._running.remove(process)
         if process.returncode:
             self.problems.append((said.strip().splitlines() or [f"exit code {process.returncode}"])[-1])

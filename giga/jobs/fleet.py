@@ -152,8 +152,8 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
     for note in fleet.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe(devices)}", highlight=False)
-    with Claims(FleetFolder(out).claims, expiry) as claims:
-        worker = _Worker(fleet, FleetFolder(out), claims, Drawers() if draw else None)
+    with Claims(FleetFolder(out).claims, expiry) as claims, Drawers() as drawers:
+        worker = _Worker(fleet, FleetFolder(out), claims, drawers if draw else None)
         worker.look_at_results(retry_failed)
         with Board(console, worker.status()) as worker.board:
             for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
@@ -161,10 +161,10 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
                     amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
                     over=parallel.mesh(devices), done=worker.done)
                 worker.board.look(worker.status())
-        if worker.drawers is not None:
+        if draw:
             with console.status("drawing pictures"):
-                worker.drawers.finish()
-            for problem in worker.drawers.problems:
+                drawers.finish()
+            for problem in drawers.problems:
                 console.print(f"[yellow]note:[/] pictures: {escape(problem)}", highlight=False)
         status = worker.status()
         worker.folder.write_table(status)

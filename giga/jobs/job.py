@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
@@ -77,11 +78,21 @@ class Job:
 
 
 class Opened(NamedTuple):
-    """What a fit starts from, see `opened`."""
+    """What a fit starts from, see `opened`.
+
+    Attributes:
+        job: The data and the prior.
+        over: Mesh of the devices.
+        store: The checkpoints; of several processes the first has them.
+        first: Whether this process is the one that writes and prints.
+        where: The devices, and the number of processes when they are several, in words.
+    """
 
     job: Job
-    devices: list[Any]
-    store: Store | None  # of several processes the first has it
+    over: Mesh
+    store: Store | None
+    first: bool
+    where: str
 
 
 def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False, init_from: str | None = None,
@@ -101,16 +112,17 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
         OSError: A file cannot be written.
     """
     devices = start_devices_of(config)
+    first, count = parallel.is_first(), parallel.process_count()
     job = together(lambda: helped(prepare(config), init_from, mask_from))
     check_same(job)
 
     def place() -> Store | None:
-        if not parallel.is_first():  # of several processes the first alone writes
-            return None
         claim(out, resume=resume, overwrite=overwrite)
         return job.store(out)
 
-    return Opened(job, devices, together(place))
+    store = together(lambda: place() if first else None)
+    where = parallel.describe(devices) + (f", {count} processes" if count > 1 else "")
+    return Opened(job, parallel.mesh(devices), store, first, where)
 
 
 def prepare(config: Config) -> Job:

@@ -13,7 +13,6 @@ from giga.inference.result import Result
 from giga.io.configuration.toml import Config
 from giga.jobs.job import opened
 from giga.jobs.results import write_results
-from giga.runtime import parallel
 from giga.show.terminal import FitProgress, show_result
 
 
@@ -42,20 +41,17 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         CheckpointError: A checkpoint of other data or another configuration.
         OSError: A file cannot be written.
     """
-    job, devices, store = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
-                                 mask_from=mask_from)
-    first = parallel.is_first()  # of several processes it alone writes and prints
+    job, over, store, first, where = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
+                                            mask_from=mask_from)
     console = (console or Console()) if first else Console(quiet=True)
     for note in job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    count = parallel.process_count()
-    of = f", {count} processes" if count > 1 else ""
-    console.print(f"fitting on {parallel.describe(devices)}{of}", highlight=False)
+    console.print(f"fitting on {where}", highlight=False)
     with FitProgress(console) as report:
         result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,
                      amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
-                     precision=config.run.precision, truth=truth, report=report, store=store,
-                     over=parallel.mesh(devices), starts=job.starts)
+                     precision=config.run.precision, truth=truth, report=report, store=store, over=over,
+                     starts=job.starts)
     if first:
         with console.status("writing pictures and tables"):
             write_results(result, out, job.text)

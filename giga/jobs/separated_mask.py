@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError, check_pixel_scale
+from giga.io.images.companion import check_aligned
 from giga.models.networks.separator import Separator, separate
 from giga.models.zoo import ZooError, load
 
@@ -69,7 +70,8 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         config: Thresholds and margins.
 
     Raises:
-        InputError: No such separator, or other bands, shapes or pixels than it takes; hardly a pixel is left.
+        InputError: No such separator, or other bands, shapes or pixels than it takes, or bands that are not on the same
+            pixels; hardly a pixel is left.
     """
     try:
         network, known = load(name)
@@ -84,6 +86,7 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
     for one in observations:
         check_pixel_scale(float(one.grid.pixel_scale), survey.pixel_scale, SCALE_TOLERANCE, f"which {name} learned", "",
                           "--mask-from")
+    check_aligned(observations, [band.name for band in survey.bands], "--mask-from")
     rms = np.array([_sky(one) for one in observations])
     image = jnp.asarray(np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1), jnp.float32)[None]
     parts = separate(network, image, jnp.asarray(rms, jnp.float32))

@@ -6,7 +6,6 @@ calls. Positions and radii in arcsec.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import contourpy
@@ -166,11 +165,16 @@ def _trace(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array]:
     return trace(mass, x, y)
 
 
-@partial(jax.jit, static_argnums=1)
-def _newton(mass: list[MassProfile], kind: int, x: Array, y: Array, reach: Array) -> tuple[Array, Array]:
-    """Three Newton steps along the gradient of an eigenvalue, none longer than reach."""
+@jax.jit
+def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
+                reach: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Three Newton steps along the gradient of an eigenvalue, none longer than reach; the points, and where they trace.
+
+    The kind of eigenvalue is a number like the others: one program serves both.
+    """
     def value(x: Array, y: Array) -> Array:
-        return _fields(mass, x, y)[kind]
+        tangential, radial, _ = _fields(mass, x, y)
+        return jnp.where(kind == 0, tangential, radial)
 
     one, zero = jnp.ones_like(x), jnp.zeros_like(x)
 
@@ -181,7 +185,8 @@ def _newton(mass: list[MassProfile], kind: int, x: Array, y: Array, reach: Array
         direction = slope / jnp.maximum(steepness, 1e-12)
         return point[0] - length * direction[0], point[1] - length * direction[1]
 
-    return jax.lax.fori_loop(0, 3, step, (x, y))
+    critical = jax.lax.fori_loop(0, 3, step, (x, y))
+    return critical, trace(mass, *critical)
 
 
 def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, levels: int):
@@ -227,8 +232,7 @@ def _refined(mass: list[MassProfile], kind: int, line: np.ndarray) -> Curve:
     reach = 2.0 * np.hypot(*np.diff(line, axis=0).T).max()
     size = BLOCK * -(-points.shape[1] // BLOCK)  # few shapes, few compilations
     padded = np.pad(points, ((0, 0), (0, size - points.shape[1])), mode="edge")
-    critical = _newton(mass, kind, padded[0], padded[1], reach)
-    caustic = _trace(mass, *critical)
+    critical, caustic = _onto_curve(mass, np.int32(kind), padded[0], padded[1], reach)
     critical, caustic = (np.stack([np.asarray(c, float) for c in xy], 1)[:len(index)] for xy in (critical, caustic))
     if closed:
         critical[-1], caustic[-1] = critical[0], caustic[0]

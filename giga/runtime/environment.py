@@ -1,4 +1,4 @@
-"""Where a program runs and what it is made of: devices, versions, the hash of the source."""
+"""Where a program runs, how fast, and what it is made of: devices, versions, the hash of the source."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from typing import Any
 import jax
 
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "scipy", "numpyro", "blackjax", "arviz")
+
+
+def rate(count: float, seconds: float) -> float:
+    """How many a second.
+
+    A clock that has not moved, as coarse ones do, or was set back, is taken to have moved by a nanosecond.
+    """
+    return count / max(seconds, 1e-9)
 
 
 def environment() -> dict[str, Any]:

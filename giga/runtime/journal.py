@@ -113,7 +113,7 @@ class Journal:
         seconds, compile_s = time.perf_counter() - begun, self._compiled() - compiled
         if self._store is not None:
             self._new.append(Record(name, key, [np.asarray(leaf) for leaf in jax.tree.leaves(result)],
-                                    seconds - compile_s - (self._idle() - idle), compile_s))
+                                    max(seconds - compile_s - (self._idle() - idle), 0.0), compile_s))
             # The next call may take as long as this one.
             if time.perf_counter() - self._flushed + seconds >= self._store.interval_s:
                 self.flush()

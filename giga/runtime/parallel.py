@@ -23,6 +23,8 @@ from giga.runtime.nodes import is_first as is_first
 from giga.runtime.nodes import process_count as process_count
 
 AXIS = "batch"
+# How programs on vectors are compiled that run a few times in a fit: optimising them takes far longer than they run.
+ON_VECTORS = {"xla_backend_optimization_level": 0}
 _LIMIT: dict[str, int | None] = {"bytes": None}  # of a device's memory, as the user set it
 
 

@@ -6,7 +6,6 @@
 import io
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_scales
 from matplotlib.axes import Axes
@@ -21,7 +20,7 @@ from giga.imaging.grid import Grid
 from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Result
 from giga.io.images.fits import wcs_header
-from giga.io.images.hdu import celestial_wcs
+from giga.io.images.sky import celestial_wcs
 from giga.lensing.labels import labels, with_unit
 
 STYLE = {"tangential": "-", "radial": "--", "cut": ":"}
@@ -174,7 +173,7 @@ def _to_axes(grid: Grid, points: np.ndarray) -> np.ndarray:
     """Points in arcsec where `_extent` puts them."""
     if not len(points):
         return points
-    column, row = (np.asarray(c, float) for c in grid.to_pixel(*jnp.asarray(points.T)))
+    column, row = (np.asarray(c, float) for c in grid.to_pixel(*points.T))
     left, _, bottom, _ = _extent(grid)
     scale = float(grid.pixel_scale)
     return np.stack([left + (column + 0.5) * scale, bottom + (row + 0.5) * scale], axis=1)

@@ -85,6 +85,7 @@ def describe(numbers: dict[str, Any], left: float | None = None) -> str:
     for key, text in (("chi2", "chi2 {:.1f}"), ("log_prob", "log posterior {:.1f}"), ("elbo", "ELBO {:.1f}"),
                       ("iterations", "{:d} iterations"), ("beta", "exponent {:.2g}"),
                       ("acceptance", "acceptance {:.2f}"), ("rhat", "R-hat {:.3f}"), ("ess", "ESS {:.0f}"),
+                      ("tail_ess", "tail {:.0f}"),
                       ("log_evidence", "log evidence {:.2f}")):
         if key in numbers:
             parts.append(text.format(numbers[key]))
@@ -175,8 +176,8 @@ class Board:
 
     def _text(self, status: Mapping[str, tuple[str, str]]) -> str:
         counts, count = Counter(said for said, _ in status.values()), ended(status)
-        hours = (time.monotonic() - self._begun) / 3600.0
-        speed = f", {(count - self._first) / hours:.0f} lenses per hour" if count > self._first else ""
+        hours, new = (time.monotonic() - self._begun) / 3600.0, count - self._first
+        speed = f", {new / hours:.0f} lenses per hour" if new > 0 and hours > 0.0 else ""  # a coarse clock may stand
         bad = counts["failed"] + counts["refused"]
         return f"{counts['done']} done, {bad} failed, {len(status) - count} left{speed}"
 
@@ -229,5 +230,6 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     console.print(f"time: {times}")
     if not hmc["converged"]:
         console.print(f"[bold red]not converged:[/] worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
-                      f"{hmc['smallest_ess_bulk']:.0f} after {hmc['iterations']} iterations of {hmc['chains']} chains")
+                      f"{hmc['smallest_ess_bulk']:.0f} and {hmc['smallest_ess_tail']:.0f} in the tails, after "
+                      f"{hmc['iterations']} iterations of {hmc['chains']} chains")
     console.print(f"report: {escape(str(out / 'report.html'))}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from giga.models.training.loop import Loop
 from giga.models.training.state import TrainState
+from giga.runtime.environment import rate
 from giga.runtime.parallel import one_by_one
 
 CPU_STEPS = 3  # timed at a go where a step takes long
@@ -43,7 +44,7 @@ def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[s
         runs["scenes"] = lambda state: loop.scenes(0)
     seconds, images = _fastest(runs, state, rounds), steps * config.batch_size
     scenes = seconds.pop("scenes", 0.0) * steps / config.chunk
-    rates = {name: images / (taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
+    rates = {name: rate(images, taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
     return rates | {"joint_over_network": rates["joint"] / rates["network"], "reuse": config.reuse}
 
 

@@ -25,6 +25,7 @@ from giga.models.training.task import ShiftedTask as ShiftedTask
 from giga.models.training.task import Task as Task
 from giga.models.training.validation import ValidationSet, draw_sets, validate
 from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
+from giga.runtime.environment import rate
 from giga.runtime.parallel import is_first, mesh, on_devices, on_host
 
 Report = Callable[[dict[str, Any]], object]
@@ -187,7 +188,7 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
         at += steps
         write("train", at, {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
               | {"learning_rate": float(np.asarray(rate_at(at - 1))),
-                 "images_per_s": steps * config.batch_size / seconds})
+                 "images_per_s": rate(steps * config.batch_size, seconds)})
         if sets and (at % config.validate_every == 0 or at == config.steps):
             best = _validated(evaluate, state, best, sets, at, write)
         if at % config.checkpoint_every == 0 or at == config.steps or impatient():

@@ -1,13 +1,16 @@
 """Convergence of chains: R-hat, modern and of 1992, bulk and tail effective sample size.
 
-A run looks at R-hat and bulk ESS after every block, so these are computed for all parameters at once. They are
-ArviZ's to rounding.
+A run looks at them after every block, so they are computed for all parameters at once. They are ArviZ's to rounding.
 """
+
+from typing import Any
 
 import arviz as az
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
+
+TAILS = (0.05, 0.95)  # quantiles whose effective sample sizes are those of the tails
 
 
 def rhat(samples: np.ndarray) -> np.ndarray:
@@ -26,12 +29,14 @@ def rhat_gelman_rubin(samples: np.ndarray) -> np.ndarray:
     """Potential scale reduction of Gelman & Rubin (1992), as TensorFlow Probability computes it.
 
     The ratio of variances without the square root, so about the square of the modern one; what
-    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote.
+    Huang et al. (2025, arXiv:2502.03455, sec. 4) quote. NaN or infinite where no chain moves.
     """
     chains, draws, _ = samples.shape
     within = samples.var(1, ddof=1).mean(0)
     between = samples.mean(1).var(0, ddof=1)
-    return ((draws - 1) / draws * within + between) / within * (chains + 1) / chains - (draws - 1) / (chains * draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ((draws - 1) / draws * within + between) / within
+    return ratio * (chains + 1) / chains - (draws - 1) / (chains * draws)
 
 
 def ess_bulk(samples: np.ndarray) -> np.ndarray:
@@ -40,8 +45,22 @@ def ess_bulk(samples: np.ndarray) -> np.ndarray:
 
 
 def ess_tail(samples: np.ndarray) -> np.ndarray:
-    """Tail effective sample size: of the 5% and 95% quantiles, the smaller (Vehtari et al. 2021)."""
-    return _each(samples, lambda a: az.ess(a, method="tail"))
+    """Tail effective sample size: of the 5% and 95% quantiles, the smaller (Vehtari et al. 2021), shape (n,).
+
+    NaN where a sample is, or with fewer than four draws.
+    """
+    draws, n = samples.shape[1:]
+    if draws < 4:
+        return np.full(n, np.nan)
+    bad = np.isnan(samples).any((0, 1))
+    ends = np.quantile(np.where(bad, 0.0, samples), TAILS, axis=(0, 1))
+    each = [_ess(np.moveaxis(_halves(samples <= end), -1, 0).astype(float)) for end in ends]
+    return np.where(bad, np.nan, np.minimum(*each))
+
+
+def ess_mean(samples: np.ndarray) -> np.ndarray:
+    """Effective sample size of the mean (Vehtari et al. 2021), shape (n,); for values of a finite variance."""
+    return _each(samples, method="mean")
 
 
 def rhat_and_ess_bulk(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +68,7 @@ def rhat_and_ess_bulk(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     draws, n = samples.shape[1:]
     if draws < 4:
         return np.full(n, np.nan), np.full(n, np.nan)
-    parts = np.concatenate([samples[:, :draws // 2], samples[:, -(draws // 2):]])
+    parts = _halves(samples)
     shape = (n, *parts.shape[:2])
     flat = np.ascontiguousarray(parts.reshape(-1, n).T, float)
     order = np.argsort(flat, 1)
@@ -62,6 +81,12 @@ def rhat_and_ess_bulk(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bad = np.isnan(flat).any(1)
     return (np.where(bad, np.nan, np.maximum(_split_rhat(bulk), _split_rhat(tail))),
             np.where(bad, np.nan, _ess(bulk)))
+
+
+def _halves(samples: np.ndarray) -> np.ndarray:
+    """Split each chain into two; the middle draw of an odd number is left out."""
+    half = samples.shape[1] // 2
+    return np.concatenate([samples[:, :half], samples[:, -half:]])
 
 
 def _scores(ordered: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -130,5 +155,6 @@ def _time(rho: np.ndarray) -> float:
     return float(-1.0 + 2.0 * kept[:end].sum() + kept[end])
 
 
-def _each(samples: np.ndarray, function) -> np.ndarray:
-    return np.array([float(function(samples[..., k])) for k in range(samples.shape[-1])])
+def _each(samples: np.ndarray, **how: Any) -> np.ndarray:
+    """ArviZ's effective sample size, parameter by parameter; 0.23 and 1 answer alike when all is spelt out."""
+    return np.array([float(az.ess(samples[..., k], **how)) for k in range(samples.shape[-1])])

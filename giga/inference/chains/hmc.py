@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
-from giga.inference.chains.diagnostics import rhat_and_ess_bulk
+from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk
 from giga.inference.chains.trajectory import Chains, Move, trajectory
 from giga.inference.chains.whitening import whitening
 from giga.inference.variational import guide
@@ -22,9 +22,11 @@ from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent, log_density
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import batched, compiled, spread
+from giga.runtime.random import normal, split
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
 MAX_RESETS = 3
+NOTHING = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0}  # `worst_case` of no draw
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class HMCConfig:
         n_block: Iterations in a compiled block, between looks at the diagnostics.
         n_pilot: Blocks in each of the two pilot rounds that whiten; a third of one block sets the step.
         n_min, n_max: Fewest and most iterations kept, a chain.
-        ess: Bulk effective sample size wanted of every parameter.
+        ess, tail_ess: Bulk and tail effective sample size wanted of every parameter.
         rhat: Largest R-hat wanted.
         length: Trajectory length in whitened units; the number of steps is jittered about it.
         target_accept: Acceptance that the pilot's step size aims at.
@@ -51,6 +53,7 @@ class HMCConfig:
     n_min: int = 100
     n_max: int = 3000
     ess: float = 1000.0
+    tail_ess: float = 400.0
     rhat: float = 1.01
     length: float = 1.9
     target_accept: float = 0.9
@@ -145,13 +148,13 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         FloatingPointError: No start has a finite log-density.
     """
     config = sampler.config
-    start, *rounds = jax.random.split(key, 4)
-    u = np.asarray(jax.random.normal(start, (config.n_chains, transport.size), transport.shift.dtype))
+    start, *rounds = split(key, 4)
+    u = normal(start, (config.n_chains, transport.size), transport.shift.dtype)
     state, replaced = _alive(_chains(posterior, transport, u, 0.3, ascent))
     gradients = config.n_chains
     for part, blocks in zip(rounds, (config.n_pilot, config.n_pilot, 1), strict=True):
         kept = []
-        for k, sub in enumerate(jax.random.split(part, blocks)):
+        for k, sub in enumerate(split(part, blocks)):
             state, path, out = sampler.run(sub, posterior, state, True)
             gradients += _gradients(out, config)
             kept.append([np.asarray(a, float)[:, config.n_block // 3 if k == 0 else 0:] for a in path])
@@ -163,7 +166,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
 
 def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
                report: Callable[[dict], None] = lambda info: None) -> tuple[HMCState, Draws, dict]:
-    """Sample the posterior until every parameter has the effective sample size and R-hat wanted.
+    """Sample the posterior until every parameter has the effective sample sizes and R-hat wanted.
 
     Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks. Where a
     block's acceptance falls far below what the step was set for, the chains have come to a place
@@ -174,7 +177,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         posterior: The posterior.
         state: From `warm_up`.
         sampler: From `sampler`.
-        report: Called after each block with "acceptance", "rhat", "ess", "iterations".
+        report: Called after each block with "acceptance", "rhat", "ess", "tail_ess", "iterations".
 
     Returns:
         The state at the end, the samples on the host, and counts: gradients, divergences, dead
@@ -184,7 +187,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     config = sampler.config
     blocks: list[Draws] = []
     values: list[np.ndarray] = []
-    worst, spent, resets, count = {"rhat": np.inf, "ess_bulk": 0.0}, 0, 0, 0
+    worst, spent, resets, count = dict(NOTHING), 0, 0, 0
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
         state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
         count, spent = count + 1, spent + _gradients(out, config)
@@ -198,7 +201,8 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         values.append(physical(posterior.prior, out.z))
         worst = worst_case(np.concatenate(values, 1))
         report({"acceptance": acceptance, "iterations": len(blocks) * config.n_block,
-                "rhat": worst["rhat"], "ess": worst["ess_bulk"], "done": _share(worst, blocks, config)})
+                "rhat": worst["rhat"], "ess": worst["ess_bulk"], "tail_ess": worst["ess_tail"],
+                "done": _share(worst, blocks, config)})
     draws = _join(blocks)
     still = np.ptp(draws.z, axis=1).max(-1) == 0.0
     return state, draws, {
@@ -207,25 +211,31 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         "mean_steps": float(draws.n_steps.mean()), "resets": resets,
         "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
         "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
-        "smallest_ess_bulk": worst["ess_bulk"], "evaluations": spent, "ess_per_gradient": worst["ess_bulk"] / spent}
+        "smallest_ess_bulk": worst["ess_bulk"], "smallest_ess_tail": worst["ess_tail"], "evaluations": spent,
+        "ess_per_gradient": worst["ess_bulk"] / spent}
 
 
 def _share(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> float:
     """Share of the sampling that is done: ESS and R-hat - 1 both go as the number of iterations."""
-    need = max(config.ess / max(worst["ess_bulk"], 1.0), (worst["rhat"] - 1.0) / (config.rhat - 1.0),
-               config.n_min / (len(blocks) * config.n_block))
+    need = max(config.ess / max(worst["ess_bulk"], 1.0), config.tail_ess / max(worst["ess_tail"], 1.0),
+               (worst["rhat"] - 1.0) / (config.rhat - 1.0), config.n_min / (len(blocks) * config.n_block))
     return min(1.0, max(1.0 / max(need, 1.0), len(blocks) * config.n_block / config.n_max))
 
 
 def _reached(worst: dict[str, float], blocks: list[Draws], config: HMCConfig) -> bool:
     enough = len(blocks) * config.n_block >= config.n_min
-    return enough and worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess
+    return enough and sufficient(worst, config.rhat, config.ess, config.tail_ess)
+
+
+def sufficient(worst: dict[str, float], rhat: float, ess: float, tail_ess: float) -> bool:
+    """Whether what `worst_case` found reaches the targets."""
+    return worst["rhat"] < rhat and worst["ess_bulk"] > ess and worst["ess_tail"] > tail_ess
 
 
 def worst_case(samples: np.ndarray) -> dict[str, float]:
-    """Largest rank-normalised R-hat and smallest bulk ESS over parameters, of (chains, draws, n)."""
+    """Largest rank-normalised R-hat and smallest bulk and tail ESS over parameters, of (chains, draws, n)."""
     rhat, ess = rhat_and_ess_bulk(samples)
-    return {"rhat": float(np.max(rhat)), "ess_bulk": float(np.min(ess))}
+    return {"rhat": float(np.max(rhat)), "ess_bulk": float(np.min(ess)), "ess_tail": float(np.min(ess_tail(samples)))}
 
 
 def physical(prior: Prior, z: AnyArray) -> np.ndarray:

@@ -15,6 +15,7 @@ from giga.bayes.posterior import Posterior, variance
 from giga.imaging.observation import Observation
 from giga.inference.result import Result
 from giga.runtime.parallel import on_host
+from giga.runtime.random import split_data
 
 DISCREPANCIES = ("chi2", "correlation")
 PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose place in the prior is told
@@ -77,7 +78,7 @@ def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> d
         Gelman, Meng & Stern (1996), Statistica Sinica 6, 733, eq. 6.
     """
     take = np.linspace(0, len(z) - 1, count).round().astype(int)
-    table = np.asarray(on_host(_discrepancies(posterior, jax.random.split(key, count), z[take])), float)
+    table = np.asarray(on_host(_discrepancies(posterior, split_data(key, count), z[take])), float)
     return {name: {"p_value": float(np.mean(table[:, 1, k] >= table[:, 0, k])),
                    "observed": table[:, 0, k].tolist(), "replicated": table[:, 1, k].tolist()}
             for k, name in enumerate(DISCREPANCIES)}
@@ -88,10 +89,10 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
     """Of data and replica, shape (count, 2, discrepancies)."""
 
     def one(entry: tuple[Array, Array]) -> Array:
-        key, at = entry
+        key, at = jax.random.wrap_key_data(entry[0]), entry[1]
         totals, pairs = jnp.zeros((2, 2), at.dtype), jnp.zeros((), at.dtype)
-        for model, data, sub in zip(posterior.scaled_models(at), posterior.data, jax.random.split(key, len(posterior.data)),
-                                    strict=True):
+        keys = jax.random.split(key, len(posterior.data))
+        for model, data, sub in zip(posterior.scaled_models(at), posterior.data, keys, strict=True):
             noise = jax.random.normal(sub, data.image.shape, at.dtype)
             observed = (data.image - model) / jnp.sqrt(variance(model, data))
             rows = [_of_residual(data.mask * r) for r in (observed, noise)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import arviz as az
 import jax
 import numpy as np
 from jax import Array
@@ -12,12 +12,15 @@ from scipy.special import logsumexp
 
 from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
+from giga.inference.chains.diagnostics import ess_mean
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent
-from giga.runtime.parallel import on_host
+from giga.runtime.parallel import ON_VECTORS, on_host
+from giga.runtime.random import normal
 
 PIECE = 1024  # points in a call
 FLOOR = 1.0 / 9.0  # smallest eigenvalue of a precision that is believed, as in `transport.inverse`
+LEAST_OVERLAP = 1e-6  # of draws and proposals: with less, none of thousands lies where the other density is
 
 
 class Evidence(NamedTuple):
@@ -66,9 +69,9 @@ def propose(key: Array, posterior: Posterior, transport: Transport, ascent: Asce
         ascent: From `giga.inference.variational.vi.ascender`, whose compiled program evaluates the posterior.
         count: Number of draws.
     """
-    u = np.asarray(jax.random.normal(key, (count, transport.size), transport.shift.dtype))
+    u = normal(key, (count, transport.size), transport.shift.dtype)
     value, _ = ascent.evaluate(posterior, transport, u)
-    z, log_det = on_host(_push(transport, u))
+    z, log_det = pushed(transport, u)
     log_prob = np.asarray(value, float) - np.asarray(log_det, float)
     good = np.isfinite(log_prob)
     return Proposals(z, np.where(good, log_prob, -np.inf), int(np.sum(~good)))
@@ -77,16 +80,26 @@ def propose(key: Array, posterior: Posterior, transport: Transport, ascent: Asce
 def log_density_of(transport: Transport, z: np.ndarray) -> np.ndarray:
     """Log-density of a map's own distribution at points of any leading shape, in float64."""
     flat = np.reshape(z, (-1, transport.size)).astype(transport.shift.dtype)
-    # In pieces of one size, so that the program is compiled once whatever the number of draws.
-    padded = np.concatenate([flat, np.repeat(flat[:1], -len(flat) % PIECE, 0)])
-    parts = [on_host(_pull(transport, padded[i:i + PIECE])) for i in range(0, len(padded), PIECE)]
-    u, log_det = (np.concatenate(p)[:len(flat)] for p in zip(*parts, strict=True))
+    u, log_det = _in_pieces(_pull, transport, flat)
     log_normal = -0.5 * np.sum(np.asarray(u, float) ** 2, 1) - 0.5 * transport.size * np.log(2.0 * np.pi)
     return (log_normal - np.asarray(log_det, float)).reshape(np.shape(z)[:-1])
 
 
-_push = jax.jit(jax.vmap(Transport.__call__, (None, 0)))
-_pull = jax.jit(jax.vmap(Transport.pull, (None, 0)))
+def pushed(transport: Transport, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images of points under a map, shape (count, n), and the log-determinants there, on the host."""
+    return _in_pieces(_push, transport, u)
+
+
+def _in_pieces(function: Callable, transport: Transport, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluate a map in pieces of one size, so that it is compiled once whatever the number of points."""
+    padded = np.concatenate([points, np.repeat(points[:1], -len(points) % PIECE, 0)])
+    parts = [on_host(function(transport, padded[i:i + PIECE])) for i in range(0, len(padded), PIECE)]
+    out, log_det = (np.concatenate(part)[:len(points)] for part in zip(*parts, strict=True))
+    return out, log_det
+
+
+_push = jax.jit(jax.vmap(Transport.__call__, (None, 0)), compiler_options=ON_VECTORS)
+_pull = jax.jit(jax.vmap(Transport.pull, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolerance: float = 1e-10) -> Evidence:
@@ -126,7 +139,7 @@ def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolera
     # p and q, both normalised, over their mixture: each has mean (its overlap) under the other.
     f_q = np.exp(b - log_z - np.logaddexp(log_p + b - log_z, log_q))
     f_p = np.exp(-np.logaddexp(log_p + a - log_z, log_q))
-    if not (f_q.mean() > 0.0 and f_p[kept].mean() > 0.0):
+    if not min(f_q.mean(), f_p[kept].mean()) > LEAST_OVERLAP:
         raise FloatingPointError("bridge sampling: the draws of the posterior and the proposals do not overlap")
     error2 = f_q.var() / f_q.mean() ** 2 / n_q + f_p[kept].var() / f_p[kept].mean() ** 2 / _ess(f_p, kept)
     return Evidence(float(log_z + first), float(np.sqrt(error2)))
@@ -137,4 +150,4 @@ def _ess(values: np.ndarray, kept: np.ndarray) -> float:
     if np.ptp(values[kept]) == 0.0:
         return float(kept.sum())
     filled = np.where(kept, values, values[kept].mean())
-    return max(1.0, float(az.ess(filled, method="mean")) * kept.mean())
+    return max(1.0, float(ess_mean(filled[..., None])[0]) * kept.mean())

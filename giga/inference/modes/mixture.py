@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -14,6 +13,7 @@ from giga.inference.chains.hmc import Draws
 from giga.inference.modes.evidence import Evidence, bridge, log_density_of, propose
 from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent
+from giga.runtime.random import split
 
 FEWEST_DRAWS = 10  # a chain, in the region of its own mode, below which the mode has not held its chains
 
@@ -65,7 +65,7 @@ def weigh(key: Array, posterior: Posterior, transports: Sequence[Transport], sha
         return np.argmax(density, axis=0)
 
     labels, evidences, dead = [region(np.asarray(d.z)) for d in draws], [], 0
-    for k, (sub, transport) in enumerate(zip(jax.random.split(key, len(transports)), transports, strict=True)):
+    for k, (sub, transport) in enumerate(zip(split(key, len(transports)), transports, strict=True)):
         proposals = propose(sub, posterior, transport, ascent, count)
         inside = region(np.asarray(proposals.z)) == k
         ratio = np.where(inside, proposals.log_prob - log_density_of(transport, proposals.z), -np.inf)

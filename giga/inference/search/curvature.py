@@ -43,10 +43,12 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     unbent, own = prior.slopes(z)
     scene, slope = prior.fill(prior.edges.disc(unbent)[0]), prior.fill(own)
     columns = parameter_numbers(prior)
-    value, gradient = jax.value_and_grad(posterior.log_prior)(z)
+    value, gradient, curvature = prior.expansion(z)
+    if posterior.orders is not None:
+        value, gradient = jax.value_and_grad(posterior.log_prior)(z)
     chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
-    precision = jnp.diag(jnp.maximum(prior.curvature(z), 1e-3))
+    precision = jnp.diag(jnp.maximum(curvature, 1e-3))
     for data in posterior.data:
         linear = data.seen(scene)
         filled, amplitudes = posterior.filled(linear, data)

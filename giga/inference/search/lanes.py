@@ -52,24 +52,23 @@ class Improve(Protocol):
 
 
 def screener(over: Mesh, call: Call | None = None) -> Screen:
-    """Evaluate prior draws with their amplitudes solved: `(posterior, keys, shares) -> lanes`, keys as numbers.
+    """Evaluate starts with their amplitudes solved: `(posterior, z, shares) -> lanes`.
 
-    The shares, one a key, are those of `softened`.
+    The shares, one a start, are those of `softened`.
     """
     call, program = call or Alone(over), _screen(over)
-    return lambda posterior, keys, shares: call(program, posterior, keys,
-                                                np.asarray(shares, posterior.prior.shift.dtype))
+    return lambda posterior, z, shares: call(program, posterior, z, np.asarray(shares, posterior.prior.shift.dtype))
 
 
 @cache
 def _screen(over: Mesh) -> Program:
-    def one(posterior: Posterior, own: None, key: Array, share: Array) -> Lanes:
-        return evaluated(softened(posterior, share), posterior.prior.sample(jax.random.wrap_key_data(key)))
+    def one(posterior: Posterior, own: None, z: Array, share: Array) -> Lanes:
+        return evaluated(softened(posterior, share), z)
 
     run = spread(one, over)
-    return Program("screen", compiled(lambda posteriors, slots, active, keys, shares:
-                                      run(posteriors, slots, active, None, keys, shares), over),
-                   lambda keys, shares: LANES)
+    return Program("screen", compiled(lambda posteriors, slots, active, z, shares:
+                                      run(posteriors, slots, active, None, z, shares), over),
+                   lambda z, shares: LANES)
 
 
 def evaluated(posterior: Posterior, z: Array) -> Lanes:
@@ -85,9 +84,8 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
     the data, in the first observation that sees it.
     """
     prior = posterior.prior
-    x = prior.constrain(z)
+    x, low, high = jax.vmap(prior.constrain)(jnp.stack([z, jnp.full_like(z, -3.0), jnp.full_like(z, 3.0)]))
     scene, numbers = prior.fill(x), parameter_numbers(prior)
-    low, high = prior.constrain(jnp.full_like(z, -3.0)), prior.constrain(jnp.full_like(z, 3.0))
     done: set[int] = set()
     for data in posterior.data:
         marks = numbers.in_band(data.band)

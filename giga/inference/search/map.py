@@ -13,6 +13,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
+from giga.bayes.prior import prior_draws
 from giga.component import AnyArray
 from giga.inference.search.curvature import quadratic
 from giga.inference.search.lanes import JACOBIAN_COST, LANES, Improve, Lanes, Screen
@@ -124,7 +125,7 @@ def _screened(key: Array, posterior: Posterior, config: MapConfig, screen: Scree
     """The starts, which of them see softened noise, and how many draws of the prior have no density."""
     both = bool(config.softening) and config.n_finalists > 1
     soft = np.arange(config.n_screen) % 2 < both  # every other start
-    drawn = screen(posterior, _keys(key, config.n_screen), _shares(config, 0, soft))
+    drawn = screen(posterior, prior_draws(posterior.prior, key, config.n_screen), _shares(config, 0, soft))
     lanes, soft = _kept(drawn, soft, config.n_starts)
     if start is not None:
         extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
@@ -206,11 +207,6 @@ def _best(lanes: Lanes, count: int) -> tuple[Lanes, np.ndarray]:
     return Lanes(*(a[order] for a in lanes)), order
 
 
-def _keys(key: Array, count: int) -> np.ndarray:
-    """Keys as numbers, one a lane."""
-    return np.asarray(jax.random.key_data(jax.random.split(key, count)))
-
-
 def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int = 32, steps: int = 400,
                      learning_rate: float = 1e-2, call: Call | None = None) -> tuple[MapState, dict]:
     """Plain multi-start Adam with a polynomial schedule, as GIGA-Lens has it, for comparison.
@@ -218,7 +214,8 @@ def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int
     References:
         Gu et al. (2022), ApJ 935, 49, sec. 3.1.
     """
-    out, precision = (call or Alone(over))(_adam(over, steps, learning_rate), posterior, _keys(key, n_starts))
+    out, precision = (call or Alone(over))(_adam(over, steps, learning_rate), posterior,
+                                           prior_draws(posterior.prior, key, n_starts))
     lanes, order = _best(out, n_starts)
     log_prob = np.asarray(lanes.log_prob, float)
     return MapState(lanes.z, lanes.log_prob, precision[order]), {
@@ -230,18 +227,17 @@ def multi_start_adam(key: Array, posterior: Posterior, over: Mesh, n_starts: int
 def _adam(over: Mesh, steps: int, learning_rate: float) -> Program:
     optimiser = optax.adam(optax.polynomial_schedule(learning_rate, learning_rate / 10.0, 0.5, steps))
 
-    def one(posterior: Posterior, own: None, key: Array) -> tuple[Lanes, Array]:
+    def one(posterior: Posterior, own: None, z: Array) -> tuple[Lanes, Array]:
         def step(carry, _):
             z, state = carry[:2]
             value, gradient = jax.value_and_grad(posterior.log_prob)(z)
             updates, state = optimiser.update(-gradient, state)
             return (z + updates, state, value), value
 
-        z = posterior.prior.sample(jax.random.wrap_key_data(key))
         (z, _, _), trace = jax.lax.scan(step, (z, optimiser.init(z), jnp.zeros((), z.dtype)), None, length=steps)
         lanes = Lanes(z, posterior.log_prob(z), jnp.ones((), z.dtype), trace[-1])
         return lanes, quadratic(posterior, z).precision
 
     run = spread(one, over)
-    return Program("adam", compiled(lambda posteriors, slots, active, keys: run(posteriors, slots, active, None, keys),
-                                    over), lambda keys: (LANES, 0))
+    return Program("adam", compiled(lambda posteriors, slots, active, z: run(posteriors, slots, active, None, z),
+                                    over), lambda z: (LANES, 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import jax
@@ -13,11 +12,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
-from giga.bayes.prior import Prior
-from giga.inference.search.lanes import LANES, Lanes, evaluated
+from giga.bayes.prior import Prior, prior_draws
+from giga.inference.search.lanes import screener
 from giga.inference.search.map import MapConfig
-from giga.runtime.calls import Alone, Call, Program
-from giga.runtime.parallel import compiled, spread
+from giga.runtime.calls import Call
+from giga.runtime.parallel import ON_VECTORS
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ def completed(key: Array, prior: Prior, starts: Starts) -> np.ndarray:
         raise ValueError(f"{starts.model}: predicts {', '.join(starts.values)}; expected some of the free parameters, "
                          f"{', '.join(prior.names)}")
     count = len(next(iter(starts.values.values())))
-    x = np.array(_drawn(prior, jax.random.split(key, count)))
+    x = np.array(_constrain(prior, prior_draws(prior, key, count)))
     for name in shared:
         x[:, prior.names.index(name)] = starts.values[name]
     z = np.asarray(_placed(prior, x))
@@ -82,8 +81,10 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         Unconstrained vectors, shape (config.n_starts // 2, n), best first, and what a person wants to know.
     """
     z = completed(key, posterior.prior, starts)
-    lanes = (call or Alone(over))(_rate(over), posterior, z)
-    log_prob = np.asarray(lanes.log_prob, float)
+    # As many as were proposed, whatever was left out: the search's own program evaluates them.
+    padded = np.resize(z, (len(next(iter(starts.values.values()))), z.shape[1]))
+    lanes = screener(over, call)(posterior, padded, np.zeros(len(padded)))
+    log_prob = np.asarray(lanes.log_prob, float)[:len(z)]
     order = np.argsort(np.where(np.isfinite(log_prob), -log_prob, np.inf), kind="stable")[:max(config.n_starts // 2, 1)]
     return np.asarray(lanes.z)[order], {
         "model": starts.model, "sha256": starts.sha256, "proposed": len(z), "kept": len(order),
@@ -91,15 +92,5 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         "best_log_prob": float(log_prob[order[0]])}
 
 
-@cache
-def _rate(over: Mesh) -> Program:
-    def one(posterior: Posterior, own: None, z: Array) -> Lanes:
-        return evaluated(posterior, z)
-
-    run = spread(one, over)
-    return Program("rate", compiled(lambda posteriors, slots, active, z: run(posteriors, slots, active, None, z), over),
-                   lambda z: LANES)
-
-
-_drawn = jax.jit(lambda prior, keys: jax.vmap(lambda key: prior.constrain(prior.sample(key)))(keys))
-_placed = jax.jit(jax.vmap(Prior.unconstrain, (None, 0)))
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+_placed = jax.jit(jax.vmap(Prior.unconstrain, (None, 0)), compiler_options=ON_VECTORS)

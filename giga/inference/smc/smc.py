@@ -12,12 +12,23 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 from scipy.optimize import root_scalar
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.component import AnyArray
-from giga.inference.chains.hmc import Chains, Draws, HMCConfig, HMCState, Sampler, physical, sampler, worst_case
+from giga.inference.chains.hmc import (
+    NOTHING,
+    Chains,
+    Draws,
+    HMCConfig,
+    HMCState,
+    Sampler,
+    physical,
+    sampler,
+    sufficient,
+    worst_case,
+)
 from giga.inference.modes.evidence import Evidence
 from giga.inference.smc.tempering import Maps, tempered
 from giga.inference.variational.transport import gaussian
@@ -25,6 +36,7 @@ from giga.inference.variational.vi import Ascent
 from giga.runtime.calls import Call
 from giga.runtime.journal import Keep, direct
 from giga.runtime.parallel import on_host
+from giga.runtime.random import split, split_data
 
 SHRINK = 0.05  # of its diagonal, added to the particles' covariance, so that it stays positive definite
 FINEST = 1e-9  # smallest step of the tempering exponent
@@ -44,7 +56,8 @@ class SMCConfig:
         max_steps: Most leapfrog steps of a trajectory.
         max_rounds: Most steps of the exponent.
         n_keep: Rounds of moves whose draws are kept at the end, at most.
-        ess, rhat: Where these rounds may end earlier: bulk effective sample size, and R-hat of the groups.
+        ess, tail_ess, rhat: Where these rounds may end earlier: bulk and tail effective sample size, and R-hat of the
+            groups.
         widen: By how much, in standard deviations.
     """
 
@@ -58,6 +71,7 @@ class SMCConfig:
     max_rounds: int = 200
     n_keep: int = 8
     ess: float = 1000.0
+    tail_ess: float = 400.0
     rhat: float = 1.01
     widen: float = 1.5
 
@@ -141,16 +155,16 @@ def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: 
                             jax.random.key_data(key), state)
         return after._replace(beta=float(after.beta), step_size=float(after.step_size)), draws
 
-    key, sub = jax.random.split(key)
+    key, sub = split(key, 2)
     shape = (config.n_groups, config.n_particles)
-    z = np.asarray(_draws(start, jax.random.split(sub, shape[0] * shape[1])))
+    z = np.asarray(_draws(start, split_data(sub, shape[0] * shape[1])))
     state = _evaluated(posterior, start, z.reshape(*shape, -1), programs, 0.0, np.zeros(shape[0]), 0.3)
     dead, gradients, rounds, accepted = int(np.sum(~np.isfinite(state.target))), z.shape[0], 0, []
     while state.beta < 1.0:
         if rounds == config.max_rounds:
             raise FloatingPointError(f"SMC: the exponent is {state.beta:.3g} after {rounds} rounds; the posterior is "
                                      "too far from the start for so many particles")
-        key, pick, move = jax.random.split(key, 3)
+        key, pick, move = split(key, 3)
         state = resampled(pick, state, config)
         state, draws = moved(move, state, True)
         gradients += int(np.sum(draws.n_steps)) + 2 * z.shape[0]
@@ -159,16 +173,16 @@ def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: 
         report({"beta": state.beta, "acceptance": accepted[-1], "done": _share(state.beta)})
     kept: list[Draws] = []
     values: list[Draws] = []  # the same with physical values
-    worst = {"rhat": np.inf, "ess_bulk": 0.0}
-    while len(kept) < config.n_keep and not (worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess):
-        key, move = jax.random.split(key)
+    worst = dict(NOTHING)
+    while len(kept) < config.n_keep and not sufficient(worst, config.rhat, config.ess, config.tail_ess):
+        key, move = split(key, 2)
         state, draws = moved(move, state, False)
         gradients += int(np.sum(draws.n_steps)) + 2 * z.shape[0]
         kept.append(draws)
         values.append(draws._replace(z=physical(posterior.prior, draws.z)))
         worst = worst_case(_grouped(values, config).z)
         report({"acceptance": float(np.mean(draws.acceptance_rate)), "rhat": worst["rhat"], "ess": worst["ess_bulk"],
-                "done": 1.0})
+                "tail_ess": worst["ess_tail"], "done": 1.0})
     together = _grouped(kept, config)
     still = np.ptp(np.concatenate([d.z for d in kept], 1), axis=1).max(-1) == 0.0
     evidence = _evidence(state.log_z)
@@ -178,13 +192,14 @@ def sample_smc(key: Array, posterior: Posterior, start: Prior | Maps, programs: 
         "acceptance": float(np.mean(accepted + [float(np.mean(d.acceptance_rate)) for d in kept])),
         "step_size": float(state.step_size), "divergences": int(sum(d.diverging.sum() for d in kept)),
         "dead_chains": int(still.sum()), "dead_particles": dead, "replaced_starts": 0,
-        "converged": worst["rhat"] < config.rhat and worst["ess_bulk"] > config.ess,
-        "worst_rhat": worst["rhat"], "smallest_ess_bulk": worst["ess_bulk"], "evaluations": gradients,
+        "converged": sufficient(worst, config.rhat, config.ess, config.tail_ess),
+        "worst_rhat": worst["rhat"], "smallest_ess_bulk": worst["ess_bulk"], "smallest_ess_tail": worst["ess_tail"],
+        "evaluations": gradients,
         "ess_per_gradient": worst["ess_bulk"] / gradients, "effective_groups": float(1.0 / np.sum(share**2)),
         "log_evidence_of_groups": [float(v) for v in state.log_z]}
 
 
-_draws = jax.jit(lambda start, keys: jax.vmap(start.sample)(keys))
+_draws = jax.jit(lambda start, keys: jax.vmap(start.sample)(jax.random.wrap_key_data(keys)))
 _start_density = jax.jit(lambda start, z: jax.vmap(start.log_prob)(z))
 
 
@@ -210,9 +225,8 @@ def resampled(key: Array, state: Particles, config: SMCConfig) -> Particles:
         raise FloatingPointError("SMC: a group of particles has no finite log-posterior")
 
     def share(step: float) -> float:
-        weights = step * excess  # -inf stays, since the step is positive
-        ess = 2.0 * logsumexp(weights, axis=1) - logsumexp(2.0 * weights, axis=1)
-        return float(np.mean(np.exp(ess)) / excess.shape[1])
+        weights = softmax(step * excess, axis=1)  # -inf stays, since the step is positive
+        return float(np.mean(1.0 / np.sum(weights**2, 1)) / excess.shape[1])
 
     rest = 1.0 - state.beta
     if share(rest) >= config.share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax import Array
 
 from giga.bayes.prior import Prior
 from giga.component import AnyArray, Component
+from giga.runtime.parallel import ON_VECTORS
 
 NEAR = 0.15  # a bound within seven standard deviations of the likelihood is near
 NARROW = 0.3  # of the prior's range: a wider posterior is no stranger to the prior's own coordinate
@@ -156,9 +158,10 @@ def _expand(prior: Prior, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gradient, curvature
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _expansion(prior: Prior, z: Array) -> tuple[Array, Array]:
-    return jax.vmap(jax.grad(prior.log_prob))(z), jax.vmap(prior.curvature)(z)
+    _, gradient, curvature = jax.vmap(prior.expansion)(z)
+    return gradient, curvature
 
 
 def _diagonals(values: np.ndarray) -> np.ndarray:

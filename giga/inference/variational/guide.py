@@ -15,6 +15,7 @@ from giga.inference.variational.transport import Transport
 from giga.inference.variational.vi import Ascent, log_density
 from giga.runtime.calls import Call, Program
 from giga.runtime.parallel import compiled, spread
+from giga.runtime.random import normal
 
 NEAR_ENOUGH = 0.1  # spread of the difference in log-density: it costs 5% of the acceptance, whatever the step
 STEP_COST, END_COST = 0.55, 0.55  # of a step along the guide and of the value at its end, in gradients
@@ -36,7 +37,7 @@ def error(key: Array, posterior: Posterior, transport: Transport, over: Mesh, ca
     Returns:
         The spread; infinite where a density is not a number.
     """
-    u = np.asarray(jax.random.normal(key, (ascent.n_samples, transport.size), transport.shift.dtype))
+    u = normal(key, (ascent.n_samples, transport.size), transport.shift.dtype)
     exact, _ = ascent.evaluate(posterior, transport, u)
     coarse = call(_coarse(over), posterior, transport, u)
     difference = np.asarray(coarse, float) - np.asarray(exact, float)

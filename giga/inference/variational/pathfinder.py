@@ -13,6 +13,7 @@ from giga.bayes.posterior import Posterior
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import VIState
 from giga.runtime.parallel import on_host
+from giga.runtime.random import split
 
 PATHS = 4  # from the best finalists of the search
 DRAWS = 16  # at each point of a path, for its evidence lower bound
@@ -46,7 +47,7 @@ def fit_pathfinder(key: Array, posterior: Posterior, starts: np.ndarray, over: M
     """
     dtype, n = posterior.prior.shift.dtype, posterior.prior.size
     on_cpu = over.devices.flat[0].platform == "cpu"
-    key_run, key_pool = jax.random.split(key)
+    key_run, key_pool = split(key, 2)
     starts = np.asarray(starts[:PATHS], dtype)
     shape, bounds, draws = on_host(_paths(on_cpu)(key_run, key_pool, posterior, starts))
     if not np.isfinite(bounds).any():

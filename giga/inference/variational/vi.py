@@ -18,8 +18,9 @@ from giga.inference.search.map import MapState
 from giga.inference.variational.bounds import Bounds, near_bounds
 from giga.inference.variational.transport import REACH, Transport, conditional, gaussian, inverse
 from giga.runtime.calls import Alone, Call, Program
-from giga.runtime.parallel import batched, compiled, on_host, spread
+from giga.runtime.parallel import ON_VECTORS, batched, compiled, on_host, spread
 from giga.runtime.products import matmul
+from giga.runtime.random import normal
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     """
     transport, info = _start(posterior, found, config, ascent, improve)
     dtype, n = transport.shift.dtype, transport.size
-    half = np.asarray(jax.random.normal(key, (config.steps, config.n_samples // 2, n), dtype))
+    half = normal(key, (config.steps, config.n_samples // 2, n), dtype)
     rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(dtype)
     transport, elbo, sd, *_ = ascent.run(posterior, transport, np.concatenate([half, -half], 1), rates, config.steps)
     trace = [float(v) for v in elbo]
@@ -181,7 +182,7 @@ def bends(posterior: Posterior, plain: Transport, covariance: np.ndarray, ascent
     return np.where(np.isfinite(across), across, np.inf).reshape(2, n).mean(0)
 
 
-_mapped = jax.jit(jax.vmap(Bounds.__call__, (None, 0)))
+_mapped = jax.jit(jax.vmap(Bounds.__call__, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def walk(posterior: Posterior, bounds: Bounds, mode: np.ndarray, covariance: np.ndarray, axis: int, count: int,

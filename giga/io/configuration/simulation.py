@@ -34,7 +34,7 @@ from giga.simulate.systems.ggsl import EMPTY, companions, physical, table_2
 
 SCENE = (*SECTIONS, *OTHERS)
 """Sections that describe a population of one's own."""
-CUT = 0.01  # share of a PSF outside its kernel that is said
+CUT = 0.02  # share of a PSF outside its kernel that is said
 LOOKED_AT = 8  # scenes whose cores are looked at
 PLACES = {"psf": "survey.psf", "mixing": "mixing", "population": "population", "companions": "companions"}
 """Where in the file a complaint of the simulator belongs, by its first word."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from giga.io.errors import InputError, nearest
+from giga.io.images.companion import check_sampling, known
 from giga.io.images.cutouts import load_cutout_noise
 from giga.io.images.hdu import read_image
 from giga.io.images.psfex import read_psfex
@@ -42,14 +43,16 @@ class PSFConfig:
         if self.beta is not None and self.fwhm is None:
             raise InputError("", "beta", "got a slope without a width", "fwhm as well")
 
-    def model(self) -> PSFModel:
-        """The PSF. Raises InputError."""
+    def model(self, pixel_scale: float) -> PSFModel:
+        """The PSF for pixels of some side [arcsec]. Raises InputError."""
         if self.fwhm is not None:
             return GaussianPSF(self.fwhm) if self.beta is None else MoffatPSF(self.fwhm, self.beta)
         if self.psfex is not None:
             return read_psfex(self.psfex, self.row).at(self.x, self.y)
         assert self.fits is not None  # one of the three is there
-        kernel, _, _ = read_image(self.fits, self.hdu, "survey.psf.fits")
+        about = known(self.fits, self.hdu, "survey.psf.fits", "hdu")
+        check_sampling(about, self.supersampling, pixel_scale, "survey.psf.fits", "supersampling")
+        kernel, _, _ = read_image(self.fits, about.number, "survey.psf.fits")
         try:
             return KernelPSF(kernel, self.supersampling)
         except ValueError as error:
@@ -125,7 +128,8 @@ def read_survey(table: Any, place: Place) -> tuple[Survey, SurveyConfig, dict[st
         if name not in names:
             raise place.at("band").at(name).error("no such band", nearest(name, names))
         changes[name] = read_table(BandConfig, part, place.at("band").at(name))
-    bands = tuple(_changed(band, config, changes.get(band.name, BandConfig()), place) for band in survey.bands)
+    scale = survey.pixel_scale if config.pixel_scale is None else config.pixel_scale
+    bands = tuple(_changed(band, config, changes.get(band.name, BandConfig()), scale, place) for band in survey.bands)
     size = {key: getattr(config, key) for key in ("shape", "pixel_scale") if getattr(config, key) is not None}
     return _checked(place, lambda: survey.replace(bands=bands, **size)), config, changes
 
@@ -147,10 +151,10 @@ def read_noise(table: Any, survey: Survey, place: Place) -> tuple[Noise, NoiseCo
     return CorrelatedNoise.of(covariance, survey.shape, survey.photon), config
 
 
-def _changed(band: Band, survey: SurveyConfig, change: BandConfig, place: Place) -> Band:
+def _changed(band: Band, survey: SurveyConfig, change: BandConfig, pixel_scale: float, place: Place) -> Band:
     values: dict[str, Any] = {name: getattr(change, name) for name in CHANGES if getattr(change, name) is not None}
     if (psf := change.psf or survey.psf) is not None:
-        values["psf"] = psf.model()
+        values["psf"] = psf.model(pixel_scale)
     return _checked(place.at("band").at(band.name), lambda: band.replace(**values))
 
 

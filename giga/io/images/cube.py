@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
-from astropy.wcs.utils import proj_plane_pixel_scales
 
+from giga.imaging.grid import Grid
 from giga.io.errors import InputError
-from giga.io.images.hdu import celestial_wcs, opened
+from giga.io.images.companion import Known, check_bands, check_distinct
+from giga.io.images.hdu import COMPANIONS, DISTORTIONS, opened
+from giga.io.images.sky import celestial_wcs, departure, distorted, local_wcs
 
 FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
 SCIENCE = "SCI"  # name of the HDUs that are images, where errors and flags lie beside them
@@ -30,18 +32,27 @@ class Cube:
         header: Celestial WCS of the first band's HDU, and what names the observation.
         file: The first file.
         unit: BUNIT of the first band, or None.
+        notes: What the user should know of.
     """
 
     image: np.ndarray
     header: fits.Header
     file: Path
     unit: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def pixel_scale(self) -> float | None:
-        """Mean side of a pixel by the WCS [arcsec]; None without one."""
+        """Mean side of a pixel by the WCS [arcsec]; None without one.
+
+        Raises:
+            InputError: Pixels that are not square.
+        """
         wcs = celestial_wcs(self.header)
-        return None if wcs is None else float(proj_plane_pixel_scales(wcs).mean()) * 3600.0
+        try:
+            return None if wcs is None else float(Grid.from_wcs(wcs, self.image.shape[:2]).pixel_scale)
+        except ValueError as error:
+            raise InputError(self.file, "image", str(error), "square pixels") from error
 
     def window(self, shape: tuple[int, int]) -> Cube:
         """The middle of the image, or the image with a border of zeros, so that it has a shape; the WCS follows."""
@@ -57,7 +68,7 @@ class Cube:
             keyword = f"CRPIX{2 - axis}"
             if keyword in header:
                 header[keyword] -= start  # pyright: ignore[reportOperatorIssue]
-        return Cube(image, header, self.file, self.unit)
+        return Cube(image, header, self.file, self.unit, self.notes)
 
     def inner(self, other: Cube) -> tuple[slice, slice]:
         """Rows and columns of this image that are no border: another's, of which it is a window, or all of them."""
@@ -93,27 +104,25 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cub
 
     Args:
         paths: One file for all bands, or one file a band in the order of the bands. A file holds a cube of shape
-            (bands, ny, nx) or images, one a band: its HDUs named SCI, or without such all. They are in the order of the
-            bands, or in any if each is named after one.
+            (bands, ny, nx) or images, one a band: its HDUs named SCI, or without such all but those named ERR, WHT, DQ
+            and the like. They are in the order of the bands, or in any if each is named after one.
         bands: Names of the bands that are wanted.
 
     Raises:
-        InputError: A missing or unreadable file, another number of bands, bands of different shapes, NaN.
+        InputError: A missing or unreadable file, another number of bands, bands of different shapes, units or places
+            on the sky, one that is there twice, NaN.
     """
     first = Path(paths[0])
     found = [layer for path in paths for layer in _layers(Path(path))]
     if len(found) != len(bands):
         raise InputError(first, "image", f"{len(found)} bands", f"{len(bands)}, in one cube, one HDU a band, or one "
                                                                 "file a band")
-    named = {name.lower(): (layer, header) for layer, header, name in found}
-    if set(named) == {band.lower() for band in bands}:
-        layers = [named[band.lower()] for band in bands]
-    else:
-        layers = [(layer, header) for layer, header, _ in found]
-    shapes = {layer.shape for layer, _ in layers}
-    if len(shapes) > 1:
-        raise InputError(first, "image", f"bands of different shapes {sorted(shapes)}", "one shape")
-    for k, (layer, _) in enumerate(layers):
+    named = {layer.known.name.lower(): layer for layer in found}
+    layers = [named[band.lower()] for band in bands] if set(named) == {band.lower() for band in bands} else found
+    images, about = [layer.image for layer in layers], [layer.known.usable("image") for layer in layers]
+    check_bands(about, bands, "image")
+    check_distinct(images, about, "image")
+    for k, layer in enumerate(images):
         bad = ~np.isfinite(layer)
         if bad.any():
             row, column = np.argwhere(bad)[0]
@@ -121,9 +130,8 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cub
                              f"band {k + 1}: {bad.sum()} pixels are NaN or infinite, the first at "
                              f"[y={row}, x={column}]",
                              "finite numbers; fill or crop them")
-    header = layers[0][1]
-    unit = str(header["BUNIT"]).strip() if "BUNIT" in header else None
-    return Cube(np.stack([layer for layer, _ in layers], -1), header, first, unit)
+    header, notes = layers[0].header()
+    return Cube(np.stack(images, -1), header, first, about[0].unit, notes)
 
 
 def background_rms(cube: Cube, bands: Sequence[str]) -> np.ndarray:
@@ -159,26 +167,48 @@ def read_cubes(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> li
     return [read_cube(paths[k:k + each], bands) for k in range(0, len(paths), each)]
 
 
-def _layers(path: Path) -> list[tuple[np.ndarray, fits.Header, str]]:
-    """Two-dimensional images of a file, with their headers and names."""
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """One band as it is in its file: pixels, what is known of them, and the cards that are kept."""
+
+    image: np.ndarray
+    known: Known
+    cards: fits.Header
+
+    def header(self) -> tuple[fits.Header, tuple[str, ...]]:
+        """The WCS, linear about the middle, and what names the observation; and what there is to say of them."""
+        wcs, notes, out = self.known.wcs, list(self.known.notes), fits.Header()
+        if wcs is not None:
+            whole = slice(0, self.image.shape[0]), slice(0, self.image.shape[1])
+            try:
+                local = local_wcs(wcs, *whole)
+            except ValueError as error:
+                raise InputError(self.known.file, "image", str(error), "a WCS that reaches its image") from error
+            if kind := distorted(wcs):
+                notes.append(f"its distortion ({kind}) is followed to the middle, from where one linear WCS takes its "
+                             f"place; at the corners they differ by up to {departure(wcs, local, *whole):.2g} pixels")
+            out = local.to_header(relax=True)
+        out.update(self.cards)
+        return out, tuple(notes)
+
+
+def _layers(path: Path) -> list[_Layer]:
+    """Two-dimensional images of a file."""
     with opened(path, "image") as hdus:
-        images: list[Any] = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
-        images = [hdu for hdu in images if hdu.name == SCIENCE] or images
+        images: list[Any] = [hdu for hdu in hdus if hdu.is_image and hdu.shape and hdu.name not in DISTORTIONS]
+        images = [hdu for hdu in images if hdu.name == SCIENCE] or [hdu for hdu in images if hdu.name not in COMPANIONS]
         if not images:
             raise InputError(path, "image", "no image among its HDUs", "an image of two or three dimensions")
-        if images[0].data.ndim == 3:
-            return [(np.array(layer, float), _kept(images[0].header), "") for layer in images[0].data]
-        flat = [(np.array(hdu.data, float), _kept(hdu.header), hdu.name) for hdu in images if hdu.data.ndim == 2]
+        first, every = images[0], list(hdus)
+        flat = [hdu for hdu in images if len(hdu.shape) == 2]
+        if len(first.shape) == 3:
+            layer = _layer(path, every.index(first), first, hdus)
+            return [_Layer(plane, layer.known, layer.cards) for plane in layer.image]
         if not flat:
-            raise InputError(path, "image", f"an image of shape {images[0].data.shape}", "two or three dimensions")
-        return flat
+            raise InputError(path, "image", f"an image of shape {first.shape}", "two or three dimensions")
+        return [_layer(path, every.index(hdu), hdu, hdus) for hdu in flat]
 
 
-def _kept(header: fits.Header) -> fits.Header:
-    """The celestial WCS of a header, and what names the observation."""
-    wcs = celestial_wcs(header)
-    out = fits.Header() if wcs is None else wcs.to_header(relax=True)
-    for keyword in KEPT:
-        if keyword in header:
-            out[keyword] = header[keyword]
-    return out
+def _layer(path: Path, number: int, hdu: Any, hdus: Any) -> _Layer:
+    cards = fits.Header([(keyword, hdu.header[keyword]) for keyword in KEPT if keyword in hdu.header])
+    return _Layer(np.array(hdu.data, float), Known.of(path, number, hdu, hdus), cards)

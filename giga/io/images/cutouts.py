@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from giga.imaging.grid import Grid
 from giga.io.errors import InputError, check_pixel_scale
-from giga.io.images.hdu import celestial_wcs, opened, read_image
+from giga.io.images.companion import NOMINAL, Known, known
+from giga.io.images.hdu import COMPANIONS, opened, read_image
+from giga.io.images.units import is_no_rate, power_of
 from giga.simulate.surveys.cutouts import Vetted, Vetting, central, vet
 from giga.simulate.surveys.noise import CutoutNoise
 from giga.simulate.surveys.survey import Survey
@@ -38,7 +39,7 @@ def load_cutout_noise(paths: str | PathLike[str] | Sequence[str | PathLike[str]]
     Raises:
         InputError: What `read_cutouts` raises, or no cutout can be used.
     """
-    images = read_cutouts(paths, survey, pixel_scale)
+    images = read_cutouts(paths, survey, pixel_scale, rates=zero_points is None)
     if zero_points is not None:
         if len(zero_points) != len(survey.bands):
             raise InputError("", f"{FIELD}.zero_points", f"{len(zero_points)} values",
@@ -52,7 +53,7 @@ def load_cutout_noise(paths: str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
 def read_cutouts(paths: str | PathLike[str] | Sequence[str | PathLike[str]], survey: Survey,
-                 pixel_scale: float | None = None) -> np.ndarray:
+                 pixel_scale: float | None = None, rates: bool = False) -> np.ndarray:
     """Read cutouts.
 
     Args:
@@ -60,18 +61,19 @@ def read_cutouts(paths: str | PathLike[str] | Sequence[str | PathLike[str]], sur
             their names; a FITS file has shape (m, ny, nx), a .npy file (m, ny, nx) or (m, ny, nx, bands).
         survey: Whose size, bands and pixel scale they must have.
         pixel_scale: Of cutouts without a WCS [arcsec]; None trusts that it is the survey's.
+        rates: Whether they have to be in counts / s, as the survey's images are, where their BUNIT tells.
 
     Returns:
         Shape (m, ny, nx, bands), at least as large as the survey's images.
 
     Raises:
-        InputError: Missing, unreadable, too small, of another pixel scale, or of another number of bands.
+        InputError: Missing, unreadable, too small, of another pixel scale or unit, or of another number of bands.
     """
     several = [Path(p) for p in ([paths] if isinstance(paths, str | PathLike) else paths)]
     if pixel_scale is not None:
         _check_scale(several[0], pixel_scale, survey)
     names = [band.name for band in survey.bands]
-    parts = [_read(path, survey) for path in several]
+    parts = [_read(path, survey, rates) for path in several]
     if len(parts) == 1 and parts[0].shape[-1] == len(names):
         return parts[0]
     bands = sum(part.shape[-1] for part in parts)
@@ -84,17 +86,21 @@ def read_cutouts(paths: str | PathLike[str] | Sequence[str | PathLike[str]], sur
     return np.concatenate(parts, -1)
 
 
-def _read(path: Path, survey: Survey) -> np.ndarray:
+def _read(path: Path, survey: Survey, rates: bool) -> np.ndarray:
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES))
         if not files:
             raise InputError(path, FIELD, "no FITS file in the folder", f"images named *{', *'.join(SUFFIXES)}")
-        images = [_one(file, survey) for file in files]
+        images, units = zip(*(_one(file, survey, rates) for file in files), strict=True)
+        for file, unit in zip(files, units, strict=True):
+            if power_of(unit, units[0]) not in (None, 1.0):
+                raise InputError(file, FIELD, f"BUNIT {unit!r}, but {files[0].name} has {units[0]!r}",
+                                 "one unit for all cutouts of a band")
         shape = min(i.shape[0] for i in images), min(i.shape[1] for i in images)
         return np.concatenate([central(i[None, ..., None], shape) for i in images])
     if not path.is_file():
         raise InputError(path, FIELD, "no such file or folder", "FITS images, a FITS cube, or a .npy array")
-    array = _array(path) if path.suffix == ".npy" else _cube(path, survey)
+    array = _array(path) if path.suffix == ".npy" else _cube(path, survey, rates)
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4:
@@ -103,11 +109,12 @@ def _read(path: Path, survey: Survey) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def _one(file: Path, survey: Survey) -> np.ndarray:
-    image, header, _ = read_image(file, field=FIELD)
-    _check_size(file, image.shape, survey)
-    _check_header(file, header, image.shape, survey)
-    return image.astype(np.float32)
+def _one(file: Path, survey: Survey, rates: bool) -> tuple[np.ndarray, str | None]:
+    """An image and its BUNIT."""
+    about = known(file, None, FIELD)
+    _check_size(file, about.shape, survey)
+    _check_header(about, about.shape, survey, rates)
+    return read_image(file, about.number, FIELD)[0].astype(np.float32), about.unit
 
 
 def _array(path: Path) -> np.ndarray:
@@ -120,27 +127,32 @@ def _array(path: Path) -> np.ndarray:
     return array
 
 
-def _cube(path: Path, survey: Survey) -> np.ndarray:
+def _cube(path: Path, survey: Survey, rates: bool) -> np.ndarray:
     with opened(path, FIELD) as hdus:
-        for hdu in hdus:
-            if hdu.is_image and len(hdu.shape) in (3, 4):
-                array, header = np.array(hdu.data, np.float64), hdu.header.copy()
+        for number, hdu in enumerate(hdus):
+            if hdu.is_image and len(hdu.shape) in (3, 4) and hdu.name not in COMPANIONS:
+                array, about = np.array(hdu.data, np.float64), Known.of(path, number, hdu, hdus)
                 break
         else:
             raise InputError(path, FIELD, "no HDU with three or four dimensions",
                              "a cube of shape (cutouts, ny, nx), or a folder of images")
-    _check_header(path, header, array.shape[1:3], survey)
+    _check_header(about, array.shape[1:3], survey, rates)
     return array
 
 
-def _check_header(path: Path, header: fits.Header, shape: tuple[int, ...], survey: Survey) -> None:
+def _check_header(about: Known, shape: tuple[int, ...], survey: Survey, rates: bool) -> None:
+    wcs = about.usable(FIELD).wcs
     try:
-        wcs = celestial_wcs(header)
-        scale = None if wcs is None else float(Grid.from_wcs(wcs, (shape[0], shape[1])).pixel_scale)
-    except (ValueError, KeyError, AssertionError, MemoryError) as error:  # what astropy raises for broken cards
-        raise InputError(path, FIELD, f"WCS that cannot be used ({error})", "a FITS WCS with square pixels") from error
+        scale = about.side if wcs is None else float(Grid.from_wcs(wcs, (shape[0], shape[1])).pixel_scale)
+    except ValueError as error:
+        raise InputError(about.file, FIELD, f"WCS that cannot be used ({error})",
+                         "a FITS WCS with square pixels") from error
     if scale is not None:
-        _check_scale(path, scale, survey)
+        check_pixel_scale(scale, survey.pixel_scale, 0.02 if wcs is not None else NOMINAL,
+                          f"those of the survey {survey.name!r}", about.file, FIELD)
+    if rates and is_no_rate(about.unit):
+        raise InputError(about.file, FIELD, f"BUNIT {about.unit!r}", "counts / s, as the survey has them, or the "
+                         "zero_points of the cutouts")
 
 
 def _check_scale(path: Path, scale: float, survey: Survey) -> None:

@@ -10,17 +10,20 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from giga.imaging.grid import Grid
+from giga.imaging.grid import Grid, pixel_of
 from giga.imaging.observation import WEIGHTLESS, Observation
 from giga.imaging.psf import PSF, gaussian_outside
 from giga.io.errors import InputError
-from giga.io.images.config import CutoutConfig, ObservationConfig, RingConfig
-from giga.io.images.hdu import celestial_wcs as celestial_wcs
+from giga.io.images.companion import Known, check_inside, check_observation, known, part_of, same_hdu
+from giga.io.images.config import ObservationConfig, RingConfig
 from giga.io.images.hdu import cutout as cutout
 from giga.io.images.hdu import read_image as read_image
+from giga.io.images.sky import celestial_wcs as celestial_wcs
+from giga.io.images.sky import departure, distorted, local_wcs
 from giga.io.images.units import to_rate
 
 CUT = 0.005  # share of an analytic PSF outside its kernel that is said
+SQUARE = 1e-3  # pixels further from a square are said to be taken as one
 SUM_TOLERANCE = 1e-4  # a PSF whose sum is further from one is renormalised, and that is said
 
 
@@ -32,12 +35,33 @@ def load_observations(configs: Sequence[ObservationConfig], notes: list[str] | N
         notes: Gets what the user should know of.
 
     Raises:
-        InputError: Whatever is wrong, see `load_observation`.
+        InputError: Whatever is wrong, see `load_observation`; or one image stands for two, or for the noise, mask or
+            PSF of another.
     """
     loaded: list[Observation] = []
     for k, config in enumerate(configs):
         loaded.append(load_observation(config, loaded[0] if loaded else None, notes, f"observation.{k}"))
+    _check_apart(configs)
     return loaded
+
+
+def _check_apart(configs: Sequence[ObservationConfig]) -> None:
+    """Refuse an image that is that of two observations, with the same cutout, or goes with another one."""
+    if len(configs) < 2:
+        return
+    images = [known(config.image, config.hdu, f"observation.{k}.image") for k, config in enumerate(configs)]
+    for k, (config, image) in enumerate(zip(configs, images, strict=True)):
+        for j, other in enumerate(images):
+            if j < k and same_hdu(image, other) and config.cutout == configs[j].cutout:
+                raise InputError(config.image, f"observation.{k}.image", f"{image.place} is the image of observation "
+                                 f"{j}", "another file or hdu")
+            for name, hdu in (("noise_map", "noise_hdu"), ("mask", "mask_hdu"), ("psf", "psf_hdu")):
+                if j != k and (file := getattr(config, name)) is not None:
+                    field = f"observation.{k}.{name}"
+                    companion = known(file, getattr(config, hdu), field, hdu)
+                    if same_hdu(companion, other):
+                        raise InputError(file, field, f"{companion.place} is the image of observation {j}",
+                                         f"another file or {hdu}")
 
 
 def load_observation(config: ObservationConfig, reference: Observation | None = None, notes: list[str] | None = None,
@@ -54,8 +78,10 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
         InputError: File, field, value seen and what was expected.
     """
     notes = [] if notes is None else notes
-    full, header, bunit = read_image(config.image, config.hdu, f"{path}.image")
-    image, wcs, window = _cut(config, full, _wcs(config, header, path), path)
+    about = check_observation(config, path, notes)
+    full, _, bunit = read_image(config.image, about.number, f"{path}.image")
+    window = part_of(config, about, path)
+    image, wcs = full[window].copy(), _linear(config, about, window, notes, path)
     grid = _grid(config, image.shape, wcs, reference, notes, path)
     try:
         factor, note = to_rate(bunit, config.units, config.exposure_time, float(grid.pixel_scale) ** 2)
@@ -65,9 +91,9 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
                          "or counts/s to take the pixel values as they are") from error
     if note:
         notes.append(f"{Path(config.image).name}: {note}")
-    mask = _mask(config, full.shape, window, grid, path)
+    mask = _mask(config, full, window, grid, path)
     _check_finite(config, image, mask, window, path)
-    noise = _noise(config, full.shape, window, mask, path)
+    noise = _noise(config, full, window, mask, path)
     try:
         observation = Observation(
             image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
@@ -101,23 +127,20 @@ def ring_mask(rings: Sequence[RingConfig], grid: Grid) -> np.ndarray:
     return inside
 
 
-def _wcs(config: ObservationConfig, header: fits.Header, path: str) -> WCS | None:
+def _linear(config: ObservationConfig, about: Known, window: tuple[slice, slice], notes: list[str],
+            path: str) -> WCS | None:
+    """The linear WCS of the part that is used, which the grid and the header have in common."""
+    if about.wcs is None:
+        return None
     try:
-        return celestial_wcs(header)
-    except (ValueError, KeyError, AssertionError, MemoryError) as error:  # what astropy raises for broken cards
-        raise InputError(config.image, f"{path}.image", f"WCS that cannot be read ({error})", "a FITS WCS") from error
-
-
-def _cut(config: ObservationConfig, image: np.ndarray, wcs: WCS | None, path: str):
-    part: CutoutConfig | None = config.cutout
-    if part is None:
-        return image, wcs, (slice(0, image.shape[0]), slice(0, image.shape[1]))
-    pixel = None if part.x is None or part.y is None else (part.x, part.y)
-    position = None if part.ra is None or part.dec is None else (part.ra, part.dec)
-    try:
-        return cutout(image, part.size, wcs, pixel, position)
+        local = local_wcs(about.wcs, *window)
     except ValueError as error:
-        raise InputError(config.image, f"{path}.cutout", str(error), "a part inside the image") from error
+        raise InputError(config.image, f"{path}.image", str(error), "an image within the reach of its WCS") from error
+    if kind := distorted(about.wcs):
+        most = departure(about.wcs, local, *window)
+        notes.append(f"{Path(config.image).name}: its distortion ({kind}) is followed to the middle of the image, from "
+                     f"where one linear WCS takes its place; at the corners they differ by up to {most:.2g} pixels")
+    return local
 
 
 def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, reference: Observation | None,
@@ -134,35 +157,45 @@ def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, re
     reference_wcs = None if reference is None or not reference.header else celestial_wcs(wcs_header(reference))
     if reference is not None and reference_wcs is None:
         notes.append(f"{name}: the first observation has no celestial WCS; centres are taken as the same")
-    if wcs.sip is not None:
-        notes.append(f"{name}: SIP distortion is kept in the header and left out of the pixel grid")
     try:
         grid = Grid.from_wcs(wcs, shape, reference_grid, reference_wcs)
+        if reference_wcs is not None and reference_grid is not None:
+            check_inside(grid, reference_grid)
     except ValueError as error:
         raise InputError(config.image, f"{path}.image", str(error),
-                         "square pixels, of one parity in all observations") from error
+                         "square pixels, and observations of one field and parity") from error
     scale = float(grid.pixel_scale)
     if config.pixel_scale is not None and abs(config.pixel_scale / scale - 1.0) > 0.01:
         raise InputError(config.image, f"{path}.pixel_scale",
                          f"got {config.pixel_scale:g}, but the WCS has {scale:.6g} arcsec", "agreement to 1%")
+    if (pixel := pixel_of(wcs, shape)).excess > SQUARE:
+        taken, word = (scale, "their mean") if config.pixel_scale is None else (config.pixel_scale, "pixel_scale")
+        notes.append(f"{name}: pixels of {pixel}, {pixel.excess:.2%} from square, are taken as {taken:.6g}, {word}")
+        return grid.replace(pixel_scale=taken)
     return grid
 
 
-def _read_like(file: Path, hdu: int | str | None, shape: tuple[int, ...], field: str, image: Path) -> np.ndarray:
-    """Read a map that must have the shape of the image it belongs to."""
+def _read_with(file: Path, hdu: int | str | None, image: np.ndarray, field: str, config: ObservationConfig,
+               ) -> np.ndarray:
+    """Read a map that goes with an image, and is not the image under another name."""
     values, _, _ = read_image(file, hdu, field)
-    if values.shape != shape:
-        raise InputError(file, field, f"shape {values.shape}", f"{shape}, the shape of {image}")
+    if np.array_equal(values, image, equal_nan=True):
+        raise InputError(file, field, f"its values are those of the image, {config.image}", "another HDU or file")
     return values
 
 
-def _mask(config: ObservationConfig, shape: tuple[int, ...], window, grid: Grid, path: str) -> np.ndarray:
+def _mask(config: ObservationConfig, image: np.ndarray, window, grid: Grid, path: str) -> np.ndarray:
     mask = np.ones(grid.shape, bool)
     if config.mask is not None:
-        values = _read_like(config.mask, config.mask_hdu, shape, f"{path}.mask", config.image)[window]
+        values = _read_with(config.mask, config.mask_hdu, image, f"{path}.mask", config)[window]
         if not np.isfinite(values).all():
             raise InputError(config.mask, f"{path}.mask", f"{np.sum(~np.isfinite(values))} pixels are NaN or infinite",
                              "zeros and ones")
+        odd = (values < 0.0) & (values != np.round(values))
+        if odd.any():
+            row, column, place = _first(odd, window)
+            raise InputError(config.mask, f"{path}.mask", f"{odd.sum()} pixels are negative and not whole, the first "
+                             f"is {values[row, column]:.6g} at {place}", "zeros and ones, not an image")
         mask = _left((values != 0.0) == (config.mask_is == "good"), config.mask, f"{path}.mask")
     if config.mask_keep:
         mask = _left(mask & ring_mask(config.mask_keep, grid), config.image, f"{path}.mask_keep")
@@ -189,11 +222,11 @@ def _check_finite(config: ObservationConfig, image: np.ndarray, mask: np.ndarray
                          f"{_first(bad, window)[2]}", "finite pixels, or a mask that leaves them out")
 
 
-def _noise(config: ObservationConfig, shape: tuple[int, ...], window, mask: np.ndarray, path: str) -> np.ndarray | None:
+def _noise(config: ObservationConfig, image: np.ndarray, window, mask: np.ndarray, path: str) -> np.ndarray | None:
     """Noise standard deviation in the units of the image; NaN where it is unusable and not fitted."""
     if config.noise_map is None:
         return None
-    values = _read_like(config.noise_map, config.noise_hdu, shape, f"{path}.noise_map", config.image)[window]
+    values = _read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)[window]
     usable = np.isfinite(values) & (values > 0.0)
     bad = mask & ~usable
     if bad.any():

@@ -1,9 +1,9 @@
-"""Images in FITS files: choice of the HDU, byte order, WCS, cutout."""
+"""Images in FITS files: choice of the HDU, byte order, cutout."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -11,11 +11,21 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import Cutout2D, NoOverlapError, PartialOverlapError
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.nddata import NoOverlapError, PartialOverlapError, overlap_slices
+from astropy.wcs import WCS
 
 from giga.imaging.grid import position_to_pixel
 from giga.io.errors import InputError
+from giga.io.images.sky import local_wcs
+
+COMPANIONS = frozenset("""
+    ERR ERROR ERRORS SIGMA RMS NOISE NOISE_MAP STD STDDEV STDEV UNC UNCERT UNCERTAINTY
+    VAR VARIANCE VAR_POISSON VAR_RNOISE VAR_FLAT WHT WGT WEIGHT IVAR INVVAR
+    DQ MASK FLAG FLAGS BPM CON CTX EXP EXPMAP EXPOSURE TIME SAMP AREA PSF SKY BKG BACKGROUND SEG SEGMAP
+""".split())
+"""Names of HDUs that go with an image and are none."""
+DISTORTIONS = frozenset(("WCSDVARR", "D2IMARR"))
+"""Names of HDUs that are tables of a WCS."""
 
 
 def read_image(path: str | PathLike[str], hdu: int | str | None = None,
@@ -25,7 +35,7 @@ def read_image(path: str | PathLike[str], hdu: int | str | None = None,
     Args:
         path: FITS file; may be compressed.
         hdu: Number or name of the HDU ("SCI", or "SCI,2" for its second version); None is the first
-            two-dimensional image.
+            two-dimensional image whose name is not that of a companion (ERR, WHT, DQ and the like).
         field: Name of the setting that asked for it, for messages.
 
     Returns:
@@ -34,16 +44,16 @@ def read_image(path: str | PathLike[str], hdu: int | str | None = None,
     Raises:
         InputError: Missing file, not FITS, no such HDU, or an HDU that is not a 2-D image.
     """
-    def read(chosen: Any) -> tuple[np.ndarray, fits.Header]:
-        return np.array(chosen.data, dtype=np.float64), chosen.header.copy()
-
-    image, header = _opened(path, hdu, field, read)
+    with opened(path, field) as hdus:
+        chosen = hdus[choose(hdus, path, hdu, field)]
+        image, header = np.array(chosen.data, dtype=np.float64), chosen.header.copy()
     return image, header, str(header["BUNIT"]).strip() if "BUNIT" in header else None
 
 
 def image_shape(path: str | PathLike[str], hdu: int | str | None = None, field: str = "image") -> tuple[int, int]:
     """Shape (ny, nx) of the image that `read_image` would read, from its header. Raises InputError."""
-    return _opened(path, hdu, field, lambda chosen: chosen.shape)
+    with opened(path, field) as hdus:
+        return hdus[choose(hdus, path, hdu, field)].shape
 
 
 @contextmanager
@@ -71,44 +81,47 @@ def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file")
         raise InputError(path, field, f"cannot be read ({' '.join(str(error).split())[:200]})", expected) from error
 
 
-def _opened(path: str | PathLike[str], hdu: int | str | None, field: str, read: Callable[[Any], Any]) -> Any:
-    """What a function makes of an HDU."""
-    with opened(path, field) as hdus:
-        return read(_choose(hdus, path, hdu, field))
+def choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str,
+           setting: str | None = None) -> int:
+    """Number of the HDU that is read.
 
+    Args:
+        hdus: Of the file.
+        path: The file, for messages.
+        hdu: Number or name, or None.
+        field: Name of the setting that asked for the file, for messages.
+        setting: Name of the setting that names the HDU of a companion. Without `hdu` its file has to have one image.
 
-def _choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str) -> Any:
+    Raises:
+        InputError: No such HDU, one that is not a 2-D image, or several of which one has to be named.
+    """
     every: list[Any] = list(hdus)
     present = ", ".join(f"{k} {h.name or '(no name)'} {_kind(h)}" for k, h in enumerate(every))
     if hdu is None:
-        for candidate in every:
-            if candidate.is_image and len(candidate.shape) == 2:
-                return candidate
-        raise InputError(path, field, f"no 2-D image among its HDUs: {present}", "a 2-D image")
+        images = [k for k, h in enumerate(every) if h.is_image and len(h.shape) == 2 and h.name not in DISTORTIONS]
+        if not images:
+            raise InputError(path, field, f"no 2-D image among its HDUs: {present}", "a 2-D image")
+        if setting is not None and len(images) > 1:
+            raise InputError(path, field, f"{len(images)} images, and no {setting} says which", f"{setting}, one of "
+                             + ", ".join(f"{k} {every[k].name or '(no name)'} {every[k].shape}" for k in images))
+        return next((k for k in images if every[k].name not in COMPANIONS), images[0])
     name, comma, version = str(hdu).partition(",")
     try:
         if isinstance(hdu, int) and hdu < 0:
             raise IndexError(hdu)  # astropy would count from the end
-        found: Any = hdus[(name, int(version)) if isinstance(hdu, str) and comma else hdu]
+        number = hdu if isinstance(hdu, int) else hdus.index_of((name, int(version)) if comma else hdu)
+        found: Any = hdus[number]
     except (KeyError, IndexError, ValueError):
         raise InputError(path, field, f"no HDU {hdu!r}", f"one of its HDUs: {present}") from None
     if not found.is_image or len(found.shape) != 2:
         raise InputError(path, field, f"HDU {hdu!r} is {_kind(found)}", f"a 2-D image; its HDUs are {present}")
-    return found
+    return number
 
 
 def _kind(hdu: Any) -> str:
     if not hdu.is_image:
         return "a table"
     return f"{len(hdu.shape)}-D {hdu.shape}" if hdu.shape else "without data"
-
-
-def celestial_wcs(header: fits.Header) -> WCS | None:
-    """The celestial WCS of a header; None when it has none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)  # obsolete keywords that astropy translates
-        wcs = WCS(header)
-        return wcs.celestial if wcs.has_celestial else None
 
 
 def cutout(image: np.ndarray, size: int | tuple[int, int], wcs: WCS | None = None,
@@ -124,24 +137,33 @@ def cutout(image: np.ndarray, size: int | tuple[int, int], wcs: WCS | None = Non
         position: (ra, dec) of the part's centre, ICRS [deg]; with neither, it is the image centre.
 
     Returns:
-        The part, its WCS, and its (rows, columns) in the image.
+        The part, its WCS, linear (`giga.io.images.sky.local_wcs`), and its (rows, columns) in the image.
 
     Raises:
         ValueError: A part that reaches over the edge, or a sky position without a WCS.
     """
+    rows, columns = window(image.shape, size, wcs, pixel, position)
+    return image[rows, columns].copy(), None if wcs is None else local_wcs(wcs, rows, columns), (rows, columns)
+
+
+def window(shape: tuple[int, ...], size: int | tuple[int, int], wcs: WCS | None = None,
+           pixel: tuple[float, float] | None = None, position: tuple[float, float] | None = None,
+           ) -> tuple[slice, slice]:
+    """Rows and columns of the part that `cutout` cuts out of an image of some shape. Raises ValueError."""
     if position is not None:
         if wcs is None:
             raise ValueError("a sky position, but the header has no celestial WCS")
         pixel = position_to_pixel(wcs, *position)
         if not np.isfinite(pixel).all():
             raise ValueError(f"ra {position[0]:.6g}, dec {position[1]:.6g} is too far from the image for its WCS, "
-                             f"whose centre is at ra {wcs.wcs.crval[0]:.6g}, dec {wcs.wcs.crval[1]:.6g}")
+                             f"whose centre is at {wcs.wcs.lngtyp.lower()} {wcs.wcs.crval[wcs.wcs.lng]:.6g}, "
+                             f"{wcs.wcs.lattyp.lower()} {wcs.wcs.crval[wcs.wcs.lat]:.6g}")
     if pixel is None:
-        pixel = (0.5 * (image.shape[1] - 1), 0.5 * (image.shape[0] - 1))
+        pixel = (0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))
+    sides = (size, size) if isinstance(size, int) else size
     try:
-        part = Cutout2D(image, pixel, size, wcs=wcs, mode="strict", copy=True)
+        rows, columns = overlap_slices(shape, sides, pixel[::-1], mode="strict")[0]
     except (NoOverlapError, PartialOverlapError, ValueError):
         raise ValueError(f"size {size} around column {pixel[0]:.6g}, row {pixel[1]:.6g} reaches over the edge "
-                         f"of an image of {image.shape[0]} x {image.shape[1]} pixels") from None
-    rows, columns = part.slices_original
-    return np.asarray(part.data), part.wcs, (rows, columns)
+                         f"of an image of {shape[0]} x {shape[1]} pixels") from None
+    return rows, columns

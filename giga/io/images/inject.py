@@ -18,8 +18,10 @@ from giga.component import leaves_with_names
 from giga.imaging.grid import Grid
 from giga.imaging.psf import PSF
 from giga.io.errors import InputError, check_pixel_scale
+from giga.io.images.companion import Known, check_bands, known, same_hdu
 from giga.io.images.cube import Cube
-from giga.io.images.hdu import celestial_wcs, read_image
+from giga.io.images.hdu import read_image
+from giga.io.images.sky import SCALE, local_wcs
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_bytes
 from giga.simulate.inject import Injection, inject, light_of
@@ -65,8 +67,8 @@ def inject_files(key: Array, targets: Sequence[Target], scene: Scene, out: str |
         The injection, and the files.
 
     Raises:
-        InputError: An image that cannot be read, that differs in size or scale from the first, without a pixel
-            scale, that would be overwritten, or a light that is not finite.
+        InputError: An image that cannot be read, that differs in size, place on the sky or unit from the first, without
+            a pixel scale, that would be overwritten, or a light that is not finite.
     """
     if not targets:
         raise InputError("", "inject.images", "no image", "one FITS image for each band")
@@ -74,14 +76,16 @@ def inject_files(key: Array, targets: Sequence[Target], scene: Scene, out: str |
     for target, name in zip(targets, names, strict=True):
         if (folder / name).exists() and (folder / name).samefile(target.image) or names.count(name) > 1:
             raise InputError(target.image, "inject.out", f"{folder / name} would be overwritten", "another folder")
-    images, headers, grids = [], [], []
-    for target in targets:
-        image, header, _ = read_image(target.image, target.hdu, "inject.image")
-        grid = _grid(target, image.shape, header)
-        if images and (image.shape != images[0].shape or abs(grid.pixel_scale / grids[0].pixel_scale - 1.0) > 1e-3):
-            raise InputError(target.image, "inject.image", f"{image.shape} pixels of {grid.pixel_scale:.4g} arcsec",
-                             f"{images[0].shape} of {grids[0].pixel_scale:.4g}, those of {targets[0].image}")
-        images, headers, grids = [*images, image], [*headers, header], [*grids, grid]
+    about = [known(target.image, target.hdu, "inject.image") for target in targets]
+    grids = [_grid(target, one) for target, one in zip(targets, about, strict=True)]
+    for target, one, grid in zip(targets, about, grids, strict=True):
+        if one.shape != about[0].shape or abs(grid.pixel_scale / grids[0].pixel_scale - 1.0) > SCALE:
+            raise InputError(target.image, "inject.image", f"{one.shape} pixels of {grid.pixel_scale:.4g} arcsec",
+                             f"{about[0].shape} of {grids[0].pixel_scale:.4g}, those of {targets[0].image}")
+        if target is not targets[0] and same_hdu(one, about[0]):
+            raise InputError(target.image, "inject.image", f"{one.place} is there twice", "one image for each band")
+    check_bands(about, [f"of {name}" for name in names], "inject.image")
+    images, headers, _ = zip(*(read_image(one.file, one.number, "inject.image") for one in about), strict=True)
     photon = np.array([0.0 if t.photon is None else t.photon for t in targets])
     try:
         light = light_of(scene, grids[0], [_psf(t, grids[0], supersampling) for t in targets])
@@ -91,9 +95,9 @@ def inject_files(key: Array, targets: Sequence[Target], scene: Scene, out: str |
     folder.mkdir(parents=True, exist_ok=True)
     truth = _truth(scene)
     files = []
-    for k, (name, header) in enumerate(zip(names, headers, strict=True)):
+    for k, (name, header, one) in enumerate(zip(names, headers, about, strict=True)):
         band = jax.tree.map(lambda a, k=k: np.asarray(a[..., k]), added)
-        files.append(write_bytes(folder / name, _bytes(header, band, truth)))
+        files.append(write_bytes(folder / name, _bytes(header, one, band, truth)))
     return added, files
 
 
@@ -132,8 +136,9 @@ def grid_of(cube: Cube, survey: Survey) -> Grid:
     Raises:
         InputError: A WCS that cannot be used, or of another pixel scale than the survey's.
     """
-    target = Target(cube.file, survey.bands[0].psf, pixel_scale=survey.pixel_scale)
-    grid = _grid(target, cube.image.shape[:2], cube.header)
+    ny, nx = cube.image.shape[:2]
+    scale = cube.pixel_scale
+    grid = Grid(shape=(ny, nx), pixel_scale=survey.pixel_scale if scale is None else scale)
     check_pixel_scale(float(grid.pixel_scale), survey.pixel_scale, 0.02,
                       f"those of the survey {survey.name!r}, or another survey.pixel_scale", cube.file, "image")
     return grid
@@ -163,18 +168,19 @@ def write_injection(path: str | PathLike[str], cube: Cube, added: Injection, sce
     return write_bytes(path, buffer.getvalue())
 
 
-def _grid(target: Target, shape: tuple[int, ...], header: fits.Header) -> Grid:
-    try:
-        wcs = celestial_wcs(header)
-        if wcs is not None:
-            return Grid.from_wcs(wcs, (shape[0], shape[1]))
-    except (ValueError, KeyError, AssertionError, MemoryError) as error:  # what astropy raises for broken cards
-        raise InputError(target.image, "inject.image", f"WCS that cannot be used ({error})",
-                         "a FITS WCS with square pixels") from error
-    if target.pixel_scale is None:
-        raise InputError(target.image, "inject.pixel_scale", "missing, and the header has no celestial WCS",
-                         "the side of a pixel [arcsec]")
-    return Grid(shape=(shape[0], shape[1]), pixel_scale=target.pixel_scale)
+def _grid(target: Target, about: Known) -> Grid:
+    ny, nx = about.shape
+    if about.wcs is not None or target.pixel_scale is None:
+        wcs = about.usable("inject.image").wcs
+        if wcs is None:
+            raise InputError(target.image, "inject.pixel_scale", "missing, and the header has no celestial WCS",
+                             "the side of a pixel [arcsec]")
+        try:
+            return Grid.from_wcs(wcs, (ny, nx))
+        except ValueError as error:
+            raise InputError(target.image, "inject.image", f"WCS that cannot be used ({error})",
+                             "a FITS WCS with square pixels") from error
+    return Grid(shape=(ny, nx), pixel_scale=target.pixel_scale)
 
 
 def _psf(target: Target, grid: Grid, supersampling: int) -> PSF:
@@ -196,12 +202,12 @@ def _truth(scene: Scene) -> fits.BinTableHDU:
         fits.Column("value", f"{width}D", array=padded)], name="TRUTH")
 
 
-def _bytes(header: fits.Header, added: Injection, truth: fits.BinTableHDU) -> bytes:
+def _bytes(header: fits.Header, about: Known, added: Injection, truth: fits.BinTableHDU) -> bytes:
     kept = header.copy(strip=True)
     kept["INJECTED"] = (True, "light of a simulated lens was added")
     kept.add_history("giga: light of a simulated lens added; see HDUs LIGHT, NOISE, TRUTH")
-    wcs = celestial_wcs(header)
-    cards = fits.Header() if wcs is None else wcs.to_header(relax=True)
+    whole = slice(0, about.shape[0]), slice(0, about.shape[1])
+    cards = fits.Header() if about.wcs is None else local_wcs(about.wcs, *whole).to_header(relax=True)
     hdus = [fits.PrimaryHDU(np.asarray(added.image, np.float32), header=kept),
             fits.ImageHDU(np.asarray(added.light, np.float32), header=cards, name="LIGHT"),
             fits.ImageHDU(np.asarray(added.noise, np.float32), header=cards, name="NOISE"), truth.copy()]

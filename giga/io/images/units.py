@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 
@@ -9,9 +10,10 @@ import astropy.units as u
 
 COUNTS = {u.count, u.electron, u.adu, u.DN, u.photon}
 SPELLINGS = (  # as instruments write them, in lower case: what astropy reads
-    (r"\be-?(?=/|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
+    (r"\be-?(?=[/)^*]|$)", "electron"), (r"\belectrons?\b", "electron"), (r"\b(counts?|cts|ct)\b", "count"),
     (r"\bcps\b", "count/s"), (r"\bdn\b", "DN"), (r"\b(sec|seconds?)\b", "s"), (r"\bphotons?\b", "photon"),
 )
+WHOLE = re.compile(r"(1\s*/\s*)?\(([^()]+)\)\s*(?:\^|\*\*)?\s*(-?\d)")  # a power of all of a unit
 
 
 def parse_unit(text: str) -> u.UnitBase | None:
@@ -23,6 +25,9 @@ def parse_unit(text: str) -> u.UnitBase | None:
     >>> parse_unit("ELECTRONS/S")
     Unit("electron / s")
     """
+    if whole := WHOLE.fullmatch(text.strip()):  # which astropy does not read
+        inner = parse_unit(whole[2])
+        return None if inner is None else inner ** (int(whole[3]) * (-1 if whole[1] else 1))
     lower = text.strip().lower()
     for pattern, name in SPELLINGS:
         lower = re.sub(pattern, name, lower)
@@ -35,6 +40,8 @@ def parse_unit(text: str) -> u.UnitBase | None:
             continue
         if not isinstance(unit, u.UnitBase) or {u.mag, u.dex} & set(unit.decompose().bases):
             raise ValueError(f"BUNIT {text!r} is logarithmic")
+        if u.S in unit.bases:
+            continue  # a second in capital letters, no siemens
         return unit
     return None
 
@@ -50,6 +57,15 @@ def kind_of(unit: u.UnitBase) -> str:
         return "other"
     rest = {base: power for base, power in powers.items() if base not in COUNTS}
     return {(): "counts", ((u.s, -1.0),): "counts/s"}.get(tuple(rest.items()), "other")
+
+
+def is_no_rate(bunit: str | None) -> bool:
+    """Whether a BUNIT tells that pixel values are not counts per second."""
+    try:
+        unit = parse_unit(bunit) if bunit else None
+    except ValueError:
+        return True  # magnitudes
+    return unit is not None and kind_of(unit) != "counts/s"
 
 
 def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, pixel_area: float) -> tuple[float, str]:
@@ -96,3 +112,55 @@ def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, p
 def _scale(unit: u.UnitBase) -> float:
     """Counts (per second) of one of a unit."""
     return float(abs(unit.decompose().scale))
+
+
+def power_of(bunit: str | None, image: str | None) -> float | None:
+    """Which power of an image's unit another unit is.
+
+    Names of counts that mean the same are one (DN and adu, photon and electron), a count may be any of them, and units
+    per pixel are those of the pixel.
+
+    Args:
+        bunit: BUNIT of what goes with the image.
+        image: BUNIT of the image.
+
+    Returns:
+        1, 2, -2, or 0 for no unit; NaN for none of these; None where one of them is not there or cannot be read.
+
+    >>> power_of("electron**2/s**2", "ELECTRONS/S")
+    2.0
+    """
+    mine, other = (_plain(text) for text in (bunit, image))
+    if mine is None or other is None:
+        return None
+    generic = u.count in mine[1] or u.count in other[1]
+    (scale, powers), (unit_scale, unit_powers) = (_merged(*pair) if generic else pair for pair in (mine, other))
+    for power in (1.0, 2.0, -2.0, 0.0):
+        raised = {base: power * exponent for base, exponent in unit_powers.items() if power}
+        if powers == raised and abs(scale / unit_scale**power - 1.0) < 1e-3:
+            return power
+    return math.nan
+
+
+def _plain(text: str | None) -> tuple[float, dict[u.UnitBase, float]] | None:
+    """Scale and powers of the bases of a unit, without pixels and with one name for each kind of count."""
+    try:
+        unit = parse_unit(text) if text else None
+    except ValueError:
+        return None if text is None else (1.0, {u.mag: 1.0})
+    if unit is None:
+        return None
+    plain = unit.decompose()
+    powers: dict[u.UnitBase, float] = {}
+    for base, power in zip(plain.bases, plain.powers, strict=True):
+        name = {u.DN: u.adu, u.photon: u.electron}.get(base, base)
+        if base != u.pix:
+            powers[name] = powers.get(name, 0.0) + float(power)
+    return float(abs(plain.scale)), powers
+
+
+def _merged(scale: float, powers: dict[u.UnitBase, float]) -> tuple[float, dict[u.UnitBase, float]]:
+    """The same with all kinds of counts as one."""
+    counts = sum(power for base, power in powers.items() if base in COUNTS)
+    rest = {base: power for base, power in powers.items() if base not in COUNTS}
+    return scale, rest | ({u.count: counts} if counts else {})

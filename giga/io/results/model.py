@@ -19,7 +19,7 @@ from giga.imaging.observation import Observation
 from giga.inference.pictures import Picture
 from giga.io.errors import InputError
 from giga.io.images.fits import wcs_header
-from giga.io.images.hdu import celestial_wcs
+from giga.io.images.sky import celestial_wcs
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.runtime.atomic import write_bytes
 

@@ -23,7 +23,8 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
 
     Groups: posterior, sample_stats, log_likelihood, prior, observed_data, vi for the samples of the variational
     posterior, and, where amplitudes were solved, amplitudes: draws of them that go with some draws of the posterior, as
-    its coordinates chain and draw tell. `arviz.from_netcdf` reads it.
+    its coordinates chain and draw tell. `arviz.from_netcdf` of either generation reads it,
+    and `xarray.open_datatree`.
     """
     observed = {}
     for k, observation in enumerate(result.observations):

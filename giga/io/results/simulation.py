@@ -21,7 +21,7 @@ from giga.io.results.shards import SUFFIXES, write_shard
 from giga.io.results.shards import read_shard as read_shard
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
-from giga.runtime.environment import environment, git_hash
+from giga.runtime.environment import environment, git_hash, rate
 from giga.simulate.batch import Batch
 
 MANIFEST, CONFIG = "manifest.json", "config.toml"
@@ -77,7 +77,7 @@ def simulate_shards(simulation: Simulation, folder: str | PathLike[str], over: M
         path = write_shard(folder / f"shard-{shard:05d}{SUFFIXES[output.format]}", batch, _cards(simulation, shard))
         rows[shard] = dict(file=path.name, sha256=_sha256(path), step=shard, images=images)
         _write_manifest(simulation, folder, rows)
-        report(shard + 1, count, images / (time.perf_counter() - started))
+        report(shard + 1, count, rate(images, time.perf_counter() - started))
     _write_manifest(simulation, folder, {shard: rows[shard] for shard in range(count)})
     return folder / MANIFEST
 

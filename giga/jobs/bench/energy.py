@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from giga.runtime.environment import rate
+
 RAPL = Path("/sys/class/powercap")
 SAMPLES_MS = 100
 
@@ -43,7 +45,7 @@ class EnergyMeter:
         seconds = time.perf_counter() - self._begun
         joules, said = self._meter.stop(seconds)
         self.result = {"joules": None, "reason": said} if joules is None else {
-            "joules": joules, "watts": joules / seconds, "seconds": seconds, "source": said}
+            "joules": joules, "watts": rate(joules, seconds), "seconds": seconds, "source": said}
 
 
 class _None:

@@ -20,6 +20,7 @@ from giga.inference.settings import FitConfig
 from giga.jobs.bench.energy import EnergyMeter
 from giga.jobs.bench.measure import compile_apart, peak_memory, run_times, significant
 from giga.jobs.problems import Problem
+from giga.runtime.environment import rate
 from giga.runtime.parallel import batched, sharded
 
 Say = Callable[[str], None]
@@ -165,7 +166,7 @@ def of_result(result: Result) -> dict[str, Any]:
     return dict(
         timings_s={stage: significant(seconds) for stage, seconds in result.timings_s.items()},
         evaluations=dict(result.evaluations), worst_rhat=_finite(rhat), smallest_ess_bulk=_finite(ess),
-        ess_per_second=_finite(ess / result.timings_s["hmc"]),
+        ess_per_second=_finite(rate(ess, result.timings_s["hmc"])),
         ess_per_gradient=_finite(ess / result.evaluations["hmc"]),
         reduced_chi2=significant(result.reduced_chi2), chains=result.info["hmc"]["chains"],
         divergences=result.info["hmc"]["divergences"], converged=bool(result.info["hmc"]["converged"]))

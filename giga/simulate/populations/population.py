@@ -66,8 +66,8 @@ class Population(Component):
 
         Raises:
             ValueError: A leaf that cannot be drawn, named by its path: left out (None), no number, NaN; a distribution
-                of invalid arguments, or whose draws are not finite or all one number; a Derived that fails or returns no array; a leaf of another shape, or two
-                numbers of bands.
+                of invalid arguments, or whose draws are not finite or all one number; a Derived that fails or returns
+                no array; a leaf of another shape, or two numbers of bands.
         """
         check_profiles(scene)
         # A None is kept as a leaf here, so that it is seen and refused.
