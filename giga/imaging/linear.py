@@ -12,8 +12,8 @@ from giga.lensing.scene import Scene
 from giga.runtime.products import matmul
 
 RIDGE = {"float32": 3e-7, "float64": 1e-13}
-"""Addition to the diagonal of the scaled normal matrix for each of its columns: a few rounding errors of its entries, so
-that it can be factored whatever the columns. Columns that agree to this are told apart by it alone, as by a Gaussian
+"""Addition to the diagonal of the scaled normal matrix for each of its columns: a few rounding errors of its entries,
+so that it can be factored whatever the columns. Columns that agree to this are told apart by it alone, as by a Gaussian
 prior: of all amplitudes with the same image it takes the smallest."""
 
 REFINEMENTS = 1  # steps after the first solution, from the residual of the image
@@ -40,10 +40,10 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     """Solve the linear amplitudes that minimise chi2 (plus the prior's penalty).
 
     The basis carries the pixel area, so a solved amplitude means what a sampled one means. The normal matrix is
-    scaled to a unit diagonal and given a ridge (`RIDGE`) before it is factored, so it can be, whatever the columns. What
-    ridge and rounding cost is taken back by a step from the residual of the image itself, whose rounding is that of
-    the image and not that of its square: iterated Tikhonov regularisation, and a proximal-point step where amplitudes
-    are bounded.
+    scaled to a unit diagonal and given a ridge (`RIDGE`) before it is factored, so it can be, whatever the columns.
+    What ridge and rounding cost is taken back by a step from the residual of the image itself, whose rounding is
+    that of the image and not that of its square: iterated Tikhonov regularisation, and a proximal-point step where
+    amplitudes are bounded.
 
     Args:
         scene: Scene with at least one linear profile, as `Data.seen` gives it.
@@ -126,8 +126,8 @@ def _nonnegative_step(normal: Array, uphill: Array, values: Array, tolerance: Ar
                       free: Array) -> tuple[Array, Array]:
     """Take the step d that minimises d^T N d / 2 - u^T d with some a + d >= 0, by block principal pivoting.
 
-    All amplitudes that are wrong (negative while free, or held at zero where they would gain by growing) change sides at
-    once, until none is; where that brings no progress for a while, the last of them alone does, which ends for any
+    All amplitudes that are wrong (negative while free, or held at zero where they would gain by growing) change sides
+    at once, until none is; where that brings no progress for a while, the last of them alone does, which ends for any
     positive-definite matrix.
 
     Args:

@@ -15,6 +15,7 @@ from giga.imaging.observation import Observation
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 from giga.runtime.parallel import on_host
+from giga.runtime.random import split_data
 
 DRAWS = 400  # most draws of the posterior whose amplitudes are drawn
 
@@ -67,7 +68,7 @@ def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, scenes: S
     chains, length, size = z.shape
     of = np.unique(np.linspace(0, length - 1, min(length, max(DRAWS // chains, 2))).round().astype(int))
     flat = z[:, of].reshape(-1, size)
-    table = on_host(_draws(posterior, jax.random.split(key, len(flat)), flat))
+    table = on_host(_draws(posterior, split_data(key, len(flat)), flat))
     draws, best, units = {}, {}, {}
     for named, values, scene in zip(profiles, table, scenes, strict=True):
         for (name, profile, place), value in zip(named, values, strict=True):
@@ -107,4 +108,4 @@ def findings(solved: Solved, prior: Scene, observations: Sequence[Observation]) 
 
 @jax.jit
 def _draws(posterior: Posterior, keys: Array, z: Array) -> tuple[list[Array], ...]:
-    return jax.lax.map(lambda one: posterior.amplitude_draw(*one), (keys, z))
+    return jax.lax.map(lambda one: posterior.amplitude_draw(jax.random.wrap_key_data(one[0]), one[1]), (keys, z))

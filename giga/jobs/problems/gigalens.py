@@ -47,7 +47,8 @@ def _epl_and_two_sersics(center: float, light: dict) -> Scene:
         lens_light=[Sersic(**light, b_n="linear")],
         source_light=[Sersic(amp=log_normal(150.0, 0.5), R_sersic=log_normal(0.25, 0.15),
                              n_sersic=dist.Uniform(0.5, 4.0), e1=truncated(0.0, 0.15, -0.5, 0.5),
-                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.25), center_y=normal(0.25), b_n="linear")])
+                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.25), center_y=normal(0.25),
+                             b_n="linear")])
 
 
 DEMO60_TRUTH = Scene(

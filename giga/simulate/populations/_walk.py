@@ -159,7 +159,7 @@ def is_traced(value: Any) -> bool:
 
 
 def check_profiles(scene: Any) -> None:
-    """Refuse profiles of several amplitudes, as the axis of a leaf is that of the bands, and a sky: surveys have one."""
+    """Refuse profiles of several amplitudes, as the axis of a leaf is that of the bands, and a sky."""
     nodes, _ = jax.tree_util.tree_flatten_with_path(scene, is_leaf=lambda n: isinstance(n, LightProfile) or is_leaf(n))
     for path, node in nodes:
         if isinstance(node, LightProfile) and not node.scalar_amp:
