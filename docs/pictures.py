@@ -80,14 +80,13 @@ def conventions() -> bytes:
                   source_light=[Sersic(amp=1.0, R_sersic=0.15, n_sersic=1.0, center_x=0.12, center_y=0.05)])
     figure = Figure(figsize=(9.0, 4.3), layout="constrained")
     axes = figure.subplots(1, 2)
-    curves = critical_curves(scene.mass, half)
+    curve = critical_curves(scene.mass, half)[0]  # the tangential one
     for axis, size, ray_traced in zip(axes, (half, 0.75), (True, False), strict=True):
         x, y = jnp.meshgrid(*2 * [jnp.linspace(-size, size, 400)])
         light = total(scene.source_light, *(trace(scene.mass, x, y) if ray_traced else (x, y)))
         axis.imshow(np.sqrt(light), origin="lower", extent=(-size, size, -size, size), cmap="Greys")
-        for curve in curves:
-            axis.plot(*np.transpose(curve.critical if ray_traced else curve.caustic), color=COLORS[0],
-                      label="critical curve" if ray_traced else "caustic")
+        axis.plot(*np.transpose(curve.critical if ray_traced else curve.caustic), color=COLORS[0],
+                  label="critical curve" if ray_traced else "caustic")
         axis.set(xlim=(-size, size), ylim=(-size, size))
     turn = np.linspace(0.0, 2.0 * np.pi, 200)
     radius = 1.2  # sqrt(q x^2 + y^2 / q) of the ellipse that is drawn

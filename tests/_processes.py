@@ -58,17 +58,21 @@ def started(*command: object, env: Mapping[str, str] | None = None, cwd: Path | 
 
 def ended(*running: Running) -> list[Ended]:
     """Wait for processes while they get on; raises AssertionError, with what they said, when they do not."""
-    used, done, since = [0.0] * len(running), 0.0, time.monotonic()
+    used, done, since, looked = [0.0] * len(running), 0.0, time.monotonic(), time.monotonic()
     while None in (codes := [each.process.poll() for each in running]):
-        if sys.platform == "linux":  # nobody can tell elsewhere, where they are waited for without end
-            used = [max(old, cpu_seconds(each.process.pid, True)) for old, each in zip(used, running, strict=True)]
-        if sum(used) > done + LEAST_S or sys.platform != "linux":
-            done, since = sum(used), time.monotonic()
-        idle = time.monotonic() - since
-        if idle > (BEREFT_S if any(codes) else IDLE_S) or sum(used) > MOST_S:
-            raise AssertionError(f"exit codes {codes}, {idle:.0f} s without work after {sum(used):.0f} s of it; "
-                                 + "\n".join(_said(each.error)[-2000:] for each in running))
         time.sleep(0.02)
+        if sys.platform != "linux":  # nobody tells what they do: they are waited for without end
+            continue
+        limit = BEREFT_S if any(codes) else IDLE_S
+        if (now := time.monotonic()) < looked + min(2.0, limit):  # to look costs as much as a little work
+            continue
+        looked = now
+        used = [max(old, cpu_seconds(each.process.pid, True)) for old, each in zip(used, running, strict=True)]
+        if sum(used) > done + LEAST_S:
+            done, since = sum(used), now
+        if now - since > limit or sum(used) > MOST_S:
+            raise AssertionError(f"exit codes {codes}, {now - since:.0f} s without work after {sum(used):.0f} s of it; "
+                                 + "\n".join(_said(each.error)[-2000:] for each in running))
     return [Ended(each.process.returncode, _said(each.out), _said(each.error)) for each in running]
 
 

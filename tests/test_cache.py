@@ -1,7 +1,5 @@
 """Compiled programs kept between runs: where, how much, by several processes, and what the command line says."""
 
-import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from _processes import environment, together
 from jax.experimental.compilation_cache import compilation_cache
 from typer.testing import CliRunner
 
@@ -44,32 +43,33 @@ RUN = textwrap.dedent("""
 
 @pytest.fixture
 def settings():
-    """JAX's settings as they were, once the test is done."""
+    """JAX's settings without a cache, and as they were once the test is done: the tests keep programs of their own."""
     before = {name: getattr(jax.config, name) for name in SETTINGS}
-    yield before
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_compilation_cache_max_size", -1)
+    compilation_cache.reset_cache()
+    yield {name: getattr(jax.config, name) for name in SETTINGS}
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 
-def start(folder: Path, number: float) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(number)], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=os.environ | {"JAX_PLATFORMS": "cpu"})
-
-
-def finish(process: subprocess.Popen) -> tuple[float, int]:
-    """What it computed, and how many programs it compiled; nothing stands on its error stream."""
-    out, errors = process.communicate(timeout=240)
-    assert process.returncode == 0 and not errors, errors
-    value, missed = out.split()
-    return float(value), int(missed)
+def runs(folder: Path, *numbers: float) -> list[tuple[float, int]]:
+    """What processes beside each other computed, and how many programs each compiled; their error streams are empty."""
+    found = []
+    for code, out, errors in together(*[(sys.executable, "-c", RUN, folder, number) for number in numbers],
+                                      envs=[environment()] * len(numbers)):
+        assert code == 0 and not errors, errors
+        value, missed = out.split()
+        found.append((float(value), int(missed)))
+    return found
 
 
 def test_processes_share_a_folder_and_a_later_one_compiles_nothing(tmp_path):
     """Not even for another prior of the same structure."""
-    first, second = (finish(process) for process in [start(tmp_path, 0.2), start(tmp_path, 0.2)])
+    first, second = runs(tmp_path, 0.2, 0.2)
     assert first[1] > 0 and first[0] == second[0]
-    value, missed = finish(start(tmp_path, 0.7))
+    ((value, missed),) = runs(tmp_path, 0.7)
     assert missed == 0 and value > first[0]
 
 

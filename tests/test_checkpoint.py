@@ -99,7 +99,7 @@ def test_killed_while_writing_arrays(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("giga.runtime.checkpoint.ocp.StandardCheckpointer.save", killed)
+        patch.setattr("orbax.checkpoint.StandardCheckpointer.save", killed)
         with pytest.raises(KeyboardInterrupt):
             store.save("map", make(), {})
     assert not store.has("map")

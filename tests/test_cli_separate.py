@@ -235,3 +235,23 @@ def test_examples_sum_to_their_image(recipe):
         middle = np.asarray(example["image"])[27:37, 27:37] if recipe == "code" else np.asarray(
             example["image"])[30:34, 30:34]
         assert np.max(middle) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_sky_that_the_network_has_not_seen_is_said(separator, image, tmp_path):
+    """Noise of 1, where the survey has 5.3 in its first band; 25 times as much of it, and a width that is told."""
+    survey = CONFIG.observed
+    with fits.open(image, mode="update") as hdus:
+        hdus[0].data *= np.asarray(survey.background_rms, np.float32)[:, None, None]
+    words = ("separate", image, "--model", separator, "--out", tmp_path / "parts.fits", "--overwrite")
+    plain = run(*words)
+    assert plain.exit_code == 0 and "note:" not in plain.output
+    with fits.open(image, mode="update") as hdus:
+        hdus[0].data *= 25.0
+    widths = [word for _ in survey.bands for word in ("--psf-fwhm", "3.0")]
+    said = " ".join(run(*words, *widths).output.split())
+    for band in survey.bands:
+        assert f"band {band.name}: noise of the sky" in said and f"band {band.name}: PSF: a width of 3 arcsec" in said
+    assert run(*words, "--psf-fwhm", "1.0").exit_code == 2
+    # One and the same image in units of another zero point.
+    zero = [word for point in survey.zero_points + 2.5 * np.log10(25.0) for word in ("--zero-point", str(point))]
+    assert "note:" not in run(*words, *zero).output

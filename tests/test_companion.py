@@ -330,6 +330,16 @@ def test_a_cutout_where_the_whole_wcs_has_it(tmp_path, kind, header, stale):
     assert any(f"its distortion ({kind}) is followed" in note for note in notes) == bool(kind)
 
 
+def test_a_map_whose_header_has_lost_the_distortions(tmp_path):
+    header = sky(BIG, ctype=("RA---TAN-SIP", "DEC--TAN-SIP"), **SIP)
+    maps = {name: write(tmp_path / f"{name}.fits", np.full(BIG, 0.1), sky(BIG, shift=shift))
+            for name, shift in (("same", 0.0), ("moved", 3.0))}
+    data = np.random.default_rng(2).normal(size=BIG)
+    config = ObservationConfig(image=write(tmp_path / "a.fits", data, header), noise_map=maps["same"])
+    load_observation(config)
+    refused(replace(config, noise_map=maps["moved"]), "moved.fits", "columns")
+
+
 def test_tables_that_the_file_has_not(tmp_path):
     header = sky()
     tables(header)
@@ -382,4 +392,5 @@ def test_difference():
     assert found.scale == pytest.approx(1.0, abs=1e-6) and abs(found.turn) == pytest.approx(3.0, abs=1e-4)
     assert not found.mirrored
     assert found.columns == pytest.approx(2.0 * np.cos(np.radians(3.0)), abs=1e-4) and not found.same
-    assert difference(WCS(sky(mirrored=True)), WCS(sky()), *whole).mirrored
+    mirrored = difference(WCS(sky(mirrored=True)), WCS(sky()), *whole)
+    assert mirrored.mirrored and str(mirrored) == "mirrored"

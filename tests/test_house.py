@@ -22,15 +22,41 @@ REGISTRIES = re.compile("|".join(re.escape(name) for name in (
     "py" "pi.org", "python" "hosted.org", "ana" "conda.org", "registry." "npmjs.org", "crates" ".io",
     "proxy." "golang.org", "artifact" "ory")))
 
+# What is the user's, by name, before and after all that users import. JAX alone comes first: it sets environment
+# variables of its own.
 IMPORTED = """
-import json
+import json, locale, logging, os, random, signal, sys, warnings
+import jax, matplotlib, numpy
 from jax._src import xla_bridge
-import jax
-before = dict(jax.config.values)
+
+if OWN:
+    import astropy
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+    warnings.filterwarnings("error", category=RuntimeWarning)
+    matplotlib.use("svg")
+
+def users():
+    state = numpy.random.get_state()
+    return {
+        "handlers": [repr(handler) for handler in logging.root.handlers], "level": logging.root.level,
+        "logger class": repr(logging.getLoggerClass()), "disabled": logging.root.manager.disable,
+        "filters": [repr(one) for one in warnings.filters], "showwarning": repr(warnings.showwarning),
+        "backend": repr(matplotlib.rcParams._get_backend_or_none()), "figures": matplotlib.rcParams["figure.figsize"],
+        "jax": {name: repr(value) for name, value in jax.config.values.items()}, "environment": dict(os.environ),
+        "signals": [repr(signal.getsignal(one)) for one in sorted(signal.valid_signals())],
+        "locale": locale.setlocale(locale.LC_ALL), "numpy errors": numpy.geterr(), "hook": repr(sys.excepthook),
+        "printing": repr(numpy.get_printoptions()), "recursion": sys.getrecursionlimit(), "folder": os.getcwd(),
+        "random": hash(random.getstate()), "numpy random": [state[1].tolist(), state[2]]}
+
+before = users()
 import giga
-after = dict(jax.config.values)
+import giga.cli, giga.jobs.fleet, giga.jobs.results, giga.jobs.run, giga.models.training.train
+after = users()
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="MINE %(message)s")
 print(json.dumps({"backends": xla_bridge.backends_are_initialized(),
-                  "changed": [name for name in after if name in before and after[name] != before[name]]}))
+                  "changed": [name for name in before if after[name] != before[name]
+                              and not (name == "jax" and before[name].items() <= after[name].items())]}))
+logging.getLogger("mine").info("heard")
 """
 
 
@@ -91,9 +117,19 @@ def test_models_refuses_its_bare_name():
     assert "ImportError: this package is imported as 'giga.models', not as 'models'" in run.stderr
 
 
-def test_import_computes_nothing_and_changes_no_flag():
-    run = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout) == {"backends": False, "changed": []}
+@pytest.mark.parametrize("own", [False, True], ids=["a bare process", "a user's own settings"])
+def test_import_computes_nothing_and_changes_nothing_of_the_users(own):
+    run = subprocess.run([sys.executable, "-c", f"OWN = {own}{IMPORTED}"], capture_output=True, text=True, check=True)
+    *_, found, heard = run.stdout.splitlines()
+    assert json.loads(found) == {"backends": False, "changed": []}
+    assert heard == ("INFO:mine:heard" if own else "MINE heard")
+
+
+def test_checkpoints_leave_a_bare_root_logger_bare(tmp_path):
+    code = ("import logging, numpy\nfrom giga.runtime.checkpoint import Store\nstore = Store(r'{}', 'one')\n"
+            "store.save('state', [numpy.zeros(2)], dict())\nstore.load('state', [0])\nprint(logging.root.handlers)")
+    run = subprocess.run([sys.executable, "-c", code.format(tmp_path)], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
 
 
 def test_version_is_that_of_the_project():

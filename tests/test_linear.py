@@ -22,7 +22,7 @@ from _problems import (
 from giga.bayes.posterior import Posterior
 from giga.imaging.linear import solve
 from giga.imaging.render import basis_images, render_data
-from giga.inference.amplitudes import Solved, findings, linear_profiles
+from giga.inference.amplitudes import Solved, linear_profiles, notes
 from giga.lensing.scene import Scene
 from giga.light import MultiGaussian, Sersic, Shapelets, UniformSky
 
@@ -275,6 +275,6 @@ def test_what_is_to_be_known_of_solved_amplitudes():
     draws = {name: b + np.random.default_rng(1).normal(size=(2, 50, *b.shape))
              for name, b in zip(names, best, strict=True)}
     solved = Solved(draws, dict(zip(names, best, strict=True)), dict.fromkeys(names, "ct / s"), np.arange(50))
-    told = findings(solved, prior, [observation])
+    told = notes(solved, prior, [observation])
     assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218 +- ")
     assert told[1] == "source_light.1.amp: the best fit has no Sersic: its amplitude is held at zero"

@@ -99,8 +99,6 @@ def test_escapes_everything(result):
 
 
 def test_solved_amplitudes_are_in_a_table(result):
-    note = {"amplitude_findings": ["lens_light.0.amp: the best fit has a negative Sersic, -2 +- 0.1"]}
-    told = result.replace(info=result.info | {"checks": result.info["checks"] | note})
-    page, _, text = page_of(told)
-    assert "Solved amplitudes" in text and "lens_light.1.amp[2]" in text and "a negative Sersic" in text
+    _, _, text = page_of(result)
+    assert "Solved amplitudes" in text and "lens_light.1.amp[2]" in text
     assert "Solved amplitudes" not in page_of(result.replace(amplitudes=type(result.amplitudes)()))[2]

@@ -5,18 +5,22 @@ import json
 import tomllib
 
 import arviz
+import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 import xarray
-from _factory import TRUTH, make_result, make_wcs
+from _factory import TRUTH, make_result, make_scene, make_wcs
 from astropy import units
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from giga.bayes.posterior import Posterior
+from giga.inference.checks.comparison import pointwise
 from giga.io.errors import InputError
 from giga.io.results import folder as module
 from giga.io.results.folder import FILES, read_results, summary
-from giga.io.results.posterior import GROUPS
+from giga.io.results.posterior import GROUPS, TOTAL, read_posterior, write_posterior
 from giga.jobs.results import redraw, write_results
 from giga.runtime.atomic import write_atomically, write_text
 
@@ -223,3 +227,39 @@ def test_disk_full_in_a_run(result, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"disk full while writing.*model\.fits"):
         write_results(result, tmp_path, CONFIG)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.toml", "posterior.nc"]
+
+
+def test_log_likelihoods_of_pixels_add_up_and_are_what_arviz_needs(tmp_path, result):
+    """Of a Sersic whose amplitude is free: the pixels of a draw sum to the likelihood of all of them."""
+    scene = make_scene()
+    free = scene.replace(source_light=[scene.source_light[0].replace(amp=dist.Normal(12.0, 1.0))])
+    posterior = Posterior.of(free, result.observations)
+    z = np.random.default_rng(3).normal(size=(4, 25, 1)).astype(np.float32)
+    draws, values = pointwise(posterior, z, 24)
+    np.testing.assert_array_equal(draws, [0, 5, 10, 14, 19, 24])
+    assert [one.shape for one in values] == [(4, 6, int(o.mask.sum())) for o in result.observations]
+    total = np.asarray(jax.vmap(posterior.log_likelihood)(z[:, draws].reshape(-1, 1)), float)
+    total = total + float(posterior.log_norm)
+    np.testing.assert_allclose(sum(one.sum(-1) for one in values).ravel(), total, rtol=1e-4)  # of float32 pixels
+    path = write_posterior(tmp_path / "posterior.nc", result.replace(pointwise=(draws, values)))
+    with xarray.open_datatree(path, engine="h5netcdf") as tree:
+        pixels = tree["log_likelihood"]
+        assert pixels["image_1"].dims == ("chain", "draw", "pixel_1")
+        k = 7
+        row, column = int(pixels["y_1"][k]), int(pixels["x_1"][k])
+        assert result.observations[1].mask[row, column]
+        assert np.flatnonzero(result.observations[1].mask)[k] == row * 24 + column
+    loo = arviz.loo(arviz.from_netcdf(path), var_name="image_0")
+    assert loo.n_data_points == result.observations[0].mask.sum()
+    assert np.isfinite(loo.iloc[0] if ARVIZ < 1 else loo.elpd)
+    assert read_posterior(path)["sample_stats"][TOTAL].shape == result.log_likelihood.shape
+
+
+def test_totals_of_earlier_versions_are_read_as_such(tmp_path, folder, result):
+    with xarray.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
+        groups = {f"/{name}": tree[name].to_dataset() for name in tree}
+    total = groups["/sample_stats"][TOTAL]
+    groups["/log_likelihood"] = xarray.Dataset({"log_likelihood": total})
+    groups["/sample_stats"] = groups["/sample_stats"].drop_vars(TOTAL)
+    xarray.DataTree.from_dict(groups).to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    np.testing.assert_array_equal(read_posterior(tmp_path / "old.nc")["sample_stats"][TOTAL], result.log_likelihood)

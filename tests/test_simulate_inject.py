@@ -11,8 +11,8 @@ from giga.imaging.observation import check_kernel
 from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.io.errors import InputError
-from giga.io.images.sky import celestial_wcs
 from giga.io.images.inject import Target, inject_files
+from giga.io.images.sky import celestial_wcs
 from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
 from giga.mass import SIE

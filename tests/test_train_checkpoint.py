@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from _toy import ToyConfig, ToyTask, toy_config
 
-from giga.models.training.config import optimiser
+from giga.models.training.config import optimiser, schedule
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.state import nothing_yet, start
 from giga.models.training.train import run_identity as identity
@@ -120,6 +120,59 @@ def test_one_of_another_configuration_is_refused(unbroken, task, config):
     _, folder = unbroken
     with pytest.raises(ForeignCheckpoint, match="belongs to other data or another configuration"):
         run(folder, task, config, resume=True)
+
+
+@pytest.mark.parametrize("at", [12, 8, 6], ids=["that had ended", "that was cut short", "of steps that end in a chunk"])
+def test_a_run_goes_on_with_more_steps(tmp_path, unbroken, at):
+    """The rates of the steps that were made stay; those that follow are of a run of 20 steps."""
+    expected, folder = unbroken
+    first = replace(CONFIG, steps=6, validate_every=6, checkpoint_every=8) if at == 6 else CONFIG
+    longer = replace(first, steps=20, validate_every=20 if at == 6 else CONFIG.validate_every)
+    first = replace(first, validate_every=longer.validate_every)
+    if at == 8:
+        killed(tmp_path, 12, config=first)
+    else:
+        run(tmp_path, config=first)
+    before, rows = numbers(tmp_path), []
+    result = run(tmp_path, config=longer, resume=True, report=rows.append)
+    assert int(result.state.step) == 20
+    assert rows[0]["text"] == (f"the run of {first.steps} steps goes on after step {at} with the learning rate of one "
+                               "of 20")
+    after = numbers(tmp_path)
+    kept = [row for row in before if row["step"] <= at]
+    assert after[:len(kept)] == kept
+    made = [row for row in after if row["kind"] == "train"]
+    assert [row["step"] for row in made] == [*range(4, at, 4), *sorted({at, *range(at - at % 4 + 4, 21, 4)})]
+    for row in made:
+        whole = schedule(first if row["step"] <= at else longer)
+        assert row["learning_rate"] == pytest.approx(float(whole(row["step"] - 1)), rel=1e-6)
+    same(run(tmp_path, config=longer, resume=True), result)  # and is then as any other
+    with pytest.raises(ForeignCheckpoint, match="train.steps: got 12, expected at least the 20"):
+        run(tmp_path, config=replace(longer, steps=12), resume=True)
+
+
+def test_a_run_that_goes_on_goes_on_again_when_it_is_killed(tmp_path):
+    longer = replace(CONFIG, steps=20)
+    run(tmp_path / "one")
+    expected = run(tmp_path / "one", config=longer, resume=True)
+    run(tmp_path / "two")
+    killed(tmp_path / "two", 20, config=longer, resume=True)
+    same(run(tmp_path / "two", config=longer, resume=True), expected)
+    assert numbers(tmp_path / "two") == numbers(tmp_path / "one")
+
+
+def test_patience_that_has_ended_begins_anew_with_more_steps(tmp_path):
+    config = toy_config(patience=1, learning_rate=1e-12, warmup=0, ema=0.0)
+    stopped = run(tmp_path, config=config)
+    assert stopped.stopped_early and int(stopped.state.step) < 12
+    assert int(run(tmp_path, config=replace(config, steps=40), resume=True).state.step) > int(stopped.state.step)
+
+
+def test_a_refusal_names_what_has_changed(unbroken):
+    _, folder = unbroken
+    with pytest.raises(ForeignCheckpoint) as caught:
+        run(folder, config=toy_config(learning_rate=0.02), resume=True)
+    assert caught.value.changes == (f"train.learning_rate: {CONFIG.learning_rate} -> 0.02",)
 
 
 def test_how_a_run_is_kept_may_change():

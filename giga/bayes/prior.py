@@ -20,16 +20,17 @@ from giga.bayes.family import Family
 from giga.bayes.truncated import TruncatedNormal, exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
 from giga.mass.base import MassProfile
+from giga.mass.epl import UNKNOWN
 from giga.runtime.parallel import ON_VECTORS
 from giga.runtime.random import split_data
 
 FIXED = -1
+PIECE = 512  # draws in a compiled call
 TRIED = 512  # draws by which a prior is tried
 DISTINCT = 16  # values that they must have at least
 AGAIN = 6  # draws more of a parameter that is outside its physical range
 STEPS = 4.0  # roundings of its values that a prior must be wide
 ASTRAY = 0.02  # largest share of them that may have no place on the real line, rounded to a bound
-PIECE = 512  # draws in a compiled call
 
 
 class Prior(Component):
@@ -276,7 +277,10 @@ def _bounds(e: Any) -> Any:
 def _quantiles(e: Any, share: np.ndarray) -> np.ndarray:
     if not is_distribution(e):
         return np.full_like(share, np.max(np.abs(np.asarray(e, float))))
-    return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
+    try:
+        return np.asarray(e.icdf(jnp.asarray(share, jnp.float32)), float)
+    except NotImplementedError:  # a distribution that has no quantiles tells nothing of what it reaches
+        return np.full_like(share, UNKNOWN)
 
 
 def _check(name: str, leaf: dist.Distribution, dtype: np.dtype) -> None:

@@ -107,7 +107,7 @@ def _simulated(subject: Subject, out: Path, n: int, seed: int | None, ranked: in
             subject.likelihood.amplitude_sd, subject.run.precision, subject.run.seed if seed is None else seed, ranked)
     except ValueError as error:
         raise InputError(subject.name, "", str(error)) from error
-    study = Study(out, calibration.identity())
+    study = Study(out, calibration.identity(), calibration.facts)
     console.print(f"{n} lenses on {parallel.describe()}", highlight=False)
     try:
         run(calibration, study, n, lambda number, row: console.print(_line(number, row), highlight=False))

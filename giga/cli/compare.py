@@ -29,7 +29,7 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Folders of finished
         table.add_row(escape(str(row.run)), f"{row.log_evidence:.2f} ± {row.error:.2f}",
                       "0" if row is best else f"{change:.2f} ± {error:.2f}", f"{row.bic:.1f}",
                       f"{row.bic - least:.1f}", f"{row.reduced_chi2:.4f}", str(row.n_free),
-                      "-" if row.p_value is None else f"{row.p_value:.3f}")
+                      row.p_value or "-")
     console.print(table)
     console.print("ln Z: log-evidence; n: sampled and solved parameters; p: posterior predictive p-value of chi2",
                   highlight=False)

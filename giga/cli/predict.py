@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from astropy.table import Table as AstropyTable
+from rich.markup import escape
 from rich.table import Table
 
 from giga.cli.base import app, check_out, console, edge, tell
 from giga.io.errors import InputError
-from giga.io.images.cube import Cube, read_cube
+from giga.io.images.cube import Cube, pixel_noise, read_cube
 from giga.io.images.units import to_rate
 from giga.io.jsonfile import write_json
 from giga.io.results.separation import write_table
 from giga.jobs.amortised import Predictor, summary
+from giga.models.zoo import Seen
 from giga.runtime import parallel
 
 SUFFIXES = (".json", ".ecsv")
@@ -25,6 +28,9 @@ UNITS = ("counts/s", "counts", "surface_brightness")
 Units = Annotated[str | None, typer.Option("--units", help="Of the image: counts/s, counts or surface_brightness; its "
                                                            "BUNIT says it without.")]
 Exposure = Annotated[float | None, typer.Option("--exposure-time", help="For an image in counts \\[s].")]
+
+Widths = Annotated[list[float] | None, typer.Option("--psf-fwhm", help="Width of the PSF in each band \\[arcsec], to "
+                                                    "see whether it is like those of the training.")]
 
 
 @app.command("predict")
@@ -39,7 +45,7 @@ def predict_command(
         seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the draws.")] = 0,
         size: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
                                           "refuse, crop or pad.")] = "refuse",
-        units: Units = None, exposure: Exposure = None,
+        units: Units = None, exposure: Exposure = None, widths: Widths = None,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
     """Give mean, spread and quantiles of a lens's parameters, from its image alone."""
     if size not in SIZES:
@@ -52,14 +58,39 @@ def predict_command(
     parallel.start()
     predictor = Predictor.of(model)
     config = predictor.config
-    cube = read_cube(images, config.bands).to_shape(config.shape, size)
+    seen = read_cube(images, config.bands)
+    cube = seen.to_shape(config.shape, size)
     if (scale := cube.pixel_scale) is not None:
         predictor.check_scale(scale, cube.file, "image")
-    rows = summary(predictor.draws(rate_of(cube, units, exposure, config.pixel_scale) * cube.image, draws, seed))
+    rate = rate_of(cube, units, exposure, config.pixel_scale)
+    say_unlike(predictor.seen, seen, rate * pixel_noise(seen), widths)
+    rows = summary(predictor.draws(rate * cube.image, draws, seed))
     for path in out or ():
         _write(path, rows, {"model": model, "sha256": predictor.sha256, "image": str(cube.file), "draws": draws,
                             "seed": seed})
     console.print(_table(rows))
+
+
+def say_unlike(seen: Seen | None, cube: Cube, rms: Sequence[float], widths: Sequence[float] | None) -> None:
+    """Say what of an image is far from what a network has seen.
+
+    Args:
+        seen: What it has seen.
+        cube: The image, without a border.
+        rms: Noise of its sky in each band, in the unit of what the network has seen.
+        widths: Of its PSF [arcsec], one a band; None takes what the header tells.
+
+    Raises:
+        InputError: Not one width a band, or one that is not positive.
+    """
+    if seen is None:
+        return
+    if widths is not None and (len(widths) != len(seen.bands) or not all(0.0 < one < math.inf for one in widths)):
+        raise InputError("", "--psf-fwhm", ", ".join(f"{one:g}" for one in widths),
+                         f"a width above 0 for each band: {', '.join(seen.bands)}")
+    for text in seen.unlike([float(one) for one in rms], [cube.psf_fwhm] if widths is None else widths,
+                            cube.pixel_scale):
+        console.print(f"[yellow]note:[/] {escape(cube.file.name)}: {text}", highlight=False, soft_wrap=True)
 
 
 def check_units(units: str | None, exposure: float | None) -> None:

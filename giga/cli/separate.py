@@ -11,6 +11,7 @@ import typer
 
 from giga.cli.base import app, check_out, console, edge, tell
 from giga.cli.evaluate import loaded
+from giga.cli.predict import Widths, say_unlike
 from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.cube import background_rms, read_cube
 from giga.io.images.units import is_no_rate
@@ -35,6 +36,7 @@ def separate_command(
                                                                "each band; the survey's without.")] = None,
         fit: Annotated[str, typer.Option("--size", help="What to do with an image of another size than the model's: "
                                          "refuse, crop, pad, or take it as it is (keep).")] = "refuse",
+        widths: Widths = None,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False) -> None:
     """Separate an image into deflector, source and noise; the WCS is kept."""
     if fit not in ("refuse", "crop", "pad", "keep"):
@@ -66,6 +68,8 @@ def separate_command(
                          f"at least {least} x {least}, or --size pad")
     # Of the image before zeros are put around it.
     rms = background_rms(seen if fit == "pad" else cube, bands) if given is None else given
+    # In the survey's counts, whose zero points its magnitudes have.
+    say_unlike(card.seen, seen, rms * 10.0 ** (0.4 * (survey.zero_points - zero)), widths)
     image, sigma = jnp.asarray(cube.image, jnp.float32)[None], jnp.asarray(rms, jnp.float32)
     parts = separate(network, image, sigma)
     y, x = cube.inner(seen)

@@ -58,8 +58,8 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
             trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume,
                             tensorboard=tensorboard, report=report)
     except ForeignCheckpoint as error:
-        changes = listed(differences(_kept(out, settings).dump(), settings.dump()))
-        raise ForeignCheckpoint(f"{error}: {changes or 'not the configuration changed but giga, or weights'}") from None
+        changes = listed(differences(_kept(out, settings).dump(), settings.dump()) or list(error.changes))
+        raise ForeignCheckpoint(f"{error}: {changes or 'it was made by an older version of giga'}") from None
     write_text(out / "config.toml", settings.dump())
     model = system.finish(settings.system, trained.model())
     save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,

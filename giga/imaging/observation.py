@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,6 +94,18 @@ class Observation:
     def replace(self, **changes) -> Observation:
         """Return a checked copy with some fields changed."""
         return replace(self, **changes)
+
+    def facts(self) -> dict[str, Any]:
+        """All that a result depends on, by name, for the identity of what is made of it: a new field belongs here."""
+        grid, psf = self.grid, self.psf
+        noise = None if self.noise_map is None else np.asarray(self.noise_map, float)
+        return {"image": self.image, "mask": self.mask, "noise map": noise,
+                "background_rms": _number(self.background_rms), "exposure_time": _number(self.exposure_time),
+                "pixel_scale": float(grid.pixel_scale), "center_x": float(grid.center_x),
+                "center_y": float(grid.center_y), "rotation": float(grid.rotation),
+                "psf": None if psf is None else np.asarray(psf.kernel),
+                "psf supersampling": None if psf is None else psf.supersampling,
+                "supersampling": self.supersampling, "band": self.band, "WCS": self.header}
 
     @property
     def unit(self) -> float:
@@ -197,6 +210,16 @@ def weightless(noise: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     usual = np.quantile(noise[mask], 0.1, method="lower")
     return mask & (np.where(mask, noise, usual) > WEIGHTLESS * usual)
+
+
+def facts_of(observations: Sequence[Observation], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The facts of several observations, as `observation.0.pixel_scale`, without some of them."""
+    return {f"observation.{k}.{name}": value for k, one in enumerate(observations)
+            for name, value in one.facts().items() if name not in without}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

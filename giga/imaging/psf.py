@@ -70,6 +70,10 @@ class PSF(Component):
             kernel = (integrated if resampling == "integrated" else as_lenstronomy)(kernel, supersampling)
         return PSF(kernel=jnp.asarray(kernel / kernel.sum()), supersampling=supersampling)
 
+    def fwhm(self, pixel_scale: float) -> float:
+        """Full width at half maximum, for pixels of some side [arcsec]."""
+        return half_maximum(np.asarray(self.kernel, float)) * pixel_scale / self.supersampling
+
     def at(self, supersampling: int) -> PSF:
         """The same PSF at a coarser supersampling that divides its own."""
         factor, rest = divmod(self.supersampling, supersampling)
@@ -89,6 +93,17 @@ def gaussian_outside(fwhm: float, width: float) -> float:
     """
     sigma = fwhm / 2.3548200450309493
     return 1.0 - math.erf(0.5 * width / (math.sqrt(2.0) * sigma)) ** 2
+
+
+def half_maximum(kernel: np.ndarray) -> float:
+    """Full width at half maximum of a kernel through its centre, mean of rows and columns [samples]."""
+    middle = len(kernel) // 2
+    lines = (kernel[middle, middle:], kernel[middle, middle::-1], kernel[middle:, middle], kernel[middle::-1, middle])
+    widths = []
+    for line in lines:
+        below = int(np.argmax(line < 0.5 * line[0])) or len(line) - 1
+        widths.append(below - (0.5 * line[0] - line[below]) / (line[below - 1] - line[below]))
+    return 0.5 * float(np.sum(widths))
 
 
 class Convolution(Component):

@@ -88,11 +88,13 @@ def linear_profiles(prior: Scene, k: int, observations: Sequence[Observation]) -
             if profile.is_linear]
 
 
-def findings(solved: Solved, prior: Scene, observations: Sequence[Observation]) -> list[str]:
+def notes(solved: Solved, prior: Scene, observations: Sequence[Observation]) -> list[str]:
     """What of the solved amplitudes a user should know: light that is negative, or held at zero."""
     out, rows = [], solved.rows()
     for k in range(len(observations)):
         for name, profile, _ in linear_profiles(prior, k, observations):
+            if name not in solved.best:
+                continue
             best, row, unit = solved.best[name], rows[name], solved.units[name]
             kind = type(profile).__name__
             if profile.positive and np.any(best < 0.0):

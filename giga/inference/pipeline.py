@@ -18,10 +18,11 @@ from giga.bayes.posterior import AmplitudeMethod, Posterior, variance
 from giga.bayes.prior import Prior, prior_draws
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data
-from giga.inference.amplitudes import findings, solved_amplitudes
+from giga.inference.amplitudes import solved_amplitudes
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
-from giga.inference.checks.comparison import checks, predictive
+from giga.inference.checks.comparison import checks, pointwise, predictive
+from giga.inference.checks.findings import findings
 from giga.inference.modes.evidence import pushed
 from giga.inference.modes.modes import Mode, find_modes
 from giga.inference.result import Result
@@ -256,13 +257,12 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         versions={name: importlib.metadata.version(name) for name in PACKAGES})
     predicted = predictive(run.key(4, PREDICTIVE_KEY), posterior, flat, run.config.n_predictive) \
         if run.config.n_predictive else {}
+    if run.config.n_pointwise:
+        result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
     note = checks(result, posterior.amplitudes if solved else None, predicted)
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, scenes, prior, observations)
-    found_out = findings(amplitudes, prior, observations)
-    for text in found_out:
-        run.report("hmc", {"note": text})
-    return result.replace(amplitudes=amplitudes, info={
-        **run.info, "checks": note | ({"amplitude_findings": found_out} if found_out else {})})
+    result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
+    return result.replace(info={**result.info, "findings": findings(result)})
 
 
 # Compiled once a process, whatever number of lenses is fitted.
@@ -274,7 +274,7 @@ _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_pro
 @jax.jit
 def _best_fit(posterior: Posterior, z: Array,
               whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
-    """The scene as each observation sees it, and its image on all of its pixels with their variance."""
+    """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit."""
     scenes = posterior.scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
     return scenes, models, [variance(model, data) for model, data in zip(models, whole, strict=True)]

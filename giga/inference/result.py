@@ -28,7 +28,7 @@ class Result:
         vi_samples: Samples of the variational posterior by path name, each (n,).
         prior_samples: Draws from the prior by path name, each (n,).
         sample_stats: "lp", "acceptance_rate", "diverging", "energy", "n_steps", each (chains, draws).
-        log_likelihood: Log-likelihood of the samples with its normalisation, (chains, draws).
+        log_likelihood: Log-likelihood of the samples with its normalisation, all pixels together, (chains, draws).
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
         amplitudes: Linear amplitudes that were solved, with draws of them.
@@ -40,8 +40,10 @@ class Result:
         timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence".
         evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
-            strings and lists, fit for JSON.
+            strings and lists, fit for JSON. Besides, "checks" and "findings", see `giga.inference.checks`.
         truth: True value by path name when the data was simulated.
+        pointwise: Log-likelihood pixel by pixel, if it was asked for: the numbers of some of the draws, and for each
+            observation an array of shape (chains, these draws, fitted pixels).
         seed: Seed of the run.
         devices: The devices used.
         versions: Package versions, by name.
@@ -66,6 +68,7 @@ class Result:
     evaluations: Mapping[str, int]
     info: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     truth: Mapping[str, float] | None = None
+    pointwise: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     seed: int = 0
     amplitudes: Solved = field(default_factory=Solved)
     devices: Sequence[str] = ()
@@ -83,11 +86,17 @@ class Result:
         lines = [head + (f"  {'truth':>10}" if self.truth else "")]
         for name, values in self.samples.items():
             row = self.diagnostics[name]
-            numbers = f"{values.mean():10.5g}  {values.std():9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
+            numbers = f"{values.mean():10.5g}  {values.std(ddof=1):9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
             lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
         lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"- {text}" for text in self.findings)])
+
+    @property
+    def findings(self) -> list[str]:
+        """What must be seen before its numbers are used, a sentence each."""
+        rows: Any = self.info.get("findings", ())
+        return [row["text"] for row in rows]
 
     @property
     def names(self) -> list[str]:

@@ -40,6 +40,8 @@ class FitConfig:
         mode_floor: Smallest share of the evidence from which a separate mode is sampled.
         n_bridge: Proposals of each mode for the evidence.
         n_predictive: Draws whose replicated data are compared with the data; 0 leaves this out.
+        n_pointwise: Draws, over all chains, whose log-likelihood is kept pixel by pixel, as leave-one-out
+            cross-validation needs it; 0 leaves this out.
         sampler: "hmc" (chains from every mode) or "smc" (tempered sequential Monte Carlo, which finds modes by itself
             and costs far more evaluations).
         smc_start: Where its particles start: "prior", or "map", the widened maps of the modes that the search found.
@@ -71,6 +73,7 @@ class FitConfig:
     mode_floor: float = 1e-3
     n_bridge: int = 512
     n_predictive: int = 200
+    n_pointwise: int = 0
     sampler: str = "hmc"
     smc_start: str = "prior"
     smc_groups: int = 8
@@ -107,8 +110,9 @@ class FitConfig:
                              f"got {self.min_iterations}")
         if not 0.0 < self.target_accept < 1.0:
             raise ValueError(f"inference.target_accept: expected a number between 0 and 1, got {self.target_accept}")
-        if self.n_predictive < 0:
-            raise ValueError(f"inference.n_predictive: expected 0 or more, got {self.n_predictive}")
+        for name in ("n_predictive", "n_pointwise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"inference.{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0.0 < self.mode_floor < 1.0:
             raise ValueError(f"inference.mode_floor: expected a number between 0 and 1, got {self.mode_floor}")
         for name in ("target_ess", "target_tail_ess"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from giga.lensing.scene import Scene
 from giga.models.networks.count import operations
 from giga.models.networks.posterior import HEADS, TRUNKS, PosteriorNet, PosteriorNetConfig
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
-from giga.models.zoo import ZooError, load
+from giga.models.zoo import Seen, ZooError, load
 
 FILES = ("image", "noise_map", "mask", "psf")
 """Fields of an observation that are files."""
@@ -143,7 +143,10 @@ def card(config: PosteriorConfig) -> dict[str, Any]:
     image = jax.ShapeDtypeStruct((1, *made.shape, len(bands)), jnp.float32)
     flops = operations(lambda state, image: nnx.merge(graph, state)(image), state, image)
     ny, nx = made.shape
-    return dict(network="PosteriorNet", config=to_table(made), flops=flops, limits=(
+    seen = Seen.of(made)
+    assert seen is not None  # of such a network there is always something
+    return dict(network="PosteriorNet", config=to_table(made), flops=flops,
+                seen=with_psfs(seen, _source(config)[1]), limits=(
         f"Knows one prior, one PSF and one noise, those of {config.fit.name if config.fit else config.problem}, in "
         f"images of {ny} x {nx} pixels of {made.pixel_scale:g} arcsec; elsewhere its widths mean nothing.",
         "Calibrated on average over the prior, not for each image; real images were in no training or test set."))
@@ -158,12 +161,14 @@ class Predictor:
         sha256: Of its weights.
         model: The network.
         prior: Of all parameters of its fit.
+        seen: Images that it was trained on.
     """
 
     name: str
     sha256: str
     model: PosteriorNet
     prior: Prior
+    seen: Seen | None = None
 
     @property
     def config(self) -> PosteriorNetConfig:
@@ -184,7 +189,7 @@ class Predictor:
         if not isinstance(model, PosteriorNet):
             raise InputError("", "model", f"{name} is a {known.network}", "a PosteriorNet, from `[system] name = "
                                                                           "\"posterior\"`")
-        return Predictor(name, known.sha256, model, Prior.of(scene_of(model.config)))
+        return Predictor(name, known.sha256, model, Prior.of(scene_of(model.config)), _seen(known.seen, model.config))
 
     def draws(self, image: np.ndarray, count: int, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw from the posterior of one image.
@@ -232,6 +237,24 @@ def scene_of(config: PosteriorNetConfig) -> Scene:
         return PROBLEMS[config.problem]().prior
     file = Path("the model's fit")
     return scene_from_config(parse_config(read_toml_text(config.fit, file), file, FitConfig))
+
+
+def _seen(seen: Seen | None, config: PosteriorNetConfig) -> Seen | None:
+    """What a network has seen, with the PSFs of its problem or its fit as far as these tell."""
+    if seen is None or seen.fwhm:
+        return seen
+    if config.problem:
+        return with_psfs(seen, PROBLEMS[config.problem]().observations)
+    file = Path("the model's fit")
+    widths = [one.psf_fwhm for one in parse_config(read_toml_text(config.fit, file), file, FitConfig).observation]
+    known = [(width, width) for width in widths if width is not None]
+    return replace(seen, fwhm=tuple(known)) if len(known) == len(widths) else seen
+
+
+def with_psfs(seen: Seen, observations: Sequence[Observation]) -> Seen:
+    """What was seen, with the widths of the PSFs of some observations, if all have one."""
+    widths = [one.psf.fwhm(float(one.grid.pixel_scale)) for one in observations if one.psf is not None]
+    return replace(seen, fwhm=tuple((width, width) for width in widths)) if len(widths) == len(observations) else seen
 
 
 def summary(draws: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -7,7 +7,7 @@ it was stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from giga.bayes.posterior import AmplitudeMethod, Posterior
 from giga.bayes.prior import Prior
-from giga.imaging.observation import Data, Observation
+from giga.imaging.observation import Data, Observation, facts_of
 from giga.inference.checks.calibration import rank, thin
 from giga.inference.fleet import Lens, fit_many
 from giga.inference.result import Result
@@ -24,7 +24,7 @@ from giga.inference.settings import FitConfig
 from giga.io.errors import InputError
 from giga.io.results.calibration import Study
 from giga.lensing.scene import Scene
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import identity_of
 from giga.simulate.observed import draw_observed
 
 RANKED = 99  # draws that each truth is ranked among: few enough to be nearly independent, 100 ranks
@@ -71,11 +71,20 @@ class Calibration:
         if linear:
             object.__setattr__(self, "observations", [_with_noise_map(o) for o in self.observations])
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that the ranks depend on, by name."""
+        # Images are replaced; where their noise counts, it has become a map. No file has their place on the sky.
+        templates = facts_of(self.observations, without=("image", "WCS"))
+        names = ("amplitudes", "amplitude_sd", "precision", "seed", "ranked")
+        settings = {f"inference.{one.name}": getattr(self.config, one.name) for one in fields(self.config)}
+        prior = Prior.of(self.prior, self._dtype)  # in which tied parameters are one
+        return {**{name: getattr(self, name) for name in names}, **settings, **templates, "prior": self.prior,
+                "parameters": (prior.names, prior.slots)}
+
     def identity(self) -> str:
         """Hash of all that the ranks depend on."""
-        posterior = self._posterior()
-        settings = (self.config, self.amplitudes, self.amplitude_sd, self.precision, self.seed, self.ranked)
-        return identity_of(repr(settings), repr(posterior.prior.names), posterior)
+        return identity_of(self.facts)
 
     def lens(self, number: int) -> Lens:
         """Draw a truth from the prior and simulate its data.

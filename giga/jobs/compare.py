@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from giga.inference.checks.findings import p_text
 from giga.io.errors import InputError
 from giga.io.results.folder import read_summary
 
@@ -21,10 +22,11 @@ class Compared:
         bic: Bayesian information criterion.
         chi2, reduced_chi2: Of the best fit.
         n_pixels, n_free: Fitted pixels; sampled and solved parameters.
-        p_value: Posterior predictive p-value of chi2; None when it was not asked for.
+        p_value: Posterior predictive p-value of chi2, in words; empty when it was not asked for.
         amplitudes: How linear amplitudes were treated; None when there are none.
         converged: Whether the sampling reached its targets.
         modes: What modes there are, as a sentence.
+        findings: What else must be seen before its numbers are used, see `giga.inference.checks.findings`.
     """
 
     run: Path
@@ -35,10 +37,11 @@ class Compared:
     reduced_chi2: float
     n_pixels: int
     n_free: int
-    p_value: float | None
+    p_value: str
     amplitudes: str | None
     converged: bool
     modes: str
+    findings: tuple[str, ...] = ()
 
 
 def read_compared(runs: Sequence[Path]) -> list[Compared]:
@@ -64,8 +67,9 @@ def read_compared(runs: Sequence[Path]) -> list[Compared]:
         rows.append(Compared(
             run, _number(evidence["log_evidence"]), _number(evidence["error"]), checks["bic"], known["chi2"],
             known["reduced_chi2"], known["n_pixels"], known["n_free"],
-            None if predicted is None else predicted["p_value"],
-            checks["amplitudes"], known["stages"]["hmc"]["converged"], known["stages"]["map"]["modes_sentence"]))
+            "" if predicted is None else p_text(predicted["p_value"], len(predicted["observed"])),
+            checks["amplitudes"], known["stages"]["hmc"]["converged"], known["stages"]["map"]["modes_sentence"],
+            tuple(row["text"] for row in known.get("findings", ()) if row["kind"] != "not converged")))
     return rows
 
 
@@ -79,6 +83,7 @@ def difference(row: Compared, best: Compared) -> tuple[float, float]:
 def cautions(rows: Sequence[Compared]) -> list[str]:
     """What must be kept in mind with these fits."""
     said = [f"{row.run}: the sampling did not reach its targets" for row in rows if not row.converged]
+    said += [f"{row.run}: {text}" for row in rows for text in row.findings]
     solved = [row for row in rows if row.amplitudes not in (None, "marginal")]
     if solved:
         said.append(f"{', '.join(str(row.run) for row in solved)}: amplitudes are solved, not integrated over, so the "

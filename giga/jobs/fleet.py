@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.component import leaves_with_names
+from giga.inference.checks.comparison import data_hash
 from giga.inference.fleet import FAILURES, Lens, fit_many
 from giga.inference.result import Result
 from giga.inference.settings import FitConfig
@@ -21,11 +22,22 @@ from giga.io.configuration.catalogue import Row, configure, image_shapes, read_c
 from giga.io.configuration.toml import Config, read_toml, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.results.fleet import FleetFolder
+from giga.io.results.folder import read_summary
 from giga.jobs.drawers import Drawers
-from giga.jobs.job import Job, changed_values, check_parameters, free_names, prepare, start_devices_of
+from giga.jobs.job import (
+    CHECKPOINT,
+    Job,
+    changed_values,
+    check_parameters,
+    dates_of,
+    free_names,
+    prepare,
+    start_devices_of,
+)
 from giga.jobs.results import write_results
+from giga.lensing.scene import Scene
 from giga.runtime import parallel
-from giga.runtime.checkpoint import CheckpointError
+from giga.runtime.checkpoint import CheckpointError, mark_of
 from giga.runtime.claims import EXPIRY, Claim, Claims, turns
 from giga.show.terminal import Board
 
@@ -99,7 +111,7 @@ def check_data(fleet: Fleet, console: Console) -> dict[str, tuple[str, str]]:
     for name in [name for name in fleet.order if name not in fleet.missing]:
         try:
             job = prepare(fleet.configs[name])
-            truth_of(fleet.rows[name], job)
+            truth_of(fleet.rows[name], job.prior)
             notes += job.notes
         except InputError as error:
             status[name] = "failed", str(error)
@@ -108,15 +120,15 @@ def check_data(fleet: Fleet, console: Console) -> dict[str, tuple[str, str]]:
     return status
 
 
-def truth_of(row: Row, job: Job) -> Mapping[str, float] | None:
-    """The true values of a row, which must be those of all free parameters."""
+def truth_of(row: Row, prior: Scene) -> Mapping[str, float] | None:
+    """The true values of a row, which must be those of all free parameters of its prior."""
     if not row.truth:
         return None
-    leaves = dict(leaves_with_names(job.prior))
+    leaves = dict(leaves_with_names(prior))
     for name in row.truth:
         if name not in leaves:
             raise InputError("", f"truth.{name}", "no such parameter", nearest(name, leaves))
-    free = free_names(job.prior)
+    free = free_names(prior)
     for name in free:
         if name not in row.truth:
             raise InputError("", f"truth.{name}", "missing", "the true values of all free parameters, or none")
@@ -201,7 +213,7 @@ class _Worker:
         if self.claims.take(name) is None:
             return
         if self.folder.failure(name) == failure:
-            shutil.rmtree(self.folder.lens(name) / "checkpoint", ignore_errors=True)
+            shutil.rmtree(self.folder.lens(name) / CHECKPOINT, ignore_errors=True)
             self.folder.forget_failure(name)
         self.claims.give_back(name)
 
@@ -221,8 +233,7 @@ class _Worker:
             try:
                 if claim.deaths >= DEATHS:
                     raise CheckpointError(f"{claim.deaths} workers died while they fitted it")
-                job = prepare(self.fleet.configs[name])
-                truth = truth_of(self.fleet.rows[name], job)
+                job = self._prepared(name)
             except (CheckpointError, ValueError, ArithmeticError, LookupError) as error:
                 self._end(name, self.folder.fail(name, error))
                 continue
@@ -236,7 +247,7 @@ class _Worker:
                 self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
-                       truth=truth, store=store)
+                       truth=job.truth, store=store)
 
     def done(self, lens: Lens, result: Result | Exception) -> None:
         """Keep how a lens ended."""
@@ -290,17 +301,41 @@ class _Worker:
         folder = self.folder.lens(name)
         if changes := changed_values(folder, config):
             return f"{folder} holds another configuration ({changes}); use another --out, or remove that folder"
-        # Loading every image again to compare takes long; a date tells when that is needed.
-        if name in self.fleet.missing or not self.folder.is_done(name) or not (folder / "checkpoint").is_dir():
-            return ""
-        date = (folder / "summary.json").stat().st_mtime
-        if all(path.stat().st_mtime < date for observation in config.observation for path in observation.files()):
+        if name in self.fleet.missing or not self.folder.is_done(name):
             return ""
         try:
-            prepare(config).store(folder)
+            mark = mark_of(folder / CHECKPOINT)
+            if not mark:  # someone has removed the checkpoint
+                return self._other_data(name, config)
+            # Loading every image again to compare takes long; the files' dates tell when that is needed.
+            if mark.get("dates") == dates_of(config) and mark.get("truth") == self._truth(name, config):
+                return ""
+            self._prepared(name).store(folder)
         except (CheckpointError, InputError) as error:
             return str(error)
         return ""
+
+    def _prepared(self, name: str) -> Job:
+        """A lens with its data and its true values."""
+        job = prepare(self.fleet.configs[name])
+        return replace(job, truth=truth_of(self.fleet.rows[name], job.prior))
+
+    def _truth(self, name: str, config: Config) -> dict[str, float]:
+        """What the catalogue says of the true values of a lens."""
+        row = self.fleet.rows[name]
+        return dict(truth_of(row, scene_from_config(config)) or {}) if row.truth else {}
+
+    def _other_data(self, name: str, config: Config) -> str:
+        """Why results whose checkpoint is gone are not of these data, as far as their summary tells."""
+        path = self.folder.lens(name) / "summary.json"
+        known, date = read_summary(path), path.stat().st_mtime_ns
+        if known.get("truth", {}) != self._truth(name, config):
+            return f"{path}: truth: not that of the catalogue; use another --out, or remove that folder"
+        if all(max(dates[1:]) < date for dates in dates_of(config).values()):
+            return ""
+        if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations):
+            return ""
+        return f"{path}: a fit of other data; use another --out, or remove that folder"
 
 
 def _notes(kinds: Mapping[tuple, Sequence[str]]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 
 from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
-from giga.imaging.observation import Observation
+from giga.imaging.observation import Observation, facts_of
 from giga.imaging.steepness import steep_cores
 from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
@@ -23,14 +24,17 @@ from giga.io.errors import InputError, nearest
 from giga.io.images.fits import load_observations
 from giga.io.results.folder import FILES
 from giga.jobs.amortised import Predictor
+from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
-from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
+from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
+from giga.runtime.identity import changed, identity_of, told
 from giga.runtime.nodes import NodeError
 
 T = TypeVar("T")
+CHECKPOINT = "checkpoint"  # folder of the states in that of a run
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,8 @@ class Job:
         observations: The data.
         notes: What the user should know of the data.
         starts: What a network proposes to the search; None without one.
+        truth: True values by path name, when known; the result keeps them.
+        dates: Of the files that the data was read from, see `dates_of`.
     """
 
     config: Config
@@ -52,13 +58,20 @@ class Job:
     observations: Sequence[Observation]
     notes: Sequence[str]
     starts: Starts | None = None
+    truth: Mapping[str, float] | None = None
+    dates: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that the result depends on, by name: the configuration, the data, and what a network proposes."""
+        proposed = {} if self.starts is None else {"network of the starts": self.starts.sha256}
+        known = {f"truth.{name}": float(value) for name, value in (self.truth or {}).items()}
+        return {"configuration": _what(self.config), **facts_of(self.observations), **proposed, **known}
 
     @property
     def identity(self) -> str:
-        """Hash of the data and of what the configuration says of the result."""
-        arrays = [(o.image, o.mask, o.noise_map, o.psf.kernel if o.psf else None) for o in self.observations]
-        proposed = () if self.starts is None else (self.starts.sha256,)
-        return identity_of(_what(self.config), arrays, *proposed)
+        """Hash of all that the result depends on."""
+        return identity_of(self.facts)
 
     def store(self, out: Path) -> Store:
         """The checkpoints in the folder of this run, and config.toml beside them.
@@ -69,10 +82,13 @@ class Job:
         """
         out.mkdir(parents=True, exist_ok=True)
         try:
-            store = Store(out / "checkpoint", self.identity, self.config.run.checkpoint_interval_s)
+            store = Store(out / CHECKPOINT, self.identity, self.config.run.checkpoint_interval_s, self.facts,
+                          {"dates": self.dates, "truth": dict(self.truth or {})})
         except ForeignCheckpoint as error:
-            changes = changed_values(out, self.config) or "not the configuration changed but the data (or giga)"
-            raise ForeignCheckpoint(f"{error}: {changes}") from None
+            data = [text for text in error.changes if not text.startswith("configuration:")]
+            changes = [part for part in (changed_values(out, self.config), listed(data)) if part]
+            raise ForeignCheckpoint(f"{error}: {', '.join(changes) or 'it was made by an older version of giga'}",
+                                    error.changes) from None
         write_text(out / "config.toml", self.text)
         return store
 
@@ -96,7 +112,7 @@ class Opened(NamedTuple):
 
 
 def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False, init_from: str | None = None,
-           mask_from: str | None = None) -> Opened:
+           mask_from: str | None = None, truth: Mapping[str, float] | None = None) -> Opened:
     """Everything that comes before the first step of a fit, in every process of it.
 
     Args:
@@ -104,6 +120,7 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
         out: Folder of the run.
         resume, overwrite: What to do with the run that it holds, see `claim`.
         init_from, mask_from: Networks, see `helped`.
+        truth: True values by path name, when known.
 
     Raises:
         InputError: Bad input, or a folder that holds a run already.
@@ -113,7 +130,7 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
     """
     devices = start_devices_of(config)
     first, count = parallel.is_first(), parallel.process_count()
-    job = together(lambda: helped(prepare(config), init_from, mask_from))
+    job = together(lambda: dataclasses.replace(helped(prepare(config), init_from, mask_from), truth=truth))
     check_same(job)
 
     def place() -> Store | None:
@@ -132,10 +149,21 @@ def prepare(config: Config) -> Job:
         InputError: Bad input.
     """
     notes: list[str] = []
+    dates = dates_of(config)  # before they are read, so that a change in between is seen later
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
     notes += _steep(prior, observations)
-    return Job(config, dump_config(config), prior, observations, notes)
+    return Job(config, dump_config(config), prior, observations, notes, dates=dates)
+
+
+def dates_of(config: Config) -> dict[str, list[int]]:
+    """Size, date and date of the last change of every file that the data of a configuration is read from.
+
+    The last is the file system's own, which a copy that keeps dates does not set. A file that is not there has none.
+    """
+    seen = {str(path): path.stat() for observation in config.observation for path in observation.files()
+            if path.is_file()}
+    return {path: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in seen.items()}
 
 
 def _steep(prior: Scene, observations: Sequence[Observation]) -> list[str]:
@@ -166,7 +194,9 @@ def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
             raise InputError(job.config.file, "inference.map_method", f"got {job.config.inference.map_method!r}",
                              "'lm', which takes the starts of --init-from")
         count = smaller(job.config.inference.map).n_screen
-        starts = Predictor.of(init_from).starts(observations, count, job.config.run.seed)
+        predictor = Predictor.of(init_from)
+        starts = predictor.starts(observations, count, job.config.run.seed)
+        notes += unfamiliar(init_from, predictor.seen, observations)
         if not set(starts.values) & set(free_names(job.prior)):
             raise InputError("", "--init-from", f"{init_from} knows {', '.join(starts.values)}",
                              f"some of the free parameters, {', '.join(free_names(job.prior))}")
@@ -174,7 +204,7 @@ def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:
         if others:
             notes.append(f"{init_from} says nothing of {', '.join(others)}; their starts are drawn from the prior")
     if mask_from is not None:
-        observations = masked(mask_from, observations)
+        observations = masked(mask_from, observations, notes=notes)
         kept = sum(int(one.mask.sum()) for one in observations)
         notes.append(f"{mask_from} leaves {kept} of {sum(int(one.mask.sum()) for one in job.observations)} pixels")
     return dataclasses.replace(job, observations=observations, notes=notes, starts=starts)
@@ -228,10 +258,14 @@ def together(work: Callable[[], T]) -> T:
 def check_same(job: Job) -> None:
     """See that all processes have the same data and configuration; raises NodeError in all if not."""
     hashes = parallel.everywhere(job.identity)
-    if len(set(hashes)) > 1:
-        listed = ", ".join(f"process {k}: {text[:12]}" for k, text in enumerate(hashes))
-        raise NodeError(f"{job.config.file}: the processes have different data or configurations (hashes: {listed}); "
-                        "give every process the same files and options")
+    if len(set(hashes)) == 1:
+        return
+    facts = [json.loads(text) for text in parallel.everywhere(json.dumps(told(job.facts)))]
+    k = next(k for k, text in enumerate(hashes) if text != hashes[0])
+    seen = ", ".join(f"process {k}: {text[:12]}" for k, text in enumerate(hashes))
+    raise NodeError(f"{job.config.file}: the processes have different data or configurations (hashes: {seen}; process "
+                    f"0 -> process {k}: {listed(changed(facts[0], facts[k]))}); give every process the same files and "
+                    "options")
 
 
 def start_devices_of(config: Config) -> list[Any]:
@@ -264,7 +298,7 @@ def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FI
     """
     if resume and overwrite:
         raise InputError(out, "--resume", "given together with --overwrite", "one of them")
-    held = [name for name in (*files, "checkpoint") if (out / name).exists()]
+    held = [name for name in (*files, CHECKPOINT) if (out / name).exists()]
     if not held or resume:
         return
     if not overwrite:

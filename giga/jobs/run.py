@@ -42,7 +42,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         OSError: A file cannot be written.
     """
     job, over, store, first, where = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
-                                            mask_from=mask_from)
+                                            mask_from=mask_from, truth=truth)
     console = (console or Console()) if first else Console(quiet=True)
     for note in job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)

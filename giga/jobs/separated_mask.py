@@ -12,6 +12,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.companion import check_aligned
+from giga.jobs.familiar import sky_rms, unfamiliar
 from giga.models.networks.separator import Separator, separate
 from giga.models.zoo import ZooError, load
 
@@ -59,7 +60,8 @@ def mask_of(parts: Mapping[str, np.ndarray], rms: float, config: MaskConfig | No
     return _near(bright, config.margin) & ~_near(foreign, config.around)
 
 
-def masked(name: str, observations: Sequence[Observation], config: MaskConfig | None = None) -> list[Observation]:
+def masked(name: str, observations: Sequence[Observation], config: MaskConfig | None = None,
+           notes: list[str] | None = None) -> list[Observation]:
     """Give observations the masks that a separator of the zoo finds, one band an observation.
 
     Pixels that were masked stay so; the network sees zeros there.
@@ -68,6 +70,7 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         name: The separator, by name or path.
         observations: In the order of its bands.
         config: Thresholds and margins.
+        notes: Gets what of the observations is far from what the separator has seen.
 
     Raises:
         InputError: No such separator, or other bands, shapes or pixels than it takes, or bands that are not on the same
@@ -87,7 +90,9 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
         check_pixel_scale(float(one.grid.pixel_scale), survey.pixel_scale, SCALE_TOLERANCE, f"which {name} learned", "",
                           "--mask-from")
     check_aligned(observations, [band.name for band in survey.bands], "--mask-from")
-    rms = np.array([_sky(one) for one in observations])
+    if notes is not None:
+        notes += unfamiliar(name, known.seen, observations)
+    rms = np.array([sky_rms(one) for one in observations])
     image = jnp.asarray(np.stack([np.where(one.mask, one.image, 0.0) for one in observations], -1), jnp.float32)[None]
     parts = separate(network, image, jnp.asarray(rms, jnp.float32))
     alone = {part: np.asarray(value[0], float) for part, value in parts.items()}
@@ -104,10 +109,3 @@ def masked(name: str, observations: Sequence[Observation], config: MaskConfig | 
 def _near(pixels: np.ndarray, distance: float) -> np.ndarray:
     """Pixels within a distance of some pixels."""
     return np.asarray(distance_transform_edt(~pixels)) <= distance if pixels.any() else pixels
-
-
-def _sky(observation: Observation) -> float:
-    """Standard deviation of the sky [counts / s]; with a noise map the smallest but for a tenth of the pixels."""
-    if observation.noise_map is None:
-        return float(observation.background_rms or 0.0)
-    return float(np.quantile(np.asarray(observation.noise_map, float)[observation.mask], 0.1))

@@ -3,8 +3,8 @@
 from giga.component import found_in
 from giga.mass.base import MassProfile as MassProfile
 from giga.mass.epl import EPL as EPL
+from giga.mass.external import Shear as Shear
 from giga.mass.nfw import NFW as NFW
-from giga.mass.shear import Shear as Shear
 from giga.mass.sie import SIE as SIE
 
 PROFILES = found_in(__name__, MassProfile)

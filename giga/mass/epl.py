@@ -12,10 +12,11 @@ from numpy.typing import DTypeLike
 from giga.component import Param, static
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.functions import softening
+from giga.mass.forms.functions import softening
 
 SERIES = 18  # most terms that are summed as they are: to |e| = 0.43 with 1e-7
 HEAD = 12  # terms that are summed of a longer series; the rest is a continued fraction
+UNROLLED = 8  # levels of it that are written out
 UNKNOWN = 0.9  # |e| that is covered where nothing is known of it
 ACCURACY = {"float32": 1e-7, "float64": 1e-11}  # of the deflection
 
@@ -131,7 +132,7 @@ def terms_of(terms: int | None, e1: Param, e2: Param, dtype: DTypeLike) -> int:
 def enough_terms(ellipticity: float, dtype: DTypeLike) -> int:
     """Terms for all ellipticities up to one, in a precision: SERIES, or more in steps of ten for few programs."""
     ellipticity = min(max(ellipticity, 0.1), 0.99)
-    terms = terms_for((1.0 - ellipticity) / (1.0 + ellipticity), ACCURACY[np.dtype(dtype).name], (1.05, 2.95))
+    terms = terms_for((1.0 - ellipticity) / (1.0 + ellipticity), ACCURACY[np.dtype(dtype).name])
     return SERIES if terms <= SERIES else 10 * -(-terms // 10)
 
 
@@ -155,21 +156,30 @@ def _polynomial(coefficients: Array, w: Array, z: Array) -> tuple[Array, Array]:
     return coefficients[0] + w * last - modulus * before, z * last
 
 
+def _fractions(t, start: int, levels: int):
+    """Coefficients d_1 .. d_levels of Gauss's continued fraction of 2F1(1, t/2 + n; 2 - t/2 + n; w), n = start."""
+    k = np.arange(1, levels + 1)
+    j, b, c = k // 2, 0.5 * t + start, 2.0 - 0.5 * t + start
+    odd = (b + j) * (c - 1.0 + j) / ((c + 2 * j - 1.0) * (c + 2 * j))
+    even = j * (c - b + j - 1.0) / ((c + 2 * j - 2.0) * (c + 2 * j - 1.0))
+    return (k % 2) * odd + (1 - k % 2) * even
+
+
 def _tail(w, t, start: int, levels: int):
-    """2F1(1, t/2 + n; 2 - t/2 + n; w), n = start, by Gauss's continued fraction; complex, NumPy's or JAX's.
+    """2F1(1, t/2 + n; 2 - t/2 + n; w), n = start, by Gauss's continued fraction 1 / (1 - d_1 w / (1 - d_2 w / ...)).
+
+    Complex, of NumPy or of JAX; many levels are a loop of the compiled program, or it would be long to compile.
 
     References:
-        Abramowitz & Stegun (1964), 15.2; DLMF 15.7.5.
+        DLMF 15.7.5.
     """
-    b, c = 0.5 * t + start, 2.0 - 0.5 * t + start
+    d = _fractions(t, start, levels)
     fraction = w * 0.0 + 1.0
-    for k in range(levels, 0, -1):
-        j = k // 2
-        if k % 2:
-            d = (b + j) * (c - 1.0 + j) / ((c + 2 * j - 1.0) * (c + 2 * j))
-        else:
-            d = j * (c - b + j - 1.0) / ((c + 2 * j - 2.0) * (c + 2 * j - 1.0))
-        fraction = 1.0 - d * w / fraction
+    if levels > UNROLLED and isinstance(w, jax.Array):
+        fraction, _ = jax.lax.scan(lambda f, d: (1.0 - d * w / f, None), fraction, d[::-1], unroll=2)
+    else:
+        for k in range(levels - 1, -1, -1):
+            fraction = 1.0 - d[k] * w / fraction
     return 1.0 / fraction
 
 

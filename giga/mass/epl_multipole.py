@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from giga.component import Param, static
 from giga.mass.base import MassProfile
 from giga.mass.epl import EPL, enough_terms
-from giga.mass.functions import pick, softening
+from giga.mass.forms.functions import pick, softening
 
 
 class EPLMultipole(MassProfile):

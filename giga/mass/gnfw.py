@@ -8,7 +8,7 @@ from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.functions import gauss_legendre, pick, softening
+from giga.mass.forms.functions import gauss_legendre, pick, softening
 
 INNER, MIDDLE, OUTER, RADII = 54, 24, 40, 48  # terms and nodes, see `_mass` and `GNFW.potential`
 

@@ -6,7 +6,7 @@ from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.functions import projected, softening
+from giga.mass.forms.functions import projected, softening
 
 
 class Hernquist(MassProfile):

@@ -8,7 +8,7 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.functions import pick, softening
+from giga.mass.forms.functions import pick, softening
 
 ORDER = 10  # of the series for nearly round lenses, to rounding below the ellipticity at which it ends
 

@@ -8,8 +8,8 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.functions import gauss_legendre, softening
-from giga.mass.homoeoid import deflection, ellipse, ring
+from giga.mass.forms.functions import gauss_legendre, softening
+from giga.mass.forms.homoeoid import deflection, ellipse, ring
 
 RINGS = 48
 DEPTH = 40.0  # exponent at which the mass is cut: 4e-18 of the central one
@@ -30,7 +30,7 @@ class Sersic(MassProfile):
         mass_to_light: Factor of the convergence.
 
     References:
-        Cardone (2004), A&A 415, 839 (the convergence); see `giga.mass.homoeoid` for the fields.
+        Cardone (2004), A&A 415, 839 (the convergence); see `giga.mass.forms.homoeoid` for the fields.
     """
 
     k_eff: Param
@@ -42,7 +42,7 @@ class Sersic(MassProfile):
     center_y: Param = 0.0
     mass_to_light: Param = 1.0
 
-    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
+    ranges = {"R_sersic": (0.0, math.inf), "n_sersic": (0.17, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0),
               "mass_to_light": (0.0, math.inf)}
 
     def potential(self, x: Array, y: Array) -> Array:
@@ -70,7 +70,7 @@ class Sersic(MassProfile):
         return self._b() * jnp.exp(0.5 / self.n_sersic * jnp.log(squared / self.R_sersic**2))
 
     def _rings(self, squared: Array, w: Array) -> tuple[Array, Array]:
-        """Rings g and their kappa dg as `giga.mass.homoeoid` has them: g = h^p, p = 4 + n / 2, h from zero to one.
+        """Rings g and their kappa dg as `giga.mass.forms.homoeoid` has them: g = h^p, p = 4 + n / 2, 0 < h < 1.
 
         The power makes the cusp of the convergence and the logarithm of the potential smooth enough for Gauss's
         nodes. Beyond DEPTH there is no mass, and no ring.

@@ -7,7 +7,7 @@ from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.functions import softening
+from giga.mass.forms.functions import softening
 
 
 class SIS(MassProfile):

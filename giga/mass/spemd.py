@@ -8,8 +8,8 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.functions import gauss_legendre, log1p_ratio
-from giga.mass.homoeoid import deflection, ellipse, ring
+from giga.mass.forms.functions import gauss_legendre, log1p_ratio
+from giga.mass.forms.homoeoid import deflection, ellipse, ring
 
 RINGS = 48
 
@@ -27,7 +27,7 @@ class SPEMD(MassProfile):
         center_x, center_y: Centre [arcsec].
 
     References:
-        Barkana (1998), ApJ 502, 531, eq. 3 (the convergence); see `giga.mass.homoeoid` for the fields.
+        Barkana (1998), ApJ 502, 531, eq. 3 (the convergence); see `giga.mass.forms.homoeoid` for the fields.
     """
 
     theta_E: Param

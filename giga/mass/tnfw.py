@@ -7,7 +7,7 @@ from jax import Array
 
 from giga.component import Param
 from giga.mass.base import MassProfile
-from giga.mass.functions import log1p_ratio, projected, softening
+from giga.mass.forms.functions import log1p_ratio, projected, softening
 from giga.mass.nfw import NFW
 
 

@@ -7,14 +7,20 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
+
+from giga.runtime.atomic import write_text
+from giga.runtime.identity import changed, told
+from giga.runtime.identity import identity_of as identity_of
+from giga.runtime.untouched import bare_root
+
+MARK = "identity.json"  # says what the states in a folder belong to
 
 
 class CheckpointError(RuntimeError):
@@ -22,7 +28,15 @@ class CheckpointError(RuntimeError):
 
 
 class ForeignCheckpoint(CheckpointError):
-    """A checkpoint of other data or another configuration."""
+    """A checkpoint of other data or another configuration.
+
+    Attributes:
+        changes: What has changed, each as `name: old -> new`, where that was kept.
+    """
+
+    def __init__(self, message: str, changes: Sequence[str] = ()):
+        super().__init__(message)
+        self.changes = tuple(changes)
 
 
 class Store:
@@ -32,19 +46,23 @@ class Store:
         folder: Where to keep them; made when missing.
         identity: What the states belong to (a hash of data and configuration).
         interval_s: Longest that a run should go on without saving [s].
+        facts: What the identity is made of, by name, see `giga.runtime.identity`; kept to tell what has changed.
+        note: What else is kept with it.
 
     Raises:
         CheckpointError: The folder holds states of another identity.
     """
 
-    def __init__(self, folder: str | Path, identity: str, interval_s: float = 30.0):
+    def __init__(self, folder: str | Path, identity: str, interval_s: float = 30.0,
+                 facts: Mapping[str, Any] | None = None, note: Mapping[str, Any] | None = None):
         self.folder, self.identity, self.interval_s = Path(folder).absolute(), identity, interval_s
         self.folder.mkdir(parents=True, exist_ok=True)
-        mark = self.folder / "identity.json"
+        self._facts = told(facts or {})
+        mark, content = self.folder / MARK, {"identity": identity, "facts": self._facts, **(note or {})}
         if mark.exists():
-            self._same(mark, _read_json(mark))
-        else:
-            _write_json(mark, {"identity": identity})
+            self._same(mark, kept := _read_json(mark))
+        if not mark.exists() or kept != content:
+            write_text(mark, json.dumps(content))  # several workers may look at one folder
 
     def has(self, name: str) -> bool:
         """Whether a state was saved whole."""
@@ -112,8 +130,15 @@ class Store:
     def _same(self, path: Path, note: dict[str, Any]) -> None:
         seen = str(note.get("identity"))
         if seen != self.identity:
+            facts = note.get("facts")
             raise ForeignCheckpoint(f"{path}: belongs to other data or another configuration (hash {seen[:12]}, this "
-                                    f"run has {self.identity[:12]}); use another output folder or --overwrite")
+                                    f"run has {self.identity[:12]}); use another output folder or --overwrite",
+                                    changed(facts, self._facts) if isinstance(facts, dict) else ())
+
+
+def mark_of(folder: Path) -> dict[str, Any]:
+    """What a folder of states says that it belongs to; empty for none. Raises CheckpointError when it is damaged."""
+    return _read_json(folder / MARK) if (folder / MARK).exists() else {}
 
 
 def pack(leaves: Sequence[Any]) -> tuple[np.ndarray, list[list[Any]]]:
@@ -133,31 +158,22 @@ def unpack(data: np.ndarray, leaves: Sequence[Sequence[Any]]) -> list[np.ndarray
     return arrays
 
 
-def identity_of(*parts: Any) -> str:
-    """Hash of texts and pytrees of arrays and random keys."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for leaf in [part] if isinstance(part, str) else jax.tree.leaves(part):
-            if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                leaf = jax.random.key_data(leaf)
-            data = leaf.encode() if isinstance(leaf, str) else _bytes(np.asarray(leaf))
-            digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
-
-
-def _bytes(array: np.ndarray) -> bytes:
-    return f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes()
-
-
 def _checksum(data: np.ndarray, leaves: Sequence[Any], meta: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([leaves, meta], sort_keys=True).encode() + data.tobytes()).hexdigest()
 
 
-def _checkpointer() -> ocp.StandardCheckpointer:
+@contextmanager
+def _checkpointer() -> Iterator[Any]:
     """Of this process alone: of several processes only the first saves, and the others do not wait for it."""
     only = jax.process_index()
-    return ocp.StandardCheckpointer(multiprocessing_options=ocp.options.MultiprocessingOptions(
-        primary_host=only, active_processes={only}, barrier_sync_key_prefix=f"process{only}"))
+    with bare_root():
+        # Here alone, for it takes as long to import as all the rest and speaks to the root logger as it does.
+        import orbax.checkpoint as ocp
+
+        options = ocp.options.MultiprocessingOptions(primary_host=only, active_processes={only},
+                                                     barrier_sync_key_prefix=f"process{only}")
+        with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+            yield checkpointer
 
 
 def _first_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from giga.inference.checks.calibration import (
     uniformity,
 )
 from giga.inference.checks.comparison import DISCREPANCIES
+from giga.inference.checks.findings import p_text
 from giga.inference.result import Result
 from giga.lensing.labels import labels
 
@@ -51,7 +52,8 @@ def _predictive(axis: Axes, found: Mapping[str, Any], title: str) -> None:
     edges = np.histogram_bin_edges(np.concatenate([replicated, observed]), bins=30).tolist()
     axis.hist(replicated, edges, color=REPLICA, label="replicated data")
     axis.hist(observed, edges, histtype="step", color=BLUE, lw=1.4, label="data")
-    axis.set(xlabel=title, ylabel="posterior draws", title=f"$p$ = {found['p_value']:.3f}")
+    p = p_text(found["p_value"], len(observed))
+    axis.set(xlabel=title, ylabel="posterior draws", title=f"$p$ {p if p[0] in '<>' else f'= {p}'}")
     axis.legend(frameon=False, fontsize=8)
 
 

@@ -50,6 +50,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: .9rem; align-items: start; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
 .card td { white-space: normal; overflow-wrap: anywhere; } .card td:first-child { white-space: nowrap; }
+.found { border-color: var(--bad); } .found ul { margin: 0; padding-left: 1.2rem; }
 .card tr:last-child td { border-bottom: 0; }
 svg { display: block; width: 100%; height: 44px; }
 summary { cursor: pointer; color: var(--accent); margin: .8rem 0 .5rem; }
@@ -76,7 +77,7 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
         "<h1>giga: report of a fit</h1>",
         f'<p class="sub">{escape(about)}, {result.n_pixels} fitted pixels, {result.n_free} free parameters, '
         f"seed {result.seed}</p>",
-        _tiles(result, curves),
+        _tiles(result, curves), *_findings(result),
         "<h2>Best fit</h2>",
         _figure(images["fit"], "Data with critical curves, model, normalised residual, and the source plane with "
                                "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
@@ -116,6 +117,16 @@ def _tiles(result: Result, curves: Sequence[Curve]) -> str:
     times = [(f"{sum(result.timings_s.values()):.1f} s", "time, all stages", False)]
     times += [(f"{seconds:.1f} s", f"time, {name}", False) for name, seconds in result.timings_s.items()]
     return _tile_row(tiles) + _tile_row(times)
+
+
+def _findings(result: Result) -> list[str]:
+    """What must be seen before the numbers are used."""
+    if "findings" not in result.info:  # a fit of an earlier version
+        return []
+    if not result.findings:
+        return ['<p class="note">Nothing was found that must be looked at.</p>']
+    rows = "".join(f"<li>{escape(text)}</li>" for text in result.findings)
+    return [f'<div class="card found"><h3>Look at this first</h3><ul>{rows}</ul></div>']
 
 
 def _tile_row(tiles: Sequence[tuple[str, str, bool]]) -> str:
@@ -158,7 +169,7 @@ def _parameter_row(result: Result, name: str) -> str:
 
 
 def _amplitudes(result: Result) -> list[str]:
-    """Solved amplitudes: what is to be known of them, and a table, folded in where it is long."""
+    """A table of solved amplitudes, folded in where it is long."""
     rows = result.amplitudes.rows()
     if not rows:
         return []
@@ -175,8 +186,7 @@ def _amplitudes(result: Result) -> list[str]:
     table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
     if len(body) > FEW:
         table = f"<details><summary>{len(body)} amplitudes</summary>{table}</details>"
-    found = result.info.get("checks", {}).get("amplitude_findings", [])
-    return ["<h2>Solved amplitudes</h2>", *(f'<p class="note">{escape(text)}.</p>' for text in found), table]
+    return ["<h2>Solved amplitudes</h2>", table]
 
 
 def _modes(result: Result) -> list[str]:
@@ -216,7 +226,7 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
 def _stages(result: Result) -> str:
     cards = []
     for stage in dict.fromkeys([*STAGES, *result.info]):
-        if stage == "checks":  # they have a picture
+        if stage in ("checks", "findings"):  # they have a picture, and the head of the page
             continue
         rows: list[tuple[str, str]] = []
         if stage in result.timings_s:

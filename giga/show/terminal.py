@@ -195,7 +195,7 @@ def inside(result: Result, name: str) -> bool:
 
 
 def show_result(result: Result, out: Path, console: Console) -> None:
-    """Print the parameters with the truth if known, chi2, what went wrong, and the times."""
+    """Print the parameters with the truth if known, chi2, what must be looked at, and the times."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("parameter", no_wrap=True)
     for title in (*(["truth"] if result.truth else []), "mean", "sd", "R-hat", "ESS", "tail"):
@@ -207,8 +207,8 @@ def show_result(result: Result, out: Path, console: Console) -> None:
             mark = "" if inside(result, name) else "[red]![/]"  # outside the 99% interval
             truth = [f"{mark}{result.truth[name]:.4g}"]
         colour = "red" if row["rhat"] > 1.01 else "green"
-        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std():.1g}", f"[{colour}]{row['rhat']:.3f}[/]",
-                      f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
+        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std(ddof=1):.1g}",
+                      f"[{colour}]{row['rhat']:.3f}[/]", f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
     sampled = len(result.names)
@@ -228,8 +228,6 @@ def show_result(result: Result, out: Path, console: Console) -> None:
                           f"({evidence['method']})")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.timings_s.items())
     console.print(f"time: {times}")
-    if not hmc["converged"]:
-        console.print(f"[bold red]not converged:[/] worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
-                      f"{hmc['smallest_ess_bulk']:.0f} and {hmc['smallest_ess_tail']:.0f} in the tails, after "
-                      f"{hmc['iterations']} iterations of {hmc['chains']} chains")
+    for text in result.findings:
+        console.print(f"[bold yellow]look:[/] {escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"report: {escape(str(out / 'report.html'))}")

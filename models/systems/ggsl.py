@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from jax import Array
 from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scaled
 from giga.models.systems.separation_metrics import measure, summary
 from giga.models.zoo.magnitudes import Corrections, measure_corrections
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.mixing import Mixing
@@ -66,15 +65,15 @@ class GGSLTask:
     """What `giga.models.training.train` needs to train a separator."""
 
     def __init__(self, config: GGSLConfig, noise: Noise | None = None):
-        self.config = config
+        self.config, self.noise = config, noise
         self.simulator = make_simulator(config, noise)
         self.other = make_simulator(config, shifted=True)
         self.background_rms = jnp.asarray(config.observed.background_rms, jnp.float32)
 
     @property
     def identity(self) -> str:
-        """Hash of the configuration."""
-        return identity_of("ggsl", repr(dataclasses.asdict(self.config)))
+        """Hash of the configuration, of the survey that it names, and of noise that was measured."""
+        return identity_of("ggsl", self.config, self.config.observed, self.noise)
 
     def network(self, rngs: nnx.Rngs) -> Separator:
         """A fresh network."""

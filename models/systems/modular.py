@@ -12,7 +12,8 @@ from jax import Array
 
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.zoo import ZooError, load
-from giga.runtime.checkpoint import identity_of
+from giga.models.zoo.weights import tensors_of
+from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.populations.catalogue import Catalogue
@@ -111,7 +112,7 @@ class ModularTask:
 
     def __init__(self, config: ModularConfig, catalogue: Catalogue | None = None,
                  stages: dict[str, Stage] | None = None):
-        self.config = config
+        self.config, self.catalogue = config, catalogue
         lensed = 1.0 if config.stage == "measure" else LENSED
         self.simulator = make_simulator(config, catalogue, lensed)
         self.other = make_simulator(config, catalogue, lensed, shifted=True)
@@ -119,10 +120,10 @@ class ModularTask:
 
     @property
     def identity(self) -> str:
-        """Hash of the configuration, and of the weights that a chain starts from."""
-        own = dataclasses.asdict(dataclasses.replace(self.config, **dict.fromkeys(STAGES, "")))
-        weights = {} if self._chain is None else nnx.state(self._chain, nnx.Any(nnx.Param, nnx.BatchStat))
-        return identity_of("modular", repr(own), weights)
+        """Hash of the configuration, its survey and catalogue, and of the weights that a chain starts from."""
+        own = dataclasses.replace(self.config, **dict.fromkeys(STAGES, ""))
+        weights = {} if self._chain is None else tensors_of(self._chain)
+        return identity_of("modular", own, self.config.observed, self.catalogue, weights)
 
     def network(self, rngs: nnx.Rngs) -> Stage | Chain:
         """A fresh network; or the chain of the trained ones, copied."""

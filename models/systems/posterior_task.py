@@ -19,7 +19,7 @@ from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
 from giga.lensing.scene import Scene
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import identity_of
 from giga.simulate.observed import add_noise, draw_models
 
 RANKED = 99  # draws that a truth is ranked among
@@ -86,8 +86,7 @@ class PosteriorTask:
         """Hash of the configuration, the prior and the templates."""
         # Images of templates are not looked at.
         data = tuple(one.replace(image=jnp.zeros_like(one.image)) for one in self.subject.data)
-        return identity_of("posterior", repr(self.config), repr(self.subject.prior.names), self.subject.prior, data,
-                           repr(self.subject.amplitude_sd))
+        return identity_of("posterior", self.config, self.subject.prior, data, self.subject.amplitude_sd)
 
     def network(self, rngs: nnx.Rngs) -> PosteriorNet:
         """A fresh network, with the mask of the templates."""

@@ -22,7 +22,7 @@ class TrainConfig:
     Precision is the network's own setting: its `dtype` is that of the activations, its weights are float32.
     """
 
-    steps: int = 10_000  # updates of the weights
+    steps: int = 10_000  # updates of the weights; a run goes on with more, see `schedule`
     batch_size: int = 32  # images an update, over all devices and micro-batches
     chunk: int = 100  # updates from one look at the metrics to the next
     learning_rate: float = 1e-3  # highest, reached after the warm-up
@@ -72,8 +72,8 @@ class TrainConfig:
 
     @property
     def what(self) -> dict[str, int | float]:
-        """The fields that a run's numbers depend on; without reuse, none of it."""
-        left_out = RUNNING if self.reuse > 1 else (*RUNNING, "reuse")
+        """The fields that a run's numbers depend on, but `steps`, which may grow; without reuse, none of it."""
+        left_out = (*RUNNING, "steps") if self.reuse > 1 else (*RUNNING, "steps", "reuse")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
 
     def check_devices(self, devices: int) -> None:
@@ -86,20 +86,43 @@ class TrainConfig:
             raise ValueError(f"{name}: got {getattr(self, name)}, expected {expected}")
 
 
-def schedule(config: TrainConfig) -> optax.Schedule:
-    """Learning rate by step: linear warm-up from zero, then half a cosine down to `final` of the highest."""
+Earlier = tuple[tuple[int, int], ...]
+"""What a run that goes on with more steps was before: (step, steps), that up to `step` it was one of `steps`."""
+
+
+def schedule(config: TrainConfig, earlier: Earlier = ()) -> optax.Schedule:
+    """Learning rate by step: linear warm-up from zero, then half a cosine down to `final` of the highest.
+
+    Where a run goes on with more steps than before, the steps that were made keep the rate that they had. Those that
+    follow have the rate that a run of so many steps has there from the beginning: it jumps up, and falls again.
+
+    Args:
+        config: Settings.
+        earlier: What the run was before, in order.
+    """
+    rate = _cosine(config, config.steps)
+    for until, steps in reversed(earlier):
+        rate = _before(until, _cosine(config, steps), rate)
+    return rate
+
+
+def _before(until: int, first: optax.Schedule, then: optax.Schedule) -> optax.Schedule:
+    return lambda step: jnp.where(step < until, first(step), then(step))
+
+
+def _cosine(config: TrainConfig, steps: int) -> optax.Schedule:
     top = config.learning_rate
     if not config.warmup:
-        return optax.cosine_decay_schedule(top, config.steps, config.final)
-    return optax.warmup_cosine_decay_schedule(0.0, top, config.warmup, config.steps, config.final * top)
+        return optax.cosine_decay_schedule(top, steps, config.final)
+    return optax.warmup_cosine_decay_schedule(0.0, top, config.warmup, steps, config.final * top)
 
 
-def optimiser(config: TrainConfig) -> optax.GradientTransformation:
+def optimiser(config: TrainConfig, earlier: Earlier = ()) -> optax.GradientTransformation:
     """Gradients clipped by their global norm, then AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Biases and scales of norms, which have one axis, do not decay.
     """
-    adam = optax.adamw(schedule(config), weight_decay=config.weight_decay, mask=_decays)
+    adam = optax.adamw(schedule(config, earlier), weight_decay=config.weight_decay, mask=_decays)
     return optax.chain(optax.clip_by_global_norm(config.clip), adam) if config.clip else adam
 
 

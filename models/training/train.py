@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from giga.models.training.config import Earlier, optimiser, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
-from giga.models.training.config import optimiser, schedule
 from giga.models.training.loop import Loop
 from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
@@ -24,8 +24,9 @@ from giga.models.training.task import BankedTask as BankedTask
 from giga.models.training.task import ShiftedTask as ShiftedTask
 from giga.models.training.task import Task as Task
 from giga.models.training.validation import ValidationSet, draw_sets, validate
-from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store, identity_of
+from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
 from giga.runtime.environment import rate
+from giga.runtime.identity import identity_of
 from giga.runtime.parallel import is_first, mesh, on_devices, on_host
 
 Report = Callable[[dict[str, Any]], object]
@@ -67,7 +68,8 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
         config: Settings.
         folder: Of the run; made when missing.
         over: The devices; None is all.
-        resume: Go on from the last checkpoint in the folder, if there is one.
+        resume: Go on from the last checkpoint in the folder, if there is one. `config.steps` may be more than before;
+            what changes the steps that were made is refused.
         tensorboard: Also write TensorBoard events to `tensorboard/`.
         report: Called with each row of metrics.
 
@@ -84,9 +86,9 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     log_file = folder / "metrics.jsonl"
     if log_file.exists() and not resume:
         raise ValueError(f"{folder}: holds a run; go on with resume, or choose another folder")
-    rule = optimiser(config)
-    network, state = start(task, config, rule)
-    checkpoints = Checkpoints(Store(folder / "checkpoint", run_identity(task, config)), config.keep)
+    network, state = start(task, config, optimiser(config))
+    store = Store(folder / "checkpoint", run_identity(task, config), facts=_facts(task, config))
+    checkpoints = Checkpoints(store, config)
     run = Run(state, nothing_yet(state))
     notes: list[str] = []
     if resume:
@@ -94,7 +96,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     tell = report or (lambda row: None)
     for text in notes:
         tell({"kind": "note", "step": int(run.state.step), "text": text})
-    loop = Loop(task, config, network, rule, over)
+    loop = Loop(task, config, network, optimiser(config, run.earlier), over)
     if is_first():
         with MetricsLog(log_file, int(run.state.step), folder / "tensorboard" if tensorboard else None) as log:
             return _run(loop, run, checkpoints, lambda *row: tell(log.write(*row)))
@@ -103,7 +105,11 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
 
 def run_identity(task: Task, config: TrainConfig) -> str:
     """Hash of what a run's numbers depend on; a checkpoint belongs to one."""
-    return identity_of(task.identity, repr(sorted(config.what.items())))
+    return identity_of(_facts(task, config))
+
+
+def _facts(task: Task, config: TrainConfig) -> dict[str, Any]:
+    return {"task": task.identity, **{f"train.{name}": value for name, value in config.what.items()}}
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ class Run:
 
     state: TrainState
     best: Best
+    earlier: Earlier = ()  # what the run was before it went on with more steps
 
 
 class Checkpoints:
@@ -119,18 +126,19 @@ class Checkpoints:
 
     Args:
         store: Where they are.
-        keep: How many.
+        config: How many are kept, and the steps of the run.
     """
 
-    def __init__(self, store: Store, keep: int):
-        self._store, self._keep = store, keep
+    def __init__(self, store: Store, config: TrainConfig):
+        self._store, self._keep, self._steps = store, config.keep, config.steps
 
     def save(self, run: Run) -> str:
         """Save a state and drop the oldest; only the first process writes. Returns the name."""
         name = f"step-{int(run.state.step):09d}"
         tree = on_host((run.state, run.best))  # all processes take part
         if is_first():
-            self._store.save(name, tree, {"step": int(run.state.step)})
+            self._store.save(name, tree, {"step": int(run.state.step), "steps": self._steps,
+                                          "earlier": [list(part) for part in run.earlier]})
             for old in self._store.names("step-")[:-self._keep]:
                 self._store.remove(old)
         return name
@@ -139,22 +147,36 @@ class Checkpoints:
         """The last state that is whole, or None if there was never one.
 
         Raises:
-            CheckpointError: All are damaged, or they belong to another run.
+            CheckpointError: All are damaged, or they belong to another run, or to one of more steps.
         """
         names = self._store.names("step-")
         for name in reversed(names):
             try:
-                state, best = self._store.load(name, (like.state, like.best))[0]
+                (state, best), meta = self._store.load(name, (like.state, like.best))
             except ForeignCheckpoint:
                 raise
             except CheckpointError as error:
                 note(f"{error}; going on from the one before")
                 continue
-            return Run(state, best)
+            return self._gone_on(Run(state, best, tuple((at, steps) for at, steps in meta["earlier"])), meta["steps"],
+                                 note)
         if names:
             raise CheckpointError(f"{self._store.folder}: all {len(names)} checkpoints are damaged; start anew in "
                                   "another folder")
         return None
+
+
+    def _gone_on(self, run: Run, steps: int, note: Callable[[str], object]) -> Run:
+        """A run that was one of some steps, as one of those of now."""
+        if self._steps < steps:
+            raise ForeignCheckpoint(f"{self._store.folder}: train.steps: got {self._steps}, expected at least the "
+                                    f"{steps} that the run has been made for, or another folder",
+                                    [f"train.steps: {steps} -> {self._steps}"])
+        if self._steps == steps:
+            return run
+        at = int(run.state.step)
+        note(f"the run of {steps} steps goes on after step {at} with the learning rate of one of {self._steps}")
+        return Run(run.state, run.best.replace(waited=np.int32(0)), (*run.earlier, (at, steps)))
 
 
 def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., object]) -> Trained:
@@ -170,20 +192,20 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
     rates = measure_rates(loop, state) if config.measure_rates else {}
     if rates:
         write("rates", at, rates)
-    evaluate, rate_at = loop.evaluation(), schedule(config)
+    evaluate, rate_at = loop.evaluation(), schedule(config, run.earlier)
 
     def impatient() -> bool:
         return bool(config.patience and best.waited >= config.patience)
 
     while at < config.steps and not impatient():
-        steps = min(config.chunk, config.steps - at)
+        steps = min(config.chunk - at % config.chunk, config.steps - at)  # the rest of a chunk that was cut short first
         before = jax.tree.map(jnp.copy, state)
         started = time.perf_counter()
         state, metrics = loop.chunk(steps)(state, loop.scenes(at))
         metrics = on_host(metrics)
         seconds = time.perf_counter() - started
         if broken := _nonfinite(metrics, at):
-            name = checkpoints.save(Run(before, best))
+            name = checkpoints.save(Run(before, best, run.earlier))
             raise FloatingPointError(f"{broken}; the state after step {at} is saved as {name}")
         at += steps
         write("train", at, {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
@@ -192,7 +214,7 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
         if sets and (at % config.validate_every == 0 or at == config.steps):
             best = _validated(evaluate, state, best, sets, at, write)
         if at % config.checkpoint_every == 0 or at == config.steps or impatient():
-            checkpoints.save(Run(state, best))
+            checkpoints.save(Run(state, best, run.earlier))
     return Trained(loop.network, on_host(state), best, {each.name: each.sha256 for each in sets}, rates, impatient())
 
 

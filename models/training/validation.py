@@ -10,7 +10,7 @@ import numpy as np
 
 from giga.models.training.loop import Loop
 from giga.models.training.task import ShiftedTask
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import hash_of
 from giga.runtime.parallel import on_host
 
 STEPS = {"fixed": -1, "shifted": -2}
@@ -53,7 +53,7 @@ def draw_sets(loop: Loop) -> tuple[ValidationSet, ...]:
 def _hash(batches: tuple[Any, ...]) -> str:
     """Hash of a set that does not depend on how it is cut into batches."""
     parts = [on_host(batch) for batch in batches]
-    return identity_of(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
+    return hash_of(jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
 
 
 def validate(evaluate: Any, params: Any, stats: Any, batches: tuple[Any, ...]) -> dict[str, float]:

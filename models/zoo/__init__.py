@@ -17,6 +17,7 @@ from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
 from giga.models.zoo.card import from_table, read_card
+from giga.models.zoo.seen import Seen as Seen
 from giga.models.zoo.weights import fill, pack_weights, sha256
 from giga.runtime.atomic import write_bytes, write_text
 
@@ -117,6 +118,8 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
         raise ZooError(f"{weights}: not the weights of {note.name}: SHA-256 {sha256(content)[:12]}, the card has "
                        f"{card.sha256[:12]}")
     model.eval()
+    if card.seen is None and isinstance(model, Separator | Stage | Chain | PosteriorNet):
+        card = dataclasses.replace(card, seen=Seen.of(model.config))
     return model, card
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from giga.models.zoo.magnitudes import check_corrections
+from giga.models.zoo.seen import Seen
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Card:
     magnitudes: dict[str, dict[str, dict[str, tuple[float, ...]]]] = field(default_factory=dict)
     """What they are off by, see `giga.models.zoo.magnitudes.Corrections`; empty where that is not measured."""
     measured_by: str = ""  # git hash of the code that measured `metrics` on test sets and `images_per_s`
+    seen: Seen | None = None  # of images, for those who have others; from `config` where an older card has none
     parameters: int = 0  # filled in when the weights are saved
     sha256: str = ""  # of the file of weights, filled in when it is saved
 

@@ -23,7 +23,7 @@ from lenstronomy.LensModel.lens_model import LensModel
 
 OUT = Path(__file__).with_name("mass.npz")
 N_SETS, N_POINTS = 8, 24
-QUADRATURE_SETS, QUADRATURE_POINTS = 4, 8
+QUADRATURE_SETS, QUADRATURE_POINTS = 3, 6
 KEYS = ("alpha_x", "alpha_y", "psi", "xx", "xy", "yy")
 
 
@@ -137,8 +137,18 @@ class Round:
         return self.scale * self.mass(radius) / radius * z / abs(z)
 
     def psi(self, x, y):
+        """Of spherical shells: 1 - ln 2 + ln(x / r) outside, 1 - c - ln(2 / (1 + c)) inside, c^2 = 1 - x^2 / r^2."""
         radius = abs(mp.mpc(x, y)) / self.Rs
-        return self.scale * self.Rs * mp.quad(lambda t: self.mass(radius * t) / t, [0, 0.1, 1])
+
+        def mass(r):
+            return r ** (self.a - 1) * (1 + r) ** -self.a
+
+        def outer(y):  # r = radius / y
+            c = mp.sqrt(1 - y * y)
+            return mass(radius / y) * radius / y**2 * (1 - c - mp.log(2 / (1 + c))) if y else 0
+
+        inner = mp.quad(lambda r: mass(r) * (1 - mp.log(2) + mp.log(radius / r)) if r else 0, [0, radius / 2, radius])
+        return self.scale * self.Rs * (inner + mp.quad(outer, [0, min(radius, mp.mpf("0.5")) / 2, 1]))
 
 
 def sersic(k_eff, R_sersic, n_sersic, e1, e2, mass_to_light):
@@ -171,8 +181,8 @@ def pjaffe(sigma0, Ra, Rs, e1, e2):
 
 
 def of_mpmath(make, kwargs, x, y):
-    mp.mp.dps = 22
-    h = mp.mpf(10) ** -8
+    mp.mp.dps = 20
+    h = mp.mpf(10) ** -6
     center = {key: kwargs[key] for key in ("center_x", "center_y")}
     rows = []
     for k in range(QUADRATURE_SETS):
@@ -222,10 +232,14 @@ def main():
         for key, value in (kwargs | dict(x=x, y=y) | of_mpmath(make, kwargs, x, y)).items():
             out[f"{name}/{key}"] = value
         print(name, flush=True)
+        write(out)
+
+
+def write(out):
     temporary = OUT.with_suffix(".tmp.npz")
     np.savez_compressed(temporary, **out)
     os.replace(temporary, OUT)
-    print(f"{OUT}: {OUT.stat().st_size / 1024:.0f} KB, {len(out)} arrays")
+    print(f"{OUT}: {OUT.stat().st_size / 1024:.0f} KB, {len(out)} arrays", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 from jax import Array
 
 from giga.bayes.posterior import Posterior, variance
-from giga.imaging.observation import Observation
+from giga.imaging.observation import Observation, facts_of
 from giga.inference.result import Result
+from giga.runtime.identity import identity_of
 from giga.runtime.parallel import on_host
 from giga.runtime.random import split_data
 
@@ -22,18 +22,18 @@ PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose pla
 
 
 def data_hash(observations: Sequence[Observation]) -> str:
-    """Hash of what was fitted: images, masks, noise, pixels. The PSF is part of the model, not of the data."""
-    digest = hashlib.sha256()
-    for o in observations:
-        mask = np.asarray(o.mask, bool)
-        noise = None if o.noise_map is None else np.where(mask, np.asarray(o.noise_map, float), 0.0)
-        arrays = [np.where(mask, o.image, 0.0), mask] + ([] if noise is None else [noise])
-        text = f"{o.band} {mask.shape} {o.background_rms if noise is None else None} " \
-               f"{o.exposure_time} {float(o.grid.pixel_scale)!r} "
-        digest.update(text.encode())
-        for array in arrays:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    """Hash of what was fitted: images, masks, noise, pixels and where they lie, but for the place on the sky.
+
+    The PSF is part of the model, not of the data; pixels that are masked were not fitted.
+    """
+    facts = facts_of(observations, without=("psf", "psf supersampling", "supersampling", "WCS"))
+    for k, one in enumerate(observations):
+        for name in ("image", "noise map"):
+            if (values := facts[f"observation.{k}.{name}"]) is not None:
+                facts[f"observation.{k}.{name}"] = np.where(one.mask, values, 0.0)
+        if one.noise_map is not None:
+            facts[f"observation.{k}.background_rms"] = None  # not looked at
+    return identity_of(facts)
 
 
 def log_likelihood_of(result: Result) -> float:
@@ -106,6 +106,40 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
 def _of_residual(residual: Array) -> Array:
     neighbours = jnp.sum(residual[1:] * residual[:-1]) + jnp.sum(residual[:, 1:] * residual[:, :-1])
     return jnp.stack([jnp.sum(residual**2), neighbours])
+
+
+def pointwise(posterior: Posterior, z: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Log-likelihood of each fitted pixel, with its normalisation, as `arviz.loo` and `arviz.waic` need it.
+
+    Solved amplitudes are those of the draw. What an amplitude's prior or the integral over amplitudes adds to the
+    likelihood of all pixels belongs to none of them and is not in it.
+
+    Args:
+        posterior: The posterior.
+        z: Draws from it, shape (chains, draws, n).
+        count: Number of draws over all chains; as many of each are taken, evenly spaced.
+
+    Returns:
+        The numbers of the draws, and for each observation the values, shape (chains, draws taken, fitted pixels).
+    """
+    each = min(-(-count // z.shape[0]), z.shape[1])
+    take = np.linspace(0, z.shape[1] - 1, each).round().astype(int)
+    flat = z[:, take].reshape(-1, z.shape[-1])
+    values = on_host(_of_pixels(posterior, flat))
+    return take, [np.asarray(one)[:, np.asarray(data.mask) > 0.0].reshape(z.shape[0], each, -1)
+                  for one, data in zip(values, posterior.data, strict=True)]
+
+
+@jax.jit
+def _of_pixels(posterior: Posterior, z: Array) -> tuple[Array, ...]:
+    """Log-likelihood of all pixels, for each observation of shape (count, ny, nx)."""
+
+    def one(at: Array) -> tuple[Array, ...]:
+        return tuple(-0.5 * ((data.image - model) ** 2 / variance(model, data)
+                             + jnp.log(2.0 * jnp.pi * variance(model, data)))
+                     for model, data in zip(posterior.models(at), posterior.data, strict=True))
+
+    return jax.lax.map(one, z)
 
 
 def against_prior(samples: np.ndarray, prior: np.ndarray) -> dict[str, Any]:

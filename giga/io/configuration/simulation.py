@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from giga.io.configuration.collett import read_collett
 from giga.io.configuration.population import OTHERS, read_population
 from giga.io.configuration.profiles import SECTIONS
 from giga.io.configuration.survey import files_of, read_noise, read_survey
-from giga.io.configuration.toml import LISTS, override, read_toml
+from giga.io.configuration.toml import LISTS, flat, override, read_toml
 from giga.io.configuration.training import DevicesConfig
 from giga.io.errors import InputError, nearest
 from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
-from giga.runtime.checkpoint import identity_of
+from giga.runtime.identity import identity_of
 from giga.simulate.generator import Simulator, simulator
 from giga.simulate.mixing import Mixing
 from giga.simulate.populations.catalogue import Catalogue
@@ -123,7 +122,7 @@ class Simulation:
         output: What is written.
         run: Devices.
         tables: The configuration with its defaults, paths absolute.
-        identity: Hash of all that the images depend on, but their number.
+        facts: All that the images depend on but their number, by name.
         file: The configuration, for messages.
         notes: What the user should know.
     """
@@ -133,9 +132,14 @@ class Simulation:
     output: OutputConfig
     run: DevicesConfig
     tables: dict[str, Any]
-    identity: str
+    facts: dict[str, Any]
     file: Path
     notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that the images depend on, but their number."""
+        return identity_of("simulation", self.facts)
 
     def dump(self) -> str:
         """The configuration as TOML."""
@@ -185,8 +189,8 @@ def load_simulation(path: Path, overrides: Mapping[str, Any] | None = None) -> S
     kept |= {"survey": {**to_table(survey_config), **({"band": {n: to_table(c) for n, c in changes.items()}} if changes
                                                      else {})}, "noise": to_table(noise_config)}
     kept |= {name: tables[name] for name in SCENE if name in tables}
-    return Simulation(made, survey, output, configs["run"], kept, _identity(
-        kept, files_of(survey_config, changes, noise_config, configs["population"])), path,
+    return Simulation(made, survey, output, configs["run"], kept, _facts(
+        kept, survey, files_of(survey_config, changes, noise_config, configs["population"])), path,
         _notes(made, survey, survey_config.supersampling))
 
 
@@ -280,12 +284,11 @@ def _catalogue(path: Path) -> Catalogue:
         raise InputError(path, "population.table", str(error).removeprefix("catalogue: ")) from error
 
 
-def _identity(tables: Mapping[str, Any], files: list[Path]) -> str:
-    """Hash of settings, contents of files, and versions; the number of images and the devices are left out."""
-    output = {name: value for name, value in tables["output"].items() if name != "images"}
-    told = {**tables, "output": output}
+def _facts(tables: Mapping[str, Any], survey: Survey, files: list[Path]) -> dict[str, Any]:
+    """Settings, the survey's own numbers, contents of files, and versions; neither the number of images nor devices."""
+    told = {**tables, "output": {name: value for name, value in tables["output"].items() if name != "images"}}
     told.pop("run")
-    versions = [importlib.metadata.version(name) for name in ("giga", "jax", "numpyro")]
-    contents = [hashlib.sha256(part.read_bytes()).hexdigest() for path in files
-                for part in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])]
-    return identity_of("simulation", json.dumps(told, sort_keys=True), *versions, *contents)
+    versions = {f"version of {name}": importlib.metadata.version(name) for name in ("giga", "jax", "numpyro")}
+    contents = {f"content of {part}": hashlib.sha256(part.read_bytes()).hexdigest() for path in files
+                for part in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])}
+    return {**dict(flat(told)), "the survey's numbers": survey, **versions, **contents}

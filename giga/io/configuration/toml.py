@@ -192,7 +192,7 @@ def differences(old: str, new: str) -> list[str]:
         old: One, as TOML.
         new: The other.
     """
-    before, after = (dict(_flat(tomllib.loads(text))) for text in (old, new))
+    before, after = (dict(flat(tomllib.loads(text))) for text in (old, new))
     shown = {path: [repr(values[path]) if path in values else "none" for values in (before, after)]
              for path in sorted(before | after) if before.get(path) != after.get(path)}
     return [f"{path}: {seen} -> {now}" for path, (seen, now) in shown.items()]
@@ -207,14 +207,14 @@ def listed(changes: list[str], most: int = 3) -> str:
     return ", ".join(changes[:most]) + (f" and {len(changes) - most} more" if len(changes) > most else "")
 
 
-def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in nested tables and lists by path."""
+def flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested tables and lists by path: `observation.0.pixel_scale`."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
     if entries is None:
         yield path, node
         return
     for key, value in entries:
-        yield from _flat(value, f"{path}.{key}" if path else str(key))
+        yield from flat(value, f"{path}.{key}" if path else str(key))
 
 
 def _list(tables: Mapping[str, Any], section: str, place: Place) -> list[tuple[Any, Place]]:

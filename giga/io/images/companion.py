@@ -19,7 +19,7 @@ from giga.imaging.observation import Observation
 from giga.io.errors import InputError
 from giga.io.images.config import ObservationConfig
 from giga.io.images.hdu import choose, opened, window
-from giga.io.images.sky import OFFSET, SCALE, celestial_wcs, difference, local_wcs
+from giga.io.images.sky import OFFSET, SCALE, celestial_wcs, difference, local_wcs, same_core
 from giga.io.images.units import kind_of, parse_unit, power_of
 
 POWER = {"sigma": 1.0, "variance": 2.0, "weight": -2.0}  # of the image's unit, in which each kind of noise is
@@ -173,7 +173,7 @@ def check_pixels(one: Known, other: Known, field: str, rows: slice | None = None
     Raises:
         InputError: Shifted by half a pixel, of another pixel scale, turned, or mirrored.
     """
-    if one.wcs is None or other.wcs is None:
+    if one.wcs is None or other.wcs is None or same_core(one.wcs, other.wcs):
         return
     ny, nx = one.shape[-2:]
     found = difference(one.wcs, other.wcs, rows or slice(0, ny), columns or slice(0, nx))

@@ -20,7 +20,8 @@ from giga.io.images.sky import celestial_wcs, departure, distorted, local_wcs
 
 FLAT = 0.99  # share of equal pixels from which on a band has no noise to measure
 SCIENCE = "SCI"  # name of the HDUs that are images, where errors and flags lie beside them
-KEPT = ("BUNIT", "OBJECT", "TELESCOP", "INSTRUME", "FILTER", "DATE-OBS", "EXPTIME")
+WIDTHS = ("PSF_FWHM", "SEEING")  # cards that tell the width of the PSF [arcsec]
+KEPT = (*WIDTHS, "BUNIT", "OBJECT", "TELESCOP", "INSTRUME", "FILTER", "DATE-OBS", "EXPTIME")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,14 @@ class Cube:
             return None if wcs is None else float(Grid.from_wcs(wcs, self.image.shape[:2]).pixel_scale)
         except ValueError as error:
             raise InputError(self.file, "image", str(error), "square pixels") from error
+
+    @property
+    def psf_fwhm(self) -> float | None:
+        """Full width at half maximum of the first band's PSF, if the header tells [arcsec]."""
+        for name in WIDTHS:
+            if isinstance(value := self.header.get(name), int | float) and value > 0.0:
+                return float(value)
+        return None
 
     def window(self, shape: tuple[int, int]) -> Cube:
         """The middle of the image, or the image with a border of zeros, so that it has a shape; the WCS follows."""
@@ -147,6 +156,15 @@ def background_rms(cube: Cube, bands: Sequence[str]) -> np.ndarray:
             raise InputError(cube.file, "image", f"band {band} is constant", "an image with noise")
         found.append(float(sigma_clipped_stats(layer, sigma=3.0, maxiters=10)[2]))
     return np.asarray(found)
+
+
+def pixel_noise(cube: Cube) -> np.ndarray:
+    """Standard deviation of what changes from pixel to pixel in each band, shape (bands,).
+
+    From the median of the differences of neighbours, of which light that fills the image takes little part.
+    """
+    steps = np.abs(np.diff(cube.image, axis=1))
+    return 1.4826 * np.median(steps, axis=(0, 1)) / np.sqrt(2.0)
 
 
 def read_cubes(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> list[Cube]:

@@ -22,8 +22,8 @@ from giga.io.images.sky import celestial_wcs as celestial_wcs
 from giga.io.images.sky import departure, distorted, local_wcs
 from giga.io.images.units import to_rate
 
-CUT = 0.005  # share of an analytic PSF outside its kernel that is said
 SQUARE = 1e-3  # pixels further from a square are said to be taken as one
+CUT = 0.005  # share of an analytic PSF outside its kernel that is said
 SUM_TOLERANCE = 1e-4  # a PSF whose sum is further from one is renormalised, and that is said
 
 

@@ -152,7 +152,7 @@ class Difference:
             the other does not reach.
         scale: Its pixels' side over the other's.
         turn: Angle from the other's columns to its own [deg].
-        mirrored: Whether it is mirrored.
+        mirrored: Whether it is mirrored; its columns are then, before it is turned.
         most: Largest distance of a corner or the middle from the same pixel of the other [pixels of the other].
     """
 
@@ -171,11 +171,21 @@ class Difference:
     def __str__(self) -> str:
         if not math.isfinite(self.columns):
             return "elsewhere on the sky"
-        parts = [f"shifted by {self.columns:.2f} columns and {self.rows:.2f} rows", f"pixels {self.scale:.4f} times as "
+        columns, rows = (round(value, 2) + 0.0 for value in (self.columns, self.rows))  # never -0
+        parts = [f"shifted by {columns:.2f} columns and {rows:.2f} rows", f"pixels {self.scale:.4f} times as "
                  "large", f"turned by {self.turn:.2f} deg"]
         told = [math.hypot(self.columns, self.rows) > OFFSET, abs(self.scale - 1.0) > SCALE, abs(self.turn) > 0.01]
-        told = [True, *told[1:]] if self.most > OFFSET and not any(told[1:]) else told
+        told[0] |= not (self.mirrored or any(told))
         return ", ".join(["mirrored"] * self.mirrored + [part for part, tell in zip(parts, told, strict=True) if tell])
+
+
+def same_core(one: WCS, other: WCS) -> bool:
+    """Whether two are one but for the distortions, which one of them lacks: cards that were written without them."""
+    if bool(distorted(one)) == bool(distorted(other)):
+        return False
+    return all(np.allclose(mine, its, rtol=1e-7, atol=1e-12) for mine, its in (
+        (one.wcs.crval, other.wcs.crval), (one.wcs.crpix, other.wcs.crpix),
+        (one.pixel_scale_matrix, other.pixel_scale_matrix)))
 
 
 def difference(wcs: WCS, other: WCS, rows: slice, columns: slice) -> Difference:
@@ -193,7 +203,7 @@ def difference(wcs: WCS, other: WCS, rows: slice, columns: slice) -> Difference:
     (xx, xy), (yx, yy) = (column[1] - column[0], column[2] - column[0]), (row[1] - row[0], row[2] - row[0])
     area = xx * yy - xy * yx
     mirrored = bool(area < 0.0)
-    turn = math.degrees(math.atan2(yx + xy, xx - yy) if mirrored else math.atan2(yx - xy, xx + yy))
+    turn = math.degrees(math.atan2(-yx - xy, yy - xx) if mirrored else math.atan2(yx - xy, xx + yy))
     away = np.hypot(column - points[:, 0], row - points[:, 1])
     return Difference(float(column[0] - middle[0]), float(row[0] - middle[1]), math.sqrt(abs(area)), turn, mirrored,
                       float(np.where(np.isfinite(away), away, np.inf).max()))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from giga.io.configuration.toml import listed
 from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
 from giga.io.results.folder import read_summary
 from giga.io.results.posterior import read_posterior
 from giga.runtime.atomic import write_bytes
+from giga.runtime.identity import changed, told
 
 MARK, ROWS, SUMMARY, PICTURE = "study.json", "lenses", "calibration.json", "calibration.png"
 NEEDED = ("ranks", "below", "draws")
@@ -25,22 +27,24 @@ class Study:
     Args:
         folder: Made if it is not there.
         identity: Hash of all that the ranks depend on.
+        facts: What that is, by name, to tell later what has changed.
 
     Raises:
         InputError: The folder holds a study of another identity.
     """
 
-    def __init__(self, folder: str | PathLike[str], identity: str):
+    def __init__(self, folder: str | PathLike[str], identity: str, facts: Mapping[str, Any] | None = None):
         self.folder = Path(folder)
-        mark = self.folder / MARK
+        mark, now = self.folder / MARK, told(facts or {})
         if mark.exists():
-            seen = read_json(mark).get("identity")
-            if seen != identity:
-                raise InputError(mark, "identity", f"a study of other settings (hash {str(seen)[:12]})",
+            kept = read_json(mark)
+            if (seen := kept.get("identity")) != identity:
+                changes = listed(changed(kept["facts"], now)) if "facts" in kept else "made by an older version of giga"
+                raise InputError(mark, "identity", f"a study of other settings (hash {str(seen)[:12]}): {changes}",
                                  f"hash {identity[:12]}; use another output folder")
         (self.folder / ROWS).mkdir(parents=True, exist_ok=True)
         if not mark.exists():
-            write_json(mark, {"identity": identity})
+            write_json(mark, {"identity": identity, "facts": now})
 
     def has(self, number: int) -> bool:
         """Whether a lens is there."""

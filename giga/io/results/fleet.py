@@ -19,7 +19,9 @@ from giga.runtime.atomic import write_atomically, write_text
 from giga.runtime.checkpoint import CheckpointError
 
 MOMENTS = ("mean", "sd", "q16", "q50", "q84")
-HEAD = {"reduced_chi2": "", "worst_rhat": "", "smallest_ess": "", "converged": "", "seconds": "s"}
+HEAD = {"reduced_chi2": "", "worst_rhat": "", "smallest_ess": "", "converged": "", "seconds": "s", "findings": "",
+        "look_at": ""}
+KINDS = {"converged": bool, "findings": int, "look_at": str}  # of columns that are not numbers
 DATE = "%Y-%m-%dT%H:%M:%SZ"
 PLAIN = (InputError, CheckpointError, FloatingPointError)  # their messages stand alone
 SAID = {"reduced_chi2": "reduced chi2 {:.3f}", "worst_rhat": "worst R-hat {:.3f}",
@@ -109,7 +111,9 @@ class FleetFolder:
         """How the fit of a finished lens went, on one line."""
         known = {column: value for column, (value, _) in self.numbers(name).items() if value is not None}
         parts = [text.format(known[column]) for column, text in SAID.items() if column in known]
-        return ", ".join(parts if known["converged"] else [*parts, "not converged"])
+        look = known.get("look_at", "")
+        parts += [] if known["converged"] or look else ["not converged"]
+        return ", ".join(parts) + (f"; look: {look}" if look else "")
 
     def write_table(self, status: Mapping[str, tuple[str, str]]) -> list[Path]:
         """Write summary.fits and summary.csv.
@@ -119,7 +123,9 @@ class FleetFolder:
         """
         table = self.table(status)
         plain = table.copy()  # FITS has ASCII alone
-        plain["reason"] = [reason.encode("ascii", "backslashreplace").decode() for _, reason in status.values()]
+        for column in ("reason", "look_at"):
+            texts = [text.encode("ascii", "backslashreplace").decode() for text in np.ma.filled(plain[column], "")]
+            plain[column] = texts
         return [
             write_atomically(self.path / "summary.fits", lambda to: plain.write(to, format="fits", overwrite=True)),
             write_atomically(self.path / "summary.csv", lambda to: table.write(to, format="ascii.csv", overwrite=True)),
@@ -133,19 +139,21 @@ class FleetFolder:
         units = HEAD | {column: physical for row in rows for column, (_, physical) in row.items()}
         for column, physical in units.items():
             values = [row[column][0] if column in row else None for row in rows]
-            known, kind = [value is not None for value in values], bool if column == "converged" else float
-            filled = np.array([kind(0) if value is None else value for value in values], kind)
+            known, kind = [value is not None for value in values], KINDS.get(column, float)
+            filled = np.array([kind() if value is None else value for value in values], kind)
             table[column] = MaskedColumn(filled, mask=~np.array(known, bool), unit=physical or None)
         return table
 
 
 def _numbers(summary: Mapping[str, Any]) -> Numbers:
     parameters, truth = summary["parameters"], summary.get("truth", {})
+    found = summary.get("findings")  # which fits of earlier versions have not
     rhat, ess = ([row[key] for row in parameters.values()] for key in ("rhat", "ess_bulk"))
     values = {"reduced_chi2": summary["chi2"] / max(summary["n_pixels"] - summary["n_free"], 1),
               "worst_rhat": None if None in rhat else max(rhat), "smallest_ess": None if None in ess else min(ess),
               "converged": bool(summary["stages"].get("hmc", {}).get("converged", False)),
-              "seconds": sum(summary["timings_s"].values())}
+              "seconds": sum(summary["timings_s"].values()), "findings": None if found is None else len(found),
+              "look_at": None if found is None else "; ".join(row["text"] for row in found)}
     row: Numbers = {column: (values[column], physical) for column, physical in HEAD.items()}
     for name, moments in parameters.items():
         known = {key: moments[key] for key in MOMENTS} | ({"truth": truth[name]} if name in truth else {})

@@ -14,13 +14,13 @@ from giga.inference.pictures import Picture
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.io.results.model import read_model, write_model
-from giga.io.results.posterior import read_posterior, write_posterior
+from giga.io.results.posterior import TOTAL, read_posterior, write_posterior
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
          "summary.json")
-APART = ("evidence", "checks")  # notes of a fit that are not about a stage of it
+APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
@@ -61,7 +61,8 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         samples={name: groups["posterior"][name] for name in parameters},
         vi_samples={name: groups["vi"][name][0] for name in parameters},
         prior_samples={name: values[0] for name, values in groups["prior"].items()},
-        sample_stats=groups["sample_stats"], log_likelihood=groups["log_likelihood"]["log_likelihood"],
+        sample_stats={name: values for name, values in groups["sample_stats"].items() if name != TOTAL},
+        log_likelihood=groups["sample_stats"][TOTAL],
         model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
         chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"],
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}

@@ -93,6 +93,8 @@ def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.He
     hdu = fits.ImageHDU(pixels, header=header.copy(), name=name, ver=number)
     if unit:
         hdu.header["BUNIT"] = unit
+    if name == "RESIDUAL":
+        hdu.header["CONTENT"] = ("(DATA - MODEL) / NOISE", "of no unit")
     if band is not None:
         hdu.header["BAND"] = band
     return hdu

@@ -15,16 +15,18 @@ from giga.lensing.labels import unit
 from giga.runtime.atomic import write_bytes
 
 AMPLITUDES = "amplitudes"
-GROUPS = ("posterior", "sample_stats", "log_likelihood", "prior", "observed_data", "vi")
+GROUPS = ("posterior", "sample_stats", "prior", "observed_data", "vi")
+TOTAL = "log_likelihood_total"  # of all pixels together, with its normalisation; one number a draw
 
 
 def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     """Write posterior.nc; its variables are the path names of the parameters.
 
-    Groups: posterior, sample_stats, log_likelihood, prior, observed_data, vi for the samples of the variational
-    posterior, and, where amplitudes were solved, amplitudes: draws of them that go with some draws of the posterior, as
-    its coordinates chain and draw tell. `arviz.from_netcdf` of either generation reads it,
-    and `xarray.open_datatree`.
+    Groups: posterior, sample_stats, prior, observed_data, and vi for the samples of the variational posterior;
+    amplitudes, draws of solved ones that go with some draws of the posterior, as its coordinates tell; and
+    log_likelihood, of every fitted pixel in some of the draws, if the fit was asked for it (`inference.n_pointwise`),
+    as `arviz.loo` needs it. `arviz.from_netcdf` of either generation reads it, and
+    `xarray.open_datatree`.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
@@ -35,12 +37,11 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
                   **{f"version_{name}": version for name, version in result.versions.items()}}
     groups = {
         "posterior": _samples(result.samples),
-        "sample_stats": _samples(result.sample_stats),
-        "log_likelihood": _samples({"log_likelihood": result.log_likelihood}),
+        "sample_stats": _samples({**result.sample_stats, TOTAL: result.log_likelihood}),
         "prior": _samples(_one_chain(result.prior_samples)),
         "observed_data": xr.Dataset(observed),
         "vi": _samples(_one_chain(result.vi_samples)),
-    }
+    } | ({} if result.pointwise is None else {"log_likelihood": _pixels(result)})
     if result.amplitudes.draws:
         groups[AMPLITUDES] = _amplitudes(result.amplitudes)
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
@@ -50,7 +51,9 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
 
 
 def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Read the groups of posterior.nc as arrays by name.
+    """Read the groups of posterior.nc as arrays by name, those of single pixels left out.
+
+    Earlier versions had the total of the pixels as a group named log_likelihood, which is read as it is now.
 
     Raises:
         InputError: Missing, not netCDF, or without one of its groups.
@@ -64,6 +67,8 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
                 found = tree[AMPLITUDES]
                 groups[AMPLITUDES] = {str(key): array.values for key, array in found.data_vars.items()} \
                     | {"draw": found["draw"].values}
+            if TOTAL not in groups["sample_stats"]:
+                groups["sample_stats"][TOTAL] = tree["log_likelihood"]["log_likelihood"].values
             return groups
     except (OSError, KeyError, ValueError) as error:
         raise InputError(path, "", f"cannot be read ({error})", "the samples of a finished fit") from error
@@ -86,6 +91,19 @@ def _amplitudes(solved: Solved) -> xr.Dataset:
         arrays[name] = (dims, draws, {"units": solved.units[name]} if solved.units[name] else {})
     chains = len(next(iter(solved.draws.values())))
     return xr.Dataset(arrays, coords={"chain": np.arange(chains), "draw": solved.of})
+
+
+def _pixels(result: Result) -> xr.Dataset:
+    """Log-likelihood of every fitted pixel in some of the draws, with where the pixels lie."""
+    assert result.pointwise is not None
+    draws, values = result.pointwise
+    arrays: dict[str, Any] = {}
+    places: dict[str, Any] = {"chain": np.arange(values[0].shape[0]), "draw": draws}
+    for k, (observation, one) in enumerate(zip(result.observations, values, strict=True)):
+        arrays[f"image_{k}"] = (("chain", "draw", f"pixel_{k}"), one)
+        for axis, index in zip("yx", np.nonzero(observation.mask), strict=True):
+            places[f"{axis}_{k}"] = (f"pixel_{k}", index)
+    return xr.Dataset(arrays, coords=places)
 
 
 def _one_chain(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.io.configuration.simulation import Simulation
+from giga.io.configuration.toml import listed
 from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
 from giga.io.results.shards import SUFFIXES, write_shard
@@ -22,6 +23,7 @@ from giga.io.results.shards import read_shard as read_shard
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
 from giga.runtime.environment import environment, git_hash, rate
+from giga.runtime.identity import changed, told
 from giga.simulate.batch import Batch
 
 MANIFEST, CONFIG = "manifest.json", "config.toml"
@@ -47,7 +49,8 @@ def simulate_shards(simulation: Simulation, folder: str | PathLike[str], over: M
         report: Called after each shard with the number of those that are there, of all, and images a second.
 
     Returns:
-        The manifest: `identity`, `config`, `seed`, `images`, `shards` (file, sha256, step, images), versions.
+        The manifest: `identity` and the `facts` that it is made of, `config`, `seed`, `images`, `shards` (file, sha256,
+        step, images), versions.
 
     Raises:
         InputError: The folder holds images of another configuration, or more than are asked for; an image that is not
@@ -96,7 +99,9 @@ def _finished(simulation: Simulation, folder: Path) -> dict[int, dict[str, Any]]
     except (KeyError, TypeError) as error:
         raise InputError(path, "", f"cannot be read ({error})", "the manifest of giga simulate") from error
     if identity != simulation.identity:
-        raise InputError(folder, "--out", "holds images of another configuration or version",
+        changes = listed(changed(manifest["facts"], told(simulation.facts))) if "facts" in manifest \
+            else "made by an older version of giga"
+        raise InputError(folder, "--out", f"holds images of another configuration or version ({changes})",
                          "an empty or new folder, or --overwrite to start over")
     return rows
 
@@ -104,8 +109,9 @@ def _finished(simulation: Simulation, folder: Path) -> dict[int, dict[str, Any]]
 def _write_manifest(simulation: Simulation, folder: Path, rows: dict[int, dict[str, Any]]) -> None:
     about = environment()
     write_json(folder / MANIFEST, dict(
-        identity=simulation.identity, config=simulation.tables, seed=simulation.output.seed,
-        format=simulation.output.format, images=sum(row["images"] for row in rows.values()),
+        identity=simulation.identity, facts=told(simulation.facts), config=simulation.tables,
+        seed=simulation.output.seed, format=simulation.output.format,
+        images=sum(row["images"] for row in rows.values()),
         bands=[band.name for band in simulation.survey.bands],
         shards=[rows[shard] for shard in sorted(rows)], versions=about["versions"], git=git_hash()))
 

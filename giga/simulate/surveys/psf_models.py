@@ -12,7 +12,7 @@ from numpy.polynomial.legendre import leggauss
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import erf, j1
 
-from giga.imaging.psf import PSF
+from giga.imaging.psf import PSF, half_maximum
 
 FWHM_OF_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 NODES = 8  # Gauss-Legendre nodes a subpixel and axis: a Moffat of FWHM one subpixel is integrated to 1e-5
@@ -195,7 +195,7 @@ class AiryPSF(_Analytic):
     @property
     def width(self) -> float:
         step = self.resolution / 16.0
-        return _half_maximum(self._integrals(2 * math.ceil(16.0 + 2.0 * self.sigma / step) + 1, step)) * step
+        return half_maximum(self._integrals(2 * math.ceil(16.0 + 2.0 * self.sigma / step) + 1, step)) * step
 
     def _radius(self) -> float:
         # Far out 1 - enclosed -> 2 / (pi^2 (1 - obscuration)) (wavelength / diameter) / r.
@@ -254,7 +254,7 @@ class KernelPSF(PSFModel):
     @property
     def width(self) -> float:
         scale = math.nan if self.pixel_scale is None else self.pixel_scale
-        return _half_maximum(self.kernel) * scale / self.supersampling
+        return half_maximum(self.kernel) * scale / self.supersampling
 
     def psf(self, pixel_scale: float, supersampling: int = 1) -> PSF:
         if self.pixel_scale is not None and abs(self.pixel_scale / pixel_scale - 1.0) > 0.01:
@@ -272,17 +272,6 @@ def _jinc(x: np.ndarray) -> np.ndarray:
     """2 J1(x) / x, one at x = 0."""
     safe = np.where(x > 1e-6, x, 1.0)
     return np.where(x > 1e-6, 2.0 * j1(safe) / safe, 1.0)
-
-
-def _half_maximum(kernel: np.ndarray) -> float:
-    """Full width at half maximum of a kernel through its centre, mean of rows and columns [samples]."""
-    middle = len(kernel) // 2
-    lines = (kernel[middle, middle:], kernel[middle, middle::-1], kernel[middle:, middle], kernel[middle::-1, middle])
-    widths = []
-    for line in lines:
-        below = int(np.argmax(line < 0.5 * line[0])) or len(line) - 1
-        widths.append(below - (0.5 * line[0] - line[below]) / (line[below - 1] - line[below]))
-    return 0.5 * float(np.sum(widths))
 
 
 def _positive(name: str, value: float) -> None:

@@ -15,7 +15,7 @@ from giga.lensing.cosmology import Cosmology
 from giga.lensing.scene import Scene
 from giga.light.sersic import Sersic
 from giga.mass.epl import EPL, terms_for
-from giga.mass.shear import Shear
+from giga.mass.external import Shear
 from giga.mass.sie import SIE
 from giga.simulate.generator import LENSED
 from giga.simulate.populations import relations

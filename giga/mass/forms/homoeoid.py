@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from giga.mass.functions import softening
+from giga.mass.forms.functions import softening
 
 
 def ellipse(x: Array, y: Array, e1: Array, e2: Array) -> tuple[Array, Array, Array, Array]:

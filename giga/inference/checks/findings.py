@@ -1,0 +1,221 @@
+"""What a modeller must see of a fit before its numbers are used: one sentence each, with what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2, norm
+
+from giga.component import is_distribution, leaves_with_names
+from giga.imaging.observation import Observation
+from giga.inference.amplitudes import notes
+from giga.inference.result import Result
+
+EDGE = 0.05  # of the posterior's central 90%, next to a bound
+PUSHED = 0.02  # share of the draws in there that a bound makes; of a Gaussian two widths off it is half as large
+CLOSE = 0.01, 0.5  # of the prior's range, and the share of the draws in there that is said in any case
+UNLIKELY = 1e-3  # p-value from which residuals are called structure
+CORRELATED = 0.02  # correlation of neighbouring residuals that counts as one, however many pixels there are
+DIVERGENT = 0.01  # share of divergences from which they bias what is found
+DEAD = 0.1  # share of starts
+WIDEST = 3  # side of the square of pixels whose residuals are added up
+
+
+def findings(result: Result) -> list[dict[str, str]]:
+    """All that is wrong with a fit or may be, the gravest first.
+
+    Args:
+        result: The fit, with the notes of its stages and checks.
+
+    Returns:
+        Rows of "kind" (a word to look for) and "text", plain and fit for JSON.
+    """
+    found = (_not_converged, _dead, _divergences, _evidence, _bounds, _amplitudes, _predictive, _residuals, _modes)
+    return [{"kind": kind, "text": text} for part in found for kind, text in part(result)]
+
+
+def p_text(p: float, count: int) -> str:
+    """A p-value of so many replicas, which cannot tell less than one of them.
+
+    >>> p_text(0.0, 200), p_text(1.0, 200), p_text(0.25, 200)
+    ('< 1/200', '> 1 - 1/200', '0.250')
+    """
+    if p <= 0.0:
+        return f"< 1/{count}"
+    return f"> 1 - 1/{count}" if p >= 1.0 else f"{p:.3f}"
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _not_converged(result: Result) -> Found:
+    hmc = result.info.get("hmc", {})
+    if hmc.get("converged", True):
+        return
+    tails = f" and {hmc['smallest_ess_tail']:.0f} in the tails," if "smallest_ess_tail" in hmc else ""
+    yield "not converged", (f"not converged: worst R-hat {hmc['worst_rhat']:.3f}, smallest ESS "
+                            f"{hmc['smallest_ess_bulk']:.0f}{tails} after {hmc.get('iterations', 0)} iterations; do "
+                            "not use the widths, and raise inference.max_iterations or simplify the model")
+
+
+def _dead(result: Result) -> Found:
+    hmc, search = result.info.get("hmc", {}), result.info.get("map", {})
+    if dead := hmc.get("dead_chains", 0):
+        yield "dead chains", (f"{dead} of {hmc.get('chains', '?')} chains ended where the posterior is not a number; "
+                              "narrow the priors that allow such models")
+    starts = search.get("starts", 0)
+    if starts and (dead := search.get("dead_lanes", 0)) > DEAD * starts:
+        yield "dead lanes", (f"{dead} of {starts} starts of the search ended where the posterior is not a number; "
+                             "narrow the priors that allow such models")
+
+
+def _divergences(result: Result) -> Found:
+    draws = np.asarray(result.sample_stats.get("diverging", ()))
+    if not draws.size or not (count := int(draws.sum())):
+        return
+    share = count / draws.size
+    advice = "the posterior has corners that the chains miss: raise inference.target_accept, or change the prior" \
+        if share > DIVERGENT else "few enough to go on, if they are not all in one corner of the posterior"
+    yield "divergences", f"{count} of {draws.size} draws ({100.0 * share:.2g}%) diverged; {advice}"
+
+
+def _evidence(result: Result) -> Found:
+    if "failed" in (evidence := result.info.get("evidence", {})):
+        yield "evidence", f"there is no evidence ({evidence['failed']}); do not compare this fit by it"
+
+
+def _bounds(result: Result) -> Found:
+    """Parameters whose posterior a bound of the prior cuts off."""
+    priors = {name: leaf for name, leaf in leaves_with_names(result.prior) if is_distribution(leaf)}
+    for name, draws in result.samples.items():
+        if name not in priors:
+            continue
+        low, high = bounds_of(priors[name])
+        share = {end: at_bound(draws, bound, other) for end, bound, other in (("lower", low, high),
+                                                                              ("upper", high, low))}
+        pushed = [end for end, value in share.items() if value > PUSHED]
+        if len(pushed) == 2:
+            yield "prior bound", (f"{name} fills its prior, which ends at {low:g} and {high:g}: the data say little of "
+                                  "it; widen the prior if it is not knowledge")
+        elif pushed:
+            bound = low if pushed == ["lower"] else high
+            yield "prior bound", (f"{name} is at the {pushed[0]} bound of its prior, {bound:g} (median "
+                                  f"{np.median(draws):.4g}, {100.0 * share[pushed[0]]:.0f}% of the draws next to it); "
+                                  "widen the prior, or the model lacks something")
+
+
+def bounds_of(prior: Any) -> tuple[float, float]:
+    """Lower and upper bound of a distribution's support, infinite where it has none."""
+    support = prior.support
+    ends = [np.asarray(getattr(support, name, default), float)
+            for name, default in (("lower_bound", -math.inf), ("upper_bound", math.inf))]
+    return float(ends[0].min()), float(ends[1].max())
+
+
+def at_bound(draws: np.ndarray, bound: float, other: float = math.inf) -> float:
+    """Share of draws next to a bound, as measured by their own width; 0 without a bound.
+
+    Args:
+        draws: Posterior draws, any shape.
+        bound: The bound.
+        other: The other one; where the range is finite, draws that are all next to one end of it count, too.
+    """
+    if not math.isfinite(bound):
+        return 0.0
+    distance = np.abs(np.ravel(draws) - bound)
+    width = float(np.diff(np.quantile(np.ravel(draws), [0.05, 0.95]))[0])
+    share = float(np.mean(distance <= EDGE * width))
+    if math.isfinite(other):
+        close = float(np.mean(distance <= CLOSE[0] * abs(other - bound)))
+        share = max(share, close if close > CLOSE[1] else 0.0)
+    return share
+
+
+def _amplitudes(result: Result) -> Found:
+    for text in notes(result.amplitudes, result.prior, result.observations):
+        yield "amplitudes", text
+
+
+def _predictive(result: Result) -> Found:
+    predicted: Mapping[str, Any] = result.info.get("checks", {}).get("predictive", {})
+    for name, row in predicted.items():
+        p, count = row["p_value"], len(row["observed"])
+        least = 1.0 / count
+        if p < max(least, 0.005):
+            reason = "unmodelled structure, or noise that is taken too small" if name == "chi2" \
+                else "unmodelled structure, or noise that is correlated between pixels"
+            yield "p-value", (f"posterior predictive p-value of {name} {p_text(p, count)}: the data are further from "
+                              f"the model than replicas of it; {reason}: look at the residuals")
+        elif p > 1.0 - max(least, 0.005):
+            reason = "noise that is taken too large, or data that the model overfits" if name == "chi2" \
+                else "smoothed or resampled noise"
+            yield "p-value", (f"posterior predictive p-value of {name} {p_text(p, count)}: the data are nearer to the "
+                              f"model than replicas of it; {reason}: check the noise")
+
+
+def _residuals(result: Result) -> Found:
+    """Structure in the residuals of the best fit."""
+    freedom = max(result.n_pixels - result.n_free, 1)
+    above = float(chi2.sf(result.chi2, freedom))
+    if above < UNLIKELY:
+        yield "chi2", (f"reduced chi2 {result.reduced_chi2:.3f} for {freedom} degrees of freedom (p = {above:.1g}): "
+                       "unmodelled structure, or noise that is taken too small")
+    elif 1.0 - above < UNLIKELY:
+        yield "chi2", (f"reduced chi2 {result.reduced_chi2:.3f} for {freedom} degrees of freedom (p = "
+                       f"1 - {1.0 - above:.1g}): noise that is taken too large")
+    several = len(result.observations) > 1
+    for k, (observation, model, sigma) in enumerate(zip(result.observations, result.model_images, result.sigma_images,
+                                                        strict=True)):
+        where = f"observation {k}{f' ({observation.band})' if observation.band else ''}: " if several else ""
+        residual = np.where(observation.mask, (observation.image - model) / sigma, 0.0)
+        correlation, error = neighbours(residual, observation.mask)
+        if correlation > CORRELATED and correlation > norm.isf(UNLIKELY) * error:
+            yield "structure", (f"{where}residuals of neighbouring pixels are correlated by {correlation:.3f} "
+                                f"(± {error:.3f} without structure): the model lacks something, or the noise is "
+                                "correlated between pixels")
+        yield from _brightest(residual, observation, where)
+
+
+def neighbours(residual: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Correlation of the normalised residuals of pixels that share a side, and its error if there is none.
+
+    Args:
+        residual: Shape (ny, nx), zero where it was not fitted.
+        mask: True where it was.
+    """
+    pairs = int(np.sum(mask[1:] & mask[:-1]) + np.sum(mask[:, 1:] & mask[:, :-1]))
+    total = float(np.sum(residual[1:] * residual[:-1]) + np.sum(residual[:, 1:] * residual[:, :-1]))
+    square = float(np.sum(residual**2)) / max(int(mask.sum()), 1)
+    return (total / pairs / square, 1.0 / math.sqrt(pairs)) if pairs and square > 0.0 else (0.0, math.inf)
+
+
+def _brightest(residual: np.ndarray, observation: Observation, where: str) -> Found:
+    """The square of pixels whose residuals together are furthest from zero, if no noise makes them so."""
+    sums, counts = _squares(residual), _squares(observation.mask.astype(float))
+    together = np.where(counts >= WIDEST, sums / np.sqrt(np.maximum(counts, 1.0)), 0.0)
+    row, column = (int(i) for i in np.unravel_index(np.argmax(np.abs(together)), together.shape))
+    value, tries = float(together[row, column]), int(observation.mask.sum())
+    if 2.0 * norm.sf(abs(value)) * tries > UNLIKELY:
+        return
+    x, y = (float(np.asarray(axis)[row, column]) for axis in observation.grid.coordinates())
+    says = "brighter" if value > 0.0 else "fainter"
+    yield "structure", (f"{where}around x = {x:.2f}, y = {y:.2f} arcsec (pixel [y={row}, x={column}]) {WIDEST} x "
+                        f"{WIDEST} pixels are {abs(value):.1f} sigma {says} than the model: add what is there, or "
+                        "mask it")
+
+
+def _squares(values: np.ndarray) -> np.ndarray:
+    """Sums over squares of pixels about each, of the same shape."""
+    half = WIDEST // 2
+    padded = np.pad(values, half)
+    return np.lib.stride_tricks.sliding_window_view(padded, (WIDEST, WIDEST)).sum((-1, -2))
+
+
+def _modes(result: Result) -> Found:
+    rows: Sequence[Mapping[str, Any]] = result.info.get("map", {}).get("modes", ())
+    if sum(bool(row.get("sampled")) for row in rows) > 1:
+        yield "modes", (f"the posterior has several modes ({result.info['map']['modes_sentence']}): means and widths "
+                        "of all together describe none of them")
