@@ -42,7 +42,7 @@ def load(folder: Path, count: int):
 
     def sersic(values):
         values = leaves(values)
-        return Sersic(amp=values.pop("Ie"), **values)
+        return Sersic(amp=values.pop("Ie"), **values, b_n="linear")
 
     (epl, shear), lens_light, source = truth
     scenes = Scene(mass=[EPL(**leaves(epl), terms=terms_for(0.3, 1e-9)), Shear(**leaves(shear))],

@@ -31,9 +31,12 @@ def make_scene(amp, terms: int) -> Scene:
     return Scene(
         mass=[EPL(theta_E=2.65, gamma=1.9, e1=0.11, e2=-0.13, center_x=0.01, center_y=-0.02, terms=terms),
               Shear(gamma1=0.03, gamma2=-0.02)],
-        lens_light=[Sersic(amp=20.0, R_sersic=1.0, n_sersic=3.5, e1=0.08, e2=-0.09, center_x=0.01, center_y=-0.02),
-                    Sersic(amp=10.0, R_sersic=2.5, n_sersic=1.2, e1=0.1, e2=-0.1, center_x=0.02, center_y=-0.01)],
-        source_light=[Sersic(amp=30.0, R_sersic=0.25, n_sersic=1.5, e1=0.1, e2=0.05, center_x=0.1, center_y=-0.15),
+        lens_light=[Sersic(amp=20.0, R_sersic=1.0, n_sersic=3.5, e1=0.08, e2=-0.09, center_x=0.01, center_y=-0.02,
+                           b_n="linear"),
+                    Sersic(amp=10.0, R_sersic=2.5, n_sersic=1.2, e1=0.1, e2=-0.1, center_x=0.02, center_y=-0.01,
+                           b_n="linear")],
+        source_light=[Sersic(amp=30.0, R_sersic=0.25, n_sersic=1.5, e1=0.1, e2=0.05, center_x=0.1, center_y=-0.15,
+                             b_n="linear"),
                       Shapelets(amp=amp, beta=0.12, center_x=0.1, center_y=-0.15, n_max=6)])
 
 

@@ -38,7 +38,8 @@ class Component:
     ('x', 'y')
 
     Attributes:
-        ranges: Open range of each physical parameter; those that are not named may be any number.
+        ranges: Open range of each physical parameter, what a configuration is checked against and a prior is kept
+            within; those that are not named may be any number.
         from_numbers: Whether numbers alone make one, so that a configuration can.
     """
 

@@ -3,6 +3,9 @@
 import jax.numpy as jnp
 from jax import Array
 
+ELLIPTICITY = {"e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
+"""Ranges of the two components; together they are a point inside the unit circle."""
+
 
 def radius_squared(x: Array, y: Array, e1: Array, e2: Array) -> Array:
     """Squared elliptical radius on the intermediate axis, q x'^2 + y'^2 / q [arcsec^2].

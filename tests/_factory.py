@@ -11,6 +11,7 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.imaging.psf import PSF
 from giga.imaging.render import render_data
+from giga.inference.amplitudes import Solved
 from giga.inference.checks.comparison import checks
 from giga.inference.modes.modes import sentence
 from giga.inference.result import Result
@@ -100,6 +101,11 @@ def make_result(size: int = 24, pixel_scale: float = 0.15, n_observations: int =
               "hmc": {"acceptance": 0.81, "divergences": 0, "step_size": 0.42, "evidence": float("nan")}},
         truth=dict(TRUTH) if truth else None, seed=42, devices=["cpu:0"],
         versions={"giga": "0.1.0", "jax": "0.10.2", "numpyro": "0.22"})
+    of, series = np.arange(0, draws, 10), rng.uniform(0.0, 2.0, (shape[0], -(-draws // 10), 3))
+    fields["amplitudes"] = Solved(
+        {"lens_light.0.amp": -2.0 + 0.1 * rng.normal(size=series.shape[:2]), "lens_light.1.amp": series},
+        {"lens_light.0.amp": np.array(-2.0), "lens_light.1.amp": np.array([1.0, 0.0, 0.5])},
+        {"lens_light.0.amp": "ct / (s arcsec2)", "lens_light.1.amp": "ct / s"}, of)
     result = Result(**{**fields, **changes})
     drawn = {name: {"p_value": 0.41, "observed": list(middle + 0.1 * rng.normal(size=40)),
                     "replicated": list(middle + rng.normal(size=40))}

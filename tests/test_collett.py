@@ -117,7 +117,7 @@ def test_scenes_have_the_magnitudes_and_shapes_of_their_row(tmp_path):
     columns = table.columns
     np.testing.assert_allclose(truth["mag_lens"], np.stack([columns["mag_lens_i"], columns["mag_lens_g"]], 1)[row],
                                rtol=1e-6)
-    per_amp = unit_flux(jnp.asarray(columns["R_source"][row]), 1.0, True)
+    per_amp = unit_flux(jnp.asarray(columns["R_source"][row]), 1.0)
     flux = np.asarray(truth["source_light.0.amp"] * per_amp[:, None])
     expected = np.stack([columns["mag_source_i"], columns["mag_source_g"]], 1)[row]
     np.testing.assert_allclose(np.array([30.0, 31.0]) - 2.5 * np.log10(flux), expected, atol=1e-4)

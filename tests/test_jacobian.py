@@ -62,7 +62,8 @@ def test_parameter_numbers():
     assert numbers.lens_light[0].n_sersic == FIXED
 
 
-TREATMENTS = {"sampled": ((), {}), "profile": (None, {}), "ridge": (None, {"amplitude_sd": 5.0}),
+TREATMENTS = {"sampled": ((), {}), "profile": (None, {"amplitudes": "profile"}),
+              "ridge": (None, {"amplitudes": "profile", "amplitude_sd": 5.0}),
               "marginal": (None, {"amplitudes": "marginal", "amplitude_sd": 5.0}),
               "nonnegative": (None, {"amplitudes": "nonnegative"})}
 

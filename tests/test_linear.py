@@ -22,8 +22,9 @@ from _problems import (
 from giga.bayes.posterior import Posterior
 from giga.imaging.linear import solve
 from giga.imaging.render import basis_images, render_data
+from giga.inference.amplitudes import Solved, linear_profiles, notes
 from giga.lensing.scene import Scene
-from giga.light import Sersic, Shapelets
+from giga.light import MultiGaussian, Sersic, Shapelets, UniformSky
 
 SOLVE = jax.jit(solve)
 NONNEGATIVE = jax.jit(lambda scene, data: solve(scene, data, nonnegative=True))
@@ -148,10 +149,66 @@ def test_shapelets_may_be_negative_where_others_may_not(problem):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
+# ---------------------------------------------------------------- columns that are nearly alike
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("apart", [1e-2, 1e-4, 0.0])
+def test_profiles_that_are_nearly_alike(x64, apart, nonnegative):
+    """In float32 chi2 is that of the best amplitudes, which neither explode nor fail.
+
+    Where the ridge holds the difference of the two, chi2 lacks the one degree of freedom of noise that it would fit.
+    """
+    shape = {"R_sersic": 0.4, "n_sersic": 2.0, "e1": 0.1}
+    scene = Scene(lens_light=[Sersic(**shape), Sersic(**{**shape, "R_sersic": 0.4 * (1.0 + apart)})])
+    observation = observe(scene.with_amplitudes([50.0, 20.0]), blank())
+    data = observation.data(np.float64, poisson=False)
+    design = (np.asarray(BASIS(scene, data)) / np.sqrt(data.variance)).reshape(2, -1).T
+    target = np.asarray(data.image / np.sqrt(data.variance)).ravel()
+    best = scipy.optimize.nnls(design, target)[0] if nonnegative else np.linalg.lstsq(design, target)[0]
+    single = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (scene, data))
+    found = flat((NONNEGATIVE if nonnegative else SOLVE)(*single)).astype(float)
+    excess = np.sum((target - design @ found) ** 2) - np.sum((target - design @ best) ** 2)
+    assert -1e-6 < excess < (0.1 if apart == 1e-2 else 4.0)
+    assert np.abs(found).max() < 100.0 and found.sum() == pytest.approx(70.0, rel=0.05)
+
+
+def test_a_multi_gaussian_expansion_is_solved_in_float32(x64):
+    """Thirty columns that span the light of two Sersics many times over."""
+    truth = Scene(lens_light=[Sersic(amp=20.0, R_sersic=0.5, n_sersic=3.0, e1=0.1),
+                              Sersic(amp=5.0, R_sersic=0.9, n_sersic=1.0, e1=0.1)])
+    scene = Scene(lens_light=[MultiGaussian(sigma_min=0.01, sigma_max=3.0, n_gaussians=30, e1=0.1)])
+    data = observe(truth, blank()).data(np.float64, poisson=False)
+    design = (np.asarray(BASIS(scene, data)) / np.sqrt(data.variance)).reshape(30, -1).T
+    target = np.asarray(data.image / np.sqrt(data.variance)).ravel()
+    best = scipy.optimize.nnls(design, target)[1] ** 2
+    single = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (scene, data))
+    found = flat(NONNEGATIVE(*single)).astype(float)
+    assert found.min() == 0.0
+    assert np.sum((target - design @ found) ** 2) == pytest.approx(best, abs=2.0)  # of a chi2 of some hundreds
+
+
+def test_a_sky_may_be_negative_and_is_not_convolved(x64):
+    scene = Scene(lens_light=[Sersic(R_sersic=0.3, n_sersic=1.0), UniformSky()])
+    data = observe(scene.with_amplitudes([3.0, -0.2]), blank(), seed=None).data(np.float64, poisson=False)
+    np.testing.assert_allclose(flat(NONNEGATIVE(scene, data)), [3.0, -0.2], rtol=1e-8)
+    alone = Scene(lens_light=[UniformSky(amp=2.0)])
+    np.testing.assert_allclose(render_data(alone, data), 2.0 * float(data.grid.pixel_area), rtol=1e-12)
+
+
+def test_draws_of_amplitudes_have_the_covariance_of_least_squares(problem):
+    scene, data, design, target = problem
+    draws = jax.jit(jax.vmap(lambda key: solve(scene, data, key=key).values))(jax.random.split(jax.random.key(1), 4000))
+    draws = np.concatenate([np.asarray(v).reshape(4000, -1) for v in draws], 1)
+    covariance = np.linalg.inv(design.T @ design)
+    whitened = (draws - np.linalg.lstsq(design, target)[0]) @ np.linalg.cholesky(np.linalg.inv(covariance))
+    np.testing.assert_allclose(whitened.mean(0), 0.0, atol=0.08)  # five standard errors of 4000 draws
+    np.testing.assert_allclose(np.cov(whitened.T), np.eye(design.shape[1]), atol=0.12)
+
+
 # ---------------------------------------------------------------- in the posterior
 
-SOLVED = {"profile": {}, "ridge": {"amplitude_sd": 5.0}, "marginal": {"amplitudes": "marginal", "amplitude_sd": 5.0},
-          "nonnegative": {"amplitudes": "nonnegative"}}
+SOLVED = {"profile": {"amplitudes": "profile"}, "ridge": {"amplitudes": "profile", "amplitude_sd": 5.0},
+          "marginal": {"amplitudes": "marginal", "amplitude_sd": 5.0}, "nonnegative": {"amplitudes": "nonnegative"}}
 
 
 def two_lights() -> Scene:
@@ -204,3 +261,20 @@ def test_a_light_outside_the_fitted_area(dtype, mode):
     value, gradient = value_and_gradient(posterior, jnp.zeros(2, dtype))
     assert np.isfinite(float(value))
     assert np.isfinite(np.asarray(gradient)).all()
+
+
+def test_what_is_to_be_known_of_solved_amplitudes():
+    """Two lights that cancel, and one that is not there, are named; a negative sky and shapelets are not."""
+    prior = Scene(lens_light=[Sersic(R_sersic=0.4, n_sersic=2.0), UniformSky()],
+                  source_light=[Shapelets(beta=0.2, n_max=1), Sersic(R_sersic=0.2, n_sersic=1.0)])
+    observation = blank()
+    names = [name for name, *_ in linear_profiles(prior, 0, [observation])]
+    assert names == ["lens_light.0.amp", "lens_light.1.amp", "source_light.0.amp", "source_light.1.amp"]
+    assert [name for name, *_ in linear_profiles(prior, 1, [observation] * 2)] == [f"{name}.1" for name in names]
+    best = [np.array(-218.0), np.array(-1.0), np.array([1.0, -2.0, 0.5]), np.array(0.0)]
+    draws = {name: b + np.random.default_rng(1).normal(size=(2, 50, *b.shape))
+             for name, b in zip(names, best, strict=True)}
+    solved = Solved(draws, dict(zip(names, best, strict=True)), dict.fromkeys(names, "ct / s"), np.arange(50))
+    told = notes(solved, prior, [observation])
+    assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218 +- ")
+    assert told[1] == "source_light.1.amp: the best fit has no Sersic: its amplitude is held at zero"

@@ -148,6 +148,14 @@ def test_same_seed_same_samples_and_bands_fit_together(x64):
     amplitudes = [float(scene.source_light[0].amp) for scene in first.scenes]
     np.testing.assert_allclose(amplitudes, 20.0, rtol=0.2)
     assert amplitudes[0] != amplitudes[1]
+    solved = first.amplitudes
+    assert list(solved.draws) == ["source_light.0.amp.red", "source_light.0.amp.blue"]
+    chains, draws = next(iter(first.samples.values())).shape
+    assert solved.of[0] == 0 and solved.of[-1] == draws - 1
+    for name, best in zip(solved.draws, amplitudes, strict=True):
+        row = solved.rows()[name]
+        assert row["best"] == best and abs(row["mean"] - 20.0) < 4.5 * row["sd"]
+        assert 0.0 < row["sd"] < 3.0 and solved.draws[name].shape == (chains, len(solved.of))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+import scipy.stats
 from _processes import pythons
 
 from giga.bayes.prior import Prior, values_of
@@ -215,3 +216,83 @@ def test_a_prior_is_the_same_in_every_process():
     """NumPyro's pytrees list their leaves in the order of a set; compiled programs, hashes, and processes must not."""
     found = pythons(ORDER, [()] * 2, [{"PYTHONHASHSEED": seed} for seed in ("1", "2")])
     assert {out.strip() for out in found} == {identity_of(mixed())}
+
+
+# ---------------------------------------------------------------- physical ranges
+
+def wide() -> Scene:
+    """Priors without bounds of their own that reach beyond the physical ranges."""
+    return Scene(mass=[EPL(theta_E=dist.Normal(1.0, 0.4), gamma=dist.Normal(2.0, 0.5), e1=dist.Normal(0.1, 0.5),
+                           e2=dist.Normal(0.0, 0.4))],
+                 lens_light=[Sersic(amp=1.0, R_sersic=1.0, n_sersic=dist.LogNormal(0.0, 1.5), e1=0.6,
+                                    e2=dist.Normal(0.0, 0.5))])
+
+
+CONSTRAIN = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
+
+
+def test_no_step_leaves_the_physical_range(dtype):
+    """However far; value and slope of the density stay finite, and so does the way back short of the edge."""
+    prior = Prior.of(wide(), dtype)
+    assert len(prior.edges.pairs) == 1
+    z = np.random.default_rng(1).normal(size=(2000, prior.size)) * np.geomspace(0.1, 1e3, 2000)[:, None]
+    x = dict(zip(prior.names, np.asarray(CONSTRAIN(prior, z.astype(dtype))).T, strict=True))
+    assert 0.0 < x["mass.0.theta_E"].min() and 1.0 < x["mass.0.gamma"].min() and x["mass.0.gamma"].max() < 3.0
+    assert 0.17 < x["lens_light.0.n_sersic"].min() and x["lens_light.0.n_sersic"].max() < 20.0
+    assert 0.99 < np.hypot(x["mass.0.e1"], x["mass.0.e2"]).max() < 1.0
+    assert 0.79 < np.abs(x["lens_light.0.e2"]).max() < 0.8  # beside a fixed e1 of 0.6
+    density, slope = jax.jit(jax.vmap(jax.value_and_grad(Prior.log_prob, 1), (None, 0)))(prior, z.astype(dtype))
+    assert np.isfinite(density).all() and np.isfinite(slope).all()
+    near = z[:400].astype(dtype)  # up to two standard deviations, well into the margins
+    back = jax.vmap(prior.unconstrain)(CONSTRAIN(prior, near))
+    np.testing.assert_allclose(back, near, rtol={"float32": 1e-3, "float64": 1e-9}[dtype.name], atol=1e-5)
+
+
+def test_a_prior_within_its_ranges_is_as_it_would_be_without(dtype):
+    """Away from the edges coordinate and density are those of the distributions themselves, to the last bit."""
+    scene = Scene(mass=[EPL(theta_E=1.0, gamma=2.0, e1=dist.Normal(0.1, 0.1), e2=dist.Normal(0.0, 0.2))])
+    prior = Prior.of(scene, dtype)
+    assert prior.edges.pairs == ((0, 1),)
+    z = jax.random.normal(jax.random.key(0), (500, 2), dtype)
+    np.testing.assert_array_equal(CONSTRAIN(prior, z), prior.shift + prior.scale * z)
+    expected = np.sum(scipy.stats.norm.logpdf(z), 1)
+    tolerance = {"float32": 1e-5, "float64": 1e-6}[dtype.name]
+    np.testing.assert_allclose(jax.vmap(prior.log_prob)(z), expected, atol=tolerance)
+
+
+def test_a_prior_cut_by_its_ranges_is_normalised(x64):
+    """The integral of the density over the coordinates, a pair and two parameters by themselves."""
+    prior = Prior.of(wide(), x64)
+    line = np.linspace(-12.0, 12.0, 2401)
+    log_probs = jax.jit(jax.vmap(Prior.log_probs, (None, 0)))
+    for name in ("mass.0.theta_E", "mass.0.gamma", "lens_light.0.n_sersic", "lens_light.0.e2"):
+        k = prior.names.index(name)
+        z = np.zeros((len(line), prior.size))
+        z[:, k] = line
+        total = np.sum(np.exp(log_probs(prior, z)[:, k])) * (line[1] - line[0])
+        np.testing.assert_allclose(total, 1.0, rtol=1e-4)
+    (i, j), = prior.edges.pairs
+    coarse = np.linspace(-9.0, 9.0, 361)
+    grid = np.zeros((361 * 361, prior.size))
+    grid[:, i], grid[:, j] = (part.ravel() for part in np.meshgrid(coarse, coarse))
+    total = np.sum(np.exp(log_probs(prior, grid)[:, [i, j]].sum(1))) * (coarse[1] - coarse[0]) ** 2
+    np.testing.assert_allclose(total, 1.0, rtol=1e-3)  # the quantiles that give the share inside are 400 a side
+
+
+def test_draws_are_inside_the_ranges_and_follow_the_prior(x64):
+    prior = Prior.of(wide(), x64)
+    x = CONSTRAIN(prior, jax.jit(jax.vmap(prior.sample))(jax.random.split(jax.random.key(3), 4000)))
+    x = dict(zip(prior.names, np.asarray(x).T, strict=True))
+    assert np.hypot(x["mass.0.e1"], x["mass.0.e2"]).max() < 1.0
+    cut = scipy.stats.truncnorm(-2.0, 2.0, 2.0, 0.5)
+    assert scipy.stats.kstest(x["mass.0.gamma"], cut.cdf).pvalue > 1e-3
+    rng = np.random.default_rng(0)
+    e = rng.normal(size=(2, 40000)) * [[0.5], [0.4]] + [[0.1], [0.0]]
+    expected = e[:, np.hypot(*e) < 1.0]
+    for one, name in zip(expected, ("mass.0.e1", "mass.0.e2"), strict=True):
+        assert scipy.stats.ks_2samp(one, x[name]).pvalue > 1e-3
+
+
+def test_a_prior_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match=r"mass.0.gamma: all of its prior is outside its physical range"):
+        Prior.of(Scene(mass=[EPL(theta_E=1.0, gamma=dist.Normal(40.0, 0.1))]))

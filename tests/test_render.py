@@ -29,9 +29,12 @@ def peers_scene(shapelet_amp):
     return Scene(
         mass=[EPL(theta_E=2.65, gamma=1.9, e1=0.11, e2=-0.13, center_x=0.01, center_y=-0.02),
               Shear(gamma1=0.03, gamma2=-0.02)],
-        lens_light=[Sersic(amp=20.0, R_sersic=1.0, n_sersic=3.5, e1=0.08, e2=-0.09, center_x=0.01, center_y=-0.02),
-                    Sersic(amp=10.0, R_sersic=2.5, n_sersic=1.2, e1=0.1, e2=-0.1, center_x=0.02, center_y=-0.01)],
-        source_light=[Sersic(amp=30.0, R_sersic=0.25, n_sersic=1.5, e1=0.1, e2=0.05, center_x=0.1, center_y=-0.15),
+        lens_light=[Sersic(amp=20.0, R_sersic=1.0, n_sersic=3.5, e1=0.08, e2=-0.09, center_x=0.01, center_y=-0.02,
+                           b_n="linear"),
+                    Sersic(amp=10.0, R_sersic=2.5, n_sersic=1.2, e1=0.1, e2=-0.1, center_x=0.02, center_y=-0.01,
+                           b_n="linear")],
+        source_light=[Sersic(amp=30.0, R_sersic=0.25, n_sersic=1.5, e1=0.1, e2=0.05, center_x=0.1, center_y=-0.15,
+                             b_n="linear"),
                       Shapelets(amp=shapelet_amp, beta=0.12, center_x=0.1, center_y=-0.15, n_max=6)])
 
 
@@ -104,9 +107,9 @@ def test_pixels_hold_brightness_times_area(x64):
 
 
 def test_flux_of_a_sersic_in_an_image(x64):
-    """A Gaussian (n = 0.5 with the exact b_n) of half-light radius R holds 2 pi R^2 amp / (2 ln 2) * 2."""
+    """A Gaussian (n = 0.5) of half-light radius R holds 2 pi R^2 amp / (2 ln 2) * 2."""
     grid = Grid(shape=(80, 80), pixel_scale=0.05)
-    gaussian = Scene(lens_light=[Sersic(amp=1.0, R_sersic=0.4, n_sersic=0.5, exact_bn=True)])
+    gaussian = Scene(lens_light=[Sersic(amp=1.0, R_sersic=0.4, n_sersic=0.5)])
     image = render(gaussian, grid, plan(make_psf(), grid.shape, x64, "fft"))
     np.testing.assert_allclose(image.sum(), 2.0 * np.pi * 0.4**2 / np.log(2.0), rtol=1e-3)
 

@@ -96,3 +96,9 @@ def test_escapes_everything(result):
     page, checker, text = page_of(changed, config=evil)
     assert "script" not in checker.tags and "<script" not in page
     assert text.count("alert('x')") >= 7
+
+
+def test_solved_amplitudes_are_in_a_table(result):
+    _, _, text = page_of(result)
+    assert "Solved amplitudes" in text and "lens_light.1.amp[2]" in text
+    assert "Solved amplitudes" not in page_of(result.replace(amplitudes=type(result.amplitudes)()))[2]

@@ -52,7 +52,8 @@ def test_summary_has_the_keys_of_the_design(folder, result):
 
     known = json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
     assert set(known) == {"parameters", "chi2", "n_pixels", "reduced_chi2", "n_free", "timings_s", "evaluations",
-                          "devices", "versions", "seed", "best", "stages", "truth", "evidence", "checks"}
+                          "devices", "versions", "seed", "best", "stages", "truth", "evidence", "checks",
+                          "amplitudes"}
     for name, row in known["parameters"].items():
         assert set(row) == {"mean", "sd", "q16", "q50", "q84", "rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin"}
         assert all(isinstance(value, float) for value in row.values())
@@ -62,6 +63,20 @@ def test_summary_has_the_keys_of_the_design(folder, result):
     assert set(known["evaluations"]) == {"map", "svi", "hmc"}
     assert known["chi2"] == pytest.approx(result.chi2) and known["truth"] == TRUTH
     assert known["stages"]["hmc"]["evidence"] is None  # NaN is written as null
+
+
+def test_solved_amplitudes_have_errors_and_units(folder, result):
+    rows = json.loads((folder / "summary.json").read_text())["amplitudes"]
+    draws = result.amplitudes.draws["lens_light.0.amp"]
+    assert rows["lens_light.0.amp"]["sd"] == pytest.approx(draws.std(ddof=1))
+    assert rows["lens_light.0.amp"]["best"] == -2.0 and rows["lens_light.0.amp"]["unit"] == "ct / (s arcsec2)"
+    assert np.shape(rows["lens_light.1.amp"]["mean"]) == (3,)
+    assert units.Unit(rows["lens_light.0.amp"]["unit"]) == units.Unit("ct s-1 arcsec-2")
+    data = arviz.from_netcdf(folder / "posterior.nc")
+    kept = data.amplitudes["lens_light.0.amp"]
+    assert kept.dims == ("chain", "draw") and data.amplitudes["lens_light.1.amp"].shape == (4, 10, 3)
+    np.testing.assert_array_equal(kept.draw, np.arange(0, 100, 10))
+    np.testing.assert_array_equal(kept, draws)
 
 
 @pytest.mark.parametrize(("changes", "field"), [

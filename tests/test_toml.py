@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from astropy.io import fits
 
 from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
@@ -54,6 +55,7 @@ n_sersic = 1
 center_x = {dist = "Normal", loc = 0.0, scale = 0.3}
 """
 GOOD = HEAD + MASS + SOURCE
+SHAPE = '"Sersic"\nR_sersic = 0.2\nn_sersic = 1\n'
 
 
 def write(folder, text, name="fit.toml"):
@@ -77,7 +79,7 @@ def refused(folder, text, *words):
 def test_defaults(tmp_path):
     config = load(tmp_path, GOOD)
     assert config.run.seed == 0 and config.run.precision == "float32" and config.run.devices == "auto"
-    assert config.inference == Stages() and config.likelihood.amplitudes == "profile"
+    assert config.inference == Stages() and config.likelihood.amplitudes == "nonnegative"
     assert config.observation[0].exposure_time == 1000.0
     assert dict(config.mass[0].parameters)["gamma"] == 2.0 and not config.mass[0].settings
 
@@ -162,7 +164,7 @@ e2 = {dist = "Normal", loc = 1e-17, scale = 0.1234567890123456}
 center_y = {same_as = "source_light.0.center_x"}
 bands = ["F814W"]
 supersampling = 3
-exact_bn = true
+b_n = "linear"
 [run]
 seed = 7
 precision = "float64"
@@ -186,6 +188,24 @@ def test_round_trip(tmp_path, text):
     again = load(tmp_path / "run", written)
     assert again == config and dump_config(again) == written
     assert "n_chains = " in written and "gamma = 2.0" in written
+
+
+def test_an_image_as_a_source_is_read_where_the_scene_is_made(tmp_path):
+    stamp = np.arange(12.0).reshape(3, 4)
+    sky = '[[lens_light]]\nprofile = "UniformSky"\n'
+    text = HEAD + MASS + sky + '[[source_light]]\nprofile = "PixelImage"\nimage = "stamp.fits"\nscale = 0.1\n'
+    config = load(tmp_path, text)
+    assert load(tmp_path, dump_config(config)) == config
+    with pytest.raises(InputError, match=r"stamp\.fits: source_light\.0\.image: no such file"):
+        scene_from_config(config)
+    fits.PrimaryHDU(stamp).writeto(tmp_path / "stamp.fits")
+    source = scene_from_config(config).source_light[0]
+    np.testing.assert_array_equal(source.image, stamp)
+    assert source.is_linear and source.scale == 0.1 and source.interpolation == "bicubic"
+    stamp[1, 1] = np.nan
+    fits.PrimaryHDU(stamp).writeto(tmp_path / "stamp.fits", overwrite=True)
+    with pytest.raises(InputError, match="1 pixels that are not finite"):
+        scene_from_config(config)
 
 
 def test_example(tmp_path):
@@ -261,7 +281,7 @@ def test_override_text_without_value():
     ("[[mass]]", "[mass]\nprofile = 'Shear'\n[mass]", ["mass: not TOML", "[[mass]] in double brackets"]),
     ("[[mass]]", "[[run]]\nseed = 1\n[[mass]]", ["run", "[run] in single brackets"]),
     ('"EPL"', '"EPLL"', ["mass.0.profile", "got 'EPLL'", "nearest: 'EPL'"]),
-    ('"EPL"', '"Sersic"', ["mass.0.profile", "got 'Sersic'"]),
+    ('"EPL"', '"Shapelets"', ["mass.0.profile", "got 'Shapelets'"]),
     ('"EPL"', "3", ["mass.0.profile", "got 3"]),
     ('profile = "EPL"\n', "", ["mass.0.profile", "missing", "'Shear'"]),
     ("theta_E", "thetaE", ["mass.0.thetaE", "unknown parameter", "nearest: 'theta_E'"]),
@@ -269,12 +289,20 @@ def test_override_text_without_value():
     ("n_sersic = 1\n", "n_sersic = 'one'\n", ["source_light.0.n_sersic", "got 'one'", "a number"]),
     ("n_sersic = 1\n", "n_sersic = true\n", ["source_light.0.n_sersic", "got True"]),
     ("n_sersic = 1\n", "n_sersic = nan\n", ["source_light.0.n_sersic", "got nan", "finite"]),
-    ("n_sersic = 1\n", "n_sersic = 0\n", ["source_light.0.n_sersic", "got 0", "above 0"]),
+    ("n_sersic = 1\n", "n_sersic = 0\n", ["source_light.0.n_sersic", "got 0", "between 0.17 and 20"]),
     ("n_sersic = 1\n", "n_sersic = [1, 2]\n", ["source_light.0.n_sersic", "got [1, 2]"]),
     ("n_sersic = 1\n", "n_sersic = {loc = 1.0}\n", ["source_light.0.n_sersic", "{dist = ...}"]),
     ("n_sersic = 1\n", "n_sersic = 1\ne1 = 1.0\n", ["source_light.0.e1", "got 1", "between -1 and 1"]),
+    ("n_sersic = 1\n", "n_sersic = 1\ne1 = 0.9\ne2 = -0.5\n",
+     ["source_light.0.e2", "got -0.5 beside e1 = 0.9", "below 1"]),
+    (SHAPE, '"Moffat"\nalpha = 0.2\nbeta = 0.9\n', ["source_light.0.beta", "above 1"]),
+    (SHAPE, '"UniformSky"\n', ["source_light.0.profile", "not lensed"]),
+    (SHAPE, '"PixelImage"\nscale = 0.1\n', ["source_light.0.image", "a FITS file"]),
+    (SHAPE, '"PixelImage"\nscale = 0.1\nimage = 3\n', ["source_light.0.image", "got 3"]),
+    (SHAPE, '"MultiGaussian"\nsigma_min = 0.1\nsigma_max = 1\nn_gaussians = 1\n',
+     ["source_light.0.n_gaussians", "at least 2"]),
     ("n_sersic = 1\n", "n_sersic = 1\nsupersampling = 0\n", ["source_light.0.supersampling", "got 0", "at least 1"]),
-    ("n_sersic = 1\n", "n_sersic = 1\nexact_bn = 1\n", ["source_light.0.exact_bn", "got 1", "true or false"]),
+    ("n_sersic = 1\n", "n_sersic = 1\nb_n = 1\n", ["source_light.0.b_n", "got 1", "exact"]),
     ("n_sersic = 1\n", "n_sersic = 1\nbands = ['r']\n", ["source_light.0.bands", "got 'r'"]),
     ("exposure_time = 1000\n", "supersampling = 2\n[[lens_light]]\nprofile = 'Sersic'\nR_sersic = 1\nn_sersic = 4\n"
      "supersampling = 3\n", ["lens_light.0.supersampling: got 3", "multiple of observation.0.supersampling, 2"]),

@@ -36,8 +36,9 @@ class Posterior(Component):
         amplitude_sd: Standard deviation of the linear amplitudes' Gaussian prior, or None for flat.
         orders: Orders of like profiles over which the density is summed, or None: the likelihood is that of
             each, so the sum is one over their priors.
-        amplitudes: How linear amplitudes are treated: "profile" (their best values), "marginal"
-            (integrated out, with the determinant) or "nonnegative" (best values that are not negative).
+        amplitudes: How linear amplitudes are treated: "nonnegative" (best values, not negative where a
+            negative one is no light), "profile" (best values of any sign) or "marginal" (integrated out, with the
+            determinant).
         sampled_once: Whether the source is sampled once a pixel, whatever its profiles say.
     """
 
@@ -45,11 +46,11 @@ class Posterior(Component):
     data: tuple[Data, ...]
     amplitude_sd: AnyArray | None = None
     orders: Orders | None = None
-    amplitudes: AmplitudeMethod = static(default="profile")
+    amplitudes: AmplitudeMethod = static(default="nonnegative")
     sampled_once: bool = static(default=False)
 
     @staticmethod
-    def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "profile",
+    def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "nonnegative",
            amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1) -> Posterior:
         """Put a scene of distributions and its observations together.
 
@@ -173,6 +174,15 @@ class Posterior(Component):
         values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
         return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
 
+    def amplitude_draw(self, key: Array, z: Array) -> tuple[list[Array], ...]:
+        """A draw of the linear amplitudes given z, for each observation those of its linear profiles, in its unit."""
+        scene, draws = self._scene(z), []
+        for d, sub in zip(self.data, jax.random.split(key, len(self.data)), strict=True):
+            seen = d.seen(scene)
+            values = solve(seen, d, self.amplitude_sd_of(d), self.amplitudes == "nonnegative", sub).values \
+                if seen.is_linear else []
+            draws.append(d.physical(values))
+        return tuple(draws)
 
     def amplitude_sd_of(self, data: Data) -> AnyArray | None:
         """Standard deviation of the linear amplitudes' prior in the unit of the data."""

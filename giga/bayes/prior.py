@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from numpyro.distributions.transforms import biject_to
 from scipy.special import ndtr
 
+from giga.bayes.edges import Edges
 from giga.bayes.family import Family
 from giga.bayes.truncated import TruncatedNormal, exact
 from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
@@ -27,6 +28,7 @@ FIXED = -1
 PIECE = 512  # draws in a compiled call
 TRIED = 512  # draws by which a prior is tried
 DISTINCT = 16  # values that they must have at least
+AGAIN = 6  # draws more of a parameter that is outside its physical range
 STEPS = 4.0  # roundings of its values that a prior must be wide
 ASTRAY = 0.02  # largest share of them that may have no place on the real line, rounded to a bound
 
@@ -36,8 +38,9 @@ class Prior(Component):
 
     Each distribution object is one parameter, whatever number of leaves it sits on; other leaves are
     fixed. Parameter k is x = T(shift + scale z), T the exact transform from the real line to the
-    support; shift and scale make z of order one under the prior, so that a step of one is a step of
-    one prior standard deviation. Parameters of one family are evaluated together.
+    support, which bends near the end of the physical range where the support goes beyond it
+    (`giga.bayes.edges`); shift and scale make z of order one under the prior, so that a step of one is
+    a step of one prior standard deviation. Parameters of one family are evaluated together.
 
     Build with `Prior.of`. The distributions' numbers are leaves, so one compiled program serves
     every prior of the same structure.
@@ -46,6 +49,7 @@ class Prior(Component):
         families: Distributions of one kind, their numbers stacked; to be used under `vmap`.
         fixed: Fixed leaves.
         shift, scale: Shape (n,).
+        edges: Where physical ranges end.
         treedef: Structure of the scene.
         slots: For each leaf of the scene its parameter number, or FIXED.
         members: For each family the parameter numbers in its batch.
@@ -56,6 +60,7 @@ class Prior(Component):
     fixed: tuple[Any, ...]
     shift: AnyArray
     scale: AnyArray
+    edges: Edges
     treedef: Any = static()
     slots: tuple[int, ...] = static()
     members: tuple[tuple[int, ...], ...] = static()
@@ -97,8 +102,9 @@ class Prior(Component):
         for k, name in enumerate(names):
             _judge(name, originals[k], np.dtype(dtype), *(part[k] for part in tried))
         shift, scale = tried[:2]
+        edges = Edges.of(tree, found, distributions, shift, names, dtype)
         return Prior(families=families, fixed=tuple(fixed), shift=shift.astype(dtype), scale=scale.astype(dtype),
-                     treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
+                     edges=edges, treedef=treedef, slots=tuple(slots), members=members, names=tuple(names))
 
     @property
     def size(self) -> int:
@@ -107,21 +113,35 @@ class Prior(Component):
 
     def constrain(self, z: Array) -> Array:
         """Physical values x of an unconstrained vector, shape (n,)."""
-        return self._each(lambda family, u: biject_to(family.support)(u), self.shift + self.scale * z)
+        return self.edges.disc(self._unbent(z))[0]
+
+    def _unbent(self, z: Array) -> Array:
+        """Physical values, but for what makes ellipticities points of the unit disc."""
+        line = self.edges.line(self.shift + self.scale * z)[0]
+        return self._each(lambda family, u: biject_to(family.support)(u), line)
+
+    def slopes(self, z: Array) -> tuple[Array, Array]:
+        """What `constrain` makes of z before ellipticities are bent into the disc, and its derivative, shape (n,)."""
+        return jax.jvp(self._unbent, (z,), (jnp.ones_like(z),))
 
     def unconstrain(self, x: Array) -> Array:
         """Inverse of `constrain`; finite only inside the support."""
-        u = self._each(lambda family, value: biject_to(family.support).inv(value), jnp.asarray(x, self.shift.dtype))
-        return (u - self.shift) / self.scale
+        values = self.edges.undisc(jnp.asarray(x, self.shift.dtype))
+        line = self._each(lambda family, value: biject_to(family.support).inv(value), values)
+        return (self.edges.unline(line) - self.shift) / self.scale
 
     def log_prob(self, z: Array) -> Array:
         """Log prior density of z, the Jacobian of the transform included."""
-        u = self.shift + self.scale * z
-        return jnp.sum(self._each(_log_density, u)) + jnp.sum(jnp.log(self.scale))
+        return jnp.sum(self.log_probs(z))
 
     def log_probs(self, z: Array) -> Array:
         """Log prior density of each parameter by itself, shape (n,), whose sum is `log_prob`."""
-        return self._each(_log_density, self.shift + self.scale * z) + jnp.log(self.scale)
+        line, log_slope = self.edges.line(self.shift + self.scale * z)
+        if not self.edges.pairs:
+            return self._each(_log_density, line) + (log_slope - self.edges.log_inside + jnp.log(self.scale))
+        bent, log_det = self.edges.disc(self._each(lambda family, u: biject_to(family.support)(u), line))
+        density = self._each(lambda family, pair: _log_density(family, *pair), jnp.stack([line, bent], -1))
+        return density + (log_slope + log_det - self.edges.log_inside + jnp.log(self.scale))
 
     def curvature(self, z: Array) -> Array:
         """Second derivative -d^2 log_prob / dz_k^2, shape (n,); the prior has no cross terms."""
@@ -144,10 +164,16 @@ class Prior(Component):
 
     def sample(self, key: Array) -> Array:
         """One draw from the prior, as an unconstrained vector."""
+        x = self._draw(key)
+        for k in range(AGAIN if self.edges.narrow else 0):  # until it is inside
+            x = jnp.where(self.edges.inside(x), x, self._draw(jax.random.fold_in(key, k)))
+        return self.unconstrain(x)
+
+    def _draw(self, key: Array) -> Array:
+        """One draw from the distributions, whatever the edges."""
         keys = jax.random.split(key, self.size)
-        draws = [jax.vmap(lambda family, k: family.distribution.sample(k))(family, keys[np.asarray(index)])
-                 for family, index in zip(self.families, self.members, strict=True)]
-        return self.unconstrain(self._scatter(draws))
+        return self._scatter([jax.vmap(lambda family, k: family.distribution.sample(k))(family, keys[np.asarray(index)])
+                              for family, index in zip(self.families, self.members, strict=True)])
 
     def values(self, x: Array) -> dict[str, Any]:
         """Name the last axis of an array of physical values."""
@@ -205,11 +231,12 @@ def _sampled(prior: Prior, keys: Array) -> Array:
     return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
 
 
-def _log_density(family: dist.Distribution, u: Array) -> Array:
+def _log_density(family: dist.Distribution, u: Array, bent: Array | None = None) -> Array:
+    """Log-density on the real line at u, whose physical value is then bent to another, if one is given."""
     transform = biject_to(family.support)
     x = transform(u)
     # NumPyro takes some constants in the default precision.
-    return (family.log_prob(x) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
+    return (family.log_prob(x if bent is None else bent) + transform.log_abs_det_jacobian(u, x)).astype(u.dtype)
 
 
 OUTSIDE = 1e-4  # share of an unbounded prior whose ellipticities may lie beyond what a profile is set up for

@@ -39,6 +39,9 @@ def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: 
     for factor in supersamplings(scene, s):
         phases = _phase_jacobian(scene, columns, slopes, size, data, factor, s)
         image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
+    for entry in zip(scene.light, columns.light, slopes.light, strict=True):
+        if not entry[0].convolved:
+            image = _accumulate(image, *entry, lambda p: p.brightness(*data.grid.coordinates()))
     return image * data.grid.pixel_area
 
 
@@ -48,7 +51,8 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     out = jnp.zeros((size, *x.shape), x.dtype)
 
     def at(profiles: Sequence[Any], *others: Sequence[Any]):
-        return [entry for entry in zip(profiles, *others, strict=True) if sampling(entry[0], s) == factor]
+        return [entry for entry in zip(profiles, *others, strict=True)
+                if entry[0].convolved and sampling(entry[0], s) == factor]
 
     for entry in at(scene.lens_light, columns.lens_light, slopes.lens_light):
         out = _accumulate(out, *entry, lambda p: p.brightness(x, y))

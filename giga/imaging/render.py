@@ -28,13 +28,15 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     s = convolution.supersampling
     image = jnp.zeros(grid.shape, jnp.result_type(grid.pixel_scale, jnp.float32))
     for factor in supersamplings(scene, s):
-        lens = [p for p in scene.lens_light if sampling(p, s) == factor]
-        source = [p for p in scene.source_light if sampling(p, s) == factor]
+        lens = [p for p in scene.lens_light if p.convolved and sampling(p, s) == factor]
+        source = [p for p in scene.source_light if p.convolved and sampling(p, s) == factor]
         x, y = grid.phases(factor)
         brightness = total(lens, x, y)
         if source:
             brightness = brightness + total(source, *trace(scene.mass, x, y))
         image = image + convolution(average(brightness, factor, s))
+    if bare := unconvolved(scene):
+        image = image + total(bare, *grid.coordinates())
     return image * grid.pixel_area
 
 
@@ -52,14 +54,19 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
         for profile in profiles:
             if not profile.is_linear:
                 continue
+            if not profile.convolved:
+                images += list(profile.basis(*grid.coordinates()))
+                continue
             factor = sampling(profile, s)
             if factor not in rays:
                 x, y = grid.phases(factor)
                 rays[factor] = ((x, y), trace(scene.mass, x, y))
             x, y = rays[factor][lensed]
             images += list(average(profile.basis(x, y), factor, s))
-    alike = [list(run) for _, run in groupby(images, key=len)]
-    return jnp.concatenate([convolution.many(run) for run in alike]) * grid.pixel_area
+    # Images of one number of phases are convolved together; those of two axes not at all.
+    alike = [list(run) for _, run in groupby(images, key=lambda image: len(image) if image.ndim == 3 else 0)]
+    return jnp.concatenate([convolution.many(run) if run[0].ndim == 3 else jnp.stack(run)
+                            for run in alike]) * grid.pixel_area
 
 
 def total(profiles: Iterable[LightProfile], x: Array, y: Array) -> Array:
@@ -81,7 +88,12 @@ def sampling(profile: LightProfile, psf_supersampling: int) -> int:
 
 def supersamplings(scene: Scene, psf_supersampling: int) -> Sequence[int]:
     """The distinct subpixel counts in a scene, smallest first."""
-    return sorted({sampling(p, psf_supersampling) for p in scene.light})
+    return sorted({sampling(p, psf_supersampling) for p in scene.light if p.convolved})
+
+
+def unconvolved(scene: Scene) -> list[LightProfile]:
+    """Lights that the PSF does not touch; they are evaluated at the pixel centres, where they are seen."""
+    return [p for p in scene.light if not p.convolved]
 
 
 def average(phases: Array, factor: int, s: int) -> Array:

@@ -66,7 +66,7 @@ class Lens:
 Done = Callable[[Lens, Result | Exception], None]
 
 
-def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitudes: AmplitudeMethod = "profile",
+def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitudes: AmplitudeMethod = "nonnegative",
              amplitude_sd: float | None = None, precision: str = "float32", together: int | None = None,
              over: Mesh | None = None, done: Done) -> None:
     """Fit many lenses.

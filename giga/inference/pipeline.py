@@ -18,6 +18,7 @@ from giga.bayes.posterior import AmplitudeMethod, Posterior, variance
 from giga.bayes.prior import Prior, prior_draws
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data
+from giga.inference.amplitudes import solved_amplitudes
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.checks.comparison import checks, pointwise, predictive
@@ -48,12 +49,13 @@ of several modes; no numbers when it starts; {"note": text} for what the user sh
 
 PREDICTIVE_KEY = 2000  # keeps its key apart from those of the modes
 STARTS_KEY = 2001  # keeps theirs apart from those of the screen
+AMPLITUDES_KEY = 2002  # and theirs apart from both
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 PACKAGES = ("giga", "jax", "jaxlib", "numpy", "numpyro", "blackjax", "arviz", "astropy")
 
 
 def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig | None = None, seed: int = 0,
-        amplitudes: AmplitudeMethod = "profile", amplitude_sd: float | None = None,
+        amplitudes: AmplitudeMethod = "nonnegative", amplitude_sd: float | None = None,
         truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
         report: Report = lambda stage, numbers: None, store: Store | None = None, over: Mesh | None = None,
         starts: Starts | None = None) -> Result:
@@ -258,7 +260,8 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     if run.config.n_pointwise:
         result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
     note = checks(result, posterior.amplitudes if solved else None, predicted)
-    result = result.replace(info={**run.info, "checks": note})
+    amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, scenes, prior, observations)
+    result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
     return result.replace(info={**result.info, "findings": findings(result)})
 
 

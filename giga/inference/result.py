@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from giga.imaging.observation import Observation
+from giga.inference.amplitudes import Solved
 from giga.lensing.scene import Scene
 
 
@@ -30,6 +31,7 @@ class Result:
         log_likelihood: Log-likelihood of the samples with its normalisation, all pixels together, (chains, draws).
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
+        amplitudes: Linear amplitudes that were solved, with draws of them.
         chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit.
         n_pixels: Number of fitted pixels.
         n_free: Number of sampled parameters plus solved amplitudes.
@@ -68,6 +70,7 @@ class Result:
     truth: Mapping[str, float] | None = None
     pointwise: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     seed: int = 0
+    amplitudes: Solved = field(default_factory=Solved)
     devices: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 

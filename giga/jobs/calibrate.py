@@ -53,7 +53,7 @@ class Calibration:
     prior: Scene
     observations: Sequence[Observation]
     config: FitConfig = field(default_factory=FitConfig)
-    amplitudes: AmplitudeMethod = "profile"
+    amplitudes: AmplitudeMethod = "nonnegative"
     amplitude_sd: float | None = None
     precision: str = "float32"
     seed: int = 0

@@ -16,7 +16,8 @@ class LightProfile(Component):
     `n_amp` amplitudes. An `amp` left out (None) is linear: it is solved from the data.
 
     Attributes:
-        amp: Amplitude(s), shape () or (n_amp,) [counts / s / arcsec^2]; None is linear.
+        amp: Amplitude(s), shape () or (n_amp,) [counts / s / arcsec^2 unless the profile says otherwise];
+            None is linear.
         supersampling: Subpixels a side at which this profile is evaluated: a multiple of the PSF's
             own supersampling, or 1; None takes the PSF's.
         bands: Bands in which the profile shines; None is all of them.
@@ -27,6 +28,9 @@ class LightProfile(Component):
     bands: tuple[str, ...] | None = static(default=None)
 
     scalar_amp: ClassVar[bool] = True  # one amplitude, of shape ()
+    positive: ClassVar[bool] = True  # solved amplitudes below zero are no light
+    convolved: ClassVar[bool] = True  # seen through the PSF
+    amp_unit: ClassVar[str] = "ct / (s arcsec2)"  # of a brightness per arcsec^2 in an image of counts per second
 
     @property
     def n_amp(self) -> int:

@@ -35,9 +35,9 @@ class Shapelets(LightProfile):
     center_y: Param = 0.0
     n_max: int = static()
 
+    ranges: ClassVar = {"beta": (0.0, math.inf)}
     scalar_amp: ClassVar[bool] = False
-
-    ranges = {"beta": (0.0, math.inf)}
+    positive: ClassVar[bool] = False
 
     @property
     def n_amp(self) -> int:

@@ -13,6 +13,7 @@ from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
 
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
+FEW = 12  # amplitudes that are shown unfolded
 STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
           "evidence": "Evidence"}
 SAMPLERS = {"smc": "Tempered sequential Monte Carlo"}
@@ -82,6 +83,7 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
                                "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
                                "were not fitted."),
         "<h2>Parameters</h2>", _parameters(result),
+        *_amplitudes(result),
         *_modes(result),
         "<h2>Posterior</h2>",
         _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational posterior (lines)."),
@@ -164,6 +166,27 @@ def _parameter_row(result: Result, name: str) -> str:
         away = (mean - true) / sd if sd > 0.0 else math.nan
         cells += [f"<td>{_number(true, digits)}</td>", f"<td>{_number(away, 2, sign=True)}</td>"]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _amplitudes(result: Result) -> list[str]:
+    """A table of solved amplitudes, folded in where it is long."""
+    rows = result.amplitudes.rows()
+    if not rows:
+        return []
+    body = []
+    for name, row in rows.items():
+        columns = [np.atleast_1d(row[key]) for key in ("mean", "sd", "q16", "q50", "q84", "best")]
+        for term, values in enumerate(zip(*columns, strict=True)):
+            label = name if np.ndim(row["best"]) == 0 else f"{name}[{term}]"
+            unit = result.amplitudes.units[name]
+            cells = "".join(f"<td>{value:.4g}</td>".replace("-", "−") for value in values)
+            body.append(f"<tr><td><code>{escape(label)}</code> <small>{escape(unit)}</small></td>{cells}</tr>")
+    heads = ["amplitude", "mean", "sd", "16%", "50%", "84%", "best fit"]
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+    if len(body) > FEW:
+        table = f"<details><summary>{len(body)} amplitudes</summary>{table}</details>"
+    return ["<h2>Solved amplitudes</h2>", table]
 
 
 def _modes(result: Result) -> list[str]:

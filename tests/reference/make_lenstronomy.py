@@ -23,10 +23,11 @@ from lenstronomy.Data.psf import PSF
 from lenstronomy.ImSim.image_model import ImageModel
 from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.LightModel.Profiles.moffat import Moffat
 from lenstronomy.Util.kernel_util import subgrid_kernel
 
 OUT = Path(__file__).with_name("lenstronomy.npz")
-N_SETS, N_POINTS, N_MAX = 12, 32, 6
+N_SETS, N_POINTS, N_MAX, N_GAUSSIANS = 12, 32, 6, 12
 NPIX, PIXEL_SCALE, SUPERSAMPLING, FWHM = 128, 0.065, 2, 0.2
 SCENE = {
     "EPL": dict(theta_E=2.65, gamma=1.9, e1=0.11, e2=-0.13, center_x=0.01, center_y=-0.02),
@@ -66,6 +67,27 @@ def parameters(rng):
     }
 
 
+def more_lights(rng):
+    """Random parameters of light profiles that came later, with a generator of their own."""
+    def flux():
+        return rng.uniform(1.0, 9.0, N_SETS)
+
+    def radius(low, high):
+        return rng.uniform(low, high, N_SETS)
+
+    return {
+        "CORE_SERSIC": dict(amp=flux(), R_sersic=radius(0.3, 3.0), Rb=radius(0.02, 0.3), n_sersic=radius(0.8, 8.0),
+                            gamma=radius(0.0, 0.8), alpha=radius(1.0, 5.0), **ellipticity(rng, 0.6), **center(rng)),
+        "GAUSSIAN_ELLIPSE": dict(amp=flux(), sigma=radius(0.3, 3.0), **ellipticity(rng, 0.6), **center(rng)),
+        "MULTI_GAUSSIAN_ELLIPSE": dict(amp=rng.uniform(0.0, 2.0, (N_SETS, N_GAUSSIANS)), sigma_min=radius(0.02, 0.1),
+                                       sigma_max=radius(1.0, 5.0), **ellipticity(rng, 0.6), **center(rng)),
+        "MOFFAT": dict(amp=flux(), alpha=radius(0.1, 2.0), beta=radius(1.5, 5.0), **center(rng)),
+        "UNIFORM": dict(amp=flux()),
+        "INTERPOL": dict(amp=flux(), image=rng.normal(size=(N_SETS, 9, 7)), scale=radius(0.1, 1.0),
+                         phi_G=radius(-3.0, 3.0), **center(rng)),
+    }
+
+
 def one(kwargs, k):
     return {name: float(values[k]) for name, values in kwargs.items()}
 
@@ -85,11 +107,19 @@ def mass(name, kwargs, x, y):
 
 
 def light(name, kwargs, x, y):
-    model = LightModel([name])
     fixed = dict(n_max=N_MAX) if name == "SHAPELETS" else {}
-    amp = kwargs["amp"]
-    return np.array([model.surface_brightness(x, y, [one({n: v for n, v in kwargs.items() if n != "amp"}, k)
-                                                     | dict(amp=amp[k]) | fixed]) for k in range(N_SETS)])
+    arrays = {n: v for n, v in kwargs.items() if n in ("amp", "image")}
+    widths = ("sigma_min", "sigma_max")
+    rows = []
+    for k in range(N_SETS):
+        values = one({n: v for n, v in kwargs.items() if n not in (*arrays, *widths)}, k)
+        values |= {n: v[k] for n, v in arrays.items()} | fixed
+        if name == "MULTI_GAUSSIAN_ELLIPSE":
+            values["sigma"] = np.geomspace(*(kwargs[n][k] for n in widths), N_GAUSSIANS)
+        # A new model each time: INTERPOL keeps the first image it is given. MOFFAT is in no LightModel.
+        rows.append(Moffat().function(x, y, **values) if name == "MOFFAT"
+                    else LightModel([name]).surface_brightness(x, y, [values]))
+    return np.array(rows)
 
 
 def image(amplitudes):
@@ -128,6 +158,10 @@ def main():
             out[f"{name}/{key}"] = value
     out["image/shapelet_amp"] = 3.0 * rng.normal(size=(N_MAX + 1) * (N_MAX + 2) // 2)
     out["image/pixels"] = image(out["image/shapelet_amp"])
+    for name, kwargs in more_lights(np.random.default_rng(2)).items():
+        x, y = positions(np.random.default_rng(3))
+        for key, value in (kwargs | dict(x=x, y=y, brightness=light(name, kwargs, x, y))).items():
+            out[f"{name}/{key}"] = value
     axis = np.arange(9) - 4.0
     kernel = np.exp(-0.5 * ((axis[:, None] - 0.2) ** 2 + (axis[None, :] + 0.3) ** 2 / 2.0))
     out["psf/native"] = kernel / kernel.sum()

@@ -11,6 +11,7 @@ from scipy.stats import chi2, norm
 
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
+from giga.inference.amplitudes import notes
 from giga.inference.result import Result
 
 EDGE = 0.05  # of the posterior's central 90%, next to a bound
@@ -32,7 +33,7 @@ def findings(result: Result) -> list[dict[str, str]]:
     Returns:
         Rows of "kind" (a word to look for) and "text", plain and fit for JSON.
     """
-    found = (_not_converged, _dead, _divergences, _evidence, _bounds, _predictive, _residuals, _modes)
+    found = (_not_converged, _dead, _divergences, _evidence, _bounds, _amplitudes, _predictive, _residuals, _modes)
     return [{"kind": kind, "text": text} for part in found for kind, text in part(result)]
 
 
@@ -131,6 +132,11 @@ def at_bound(draws: np.ndarray, bound: float, other: float = math.inf) -> float:
         close = float(np.mean(distance <= CLOSE[0] * abs(other - bound)))
         share = max(share, close if close > CLOSE[1] else 0.0)
     return share
+
+
+def _amplitudes(result: Result) -> Found:
+    for text in notes(result.amplitudes, result.prior, result.observations):
+        yield "amplitudes", text
 
 
 def _predictive(result: Result) -> Found:

@@ -40,8 +40,8 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     amplitudes are projected out of it (variable projection; Kaufman 1975, BIT 15, 49).
     """
     prior = posterior.prior
-    x, slope = jax.jvp(prior.constrain, (z,), (jnp.ones_like(z),))
-    scene, slope = prior.fill(x), prior.fill(slope)
+    unbent, own = prior.slopes(z)
+    scene, slope = prior.fill(prior.edges.disc(unbent)[0]), prior.fill(own)
     columns = parameter_numbers(prior)
     value, gradient, curvature = prior.expansion(z)
     if posterior.orders is not None:
@@ -57,7 +57,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
             numbers = numbers.with_amplitudes([FIXED] * len(amplitudes.values))
             slopes = slopes.with_amplitudes([0.0] * len(amplitudes.values))
         model = render(filled, data.grid, data.convolution)
-        jacobian = image_jacobian(filled, numbers, prior.size, data, slopes)
+        jacobian = prior.edges.mixed(unbent, own, image_jacobian(filled, numbers, prior.size, data, slopes))
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + einsum("kyx,yx->k", jacobian, score)
         chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))

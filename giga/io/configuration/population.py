@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from giga.io.configuration.profiles import SECTIONS, DistributionConfig, check_range, read_value
+from giga.io.configuration.profiles import SECTIONS, DistributionConfig, check_range, made, read_value
 from giga.io.errors import nearest
 from giga.io.tables import Place, convert, number, show
 from giga.lensing.scene import Scene
@@ -94,6 +94,7 @@ class _Reader:
         self.tables, self.place, self.bands, self.catalogue = tables, place, bands, catalogue
         self.made: dict[str, Any] = {}
         self.making: list[str] = []
+        self.ranges: dict[str, tuple[float, float]] = {}
         for section in OTHERS:
             if not isinstance(tables.get(section, {}), Mapping):
                 raise place.at(section).error(show(tables[section]), f"[{section}] in single brackets")
@@ -108,18 +109,24 @@ class _Reader:
             raise here.at("profile").error(show(name), nearest(str(name), classes))
         fields = {f.name: f for f in dataclasses.fields(classes[name])}
         hints = typing.get_type_hints(classes[name])
-        arguments = {}
+        self.ranges |= {f"{path}.{key}": limits for key, limits in classes[name].ranges.items()}
+        settings, arguments = {}, {}
         for key, value in table.items():
             if key == "profile":
                 continue
             if key not in fields:
                 raise here.at(key).error("unknown parameter", f"{nearest(key, fields)}, which {name} has")
-            static = fields[key].metadata.get("static")
-            arguments[key] = convert(hints[key], value, here.at(key)) if static else self.leaf(f"{path}.{key}")
+            kind = fields[key].metadata
+            if kind.get("file"):
+                settings[key] = str(convert(Path, value, here.at(key)))
+            elif kind.get("static"):
+                settings[key] = convert(hints[key], value, here.at(key))
+            else:
+                arguments[key] = self.leaf(f"{path}.{key}")
         for key, field in fields.items():
-            if key not in arguments and field.default is dataclasses.MISSING:
+            if key not in (*settings, *arguments) and field.default is dataclasses.MISSING:
                 raise here.at(key).error("missing", EXPECTED)
-        return classes[name](**arguments)
+        return made(classes[name], settings, arguments, path)
 
     def leaf(self, path: str) -> Any:
         """The value at a path of the file."""
@@ -169,9 +176,8 @@ class _Reader:
 
     def _check_range(self, value: float | DistributionConfig, path: str, here: Place) -> None:
         """A parameter of a profile is within its range; what is behind a tie or a relation is not looked into."""
-        parts = path.split(".")
-        if parts[0] in SECTIONS and len(parts) == 3:
-            check_range(parts[2], value, here)
+        if path in self.ranges:
+            check_range(value, self.ranges[path], here)
 
     def _distribution(self, value: Mapping[str, Any], path: str, here: Place) -> dist.Distribution:
         arguments = dict(value)
@@ -182,13 +188,13 @@ class _Reader:
             share = number(arguments.get("probability", math.nan), here.at("probability"))
             if not 0.0 <= share <= 1.0 or len(arguments) != 2:
                 raise here.error(show(arguments), "Bernoulli with a probability from 0 to 1")
-            made: dist.Distribution = dist.Bernoulli(probs=share)
+            prior: dist.Distribution = dist.Bernoulli(probs=share)
         else:
             config = read_value(arguments, here)
             assert isinstance(config, DistributionConfig)  # it has a `dist`
             self._check_range(config, path, here)
-            made = config.build()
-        return made.expand([len(self.bands)]) if each_band else made
+            prior = config.build()
+        return prior.expand([len(self.bands)]) if each_band else prior
 
     def _column(self, value: Mapping[str, Any], here: Place) -> Any:
         if self.catalogue is None:

@@ -7,14 +7,17 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpyro.distributions as dist
 
 from giga import light, mass
 from giga.bayes.truncated import log_mass
 from giga.component import Component
-from giga.io.errors import nearest
+from giga.io.errors import InputError, nearest
+from giga.io.images.hdu import read_image
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
@@ -40,20 +43,7 @@ DISTRIBUTIONS: Mapping[str, Family] = {
     "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
     "HalfNormal": Family(dist.HalfNormal, ("scale",)),
 }
-
-
-def _ranges() -> dict[str, tuple[float, float]]:
-    """Open range of each physical parameter, as the profiles give it; a name has one meaning in all of them."""
-    found: dict[str, tuple[float, float]] = {}
-    for cls in (*MASS.values(), *LIGHT.values()):
-        for name, bounds in cls.ranges.items():
-            if found.setdefault(name, bounds) != bounds:
-                raise TypeError(f"{cls.__name__}.{name} has the range {bounds}, in another profile {found[name]}")
-    return found
-
-
-RANGES = _ranges()
-SETTING_MINIMUM = {"n_max": 0, "terms": 1, "supersampling": 1}
+SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1}
 OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
 EXPECTED = "a number, {dist = ...} or {same_as = ...}"
 
@@ -109,6 +99,8 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     if not isinstance(name, str) or name not in classes:
         raise place.at("profile").error(show(name), nearest(str(name), classes))
     cls = classes[name]
+    if section == "source_light" and not getattr(cls, "convolved", True):
+        raise place.at("profile").error(f"{name}, which is not lensed", "it in a [[lens_light]]")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     for key in table:
         if key != "profile" and key not in fields:
@@ -116,10 +108,12 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     hints = typing.get_type_hints(cls)
     parameters, settings = [], []
     for key, field in fields.items():
-        is_setting, here = field.metadata.get("static"), place.at(key)
+        is_setting, is_file, here = field.metadata.get("static"), field.metadata.get("file"), place.at(key)
         if key not in table and field.default is dataclasses.MISSING:
-            raise here.error("missing", "an integer" if is_setting else EXPECTED)
-        if is_setting:
+            raise here.error("missing", "an integer" if is_setting else "a FITS file" if is_file else EXPECTED)
+        if is_file:
+            settings.append((key, str(convert(Path, table[key], here))))
+        elif is_setting:
             value = _setting(hints[key], table[key], here) if key in table else field.default
             settings += [(key, value)] if value is not None else []
         elif key in table:
@@ -129,6 +123,32 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
         elif isinstance(field.default, (int, float)):
             parameters.append((key, float(field.default)))
     return ProfileConfig(name, tuple(parameters), tuple(settings))
+
+
+def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[str, Any], path: str) -> Component:
+    """Make a profile; images that it names are read.
+
+    Args:
+        cls: Its class.
+        settings: What is not a parameter, and the FITS files of images.
+        parameters: Numbers and distributions.
+        path: Its path, for messages.
+
+    Raises:
+        InputError: An image that cannot be read, or has pixels that are not finite.
+    """
+    values = dict(settings)
+    for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        if field.metadata.get("file"):
+            values[field.name] = _image(values[field.name], f"{path}.{field.name}")
+    return cls(**values, **parameters)
+
+
+def _image(file: str, path: str) -> np.ndarray:
+    image, _, _ = read_image(file, field=path)
+    if not np.isfinite(image).all():
+        raise InputError(file, path, f"{np.sum(~np.isfinite(image))} pixels that are not finite", "finite pixels")
+    return image
 
 
 def read_value(value: Any, place: Place) -> Value:
@@ -178,11 +198,13 @@ def _distribution(table: Mapping[str, Any], place: Place) -> DistributionConfig:
     return DistributionConfig(name, tuple(arguments.items()))
 
 
-def resolve(values: Mapping[str, Value], solved: set[str], place: Place) -> dict[str, str]:
+def resolve(values: Mapping[str, Value], ranges: Mapping[str, tuple[float, float]], solved: set[str],
+            place: Place) -> dict[str, str]:
     """Follow every tie to the parameter that it ends at, and check the ranges.
 
     Args:
         values: Value of each parameter by path.
+        ranges: Open physical range by path, of those that have one.
         solved: Paths of amplitudes that are solved, which nothing can be tied to.
         place: Where the configuration stands.
 
@@ -205,15 +227,24 @@ def resolve(values: Mapping[str, Value], solved: set[str], place: Place) -> dict
                 raise here.error(f"a circle of ties, {' -> '.join([*seen, end])}", "a tie that ends at a value")
             seen.append(end)
         ends[path] = end
-        check_range(path.rpartition(".")[2], value, here)
+        if path in ranges:
+            check_range(value, ranges[path], here)
+    _check_ellipticities(values, ends, place)
     return ends
 
 
-def check_range(name: str, value: float | DistributionConfig, place: Place) -> None:
-    """Refuse a number or a prior outside the range of a physical parameter. Raises InputError."""
-    if name not in RANGES:
-        return
-    low, high = RANGES[name]
+def _check_ellipticities(values: Mapping[str, Value], ends: Mapping[str, str], place: Place) -> None:
+    """Two numbers e1, e2 of one profile are a point inside the unit circle."""
+    for path in values:
+        if path.endswith(".e1") and (other := f"{path[:-1]}2") in values:
+            e1, e2 = values[ends[path]], values[ends[other]]
+            if isinstance(e1, float) and isinstance(e2, float) and math.hypot(e1, e2) >= 1.0:
+                raise place.at(other).error(f"got {e2:g} beside e1 = {e1:g}", "e1^2 + e2^2 below 1")
+
+
+def check_range(value: float | DistributionConfig, limits: tuple[float, float], place: Place) -> None:
+    """Refuse a number or a prior outside the open range of a physical parameter. Raises InputError."""
+    low, high = limits
     words = f"above {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
     if not isinstance(value, DistributionConfig):
         if not low < value < high:

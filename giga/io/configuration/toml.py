@@ -19,6 +19,7 @@ from giga.io.configuration.profiles import (
     ProfileConfig,
     Tie,
     Value,
+    made,
     read_profile,
     resolve,
 )
@@ -144,18 +145,18 @@ def to_tables(config: Config) -> dict[str, Any]:
 def scene_from_config(config: Config) -> Scene:
     """Build the scene: numbers where fixed, distributions where free, one object for each tie."""
     values = _values(config)
-    ends = resolve(values, _solved(config), Place(config.file))
-    made: dict[str, float | dist.Distribution] = {}
+    ends = resolve(values, _ranges(config), _solved(config), Place(config.file))
+    leaves: dict[str, float | dist.Distribution] = {}
     for end in ends.values():
-        if end not in made:
+        if end not in leaves:
             value = values[end]
             assert not isinstance(value, Tie)  # `resolve` ends at a number or a distribution
-            made[end] = value.build() if isinstance(value, DistributionConfig) else value
+            leaves[end] = value.build() if isinstance(value, DistributionConfig) else value
     parts = {}
     for section, classes in SECTIONS.items():
         parts[section] = [
-            classes[profile.profile](**dict(profile.settings),
-                                     **{key: made[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters})
+            made(classes[profile.profile], dict(profile.settings),
+                 {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
     return Scene(**parts)
 
@@ -241,6 +242,13 @@ def _values(config: Config) -> dict[str, Value]:
             for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
 
 
+def _ranges(config: Config) -> dict[str, tuple[float, float]]:
+    """Physical ranges by path, of the parameters that have one."""
+    return {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
+            for k, profile in enumerate(getattr(config, section))
+            for key, limits in classes[profile.profile].ranges.items()}
+
+
 def _solved(config: Config) -> set[str]:
     """Paths of the amplitudes that are left to be solved."""
     return {f"{section}.{k}.amp" for section, classes in SECTIONS.items()
@@ -252,7 +260,7 @@ def _check(config: Config, place: Place) -> None:
     """What only the whole can tell: ties, ranges, bands, something to fit."""
     if not config.lens_light and not config.source_light:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
-    resolve(_values(config), _solved(config), place)
+    resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
 
 

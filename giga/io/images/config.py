@@ -125,7 +125,7 @@ class ObservationConfig:
 class LikelihoodConfig:
     """Section [likelihood]."""
 
-    amplitudes: Literal["profile", "marginal", "nonnegative"] = "profile"  # how linear amplitudes are solved
+    amplitudes: Literal["profile", "marginal", "nonnegative"] = "nonnegative"  # how linear amplitudes are solved
     amplitude_sd: float | None = above(0.0, None)  # standard deviation of their Gaussian prior
 
     def __post_init__(self) -> None:

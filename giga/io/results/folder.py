@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from giga.inference.amplitudes import Solved
 from giga.inference.pictures import Picture
 from giga.inference.result import Result
 from giga.io.errors import InputError
@@ -68,8 +69,17 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
                      for name, row in parameters.items()},
         timings_s=known["timings_s"], evaluations=known["evaluations"],
         info=known["stages"] | {name: known[name] for name in APART if name in known}, truth=known.get("truth"),
-        seed=known["seed"], devices=known["devices"], versions=known["versions"])
+        seed=known["seed"], amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
+        devices=known["devices"], versions=known["versions"])
     return result, drawn
+
+
+def _amplitudes(rows: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> Solved:
+    """The solved amplitudes that summary.json and posterior.nc hold together."""
+    return Solved({name: groups["amplitudes"][name] for name in rows},
+                  {name: np.asarray(row["best"], float) for name, row in rows.items()},
+                  {name: row["unit"] for name, row in rows.items()}, groups["amplitudes"]["draw"] if rows else
+                  np.zeros(0, int))
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -88,6 +98,8 @@ def summary(result: Result) -> dict[str, Any]:
         "stages": _plain({name: note for name, note in result.info.items() if name not in APART}),
         "devices": _plain(result.devices), "versions": _plain(result.versions), "seed": int(result.seed),
     }
+    if rows := result.amplitudes.rows():
+        out["amplitudes"] = {name: _plain(row) | {"unit": result.amplitudes.units[name]} for name, row in rows.items()}
     out |= {name: _plain(result.info[name]) for name in APART if name in result.info}
     if result.truth is not None:
         out["truth"] = {name: _finite(f"truth.{name}", value) for name, value in result.truth.items()}

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from giga.inference.amplitudes import Solved
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_bytes
 
+AMPLITUDES = "amplitudes"
 GROUPS = ("posterior", "sample_stats", "prior", "observed_data", "vi")
 TOTAL = "log_likelihood_total"  # of all pixels together, with its normalisation; one number a draw
 
@@ -20,7 +22,8 @@ TOTAL = "log_likelihood_total"  # of all pixels together, with its normalisation
 def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     """Write posterior.nc; its variables are the path names of the parameters.
 
-    Groups: posterior, sample_stats, prior, observed_data, and vi for the samples of the variational posterior; and
+    Groups: posterior, sample_stats, prior, observed_data, and vi for the samples of the variational posterior;
+    amplitudes, draws of solved ones that go with some draws of the posterior, as its coordinates tell; and
     log_likelihood, of every fitted pixel in some of the draws, if the fit was asked for it (`inference.n_pointwise`),
     as `arviz.loo` needs it. `arviz.from_netcdf` of either generation reads it, and
     `xarray.open_datatree`.
@@ -39,6 +42,8 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
         "observed_data": xr.Dataset(observed),
         "vi": _samples(_one_chain(result.vi_samples)),
     } | ({} if result.pointwise is None else {"log_likelihood": _pixels(result)})
+    if result.amplitudes.draws:
+        groups[AMPLITUDES] = _amplitudes(result.amplitudes)
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
                                  | {f"/{name}": group.assign_attrs(attributes) for name, group in groups.items()})
     # Made in memory: a full disk in the middle of it would leave HDF5 with a file that it cannot close.
@@ -58,6 +63,10 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             groups = {name: {str(key): array.values for key, array in tree[name].data_vars.items()} for name in GROUPS}
+            if AMPLITUDES in tree:
+                found = tree[AMPLITUDES]
+                groups[AMPLITUDES] = {str(key): array.values for key, array in found.data_vars.items()} \
+                    | {"draw": found["draw"].values}
             if TOTAL not in groups["sample_stats"]:
                 groups["sample_stats"][TOTAL] = tree["log_likelihood"]["log_likelihood"].values
             return groups
@@ -72,6 +81,16 @@ def _samples(samples: Mapping[str, Any]) -> xr.Dataset:
     return xr.Dataset({name: (("chain", "draw"), values, {"units": unit(name)} if unit(name) else {})
                        for name, values in arrays.items()},
                       coords={"chain": np.arange(shape[0]), "draw": np.arange(shape[1])})
+
+
+def _amplitudes(solved: Solved) -> xr.Dataset:
+    """Draws of solved amplitudes, shape (chains, draws), or (chains, draws, terms) of profiles with several."""
+    arrays = {}
+    for name, draws in solved.draws.items():
+        dims = ("chain", "draw") if draws.ndim == 2 else ("chain", "draw", f"{name}.term")
+        arrays[name] = (dims, draws, {"units": solved.units[name]} if solved.units[name] else {})
+    chains = len(next(iter(solved.draws.values())))
+    return xr.Dataset(arrays, coords={"chain": np.arange(chains), "draw": solved.of})
 
 
 def _pixels(result: Result) -> xr.Dataset:

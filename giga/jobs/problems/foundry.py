@@ -15,6 +15,7 @@ from giga.imaging.psf import PSF
 from giga.jobs.problems.base import Problem, cells, log_normal, normal, simulate, truncated
 from giga.lensing.scene import Scene
 from giga.light import Sersic, Shapelets
+from giga.light.sersic import shape_constant
 from giga.mass import EPL, Shear
 
 ARCSEC = np.pi / (180.0 * 3600.0)  # rad
@@ -43,7 +44,7 @@ def foundry_prior() -> Scene:
 
     def light(radius, n, ellipticity, x, y) -> Sersic:
         return Sersic(R_sersic=log_normal(*radius), n_sersic=dist.Uniform(*n), e1=ellipticity(), e2=ellipticity(),
-                      center_x=x(), center_y=y())
+                      center_x=x(), center_y=y(), b_n="linear")
 
     def normals(scale):
         return lambda: normal(scale)
@@ -142,7 +143,7 @@ def foundry_kernel(size: int = 27, parts: int = 8) -> np.ndarray:
 
 def _sersic(magnitude: float, radius: float, n: float, e1: float, e2: float, x: float, y: float) -> Sersic:
     """A Sersic profile of a total F140W magnitude (Graham & Driver 2005, PASA 22, 118, eq. 4)."""
-    b = 1.9992 * n - 0.3271
+    b = float(shape_constant(n, "linear"))
     flux = 10.0 ** (0.4 * (F140W_ZERO_POINT - magnitude))
     amp = flux / (2.0 * np.pi * n * radius**2 * np.exp(b) * b ** (-2.0 * n) * gamma(2.0 * n))
-    return Sersic(amp=float(amp), R_sersic=radius, n_sersic=n, e1=e1, e2=e2, center_x=x, center_y=y)
+    return Sersic(amp=float(amp), R_sersic=radius, n_sersic=n, e1=e1, e2=e2, center_x=x, center_y=y, b_n="linear")

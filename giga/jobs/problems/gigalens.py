@@ -44,17 +44,19 @@ def _epl_and_two_sersics(center: float, light: dict) -> Scene:
         mass=[EPL(theta_E=log_normal(1.25, 0.25), gamma=truncated(2.0, 0.25, 1.0, 3.0), e1=normal(0.1),
                   e2=normal(0.1), center_x=normal(center), center_y=normal(center)),
               Shear(gamma1=normal(0.05), gamma2=normal(0.05))],
-        lens_light=[Sersic(**light)],
+        lens_light=[Sersic(**light, b_n="linear")],
         source_light=[Sersic(amp=log_normal(150.0, 0.5), R_sersic=log_normal(0.25, 0.15),
                              n_sersic=dist.Uniform(0.5, 4.0), e1=truncated(0.0, 0.15, -0.5, 0.5),
-                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.25), center_y=normal(0.25))])
+                             e2=truncated(0.0, 0.15, -0.5, 0.5), center_x=normal(0.25), center_y=normal(0.25),
+                             b_n="linear")])
 
 
 DEMO60_TRUTH = Scene(
     mass=[EPL(theta_E=1.1, gamma=2.0, e1=0.1, e2=0.1, center_x=0.1, center_y=0.0), Shear(gamma1=-0.01, gamma2=0.03)],
-    lens_light=[Sersic(amp=499.37, R_sersic=0.8, n_sersic=2.5, e1=0.09535, e2=0.14849, center_x=0.1, center_y=0.0)],
+    lens_light=[Sersic(amp=499.37, R_sersic=0.8, n_sersic=2.5, e1=0.09535, e2=0.14849, center_x=0.1, center_y=0.0,
+                       b_n="linear")],
     source_light=[Sersic(amp=149.59, R_sersic=0.25, n_sersic=1.5, e1=0.0, e2=0.0, center_x=0.09567,
-                         center_y=-0.06396)])
+                         center_y=-0.06396, b_n="linear")])
 """The truth of GIGA-Lens's demonstration."""
 
 

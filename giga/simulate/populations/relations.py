@@ -11,7 +11,7 @@ from jax import Array
 from giga import ellipse
 from giga.component import Param
 from giga.lensing.cosmology import Cosmology
-from giga.light.sersic import Sersic, unit_flux
+from giga.light.sersic import Sersic, ShapeConstant, unit_flux
 from giga.simulate.populations.derived import Derived
 
 # A leaf of a population: a number or an array, a distribution, a Derived or a Column.
@@ -69,7 +69,7 @@ def einstein_radius(sigma_v: Param, z_lens: Param, z_source: Param, cosmology: C
 
 
 def amplitude(magnitude: Param, zero_point: Param, R_sersic: Param, n_sersic: Param,
-              exact_bn: bool = False) -> Derived:
+              b_n: ShapeConstant = "exact") -> Derived:
     """Amplitude of a Sersic profile from its total magnitude [counts / s / arcsec^2].
 
     Args:
@@ -77,9 +77,9 @@ def amplitude(magnitude: Param, zero_point: Param, R_sersic: Param, n_sersic: Pa
         zero_point: Magnitude of 1 count / s, shape () or (bands,); `Survey.zero_points`.
         R_sersic: Half-light radius on the intermediate axis [arcsec].
         n_sersic: Sersic index.
-        exact_bn: As the profile has it.
+        b_n: As the profile has it.
     """
-    return Derived(_exact_amplitude if exact_bn else _amplitude, magnitude, zero_point, R_sersic, n_sersic)
+    return Derived(_linear_amplitude if b_n == "linear" else _amplitude, magnitude, zero_point, R_sersic, n_sersic)
 
 
 def rotated(x: Param, y: Param, angle: Param) -> tuple[Derived, Derived]:
@@ -103,7 +103,7 @@ def bulge_and_disc(magnitude: Param, zero_point: Param, bulge_to_total: Param, b
     """
     parts = (bulge, _bulge_share), (disc, _disc_share)
     return [profile.replace(
-        amp=Derived(share, amplitude(magnitude, zero_point, profile.R_sersic, profile.n_sersic, profile.exact_bn),
+        amp=Derived(share, amplitude(magnitude, zero_point, profile.R_sersic, profile.n_sersic, profile.b_n),
                     bulge_to_total),
         center_x=bulge.center_x, center_y=bulge.center_y) for profile, share in parts]
 
@@ -131,13 +131,14 @@ def _einstein_radius(sigma_v: Array, z_lens: Array, z_source: Array, *fields: An
     return Cosmology(H0=H0, Om0=Om0, Ok0=Ok0, w0=w0, wa=wa).einstein_radius(sigma_v, z_lens, z_source)
 
 
-def _amplitude(magnitude: Array, zero_point: Array, R_sersic: Array, n_sersic: Array, exact_bn: bool = False) -> Array:
+def _amplitude(magnitude: Array, zero_point: Array, R_sersic: Array, n_sersic: Array,
+               b_n: ShapeConstant = "exact") -> Array:
     counts = 10.0 ** (-0.4 * (jnp.asarray(magnitude) - zero_point))
-    return counts / unit_flux(R_sersic, n_sersic, exact_bn)
+    return counts / unit_flux(R_sersic, n_sersic, b_n)
 
 
-def _exact_amplitude(magnitude: Array, zero_point: Array, R_sersic: Array, n_sersic: Array) -> Array:
-    return _amplitude(magnitude, zero_point, R_sersic, n_sersic, exact_bn=True)
+def _linear_amplitude(magnitude: Array, zero_point: Array, R_sersic: Array, n_sersic: Array) -> Array:
+    return _amplitude(magnitude, zero_point, R_sersic, n_sersic, "linear")
 
 
 def _rotated_x(x: Array, y: Array, angle: Array) -> Array:

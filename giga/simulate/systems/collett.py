@@ -74,12 +74,12 @@ def collett_population(catalogue: Catalogue, bands: Sequence[Band], *, gamma: Pa
     mass = SIE(theta_E=theta_E, **shape) if gamma is None else EPL(theta_E=theta_E, gamma=gamma, terms=terms, **shape)
     scene = Scene(
         mass=[mass] if shear is None else [mass, shear],
-        lens_light=[Sersic(amp=relations.amplitude(stacked["mag_lens"], zero_points, stacked["R_lens"], n_lens, True),
-                           R_sersic=stacked["R_lens"], n_sersic=n_lens, exact_bn=True, **shape)],
+        lens_light=[Sersic(amp=relations.amplitude(stacked["mag_lens"], zero_points, stacked["R_lens"], n_lens),
+                           R_sersic=stacked["R_lens"], n_sersic=n_lens, **shape)],
         source_light=[Sersic(
-            amp=relations.amplitude(stacked["mag_source"], zero_points, stacked["R_source"], n_source, True),
+            amp=relations.amplitude(stacked["mag_source"], zero_points, stacked["R_source"], n_source),
             R_sersic=stacked["R_source"], n_sersic=n_source, e1=source_e1, e2=source_e2,
-            center_x=Derived(jnp.add, center_x, x), center_y=Derived(jnp.add, center_y, y), exact_bn=True)])
+            center_x=Derived(jnp.add, center_x, x), center_y=Derived(jnp.add, center_y, y))])
     known = {name: stacked[name] for name in ("z_lens", "z_source", "sigma_v", "q_lens", "mag_lens", "mag_source")}
     return Population.of(scene, {**known, **(extras or {})})
 

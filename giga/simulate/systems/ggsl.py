@@ -19,6 +19,7 @@ from giga.simulate.surveys.survey import Survey
 
 PAIRS = 0.2  # share of deflectors that are two galaxies
 EMPTY = 0.05  # share of images without a source
+B_N = "linear"  # of the profiles that the zoo's networks were trained on
 # Most companions a square arcminute: about twice the field's to 25th magnitude (46 10^(0.31 (i - 25)): LSST Science
 # Book, arXiv:0912.0201, sect. 3.7), for massive galaxies cluster.
 DENSITY = 60.0
@@ -131,7 +132,7 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
 
 def _galaxy(amp: Any, ellipse: tuple[Any, Any], center: tuple[Any, Any], radius: Any, index: Any) -> Sersic:
     return Sersic(amp=amp, R_sersic=radius, n_sersic=index, e1=ellipse[0], e2=ellipse[1],
-                  center_x=center[0], center_y=center[1])
+                  center_x=center[0], center_y=center[1], b_n=B_N)
 
 
 def _around(center: tuple[Any, Any], radius: Any, reach: float) -> tuple[Any, Any]:
@@ -161,7 +162,7 @@ def _coloured(survey: Survey, magnitude: Any, colours: dict[str, tuple[float, fl
     colour, wider, steeper = (dist.Normal(0.0, width).expand([len(names)]) for width in (1.0, 0.08, 0.1))
     R, n = (Derived(_varied, radius, wider), Derived(_varied, index, steeper)) if varies else (radius, index)
     amp = amplitude(Derived(_coloured_magnitude, magnitude, mean, scatter, colour),
-                    survey.zero_points.astype(np.float32), R, n)
+                    survey.zero_points.astype(np.float32), R, n, B_N)
     return _galaxy(amp if probability is None else present(amp, probability), ellipse, center, R, n)
 
 

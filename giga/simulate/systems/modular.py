@@ -41,6 +41,7 @@ LENS_COLOUR = {"g": (2.04, 1.56, -1.92, 0.24), "r": (0.0, 0.0, 0.0, 0.0), "i": (
 SOURCE_COLOUR = {"g": (0.15, 0.35), "r": (0.0, 0.0), "i": (-0.1, 0.25)}
 ARC_R = (23.6, 0.75, 21.5, 24.6)  # r magnitude of the arcs: mean, scatter, brightest, faintest
 BULGE_LESS_DISC = {"g": 0.3, "r": 0.0, "i": -0.1}  # colour of a bulge less that of its disc, relative to r
+B_N = "linear"  # of the profiles that the zoo's networks were trained on
 
 
 def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple[float, float] = Q,
@@ -86,8 +87,8 @@ def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple
     redder = _table(BULGE_LESS_DISC, names)
     lens = bulge_and_disc(
         colour, zero_points, Derived(_bulge_share, dist.Uniform(0.4, 1.0), redder),
-        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 0.8, size), n_sersic=4.0, e1=e1, e2=e2),
-        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 1.4, size), n_sersic=1.0, e1=disc_e1, e2=disc_e2))
+        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 0.8, size), n_sersic=4.0, e1=e1, e2=e2, b_n=B_N),
+        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 1.4, size), n_sersic=1.0, e1=disc_e1, e2=disc_e2, b_n=B_N))
 
     reach, turn = dist.Uniform(0.03, 0.7), dist.Uniform(0.0, 2.0 * np.pi)
     center_x, center_y = Derived(_x, radius, reach, turn), Derived(_y, radius, reach, turn)
@@ -103,13 +104,13 @@ def lsst_lenses(survey: Survey, theta_E: tuple[float, float] = THETA_E, q: tuple
     source = bulge_and_disc(
         faint, zero_points, Derived(_bulge_share, dist.Uniform(0.0, 0.4), redder),
         Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 0.7, extent), n_sersic=2.0, e1=bulge_e1, e2=bulge_e2,
-               center_x=center_x, center_y=center_y),
-        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 1.1, extent), n_sersic=1.0, e1=flat_e1, e2=flat_e2))
+               center_x=center_x, center_y=center_y, b_n=B_N),
+        Sersic(amp=1.0, R_sersic=Derived(jnp.multiply, 1.1, extent), n_sersic=1.0, e1=flat_e1, e2=flat_e2, b_n=B_N))
     for _ in range(clumps):
         size = dist.Uniform(0.08, 0.15)
-        amp = amplitude(Derived(jnp.add, faint, dist.Uniform(1.5, 3.0)), zero_points, size, 1.0)
+        amp = amplitude(Derived(jnp.add, faint, dist.Uniform(1.5, 3.0)), zero_points, size, 1.0, B_N)
         source.append(Sersic(amp=amp, R_sersic=size, n_sersic=1.0, center_x=within(center_x, extent, 1.0),
-                             center_y=within(center_y, extent, 1.0)))
+                             center_y=within(center_y, extent, 1.0), b_n=B_N))
     return Population.of(Scene(mass=[mass], lens_light=lens, source_light=source), extras={
         LENSED: seen, "z_lens": z_lens, "z_source": z_source, "sigma_v": sigma_v, "mag_lens": mag_lens,
         "mag_source": mag_source})

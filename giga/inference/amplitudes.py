@@ -1,0 +1,113 @@
+"""Solved amplitudes of a fit, with their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from giga.bayes.posterior import Posterior
+from giga.imaging.observation import Observation
+from giga.lensing.scene import Scene
+from giga.light.base import LightProfile
+from giga.runtime.parallel import on_host
+from giga.runtime.random import split_data
+
+DRAWS = 400  # most draws of the posterior whose amplitudes are drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Amplitudes that were solved, by path name, `lens_light.0.amp`; of several observations `lens_light.0.amp.g`, with
+    the band or, where bands do not tell them apart, the number of the observation.
+
+    Attributes:
+        draws: Shape (chains, m), or (chains, m, n) of a profile with n amplitudes: what the posterior and the noise
+            leave open together.
+        best: At the best fit, shape () or (n,).
+        units: Unit of each, empty for none.
+        of: Which draws of each chain, shape (m,).
+    """
+
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+    best: Mapping[str, np.ndarray] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    of: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Best value, mean, standard deviation and quantiles of each, plain numbers or lists of them."""
+        out = {}
+        for name, draws in self.draws.items():
+            flat = np.asarray(draws, float).reshape(-1, *draws.shape[2:])
+            q16, q50, q84 = np.quantile(flat, [0.16, 0.5, 0.84], axis=0)
+            row = {"best": self.best[name], "mean": flat.mean(0), "sd": flat.std(0, ddof=1), "q16": q16, "q50": q50,
+                   "q84": q84}
+            out[name] = {key: np.asarray(value, float).tolist() for key, value in row.items()}
+        return out
+
+
+def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, scenes: Sequence[Scene], prior: Scene,
+                      observations: Sequence[Observation]) -> Solved:
+    """Draw the amplitudes that go with some draws of the posterior.
+
+    Args:
+        key: Random key.
+        posterior: The posterior.
+        z: Its draws, shape (chains, draws, n).
+        scenes: Best fit of each observation, amplitudes filled in.
+        prior: The scene that was fitted.
+        observations: The observations.
+    """
+    profiles = [linear_profiles(prior, k, observations) for k in range(len(observations))]
+    if not any(profiles):
+        return Solved()
+    chains, length, size = z.shape
+    of = np.unique(np.linspace(0, length - 1, min(length, max(DRAWS // chains, 2))).round().astype(int))
+    flat = z[:, of].reshape(-1, size)
+    table = on_host(_draws(posterior, split_data(key, len(flat)), flat))
+    draws, best, units = {}, {}, {}
+    for named, values, scene in zip(profiles, table, scenes, strict=True):
+        for (name, profile, place), value in zip(named, values, strict=True):
+            draws[name] = np.asarray(value, float).reshape(chains, len(of), *value.shape[1:])
+            best[name], units[name] = np.asarray(scene.light[place].amp, float), profile.amp_unit
+    return Solved(draws, best, units, of)
+
+
+def linear_profiles(prior: Scene, k: int, observations: Sequence[Observation]) -> list[tuple[str, LightProfile, int]]:
+    """Name, profile and place among the lights it sees, of each linear profile of observation k."""
+    bands = [observation.band for observation in observations]
+    band = bands[k]
+    suffix = "" if len(bands) == 1 else f".{band if band is not None and bands.count(band) == 1 else k}"
+    lights = [(f"{part}.{i}", profile) for part in ("lens_light", "source_light")
+              for i, profile in enumerate(getattr(prior, part)) if profile.bands is None or band in profile.bands]
+    return [(f"{path}.amp{suffix}", profile, place) for place, (path, profile) in enumerate(lights)
+            if profile.is_linear]
+
+
+def notes(solved: Solved, prior: Scene, observations: Sequence[Observation]) -> list[str]:
+    """What of the solved amplitudes a user should know: light that is negative, or held at zero."""
+    out, rows = [], solved.rows()
+    for k in range(len(observations)):
+        for name, profile, _ in linear_profiles(prior, k, observations):
+            if name not in solved.best:
+                continue
+            best, row, unit = solved.best[name], rows[name], solved.units[name]
+            kind = type(profile).__name__
+            if profile.positive and np.any(best < 0.0):
+                worst = int(np.argmin(best))
+                sd = float(np.ravel(row["sd"])[worst])
+                value = f"{np.ravel(best)[worst]:.5g} +- {sd:.2g} {unit}"
+                out.append(f"{name}: the best fit has a negative {kind}, {value}; "
+                           "amplitudes = \"nonnegative\" keeps it at or above zero")
+            elif profile.positive and profile.scalar_amp and best == 0.0:
+                out.append(f"{name}: the best fit has no {kind}: its amplitude is held at zero")
+    return out
+
+
+@jax.jit
+def _draws(posterior: Posterior, keys: Array, z: Array) -> tuple[list[Array], ...]:
+    return jax.lax.map(lambda one: posterior.amplitude_draw(jax.random.wrap_key_data(one[0]), one[1]), (keys, z))
