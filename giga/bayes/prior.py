@@ -293,7 +293,7 @@ def _check(name: str, leaf: dist.Distribution, dtype: np.dtype) -> None:
                          "its values")
 
 
-def _too_narrow(leaf: dist.Distribution, dtype: np.dtype) -> str:
+def _too_narrow(leaf: Any, dtype: np.dtype) -> str:
     """What is wrong with a prior that is about as wide as the rounding of its values, told by its numbers alone.
 
     What it does not tell, by the kind of the distribution or otherwise, the draws of `_try` do.
@@ -346,7 +346,7 @@ def _try(families: tuple[Family, ...]) -> tuple[Array, ...]:
     """
 
     def seen(family: Family) -> tuple[Array, ...]:
-        distribution = family.distribution
+        distribution: Any = family.distribution
         transform = biject_to(distribution.support)
         x = distribution.sample(jax.random.key(0), (4096,))
         u = transform.inv(x)
@@ -358,7 +358,7 @@ def _try(families: tuple[Family, ...]) -> tuple[Array, ...]:
             sd = jnp.sqrt(jnp.mean((u - mean) ** 2, where=kept))
         places = mean + sd * jnp.arange(-2.0, 3.0)
         density, gradient = jax.vmap(jax.value_and_grad(lambda place: _log_density(distribution, place)))(places)
-        return mean, sd, x[:TRIED], u[:TRIED], density, gradient
+        return mean, sd, x[:TRIED], jnp.asarray(u)[:TRIED], density, gradient
 
     parts = [jax.vmap(seen)(family) for family in families]
     return tuple(jnp.concatenate(part) for part in zip(*parts, strict=True))

@@ -50,7 +50,7 @@ class TruncatedNormal(dist.Distribution):
         self.log_mass = np.log(self.scale) + log_mass(*sides)
         super().__init__(batch_shape=np.shape(self.loc), validate_args=False)
 
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    @constraints.dependent_property(is_discrete=False, event_dim=0)  # pyright: ignore[reportArgumentType]
     def support(self) -> Any:
         if self.bounded == (True, True):
             return constraints.interval(self.low, self.high)
@@ -65,6 +65,7 @@ class TruncatedNormal(dist.Distribution):
 
     def sample(self, key: Array | None = None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draw by the inverse of the distribution function."""
+        assert key is not None, "a key is needed"
         dtype = jnp.result_type(float)
         return self.icdf(jax.random.uniform(key, sample_shape + self.batch_shape, dtype, jnp.finfo(dtype).tiny))
 

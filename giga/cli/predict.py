@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +71,8 @@ def predict_command(
     console.print(_table(rows))
 
 
-def say_unlike(seen: Seen | None, cube: Cube, rms: Sequence[float], widths: Sequence[float] | None) -> None:
+def say_unlike(seen: Seen | None, cube: Cube, rms: Iterable[float],
+               widths: Sequence[float] | None) -> None:
     """Say what of an image is far from what a network has seen.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import astropy.units as u
 import jax.numpy as jnp
@@ -109,8 +109,7 @@ class Grid(Component):
             return Grid(shape=shape, pixel_scale=scale)
         middle = np.array([0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)])
         points = middle + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        sky: Any = wcs.pixel_to_world(points[:, 0], points[:, 1])
-        column, row = sky_to_pixel(reference_wcs.celestial, sky)
+        column, row = sky_to_pixel(reference_wcs.celestial, sky_of(wcs, points[:, 0], points[:, 1]))
         if not np.isfinite([*column, *row]).all():
             raise ValueError("WCS: the image lies where the WCS of the first observation does not reach")
         half_y, half_x = 0.5 * (reference.shape[0] - 1), 0.5 * (reference.shape[1] - 1)
@@ -129,6 +128,11 @@ def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
     return float(column[0]), float(row[0])
 
 
+def sky_of(wcs: WCS, column: np.ndarray, row: np.ndarray) -> SkyCoord:
+    """Sky positions of fractional columns and rows by a celestial WCS and its distortions."""
+    return cast(SkyCoord, wcs.pixel_to_world(column, row))
+
+
 def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
     """Fractional columns and rows of sky positions by a celestial WCS and its distortions, two arrays of shape (n,).
 
@@ -140,7 +144,7 @@ def sky_to_pixel(wcs: WCS, sky: SkyCoord) -> tuple[np.ndarray, np.ndarray]:
         warnings.simplefilter("ignore", RuntimeWarning)
         column, row = (np.asarray(v, float) for v in wcs.world_to_pixel(sky))
     seen = np.isfinite(column) & np.isfinite(row)
-    back: Any = wcs.pixel_to_world(np.where(seen, column, 0.0), np.where(seen, row, 0.0))
+    back = sky_of(wcs, np.where(seen, column, 0.0), np.where(seen, row, 0.0))
     seen &= back.separation(sky).arcsec < 0.01 * proj_plane_pixel_scales(wcs).max() * 3600.0
     return np.where(seen, column, np.nan), np.where(seen, row, np.nan)
 
@@ -161,7 +165,7 @@ def tangent_plane(wcs: WCS, column: float, row: float, step: float) -> tuple[np.
         ValueError: The WCS does not reach there.
     """
     points = np.array([[0.0, 0.0], [step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]]) + [column, row]
-    world: Any = wcs.all_pix2world(points, 0)
+    world = np.asarray(wcs.all_pix2world(points, 0))
     sky = np.stack([world[:, axis] for axis in (wcs.wcs.lng, wcs.wcs.lat)])
     if not np.isfinite(sky).all():
         raise ValueError(f"WCS: it does not reach column {column:.6g}, row {row:.6g}")

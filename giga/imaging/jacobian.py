@@ -34,12 +34,12 @@ def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: 
         Shape (size, ny, nx), in the unit of the data per unit of the parameter.
     """
     s = data.convolution.supersampling
-    slopes = jax.tree.map(jnp.ones_like, scene) if slopes is None else slopes
+    along: Scene = jax.tree.map(jnp.ones_like, scene) if slopes is None else slopes
     image = jnp.zeros((size, *data.grid.shape), data.image.dtype)
     for factor in supersamplings(scene, s):
-        phases = _phase_jacobian(scene, columns, slopes, size, data, factor, s)
+        phases = _phase_jacobian(scene, columns, along, size, data, factor, s)
         image = image + jax.lax.map(lambda p, factor=factor: data.convolution(average(p, factor, s)), phases)
-    for entry in zip(scene.light, columns.light, slopes.light, strict=True):
+    for entry in zip(scene.light, columns.light, along.light, strict=True):
         if not entry[0].convolved:
             image = _accumulate(image, *entry, lambda p: p.brightness(*data.grid.coordinates()))
     return image * data.grid.pixel_area
@@ -50,7 +50,7 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     x, y = data.grid.phases(factor)
     out = jnp.zeros((size, *x.shape), x.dtype)
 
-    def at(profiles: Sequence[Any], *others: Sequence[Any]):
+    def at(profiles: Sequence[Any], *others: Sequence[Any]) -> list[Any]:
         return [entry for entry in zip(profiles, *others, strict=True)
                 if entry[0].convolved and sampling(entry[0], s) == factor]
 

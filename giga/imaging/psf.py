@@ -14,7 +14,7 @@ import scipy.fft
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from giga.component import Component, static
+from giga.component import AnyArray, Component, static
 from giga.imaging.resampling import Resampling, as_lenstronomy, bin_kernel, fine_side, integrated
 from giga.runtime.products import HIGHEST, einsum
 
@@ -29,7 +29,7 @@ class PSF(Component):
         supersampling: Subpixels a side.
     """
 
-    kernel: Array
+    kernel: AnyArray
     supersampling: int = static(default=1)
 
     @staticmethod

@@ -29,7 +29,7 @@ def core_errors(profile: LightProfile, pixel_scale: float, counts: tuple[int, ..
     """
     profile = jax.tree.map(np.float32, profile.replace(amp=None, center_x=0.0, center_y=0.0))
     places = np.concatenate([_places(n, offset) for n in counts for offset in OFFSETS], 1)
-    x, y = np.float32(pixel_scale * places)
+    x, y = (pixel_scale * places).astype(np.float32)
     sizes = [size for n in counts for _ in OFFSETS for size in (n**2, FINE**2)]
     parts = np.split(np.asarray(_brightness(profile, x, y), float), np.cumsum(sizes)[:-1])
     means = np.array([part.mean() for part in parts]).reshape(len(counts), len(OFFSETS), 2)

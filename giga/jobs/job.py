@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -169,7 +170,7 @@ def dates_of(config: Config) -> dict[str, list[int]]:
 def _steep(prior: Scene, observations: Sequence[Observation], dtype: np.dtype) -> list[str]:
     """What is too steep for the sampling of the observations, at the middle of the prior."""
     middle = Prior.of(prior, dtype)
-    scene, found = middle.scene(np.zeros(middle.size, dtype)), []
+    scene, found = middle.scene(jnp.zeros(middle.size, dtype)), []
     for observation in observations:
         supersampling = observation.psf.supersampling if observation.psf else observation.supersampling
         found += steep_cores(scene, float(observation.grid.pixel_scale), supersampling, observation.band)

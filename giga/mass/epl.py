@@ -2,12 +2,13 @@
 
 import math
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import DTypeLike
+from jax.core import Tracer
 
 from giga.component import Param, static
 from giga.ellipse import radius_squared
@@ -90,7 +91,7 @@ class EPL(MassProfile):
 
     ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
-    def reaching(self, ellipticity: float, dtype: DTypeLike) -> "EPL":
+    def reaching(self, ellipticity: float, dtype: Any) -> "EPL":
         return self if self.terms is not None else self.replace(terms=enough_terms(ellipticity, dtype))
 
     def potential(self, x: Array, y: Array) -> Array:
@@ -119,17 +120,17 @@ class EPL(MassProfile):
         return 0.5 * (3.0 - self.gamma) * ratio ** (0.5 * (self.gamma - 1.0))
 
 
-def terms_of(terms: int | None, e1: Param, e2: Param, dtype: DTypeLike) -> int:
+def terms_of(terms: int | None, e1: Param, e2: Param, dtype: Any) -> int:
     """The number of terms that is given, that the numbers need, or that is safe where there are none."""
     if terms is not None:
         return terms
-    if any(isinstance(e, jax.core.Tracer) for e in (e1, e2)):
+    if any(isinstance(e, Tracer) for e in (e1, e2)):
         return enough_terms(UNKNOWN, dtype)
     return enough_terms(float(np.max(np.hypot(np.asarray(e1), np.asarray(e2)))), dtype)
 
 
 @cache
-def enough_terms(ellipticity: float, dtype: DTypeLike) -> int:
+def enough_terms(ellipticity: float, dtype: Any) -> int:
     """Terms for all ellipticities up to one, in a precision: SERIES, or more in steps of ten for few programs."""
     ellipticity = min(max(ellipticity, 0.1), 0.99)
     terms = terms_for((1.0 - ellipticity) / (1.0 + ellipticity), ACCURACY[np.dtype(dtype).name])

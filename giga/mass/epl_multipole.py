@@ -1,10 +1,10 @@
 """Elliptical power law with multipoles of order 1, 3 and 4."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
-from numpy.typing import DTypeLike
 
 from giga.component import Param, static
 from giga.mass.base import MassProfile
@@ -48,7 +48,7 @@ class EPLMultipole(MassProfile):
 
     ranges = {"theta_E": (0.0, math.inf), "gamma": (1.0, 3.0), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
-    def reaching(self, ellipticity: float, dtype: DTypeLike) -> "EPLMultipole":
+    def reaching(self, ellipticity: float, dtype: Any) -> "EPLMultipole":
         return self if self.terms is not None else self.replace(terms=enough_terms(ellipticity, dtype))
 
     def potential(self, x: Array, y: Array) -> Array:

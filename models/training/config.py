@@ -107,7 +107,7 @@ def schedule(config: TrainConfig, earlier: Earlier = ()) -> optax.Schedule:
 
 
 def _before(until: int, first: optax.Schedule, then: optax.Schedule) -> optax.Schedule:
-    return lambda step: jnp.where(step < until, first(step), then(step))
+    return lambda step: jnp.where(jnp.asarray(step) < until, first(step), then(step))
 
 
 def _cosine(config: TrainConfig, steps: int) -> optax.Schedule:

@@ -367,7 +367,7 @@ def _named(other: Known, one: Known) -> str:
     return other.place if one.file == other.file else other.file.name
 
 
-def _number(header: fits.Header, key: str) -> float | None:
+def _number(header: Any, key: str) -> float | None:
     value: Any = header.get(key)
     if isinstance(value, str):
         try:

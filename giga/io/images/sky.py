@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS, WCSSUB_CELESTIAL, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from giga.imaging.grid import sky_to_pixel, tangent_plane
+from giga.imaging.grid import sky_of, sky_to_pixel, tangent_plane
 
 LARGEST = 60.0  # side of a pixel [arcsec]: what is larger has lost its scale (CDELT is 1 degree where it is missing)
 OFFSET, SCALE = 0.5, 0.01  # pixels, and share of their side, from which on two images are not on the same pixels
@@ -135,8 +135,7 @@ def local_wcs(wcs: WCS, rows: slice, columns: slice) -> WCS:
 def departure(wcs: WCS, local: WCS, rows: slice, columns: slice) -> float:
     """Largest distance at the corners of a part between its linear WCS and the whole one [pixels]; NaN past reach."""
     corners = _corners(rows, columns)
-    sky: Any = wcs.pixel_to_world(*corners.T)
-    column, row = sky_to_pixel(local, sky)
+    column, row = sky_to_pixel(local, sky_of(wcs, *corners.T))
     return float(np.hypot(column + columns.start - corners[:, 0], row + rows.start - corners[:, 1]).max())
 
 
@@ -200,8 +199,7 @@ def difference(wcs: WCS, other: WCS, rows: slice, columns: slice) -> Difference:
     ny, nx = rows.stop - rows.start, columns.stop - columns.start
     middle = np.array([columns.start + 0.5 * (nx - 1), rows.start + 0.5 * (ny - 1)])
     points = np.concatenate([middle + [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], _corners(rows, columns)])
-    sky: Any = wcs.pixel_to_world(*points.T)
-    column, row = sky_to_pixel(other, sky)
+    column, row = sky_to_pixel(other, sky_of(wcs, *points.T))
     (xx, xy), (yx, yy) = (column[1] - column[0], column[2] - column[0]), (row[1] - row[0], row[2] - row[0])
     area = xx * yy - xy * yx
     mirrored = bool(area < 0.0)

@@ -49,7 +49,7 @@ def parse_unit(text: str) -> u.UnitBase | None:
 
 def kind_of(unit: u.UnitBase) -> str:
     """One of "counts/s", "counts", "surface_brightness" (per solid angle), or "other"."""
-    plain = unit.decompose()
+    plain: Any = unit.decompose()
     powers = {base: float(power) for base, power in zip(plain.bases, plain.powers, strict=True) if base != u.pix}
     if powers.get(u.rad, 0.0) == -2.0:
         return "surface_brightness"
@@ -151,8 +151,8 @@ def _plain(text: str | None) -> tuple[float, dict[u.UnitBase, float]] | None:
         return None if text is None else (1.0, {u.mag: 1.0})
     if unit is None:
         return None
-    plain = unit.decompose()
-    powers: dict[u.UnitBase, float] = {}
+    plain: Any = unit.decompose()
+    powers: dict[Any, float] = {}
     same: dict[Any, Any] = {u.DN: u.adu, u.photon: u.electron}
     for base, power in zip(plain.bases, plain.powers, strict=True):
         name = same.get(base, base)

@@ -124,8 +124,8 @@ class FleetFolder:
         table = self.table(status)
         plain = table.copy()  # FITS has ASCII alone
         for column in ("reason", "look_at"):
-            texts = [text.encode("ascii", "backslashreplace").decode() for text in np.ma.filled(plain[column], "")]
-            plain[column] = texts
+            texts = np.ma.filled(np.ma.asarray(plain[column]), "")
+            plain[column] = [text.encode("ascii", "backslashreplace").decode() for text in texts]
         return [
             write_atomically(self.path / "summary.fits", lambda to: plain.write(to, format="fits", overwrite=True)),
             write_atomically(self.path / "summary.csv", lambda to: table.write(to, format="ascii.csv", overwrite=True)),

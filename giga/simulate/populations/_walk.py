@@ -129,8 +129,8 @@ def check_draws(families: tuple[Family, ...], members: tuple[tuple[int, ...], ..
     for index, drawn in zip(members, _draw(families), strict=True):
         for k, draws in zip(index, np.asarray(drawn, float), strict=True):
             distribution = walk.distributions[k]
-            ends = [getattr(distribution, end, None) for end in ("low", "high")]
-            if ends[0] is not None and np.array_equal(*ends):
+            low, high = (getattr(distribution, end, None) for end in ("low", "high"))
+            if low is not None and high is not None and np.array_equal(low, high):
                 continue  # one number, as it says
             for band in draws.reshape(TRIED, -1).T:
                 fault = "" if distribution.is_discrete and np.isfinite(band).all() else unfit(band)
