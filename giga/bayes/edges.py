@@ -71,7 +71,8 @@ class Edges(Component):
             ValueError: A prior that lies outside the physical range of its parameter.
         """
         n = len(distributions)
-        least, most, pairs = np.full(n, -np.inf), np.full(n, np.inf), []
+        least, most = np.full(n, -np.inf), np.full(n, np.inf)
+        pairs: list[tuple[int, int]] = []
         for part in jax.tree.leaves(tree, is_leaf=_is_end):
             if not isinstance(part, Component):
                 continue
@@ -222,9 +223,10 @@ def _log_share(name: str, share: float) -> float:
 
 def _share(distribution: dist.Distribution, least: float, most: float) -> float:
     """Share of a prior inside a range: exact for a normal and a log-normal, from draws for others."""
+    of: Any = distribution
     if isinstance(distribution, (dist.Normal, dist.LogNormal)):
         ends = [np.log(max(end, 1e-300)) if isinstance(distribution, dist.LogNormal) else end for end in (least, most)]
-        low, high = ((end - float(distribution.loc)) / float(distribution.scale) for end in ends)
+        low, high = ((end - float(of.loc)) / float(of.scale) for end in ends)
         return float(ndtr(high) - ndtr(low))
     draws = np.asarray(distribution.sample(jax.random.key(0), (4096,)), float)
     return float(np.mean((draws > least) & (draws < most)))

@@ -299,18 +299,19 @@ def _too_narrow(leaf: Any, dtype: np.dtype) -> str:
     What it does not tell, by the kind of the distribution or otherwise, the draws of `_try` do.
     """
     leaf = exact(leaf)
+    of: Any = leaf
     if isinstance(leaf, TruncatedNormal):
-        away = abs(float(leaf.peak - leaf.loc))
-        place, width = float(leaf.peak), min(float(leaf.scale), float(leaf.high - leaf.low))
-        width = min(width, float(leaf.scale) ** 2 / away) if away > 0.0 else width
+        away = abs(float(of.peak - of.loc))
+        place, width = float(of.peak), min(float(of.scale), float(of.high - of.low))
+        width = min(width, float(of.scale) ** 2 / away) if away > 0.0 else width
     elif isinstance(leaf, dist.Uniform):
-        place, width = max(abs(float(leaf.low)), abs(float(leaf.high))), abs(float(leaf.high) - float(leaf.low))
+        place, width = max(abs(float(of.low)), abs(float(of.high))), abs(float(of.high) - float(of.low))
     elif isinstance(leaf, dist.LogNormal):
         # Beyond the range of float64 it is beyond that of any precision.
-        place = float(np.exp(np.clip(float(leaf.loc), -700.0, 700.0)))
-        width = abs(float(leaf.scale)) * place
+        place = float(np.exp(np.clip(float(of.loc), -700.0, 700.0)))
+        width = abs(float(of.scale)) * place
     elif isinstance(leaf, dist.Normal):
-        place, width = float(leaf.loc), abs(float(leaf.scale))
+        place, width = float(of.loc), abs(float(of.scale))
     else:
         return ""
     if not abs(place) < float(np.finfo(dtype).max):

@@ -54,14 +54,14 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
         return [entry for entry in zip(profiles, *others, strict=True)
                 if entry[0].convolved and sampling(entry[0], s) == factor]
 
-    for entry in at(scene.lens_light, columns.lens_light, slopes.lens_light):
-        out = _accumulate(out, *entry, lambda p: p.brightness(x, y))
+    for profile, mark, slope in at(scene.lens_light, columns.lens_light, slopes.lens_light):
+        out = _accumulate(out, profile, mark, slope, lambda p: p.brightness(x, y))
     source = at(scene.source_light, columns.source_light, slopes.source_light)
     if not source:
         return out
     beta_x, beta_y = trace(scene.mass, x, y)
-    for entry in source:
-        out = _accumulate(out, *entry, lambda p: p.brightness(beta_x, beta_y))
+    for profile, mark, slope in source:
+        out = _accumulate(out, profile, mark, slope, lambda p: p.brightness(beta_x, beta_y))
     one, zero = jnp.ones_like(x), jnp.zeros_like(x)
     lights = [p for p, *_ in source]
     _, slope_x = jax.jvp(lambda a, b: total(lights, a, b), (beta_x, beta_y), (one, zero))

@@ -58,7 +58,7 @@ def floor_squared(r_squared: Array) -> float:
     return 1e-12 if r_squared.dtype == jnp.float32 else 1e-24
 
 
-def shape_constant(n: Array, kind: ShapeConstant = "exact") -> Array:
+def shape_constant(n: Param, kind: ShapeConstant = "exact") -> Param:
     """The b_n that the profile is drawn with: exact, or the linear form of lenstronomy and GIGA-Lens."""
     return b_n(n) if kind == "exact" else 1.9992 * n - 0.3271
 
@@ -85,7 +85,7 @@ NUMERATOR = (0.3394955021, 3.452331773, 129.8131594, 655.7342167, 1457.997919, 1
 DENOMINATOR = (1.0, 18.38084542, 426.587352, 5357.575662, 43890.6146, 115797.849, 174259.7244)
 
 
-def b_n(n: Array) -> Array:
+def b_n(n: Param) -> Param:
     """Solve Gamma(2n) = 2 gamma(2n, b): to 2e-9 of the larger of b and 0.02, for n from 0.1 to 20.
 
     The leading terms of the series at large n, 2n - 1/3, and a rational function fitted to the rest, which falls as
@@ -98,6 +98,6 @@ def b_n(n: Array) -> Array:
     return 2.0 * n - 1.0 / 3.0 + rest
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+def _polynomial(coefficients: tuple[float, ...], x: Param) -> Param:
     """The polynomial of these coefficients, lowest power first."""
     return reduce(lambda value, c: value * x + c, reversed(coefficients))
