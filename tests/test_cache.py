@@ -1,5 +1,6 @@
 """Compiled programs kept between runs: where, how much, by several processes, and what the command line says."""
 
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -127,7 +128,6 @@ def test_a_folder_that_cannot_be_used_changes_nothing(settings, tmp_path):
 def doctor(monkeypatch, place: Path | str, *words: str) -> tuple[str, str]:
     """What `giga doctor` prints with programs kept at a place: on its output, and on its error stream."""
     monkeypatch.setenv("GIGA_CACHE", str(place))
-    monkeypatch.setenv("COLUMNS", "300")
     result = CliRunner().invoke(app, ["doctor", *words])
     assert result.exit_code == 0, result.output
     return result.stdout, result.stderr
@@ -142,4 +142,4 @@ def test_the_command_line_keeps_programs(monkeypatch, settings, tmp_path):
     assert "not kept between runs" in out and not errors
     assert "not kept between runs" in doctor(monkeypatch, "off")[0]
     out, errors = doctor(monkeypatch, tmp_path / "here")
-    assert str(kept().folder) in out and not errors
+    assert str(kept().folder) in re.sub(r"[\s│]", "", out) and not errors  # a cell is wrapped

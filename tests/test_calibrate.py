@@ -145,7 +145,7 @@ def test_photon_noise_follows_the_model():
 def test_linear_amplitudes_need_a_prior():
     scene = Scene(lens_light=[Sersic(R_sersic=dist.LogNormal(-0.7, 0.1), n_sersic=1.0)])
     template = blank(size=12, rms=0.3, ss=1, exposure=50.0).replace(image=np.full((12, 12), 2.0))
-    with pytest.raises(ValueError, match="got 'profile'; expected 'marginal'"):
+    with pytest.raises(ValueError, match="got 'nonnegative'; expected 'marginal'"):
         Calibration(scene, [template])
     calibration = Calibration(scene, [template], amplitudes="marginal", amplitude_sd=30.0)
     assert np.allclose(calibration.observations[0].noise_map, np.sqrt(0.3**2 + 2.0 / 50.0), rtol=1e-6)
