@@ -291,7 +291,7 @@ def test_what_cannot_be_ranked_is_refused(config, tmp_path):
                            (["--problem", "demo60", "--set", "inference.n_chains=2"], "n_chains: expected at least 4"),
                            ([config, "--ranked", 209], "inference.max_iterations: got 50 of 4 chains, 200 draws"),
                            ([config, "--ranked", -1], "--ranked: got -1"),
-                           (["--problem", "foundry128"], "foundry128: likelihood.amplitudes: got 'profile'"),
+                           (["--problem", "foundry128"], "foundry128: likelihood.amplitudes: got 'nonnegative'"),
                            (["--from", tmp_path / "run0"], "kept its truth"),
                            (["--from", tmp_path / "none"], "no such file"),
                            (["--from", tmp_path / "run1"], "1 lenses with ranks"),

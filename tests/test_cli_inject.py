@@ -24,7 +24,6 @@ n_devices = 1
 [[mass]]
 profile = "SIE"
 theta_E = {dist = "Uniform", low = 0.8, high = 1.2}
-terms = 2
 
 [[lens_light]]
 profile = "Sersic"

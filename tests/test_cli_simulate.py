@@ -44,7 +44,6 @@ lensed = {same_as = "values.lensed"}
 [[mass]]
 profile = "SIE"
 theta_E = {dist = "Uniform", low = 0.8, high = 1.2}
-terms = 2
 
 [[lens_light]]
 profile = "Sersic"

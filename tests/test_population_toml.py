@@ -28,7 +28,6 @@ theta_E = {column = "theta_E"}
 e1 = {relation = "e1", q = {same_as = "values.q"}, phi = {same_as = "values.phi"}}
 e2 = {relation = "e2", q = {same_as = "values.q"}, phi = {same_as = "values.phi"}}
 center_x = {dist = "Normal", loc = 0.0, scale = 0.1}
-terms = 12
 
 [[lens_light]]
 profile = "Sersic"
@@ -69,8 +68,8 @@ def test_ties_relations_and_columns():
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ('"SIE"', '"SIS"', r"p\.toml: mass\.0\.profile: got 'SIS'; expected one of .*nearest: 'SIE'"),
-    ("terms = 12", "term = 12", r"mass\.0\.term: unknown parameter; expected .*'terms'"),
+    ('"SIE"', '"SIIE"', r"p\.toml: mass\.0\.profile: got 'SIIE'; expected one of .*nearest: 'SIE'"),
+    ("center_x = {dist", "centre_x = {dist", r"mass\.0\.centre_x: unknown parameter; expected .*'center_x'"),
     ("R_sersic = 0.2\n", "", r"source_light\.0\.R_sersic: missing"),
     ("R_sersic = 0.2\n", 'R_sersic = "0.2"\n', r"source_light\.0\.R_sersic: got '0\.2'; expected a number"),
     ("R_sersic = 0.2\n", "R_sersic = -0.2\n", r"source_light\.0\.R_sersic: got -0\.2; expected a number above 0"),

@@ -67,7 +67,7 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
                 found = tree[AMPLITUDES]
                 groups[AMPLITUDES] = {str(key): array.values for key, array in found.data_vars.items()} \
                     | {"draw": found["draw"].values}
-            if TOTAL not in groups["sample_stats"]:
+            if TOTAL not in groups["sample_stats"] and "log_likelihood" in tree:  # of a file before there were pixels
                 groups["sample_stats"][TOTAL] = tree["log_likelihood"]["log_likelihood"].values
             return groups
     except (OSError, KeyError, ValueError) as error:
