@@ -14,7 +14,7 @@ from jax import Array
 from jax.core import Tracer
 
 from giga.bayes.family import Family
-from giga.bayes.prior import TRIED, described, unfit
+from giga.bayes.trial import TRIED, described, unfit
 from giga.bayes.truncated import exact
 from giga.component import AnyArray, is_distribution, path_name
 from giga.light.base import LightProfile
