@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Compared with lenstronomy once more, as users' programs are compiled; see tests/conftest.py.
 NUMBERS := tests/test_render.py tests/test_mass.py tests/test_light.py
 # A few minutes' worth: import, profiles, render, files of a fit, a training step. With the demonstration, cut short.
-PART := tests/test_house.py tests/test_mass.py tests/test_light.py tests/test_render.py tests/test_diagnostics.py \
+PART := tests/test_house.py tests/test_mass.py::test_reference tests/test_light.py::test_reference tests/test_render.py tests/test_diagnostics.py \
 	tests/test_checkpoint.py tests/test_results.py tests/test_train.py::test_a_step_is_that_of_optax_on_the_mean_loss
 SHORT := n_screen=16 n_starts=4 n_finalists=4 map_steps=3 map_rounds=2 vi_steps=2 vi_samples=8 n_chains=4 n_block=10 \
 	n_pilot=1 min_iterations=10 max_iterations=10
