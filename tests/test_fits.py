@@ -237,8 +237,8 @@ def test_psf_resampled_as_asked(config, resampling):
 def test_psf_resampled_as_lenstronomy_is_broader(config):
     narrow, broad = (np.asarray(load_observation(replace(config, supersampling=2, psf_resampling=name)).psf.kernel)
                      for name in ("integrated", "lenstronomy"))
-    offset = np.arange(len(narrow)) - len(narrow) // 2
-    assert np.sum(broad * offset**2) > np.sum(narrow * offset**2)
+    middle = len(narrow) // 2  # moments are those of the stamp's edge
+    assert broad[middle, middle] < narrow[middle, middle]
 
 
 @pytest.mark.parametrize("wanted, side", [(1, 7), (2, 11), (4, 21)])
