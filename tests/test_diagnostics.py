@@ -59,7 +59,7 @@ def test_all_at_once_as_arviz_one_by_one(rng, shape, kind):
         samples[:] = 1.5
     with np.errstate(all="ignore"):
         expected = [[az.rhat(samples[..., k], method="rank"), az.ess(samples[..., k], method="bulk"),
-                     az.ess(samples[..., k], method="tail")] for k in range(shape[2])]
+                     az.ess(samples[..., k], method="tail", prob=(0.05, 0.95))] for k in range(shape[2])]
     np.testing.assert_allclose(np.transpose([*rhat_and_ess_bulk(samples), ess_tail(samples)]), expected, rtol=1e-10)
 
 

@@ -114,14 +114,14 @@ def test_posterior_is_the_inference_data_of_arviz_0(folder, result):
 @pytest.mark.skipif(ARVIZ < 1, reason="the installed ArviZ is 0.23, the last for Python 3.11")
 def test_posterior_is_the_data_tree_of_arviz_1(folder, result):
     with arviz.from_netcdf(folder / "posterior.nc") as data:
-        assert set(data.children) == set(GROUPS)
+        assert set(data.children) == {*GROUPS, "amplitudes"}
         check_posterior(data, result)
         assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
 
 
 def test_posterior_opens_without_arviz(folder, result):
     with xarray.open_datatree(folder / "posterior.nc") as data:
-        assert set(data.children) == set(GROUPS)
+        assert set(data.children) == {*GROUPS, "amplitudes"}
         check_posterior(data, result)
 
 
@@ -250,6 +250,7 @@ def test_log_likelihoods_of_pixels_add_up_and_are_what_arviz_needs(tmp_path, res
         row, column = int(pixels["y_1"][k]), int(pixels["x_1"][k])
         assert result.observations[1].mask[row, column]
         assert np.flatnonzero(result.observations[1].mask)[k] == row * 24 + column
+    path = write_posterior(tmp_path / "more.nc", result.replace(pointwise=pointwise(posterior, z, 100)))
     loo = arviz.loo(arviz.from_netcdf(path), var_name="image_0")
     assert loo.n_data_points == result.observations[0].mask.sum()
     assert np.isfinite(loo.iloc[0] if ARVIZ < 1 else loo.elpd)
