@@ -43,7 +43,8 @@ def exact(task: PosteriorTask, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     data = task.subject.data[0]
 
     def pixels(amps):
-        return np.asarray(_render(blobs([jnp.float32(amp) for amp in amps]), data), float).ravel() / RMS
+        image = data.physical(_render(blobs([jnp.float32(amp) for amp in amps]), data))
+        return np.asarray(image, float).ravel() / RMS
 
     middle = pixels((MEAN, MEAN))
     columns = np.stack([pixels((MEAN + SD, MEAN)) - middle, pixels((MEAN, MEAN + SD)) - middle], -1)
