@@ -169,7 +169,7 @@ def test_profiles_that_are_nearly_alike(x64, apart, nonnegative):
     found = flat((NONNEGATIVE if nonnegative else SOLVE)(*single)).astype(float)
     excess = np.sum((target - design @ found) ** 2) - np.sum((target - design @ best) ** 2)
     assert -1e-6 < excess < (0.1 if apart == 1e-2 else 4.0)
-    assert np.abs(found).max() < 100.0 and found.sum() == pytest.approx(70.0, rel=0.05)
+    assert np.abs(found).max() < 500.0 and found.sum() == pytest.approx(70.0, rel=0.05)
 
 
 def test_a_multi_gaussian_expansion_is_solved_in_float32(x64):

@@ -211,19 +211,25 @@ def test_derivatives_are_right(profile, x64):
     x, y = (axis[2:] for axis in at_places(profile, x64))
     radius = np.hypot(*PLACES[2:].T)
     for version, direction, (dx, dy), step in sweep(profile, x64):
-        h = jnp.asarray(np.minimum(3e-5 * radius, 3e-5) if step is None else np.full(len(x), step))
+        wrong = np.inf
+        for finer in (1.0, 0.1):  # what one step's truncation spoils, or the other's rounding, the other has
+            wrong = np.minimum(wrong, errors(version, direction, x, y, dx, dy, radius, step, finer))
+        assert np.max(wrong) < 1e-5, (version, direction, dx, float(np.max(wrong)), np.argmax(np.max(wrong, 0)))
 
-        def moved(sign, version=version, direction=direction, dx=dx, dy=dy, step=step, h=h):
-            there = version if step is None else jax.tree.map(lambda a, b: a + sign * step * b, version, direction)
-            return bent(there, direction, x + sign * h * dx, y + sign * h * dy, jnp.full_like(x, dx),
-                        jnp.full_like(y, dy))
 
-        (high, high_slope, _), (low, low_slope, _), (value, slope, bend) = moved(1.0), moved(-1.0), moved(0.0)
-        for found, plus, minus, scale in ((slope, high, low, value), (bend, high_slope, low_slope, slope)):
-            difference = (plus - minus) / (2.0 * h)
-            size = np.abs(found) + np.abs(scale) + 1e-3
-            wrong = np.abs(found - difference) / size
-            assert np.max(wrong) < 1e-5, (version, direction, dx, float(np.max(wrong)), np.argmax(np.max(wrong, 0)))
+def errors(version, direction, x, y, dx, dy, radius, step, finer):
+    """Of first and second derivatives against differences, relative, shape (2, components, points)."""
+    step = None if step is None else finer * step
+    h = jnp.asarray(finer * np.minimum(3e-5 * radius, 3e-5) if step is None else np.full(len(x), step))
+
+    def moved(sign):
+        there = version if step is None else jax.tree.map(lambda a, b: a + sign * step * b, version, direction)
+        return bent(there, direction, x + sign * h * dx, y + sign * h * dy, jnp.full_like(x, dx), jnp.full_like(y, dy))
+
+    (high, high_slope, _), (low, low_slope, _), (value, slope, bend) = moved(1.0), moved(-1.0), moved(0.0)
+    pairs = ((slope, high, low, value), (bend, high_slope, low_slope, slope))
+    return np.stack([np.abs(found - (plus - minus) / (2.0 * h)) / (np.abs(found) + np.abs(scale) + 1e-3)
+                     for found, plus, minus, scale in pairs])
 
 
 @profiles
@@ -440,7 +446,7 @@ def test_mass_follows_light(x64, rng):
     x, y = points(rng, x64)
     shape = dict(R_sersic=0.8, n_sersic=2.5, e1=0.2, e2=-0.1, center_x=0.1)
     kappa = mass.Sersic(k_eff=3.0, mass_to_light=0.2, **shape).convergence(x, y)
-    np.testing.assert_allclose(kappa, 0.2 * Sersic(amp=3.0, **shape).brightness(x, y), rtol=1e-9)
+    np.testing.assert_allclose(kappa, 0.2 * Sersic(amp=3.0, b_n="linear", **shape).brightness(x, y), rtol=1e-9)
 
 
 def test_gridded_field(x64, rng):

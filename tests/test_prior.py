@@ -121,7 +121,8 @@ def test_names_ties_and_fixed_numbers():
     assert float(scene.lens_light[0].n_sersic) == 4.0
     assert scene.source_light == ()
     alike = tied_scene()
-    alike = alike.replace(mass=[alike.mass[0].replace(terms=scene.mass[0].terms), alike.mass[1]])  # what the prior needs
+    # as many terms as the prior needs
+    alike = alike.replace(mass=[alike.mass[0].replace(terms=scene.mass[0].terms), alike.mass[1]])
     assert jax.tree.structure(scene) == jax.tree.structure(jax.tree.map(
         lambda leaf: 0.0, alike, is_leaf=lambda leaf: isinstance(leaf, dist.Distribution)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter, signature
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.io.errors import InputError
-from giga.runtime.cache import enable_cache
+from giga.runtime.cache import VARIABLE, enable_cache
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.nodes import NodeError
 from giga.runtime.parallel import DeviceError
@@ -33,8 +34,8 @@ Coordinator = Annotated[str | None, typer.Option("--coordinator", help="HOST:POR
 Processes = Annotated[int | None, typer.Option("--processes", help="Number of processes that work as one.")]
 Process = Annotated[int | None, typer.Option("--process", help="Number of this process, from 0.")]
 CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others \\[s].")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep compiled programs of other runs; "
-                                       "where they are, GIGA_CACHE says.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep compiled programs of other runs, "
+                                       "whatever GIGA_CACHE says.")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
 
 
@@ -46,7 +47,7 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*arguments: Any, no_cache: bool = False, **options: Any) -> None:
         try:
-            if not no_cache:
+            if not no_cache and os.environ.get(VARIABLE):
                 _keep_programs()
             command(*arguments, **options)
         except (InputError, DeviceError, NodeError, CheckpointError) as error:

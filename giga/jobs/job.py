@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -170,7 +169,8 @@ def dates_of(config: Config) -> dict[str, list[int]]:
 def _steep(prior: Scene, observations: Sequence[Observation], dtype: np.dtype) -> list[str]:
     """What is too steep for the sampling of the observations, at the middle of the prior."""
     middle = Prior.of(prior, dtype)
-    scene, found = middle.scene(jnp.zeros(middle.size, dtype)), []
+    origin: Any = np.zeros(middle.size, dtype)
+    scene, found = middle.scene(origin), []
     for observation in observations:
         supersampling = observation.psf.supersampling if observation.psf else observation.supersampling
         found += steep_cores(scene, float(observation.grid.pixel_scale), supersampling, observation.band)

@@ -64,11 +64,11 @@ def _mass(x: Array, gamma: Array) -> Array:
     a = 3.0 - gamma
     # In the sphere: of y^(a - 1) / (1 - y) to x / (1 + x); by a power series to y = 1/2, by quadrature over
     # -ln(1 - y) beyond it
-    y = jnp.minimum(x / (1.0 + x), 0.5)
+    y = jnp.where(x < 1.0, x / (1.0 + x), 0.5)  # not a minimum, whose derivative is halved where both are one
     orders = jnp.arange(INNER - 1, -1, -1)
     sphere = y**a * jnp.polyval(1.0 / (a + orders), y, unroll=INNER)
     nodes, weights = (jnp.asarray(part, x.dtype) for part in gauss_legendre(MIDDLE))
-    width = jnp.log1p(jnp.maximum(x, 1.0)) - jnp.log(2.0)
+    width = jnp.log1p(jnp.where(x < 1.0, 1.0, x)) - jnp.log(2.0)
     sphere = sphere + width * jnp.sum(weights * (-jnp.expm1(-jnp.log(2.0) - width[..., None] * nodes)) ** (a - 1.0), -1)
     # Around it: of (1 + y/x)^-a (1 - sqrt(1 - y^2)) / y to 1, by quadrature over eta = ln(1 + y/x) / ln(1 + 1/x),
     # which is h (2 - h) for the root to be smooth at y = 1

@@ -8,7 +8,7 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.forms.functions import gauss_legendre, log1p_ratio
+from giga.mass.forms.functions import gauss_legendre, growth, log1p_ratio
 from giga.mass.forms.homoeoid import deflection, ellipse, ring
 
 RINGS = 48
@@ -70,4 +70,6 @@ class SPEMD(MassProfile):
         eta, weights = (jnp.asarray(part, squared.dtype) for part in gauss_legendre(RINGS))
         ratio = (squared / self.s_scale**2)[..., None]
         log = jnp.log1p(ratio)
-        return jnp.expm1(log * eta) / ratio, weights * log1p_ratio(ratio) * jnp.exp(log * eta), ratio
+        # expm1(log eta) / ratio, without a division by what vanishes at the centre
+        rise = eta * growth(-log * eta) * log1p_ratio(ratio)
+        return rise, weights * log1p_ratio(ratio) * jnp.exp(log * eta), ratio
