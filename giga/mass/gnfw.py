@@ -51,8 +51,8 @@ class GNFW(MassProfile):
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         x, y = x - self.center_x, y - self.center_y
-        u = (x**2 + y**2 + softening(x)) / self.Rs**2
-        slope = self._scale(u) * _mass(jnp.sqrt(u), self.gamma_in) / u
+        r = jnp.sqrt((x**2 + y**2 + softening(x)) / self.Rs**2)
+        slope = self._scale(r) * _mass(r, self.gamma_in) / r / r  # one by one, for float32
         return slope * x, slope * y
 
     def _scale(self, like: Array) -> Array:

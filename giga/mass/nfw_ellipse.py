@@ -65,8 +65,8 @@ class NFWEllipse(MassProfile):
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         x, y, s, amplitude, squared, cored, unit = self._parts(x, y)
         phi = (x**2 + y**2)[..., None] + 2.0 * s * squared / (cored + s) + 4.0 * s**2 * unit
-        radial = self._scale() * self.Rs * jnp.sum(amplitude / (s * phi), axis=-1)
-        along = self._scale() * self.Rs * jnp.sum(amplitude / (phi * cored), axis=-1)
+        radial = self._scale() * self.Rs * jnp.sum(amplitude / s / phi, axis=-1)  # one by one, for float32
+        along = self._scale() * self.Rs * jnp.sum(amplitude / phi / cored, axis=-1)
         e_squared = self.e1**2 + self.e2**2
         half_x = ((1.0 + e_squared) * x - 2.0 * (self.e1 * x + self.e2 * y)) * unit
         half_y = ((1.0 + e_squared) * y - 2.0 * (self.e2 * x - self.e1 * y)) * unit
