@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 import jax
@@ -50,9 +50,24 @@ class Component:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
         fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-        meta = [f.name for f in fields if f.metadata.get("static")]
-        data = [f.name for f in fields if not f.metadata.get("static")]
-        jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+        meta = tuple(f.name for f in fields if f.metadata.get("static"))
+        data = tuple(f.name for f in fields if not f.metadata.get("static"))
+        keys = tuple(jax.tree_util.GetAttrKey(name) for name in data)
+
+        def flatten(tree: Any) -> tuple[list[Any], tuple[Any, ...]]:
+            return [getattr(tree, name) for name in data], tuple(getattr(tree, name) for name in meta)
+
+        def flatten_with_keys(tree: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+            leaves, settings = flatten(tree)
+            return list(zip(keys, leaves, strict=True)), settings
+
+        def unflatten(settings: tuple[Any, ...], leaves: Iterable[Any]) -> Any:
+            return cls(**dict(zip(data, leaves, strict=True)), **dict(zip(meta, settings, strict=True)))
+
+        # Not `register_dataclass`: it calls the structures of two classes equal that have equally many leaves and the
+        # same settings, so that a jitted function, whose programs are found by hash and then by equality, now and then
+        # took the program of another class (JAX 0.10.2 to 0.12.0).
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
     def replace(self, **changes: Any) -> Any:
         """Return a copy with some fields changed."""

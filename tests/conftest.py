@@ -35,8 +35,7 @@ if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and kn
 if not AS_USERS:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of processes; files say it themselves
 
-# No compiled program is kept or taken from elsewhere: XLA's for CPUs are not always what they were when read back, see
-# giga/runtime/cache.py. Processes of tests inherit this.
+# No compiled program is kept in the user's folder, or taken from there. Processes of tests inherit this.
 os.environ["GIGA_CACHE"] = "off"
 
 import jax  # noqa: E402

@@ -70,11 +70,14 @@ PLACES = np.array([(0, 0), (1e-6, 0), (0.01, 0.02), (0, 0.02), (1, 0), (0, 1), (
                    (0.4, -0.3), (-20, 15)])
 
 
+POINTS = 32  # of every test that needs no other number, so that a profile's programs are compiled once
+
+
 def cast(tree, dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
 
-def points(rng, dtype, n=40):
+def points(rng, dtype, n=POINTS):
     """Positions from 0.03 to 10 arcsec from the origin."""
     r, phi = 10.0 ** rng.uniform(-1.5, 1.0, n), rng.uniform(0.0, 2.0 * np.pi, n)
     return jnp.asarray(r * np.cos(phi), dtype), jnp.asarray(r * np.sin(phi), dtype)
@@ -101,6 +104,8 @@ def fields(profile, x, y):
     xx, xy, yx, yy = profile.jacobian(x, y)
     values = dict(xx=xx, xy=xy, yx=yx, yy=yy, kappa=profile.convergence(x, y))
     values["alpha_x"], values["alpha_y"] = profile.deflection(x, y)
+    values["gamma1"], values["gamma2"] = profile.shear(x, y)
+    values["mu"] = profile.magnification(x, y)
     if has_potential(profile):
         psi, pullback = jax.vjp(profile.potential, x, y)
         values |= dict(zip(("psi_x", "psi_y"), pullback(jnp.ones_like(psi)), strict=True), psi=psi)
@@ -138,7 +143,7 @@ def test_fields_agree(profile, x64, rng):
     """The deflection is the gradient of the potential, and the convergence half its divergence; no curl."""
     x, y = points(rng, x64)
     if profile is GRIDDED:
-        x, y = 0.25 * x, 0.25 * y  # inside the field
+        x, y = 0.15 * x, 0.15 * y  # well inside the field
     found = fields(cast(profile, x64), x, y)
     if has_potential(profile):
         assert relative(found["psi_x"], found["alpha_x"]) < 1e-9
@@ -149,11 +154,10 @@ def test_fields_agree(profile, x64, rng):
     curl = 1e-8 if profile is not GRIDDED else 1e-3  # two splines that know nothing of each other
     np.testing.assert_allclose(found["xy"], found["yx"], rtol=curl, atol=curl)
     np.testing.assert_allclose(found["kappa"], 0.5 * (found["xx"] + found["yy"]), rtol=1e-8, atol=1e-9)
-    gamma1, gamma2 = profile.shear(x[:2], y[:2])
-    xx, xy, yx, yy = (found[key][:2] for key in ("xx", "xy", "yx", "yy"))
-    np.testing.assert_allclose(gamma1, 0.5 * (xx - yy), atol=1e-9)
-    np.testing.assert_allclose(gamma2, xy, atol=1e-9)
-    np.testing.assert_allclose(1.0 / profile.magnification(x[:2], y[:2]), (1.0 - xx) * (1.0 - yy) - xy * yx, atol=1e-9)
+    xx, xy, yx, yy = (found[key] for key in ("xx", "xy", "yx", "yy"))
+    np.testing.assert_allclose(found["gamma1"], 0.5 * (xx - yy), atol=1e-9)
+    np.testing.assert_allclose(found["gamma2"], xy, atol=1e-9)
+    np.testing.assert_allclose(1.0 / found["mu"], (1.0 - xx) * (1.0 - yy) - xy * yx, atol=1e-9)
 
 
 def versions(profile):
@@ -208,15 +212,14 @@ def test_derivatives_are_right(profile, x64):
 
     Away from the singular centre, with steps that follow the radius.
     """
-    x, y = (axis[2:] for axis in at_places(profile, x64))
-    radius = np.hypot(*PLACES[2:].T)
+    x, y = at_places(profile, x64)
+    radius = np.maximum(np.hypot(*PLACES.T), 1e-6)
     for version, direction, (dx, dy), step in sweep(profile, x64):
         wrong = np.inf
         for finer in (1.0, 0.1):  # what one step's truncation spoils, or the other's rounding, the other has
             wrong = np.minimum(wrong, errors(version, direction, x, y, dx, dy, radius, step, finer))
-        # A difference of the SIE at |e| = 0.94 is 5e-4 off at (0, 0.02), and which of the two is wrong is not known.
-        open_question = isinstance(version, mass.SIE) and float(np.hypot(version.e1, version.e2)) > 0.9
-        assert np.max(wrong) < (1e-3 if open_question else 1e-5), (version, direction, dx, float(np.max(wrong)))
+        wrong = wrong[..., 2:]
+        assert np.max(wrong) < 1e-5, (version, direction, dx, float(np.max(wrong)))
 
 
 def errors(version, direction, x, y, dx, dy, radius, step, finer):
@@ -233,33 +236,37 @@ def errors(version, direction, x, y, dx, dy, radius, step, finer):
     for k, (found, scale) in enumerate(((slope, value), (bend, slope))):
         more, plus, minus, less = (rows[k] for rows in far)
         difference = (8.0 * (plus - minus) - (more - less)) / (12.0 * h)  # of fourth order
-        out.append(np.abs(found - difference) / (np.abs(found) + np.abs(scale) + 1e-3))
+        # The last term is for rounding: along a ray an isothermal slope is zero, but it rounds as value / radius does.
+        size = np.abs(found) + np.abs(scale) + 1e-3 + 0.01 * np.abs(value) / radius
+        out.append(np.abs(found - difference) / size)
     return np.stack(out)
 
 
 @profiles
 def test_jit_and_vmap_equal_the_plain_call(profile, x64, rng):
     profile = cast(profile, x64)
-    x, y = points(rng, x64, 8)
-    expected = np.asarray(jitted(profile, x, y))
+    x, y = points(rng, x64)
+    found = fields(profile, x, y)
+    expected = np.stack([found[key] for key in ("alpha_x", "alpha_y", "kappa", "psi") if key in found])
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), profile)
     one_by_one = mapped(batch, x, y)  # over profiles, and over points
     assert one_by_one.shape == (2, *expected.shape)
-    assert np.all(np.abs(one_by_one - expected) <= 1e-11 * np.abs(expected).max(axis=1, keepdims=True))
+    assert np.all(np.abs(one_by_one - expected) <= 1e-12 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name, kind", REFERENCES)
 def test_reference(name, kind, dtype, reference):
     """Relative to the largest value; float32 rounds at the smallest radii of the steepest slopes."""
     known = {key.split("/")[1]: value for key, value in reference.items() if key.startswith(f"{name}/")}
-    x, y = jnp.asarray(known.pop("x"), dtype), jnp.asarray(known.pop("y"), dtype)
+    x, y = (jnp.asarray(np.resize(known.pop(axis), POINTS), dtype) for axis in ("x", "y"))
     expected = {key: known.pop(key) for key in ("alpha_x", "alpha_y", "psi", "xx", "xy", "yy") if key in known}
     tolerance = {"float32": 2e-5, "float64": 1e-8}[dtype.name]
     for k in range(len(next(iter(known.values())))):
         result = fields(cast(kind(**{key: float(value[k]) for key, value in known.items()}), dtype), x, y)
         for key, value in expected.items():
             scale = np.abs([expected[other][k] for other in expected if other[0] == key[0]]).max()
-            assert np.abs(np.asarray(result[key], float) - value[k]).max() < tolerance * scale, (key, k)
+            found = np.asarray(result[key], float)
+            assert np.abs(found - np.resize(value[k], POINTS)).max() < tolerance * scale, (key, k)
 
 
 @pytest.mark.parametrize("gamma", [1.2, 1.6, 2.0, 2.5, 2.8])
@@ -437,12 +444,20 @@ def test_limits_of_halos(x64, rng):
             assert relative(found[key], expected[key]) < tolerance, (lens, key)
 
 
+def test_the_sum_of_ellipsoids_is_the_halo_down_to_small_radii(dtype):
+    """To 1e-4 in the convergence from 1e-4 to 100 Rs, in float32 too: its smallest cores count there."""
+    r = jnp.asarray(np.logspace(-4.0, 2.0, 200), dtype)
+    found, exact = (kind(Rs=1.0, alpha_Rs=1.1).convergence(r, 0.0 * r) for kind in (mass.NFWEllipse, mass.NFW))
+    np.testing.assert_allclose(found, exact, rtol=1e-4)
+
+
 def test_a_sum_of_gaussians(x64, rng):
     x, y = points(rng, x64)
     one = [fields(cast(mass.Gaussian(amp=a, sigma=s), x64), x, y) for a, s in ((1.0, 0.2), (0.5, 1.5))]
     both = fields(cast(mass.MultiGaussian(amp=np.array([0.5, 0.25]), sigma=np.array([0.2, 1.5]), scale_factor=2.0),
                        x64), x, y)
-    for key, value in both.items():
+    for key in both.keys() - {"mu"}:
+        value = both[key]
         np.testing.assert_allclose(value, one[0][key] + one[1][key], atol=1e-12)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter, signature
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.io.errors import InputError
-from giga.runtime.cache import VARIABLE, enable_cache
+from giga.runtime.cache import enable_cache
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.nodes import NodeError
 from giga.runtime.parallel import DeviceError
@@ -47,7 +46,7 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*arguments: Any, no_cache: bool = False, **options: Any) -> None:
         try:
-            if not no_cache and os.environ.get(VARIABLE):
+            if not no_cache:
                 _keep_programs()
             command(*arguments, **options)
         except (InputError, DeviceError, NodeError, CheckpointError) as error:

@@ -9,7 +9,6 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.forms.functions import pick
 
 # Oguri (2021), table 1: core radius in scale radii, and amplitude
 CORES = np.array([
@@ -82,8 +81,7 @@ class NFWEllipse(MassProfile):
     def _parts(self, x: Array, y: Array):
         """Offsets in Rs, cores, amplitudes, and with an axis over them R^2 and sqrt(s^2 + R^2); 1 / (1 - |e|^2)."""
         x, y = jnp.broadcast_arrays((x - self.center_x) / self.Rs, (y - self.center_y) / self.Rs)
-        # Squares of the smallest cores are below float32; they are what the halo is inside 1e-4 Rs.
-        cores = jnp.asarray(CORES[CORES[:, 0] > pick(x, 2e-5, 0.0)], jnp.result_type(x))
+        cores = jnp.asarray(CORES, jnp.result_type(x))
         s, amplitude = cores[:, 0], cores[:, 1]
         squared = radius_squared(x, y, self.e1, self.e2)[..., None]
         return x, y, s, amplitude, squared, jnp.sqrt(s**2 + squared), 1.0 / (1.0 - self.e1**2 - self.e2**2)

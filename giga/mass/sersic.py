@@ -18,8 +18,9 @@ DEPTH = 40.0  # exponent at which the mass is cut: 4e-18 of the central one
 class Sersic(MassProfile):
     """Sersic profile of the mass, kappa = mass_to_light k_eff exp(-b_n ((R / R_sersic)^(1/n) - 1)), elliptical.
 
-    b_n = 1.9992 n - 0.3271 as in the light's profile. To let mass follow light, tie the shape to that of the light
-    and k_eff to its amplitude: `mass_to_light` is then the convergence of a surface brightness of one.
+    b_n = 1.9992 n - 0.3271, which is the light's with b_n = "linear"; the light's own default is the exact one. To let
+    mass follow light, give the light that form, and tie the shape to that of the light and k_eff to its amplitude:
+    `mass_to_light` is then the convergence of a surface brightness of one.
 
     Attributes:
         k_eff: Convergence at R_sersic for mass_to_light = 1.

@@ -1,9 +1,4 @@
-"""Compiled programs kept between runs: JAX's persistent cache in a folder of the user, bounded and shared safely.
-
-Only where it is asked for. Of programs that XLA (jaxlib 0.10.2) compiled for a CPU and read back, one was seen to
-compute what another of the same name does: three mass profiles through one jitted function, read back in 30 processes,
-gave wrong numbers in one of them. The cause is not known.
-"""
+"""Compiled programs kept between runs: JAX's persistent cache in a folder of the user, bounded and shared safely."""
 
 from __future__ import annotations
 
