@@ -25,7 +25,7 @@ AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
 class Posterior(Component):
     """Prior times likelihood of one scene seen in one or several observations.
 
-    The likelihood of a pixel is Gaussian. Its logarithm is summed relative to that of a model equal
+    The likelihood of the pixels is Gaussian, and theirs may be correlated. Its logarithm is summed relative to that of a model equal
     to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
     is what was left out. The data are in multiples of their own noise, whatever the unit of the image;
     amplitudes and images come and go in the unit of the image.
@@ -139,8 +139,8 @@ class Posterior(Component):
         return self.replace(data=data, sampled_once=True)
 
     def chi2(self, z: Array) -> Array:
-        """Sum over fitted pixels of ((data - model) / sigma)^2."""
-        return sum((jnp.sum(d.mask * (d.image - m) ** 2 / variance(m, d))
+        """Sum over fitted pixels of ((data - model) / sigma)^2, or r^T C^-1 r of these where they are correlated."""
+        return sum((jnp.sum(d.mask * d.squares(d.image - m, variance(m, d)))
                     for m, d in zip(self.scaled_models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
 
     def _scene(self, z: Array) -> Scene:
@@ -208,7 +208,7 @@ def variance(model: Array, data: Data) -> Array:
 def log_density(model: Array, data: Data) -> Array:
     """Gaussian log-likelihood of the pixels relative to the saturated fit."""
     var = variance(model, data)
-    terms = (data.image - model) ** 2 / var
+    terms = data.squares(data.image - model, var)
     if data.poisson:
         terms = terms + jnp.log(var / variance(data.image, data))
     return -0.5 * jnp.sum(data.mask * terms)
@@ -219,4 +219,5 @@ def _saturated(data: Data) -> float:
     image, mask = np.asarray(data.image, float), np.asarray(data.mask, float)
     var = np.asarray(data.variance, float) + float(data.photon) * np.maximum(image, 0.0)
     unit = 1.0 if data.unit is None else float(data.unit)
-    return float(-0.5 * np.sum(mask * (np.log(2.0 * np.pi * var) + 2.0 * np.log(unit))))
+    log_det = 0.0 if data.whitening is None else np.sum(np.log(np.asarray(data.whitening.weights[0], float)))
+    return float(log_det - 0.5 * np.sum(mask * (np.log(2.0 * np.pi * var) + 2.0 * np.log(unit))))

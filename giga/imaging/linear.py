@@ -59,10 +59,7 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     """
     fixed = render(_without_linear(scene), data.grid, data.convolution)
     basis = basis_images(scene, data.grid, data.convolution)
-    weight = data.mask / data.variance
-    basis = basis.reshape(len(basis), -1)
-    weighted = basis * weight.reshape(-1)
-    target = (data.image - fixed).reshape(-1)
+    weighted, basis, target = _weighed(basis, data.image - fixed, data)
     precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
     scale, scaled = unit_diagonal(matmul(weighted, basis.T), precision)
     factor = jnp.linalg.cholesky(scaled)
@@ -89,6 +86,19 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     if amplitude_sd is not None:
         log_det = log_det - len(basis) * jnp.log(precision)
     return Amplitudes(_split(scene, values), precision * jnp.sum(values**2), log_det)
+
+
+def _weighed(basis: Array, residual: Array, data: Data) -> tuple[Array, Array, Array]:
+    """The two factors of the normal matrix, shape (n, pixels), and what the amplitudes are to give, shape (pixels,).
+
+    Of correlated noise both are the basis made independent, as is the residual.
+    """
+    if data.whitening is not None:
+        white = data.independent(basis, data.variance).reshape(len(basis), -1)
+        return white, white, data.independent(residual, data.variance).reshape(-1)
+    weight = data.mask / data.variance
+    basis = basis.reshape(len(basis), -1)
+    return basis * weight.reshape(-1), basis, residual.reshape(-1)
 
 
 def unit_diagonal(normal: Array, precision: Array | float) -> tuple[Array, Array]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component, static
+from giga.imaging.correlation import Whitening, checked
 from giga.imaging.grid import Grid
 from giga.imaging.psf import PSF, Convolution, plan
 from giga.lensing.scene import Scene
@@ -40,6 +44,8 @@ class Observation:
         supersampling: Subpixels a side when there is no PSF.
         band: Name of the band.
         header: FITS header cards of the WCS, kept in what is written.
+        correlation: Correlation of the noise of pixels by lag (row, column), of odd sides, lag zero in the middle; see
+            `giga.imaging.correlation`. None is independent pixels.
 
     Raises:
         ValueError: The field, the value seen, and what was expected.
@@ -55,6 +61,7 @@ class Observation:
     supersampling: int = 1
     band: str | None = None
     header: str = ""
+    correlation: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image, float)
@@ -64,6 +71,8 @@ class Observation:
         self._check()
         if self.noise_map is not None:
             object.__setattr__(self, "mask", mask & ~weightless(np.asarray(self.noise_map, float), mask))
+        if self.correlation is not None:
+            object.__setattr__(self, "correlation", checked(self.correlation))
 
     def _check(self) -> None:
         image, mask = self.image, self.mask
@@ -105,7 +114,8 @@ class Observation:
                 "center_y": float(grid.center_y), "rotation": float(grid.rotation),
                 "psf": None if psf is None else np.asarray(psf.kernel),
                 "psf supersampling": None if psf is None else psf.supersampling,
-                "supersampling": self.supersampling, "band": self.band, "WCS": self.header}
+                "supersampling": self.supersampling, "band": self.band, "WCS": self.header} \
+            | ({} if self.correlation is None else {"correlation": self.correlation})
 
     @property
     def unit(self) -> float:
@@ -118,6 +128,23 @@ class Observation:
         """Standard deviation of each pixel, photons counted from the data; float64, shape (ny, nx) [counts / s]."""
         variance, photon = self._noise(1.0)
         return np.sqrt(variance + photon * np.maximum(np.where(self.mask, self.image, 0.0), 0.0))
+
+    @cached_property
+    def whitening(self) -> Whitening | None:
+        """What makes the noise of all its pixels independent, float64; None where it is."""
+        return None if self.correlation is None else Whitening.of(self.correlation, self.mask)
+
+    def independent(self, model: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        """Residuals that are independent and of unit variance if the model is right, zero where not fitted.
+
+        Without correlation (data - model) / sigma; with it each less what those of fitted pixels before it tell.
+
+        Args:
+            model, sigma: Model and noise standard deviation, shape (ny, nx) [counts / s].
+        """
+        residual = np.zeros(self.image.shape)
+        residual[self.mask] = (self.image[self.mask] - model[self.mask]) / sigma[self.mask]
+        return residual if self.whitening is None else self.whitening(residual, np)
 
     def _noise(self, unit: float) -> tuple[np.ndarray, float]:
         """Variance that does not depend on the light and variance a count, both for fluxes in a unit; float64."""
@@ -161,7 +188,8 @@ class Observation:
             grid=Grid(shape=image.shape, pixel_scale=np.asarray(grid.pixel_scale, dtype),
                       center_x=np.asarray(grid.center_x, dtype), center_y=np.asarray(grid.center_y, dtype),
                       rotation=np.asarray(grid.rotation, dtype)),
-            convolution=plan(psf, image.shape, dtype, method))
+            convolution=plan(psf, image.shape, dtype, method),
+            whitening=None if self.whitening is None else self.whitening.cropped(rows, columns, dtype))
 
 
 class Data(Component):
@@ -175,6 +203,7 @@ class Data(Component):
         grid: Pixel grid of these arrays.
         convolution: The PSF made ready.
         unit: What fluxes are divided by, a power of two [counts / s]; None is one.
+        whitening: What makes noise over its standard deviation independent; None where it is.
         poisson: Whether the model adds to the variance.
         band: Name of the band.
     """
@@ -186,6 +215,7 @@ class Data(Component):
     grid: Grid
     convolution: Convolution
     unit: AnyArray | None = None
+    whitening: Whitening | None = None
     poisson: bool = static(default=False)
     band: str | None = static(default=None)
 
@@ -197,6 +227,24 @@ class Data(Component):
     def physical(self, flux: Any) -> Any:
         """Fluxes or amplitudes, given in multiples of `unit`, in the units of the image."""
         return flux if self.unit is None else jax.tree.map(lambda leaf: leaf * self.unit, flux)
+
+    def squares(self, residual: Array, variance: Array) -> Array:
+        """Terms of chi2, to be summed over the fitted pixels: of each its residual, less what those before it tell.
+
+        Args:
+            residual: Data less model, shape (ny, nx).
+            variance: Of each pixel.
+        """
+        return residual**2 / variance if self.whitening is None else self.independent(residual, variance) ** 2
+
+    def independent(self, residual: Array, variance: Array) -> Array:
+        """Residuals, shape (..., ny, nx), over their noise and made independent, zero where not fitted."""
+        scaled = self.mask * residual / jnp.sqrt(variance)
+        return scaled if self.whitening is None else self.whitening(scaled)
+
+    def unit_noise(self, normal: Callable[[tuple[int, int]], Array]) -> Array:
+        """Noise of unit variance, shape (ny, nx), from what draws independent normal numbers of a shape."""
+        return normal(self.grid.shape) if self.whitening is None else self.whitening.drawn(normal)
 
 
 def weightless(noise: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -59,8 +59,8 @@ class Picture:
 
     @property
     def chi2(self) -> float:
-        """Sum of the squared residuals."""
-        return float(np.nansum(self.residual**2))
+        """Sum of the squared residuals, made independent first where the noise is correlated."""
+        return float(np.sum(self.observation.independent(self.model, self.sigma) ** 2))
 
 
 def pictures(result: Result) -> list[Picture]:

@@ -234,7 +234,7 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
         sigma = data.physical(np.sqrt(np.asarray(var, float)))
         models.append(data.physical(np.asarray(model, float)))
         sigmas.append(sigma)
-        residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
+        residual = observation.independent(models[-1], sigma)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
     solved = sum(p.n_amp for o in observations for p in prior.in_band(o.band).light if p.is_linear)
     rhat, ess_bulk = rhat_and_ess_bulk(x)

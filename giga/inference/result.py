@@ -32,7 +32,8 @@ class Result:
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
         amplitudes: Linear amplitudes that were solved, with draws of them.
-        chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit.
+        chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit; where noise is correlated, of these
+            made independent.
         n_pixels: Number of fitted pixels.
         n_free: Number of sampled parameters plus solved amplitudes.
         diagnostics: By path name: "rhat", "rhat_gelman_rubin" (the 1992 definition that

@@ -51,7 +51,8 @@ def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: 
 def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[Array]:
     """Add the likelihood's noise to models, [counts / s] after it; of the key it takes what `draw_models` does not."""
     keys = jax.random.split(key, 2 + len(data))[2:]
-    return [one.physical(model + jnp.sqrt(variance(model, one)) * draws.normal(sub, model.shape, model.dtype))
+    return [one.physical(model + jnp.sqrt(variance(model, one))
+                         * one.unit_noise(lambda shape, sub=sub, dtype=model.dtype: draws.normal(sub, shape, dtype)))
             for model, one, sub in zip(models, data, keys, strict=True)]
 
 

@@ -40,8 +40,9 @@ def log_likelihood_of(result: Result) -> float:
     """Log-likelihood of the best fit, with its normalisation."""
     total = 0.0
     for o, model, sigma in zip(result.observations, result.model_images, result.sigma_images, strict=True):
-        terms = ((o.image - model) / sigma) ** 2 + np.log(2.0 * np.pi * sigma**2)
+        terms = o.independent(model, sigma) ** 2 + np.log(2.0 * np.pi * sigma**2)
         total += float(-0.5 * np.sum(terms[o.mask]))
+        total += 0.0 if o.whitening is None else float(np.sum(np.log(o.whitening.weights[0])))
     return total
 
 
@@ -62,6 +63,7 @@ def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> d
     products of residuals of neighbouring pixels over the root of the number of pairs, about zero and of
     unit spread for noise, large where the model lacks a structure. The p-value is the share of draws whose
     replica is at least as discrepant as the data; values near 0 tell a misfit, near 1 a noise that is too large.
+    Where noise is correlated, replicas have its correlation, and the residuals of both are made independent first.
 
     Solved amplitudes are those of the data, in the replica too.
 
@@ -94,8 +96,8 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
         keys = jax.random.split(key, len(posterior.data))
         for model, data, sub in zip(posterior.scaled_models(at), posterior.data, keys, strict=True):
             noise = jax.random.normal(sub, data.image.shape, at.dtype)
-            observed = (data.image - model) / jnp.sqrt(variance(model, data))
-            rows = [_of_residual(data.mask * r) for r in (observed, noise)]
+            observed = data.independent(data.image - model, variance(model, data))
+            rows = [_of_residual(r) for r in (observed, data.mask * noise)]
             totals = totals + jnp.stack(rows)
             pairs = pairs + jnp.sum(data.mask[1:] * data.mask[:-1]) + jnp.sum(data.mask[:, 1:] * data.mask[:, :-1])
         return totals / jnp.stack([jnp.ones_like(pairs), jnp.sqrt(jnp.maximum(pairs, 1.0))])
@@ -111,7 +113,8 @@ def _of_residual(residual: Array) -> Array:
 def pointwise(posterior: Posterior, z: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Log-likelihood of each fitted pixel, with its normalisation, as `arviz.loo` and `arviz.waic` need it.
 
-    Solved amplitudes are those of the draw. What an amplitude's prior or the integral over amplitudes adds to the
+    Where noise is correlated it is that of each pixel given those fitted before it, row by row, whose sum is the
+    likelihood of all. Solved amplitudes are those of the draw. What an amplitude's prior or the integral over amplitudes adds to the
     likelihood of all pixels belongs to none of them and is not in it.
 
     Args:
@@ -139,7 +142,8 @@ def _of_pixels(posterior: Posterior, z: Array) -> tuple[Array, ...]:
         for model, data in zip(posterior.scaled_models(at), posterior.data, strict=True):
             var = variance(model, data)
             unit = 1.0 if data.unit is None else data.unit  # of the data, in that of the image
-            values.append(-0.5 * ((data.image - model) ** 2 / var + jnp.log(2.0 * jnp.pi * var)) - jnp.log(unit))
+            value = -0.5 * (data.squares(data.image - model, var) + jnp.log(2.0 * jnp.pi * var)) - jnp.log(unit)
+            values.append(value if data.whitening is None else value + jnp.log(data.whitening.weights[0]))
         return tuple(values)
 
     return jax.lax.map(one, z)

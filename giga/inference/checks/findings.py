@@ -170,12 +170,14 @@ def _residuals(result: Result) -> Found:
     for k, (observation, model, sigma) in enumerate(zip(result.observations, result.model_images, result.sigma_images,
                                                         strict=True)):
         where = f"observation {k}{f' ({observation.band})' if observation.band else ''}: " if several else ""
-        residual = np.where(observation.mask, (observation.image - model) / sigma, 0.0)
+        residual = observation.independent(model, sigma)
         correlation, error = neighbours(residual, observation.mask)
+        further = "between pixels, which observation.correlation = \"measure\" finds in the sky" \
+            if observation.correlation is None else "further than observation.correlation says"
         if correlation > CORRELATED and correlation > norm.isf(UNLIKELY) * error:
             yield "structure", (f"{where}residuals of neighbouring pixels are correlated by {correlation:.3f} "
                                 f"(± {error:.3f} without structure): the model lacks something, or the noise is "
-                                "correlated between pixels")
+                                f"correlated {further}")
         yield from _brightest(residual, observation, where)
 
 

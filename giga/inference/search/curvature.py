@@ -21,7 +21,7 @@ class Quadratic(NamedTuple):
 
     Attributes:
         log_prob: Log-posterior.
-        chi2: Sum over fitted pixels of ((data - model) / sigma)^2.
+        chi2: That of `Posterior.chi2`.
         gradient: Shape (n,).
         precision: Shape (n, n): Fisher information of the data plus the prior's curvature.
     """
@@ -60,13 +60,16 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         jacobian = prior.edges.mixed(unbent, own, image_jacobian(filled, numbers, prior.size, data, slopes))
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + einsum("kyx,yx->k", jacobian, score)
-        chi2 = chi2 + jnp.sum(data.mask * (data.image - model) ** 2 / variance(model, data))
-        root = jacobian * jnp.sqrt(fisher_weight(model, data))
+        chi2 = chi2 + jnp.sum(data.mask * data.squares(data.image - model, variance(model, data)))
+        root = fisher_root(jacobian, model, data)
         if amplitudes is not None:
             value = value - 0.5 * amplitudes.penalty
             root, held = _unexplained(posterior, linear, amplitudes.values, data, root)
             precision = precision + held
         precision = precision + einsum("kyx,lyx->kl", root, root)
+        if data.whitening is not None and data.poisson:
+            own = jacobian * jnp.sqrt(photon_weight(model, data))
+            precision = precision + einsum("kyx,lyx->kl", own, own)
     if posterior.amplitudes == "marginal" and scene.is_linear:
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
     return Quadratic(value, chi2, gradient, precision)
@@ -78,12 +81,32 @@ def parameter_numbers(prior: Prior) -> Scene:
 
 
 def fisher_weight(model: Array, data: Data) -> Array:
-    """Fisher information of each pixel about its model value."""
+    """Fisher information of each pixel about its model value, of independent pixels."""
     var = variance(model, data)
     weight = 1.0 / var
     if data.poisson:
         weight = weight + 0.5 * jnp.where(model > 0.0, (data.photon / var) ** 2, 0.0)
     return data.mask * weight
+
+
+def photon_weight(model: Array, data: Data) -> Array:
+    """What the variance of each pixel tells about its model value."""
+    return 0.5 * data.mask * jnp.where(model > 0.0, (data.photon / variance(model, data)) ** 2, 0.0)
+
+
+def fisher_root(jacobian: Array, model: Array, data: Data) -> Array:
+    """The Jacobian, weighed so that the products of its rows, shape (n, ny, nx), are the Fisher information.
+
+    Of correlated pixels it is that of their means. For variances that follow the model, with u = d ln sigma / dm, there
+    is (I + C o C^-1)_ij u_i u_j besides, o the elementwise product. As C o C^-1 - I is positive semidefinite, what
+    independent pixels have, 2 u^2, is no more than that.
+
+    References:
+        Horn & Johnson (1991), Topics in Matrix Analysis, theorem 5.4.3.
+    """
+    if data.whitening is not None:
+        return data.independent(jacobian, variance(model, data))
+    return jacobian * jnp.sqrt(fisher_weight(model, data))
 
 
 def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data,
@@ -92,7 +115,9 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
 
     Projected pixel by pixel, so that its square stays positive semidefinite when rounded.
     """
-    basis = basis_images(linear, data.grid, data.convolution) * jnp.sqrt(data.mask / data.variance)
+    basis = basis_images(linear, data.grid, data.convolution)
+    basis = basis * jnp.sqrt(data.mask / data.variance) if data.whitening is None \
+        else data.independent(basis, data.variance)
     values = jnp.concatenate([jnp.atleast_1d(a) for a in amplitudes])
     if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
         basis = basis * (values != 0.0)[:, None, None]

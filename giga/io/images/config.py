@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from giga.imaging.correlation import checked
 from giga.io.errors import InputError
 from giga.io.tables import above, at_least
 
@@ -84,6 +85,7 @@ class ObservationConfig:
     psf_fwhm: float | None = above(0.0, None)  # a Gaussian PSF instead of a file: its FWHM [arcsec]
     psf_size: int | None = at_least(1, None)  # side of the Gaussian kernel, odd [pixels]
     supersampling: int = at_least(1, 1)  # subpixels a side at which the scene is rendered
+    correlation: Literal["none", "measure"] | Path | tuple[tuple[float, ...], ...] = "none"  # of the noise of pixels
     mask: Path | None = None  # FITS file of a mask
     mask_hdu: int | str | None = None  # its HDU
     mask_is: Literal["good", "bad"] | None = None  # what a non-zero pixel of the mask is; needed with `mask`
@@ -95,7 +97,8 @@ class ObservationConfig:
 
     def files(self) -> list[Path]:
         """The files that it names."""
-        return [path for path in (self.image, self.noise_map, self.psf, self.mask) if path is not None]
+        companions = (self.noise_map, self.psf, self.mask, self.correlation)
+        return [self.image, *(path for path in companions if isinstance(path, Path))]
 
     def __post_init__(self) -> None:
         def check(right: bool, field: str, seen: str, expected: str) -> None:
@@ -116,6 +119,8 @@ class ObservationConfig:
               "an odd number of pixels")
         check(self.psf_supersampling == 1 or self.psf_supersampling % self.supersampling == 0, "psf_supersampling",
               f"got {self.psf_supersampling}", f"1, or a multiple of the supersampling {self.supersampling}")
+        if isinstance(self.correlation, tuple):
+            checked(self.correlation)
         native = self.psf is not None and self.psf_supersampling == 1
         check(native or self.psf_resampling == "integrated", "psf_resampling", f"got {self.psf_resampling!r}",
               "a psf file at the pixel scale (psf_supersampling = 1), which alone is resampled")

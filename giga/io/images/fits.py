@@ -10,8 +10,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from giga.imaging.background import Sky, measure
+from giga.imaging.correlation import checked
 from giga.imaging.grid import Grid, pixel_of
-from giga.imaging.observation import WEIGHTLESS, Observation
+from giga.imaging.observation import WEIGHTLESS, Observation, weightless
 from giga.imaging.psf import PSF, gaussian_outside
 from giga.io.errors import InputError
 from giga.io.images.companion import Known, check_inside, check_observation, known, part_of, same_hdu
@@ -94,13 +96,14 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     mask = _mask(config, full, window, grid, path)
     _check_finite(config, image, mask, window, path)
     noise = _noise(config, full, window, mask, path)
+    correlation = _correlation(config, full, window, grid, notes, path)
     try:
         observation = Observation(
             image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
             noise_map=None if noise is None else factor * noise,
             background_rms=None if config.background_rms is None else factor * config.background_rms,
             exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain,
-            mask=mask, supersampling=config.supersampling, band=config.band,
+            mask=mask, supersampling=config.supersampling, band=config.band, correlation=correlation,
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
         raise
@@ -234,8 +237,51 @@ def _noise(config: ObservationConfig, image: np.ndarray, window, mask: np.ndarra
         seen = f"{bad.sum()} fitted pixels are not positive, the first is {values[row, column]:.6g} at {place}"
         raise InputError(config.noise_map, f"{path}.noise_map", seen,
                          f"a {config.noise_kind} above zero wherever the mask keeps a pixel")
-    power = {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
-    return np.where(usable, values, np.nan) ** power
+    return _sigma(config, np.where(usable, values, np.nan))
+
+
+def _sigma(config: ObservationConfig, values: np.ndarray) -> np.ndarray:
+    """Standard deviations from the values of a noise map."""
+    return values ** {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
+
+
+def _correlation(config: ObservationConfig, image: np.ndarray, window, grid: Grid, notes: list[str],
+                 path: str) -> np.ndarray | None:
+    """Correlation of the noise by lag; None where pixels are independent."""
+    field = f"{path}.correlation"
+    if config.correlation == "none":
+        return None
+    if config.correlation == "measure":
+        try:
+            sky = _sky(config, image, window, grid, path)
+        except ValueError as error:
+            raise InputError(config.image, field, *str(error).split("; expected ", 1)) from error
+        notes.append(f"{Path(config.image).name}: {sky}")
+        return sky.correlation
+    given = config.correlation
+    values = _read_with(given, None, image, field, config) if isinstance(given, Path) else given
+    try:
+        return checked(values)
+    except ValueError as error:
+        file = given if isinstance(given, Path) else config.image
+        raise InputError(file, field, str(error).removeprefix("correlation: ")) from error
+
+
+def _sky(config: ObservationConfig, image: np.ndarray, window, grid: Grid, path: str) -> Sky:
+    """What the blank sky of the whole image tells, of which `mask_keep` and the cutout leave out none."""
+    good, noise = np.isfinite(image), np.ones(image.shape)
+    if config.noise_map is not None:
+        values = _read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)
+        good &= np.isfinite(values) & (values > 0.0)
+        noise = _sigma(config, np.where(good, values, 1.0))
+        good &= ~weightless(noise, good)
+    elif config.background_rms is not None:
+        noise *= config.background_rms
+    if config.mask is not None:
+        values = _read_with(config.mask, config.mask_hdu, image, f"{path}.mask", config)
+        good &= (values != 0.0) == (config.mask_is == "good")
+    good[window] &= ~ring_mask(config.mask_exclude, grid)
+    return measure(image, noise, good)
 
 
 def _psf(config: ObservationConfig, pixel_scale: float, shape: tuple[int, int], notes: list[str],

@@ -53,7 +53,8 @@ def simulate(truths: Sequence[Scene], template: Observation,
     for truth in truths:
         model = _render(jax.tree.map(jnp.float32, truth), data)
         sigma = np.sqrt(np.asarray(variance(model, data), float))
-        observations.append(template.replace(image=np.asarray(model, float) + sigma * rng.normal(size=sigma.shape)))
+        observations.append(template.replace(image=np.asarray(model, float) + sigma * np.asarray(
+            data.unit_noise(lambda shape: rng.normal(size=shape)))))
     return tuple(observations)
 
 
