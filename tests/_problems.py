@@ -31,7 +31,8 @@ def observe(scene: Scene, observation: Observation, seed: int | None = 1) -> Obs
     """Put the image of a scene into an observation, with noise unless the seed is None."""
     data = observation.data(jnp.result_type(float), trim=False)
     model = jax.jit(render_data)(scene, data)
-    noise = 0.0 if seed is None else np.random.default_rng(seed).normal(size=data.image.shape)
+    rng = np.random.default_rng(seed)
+    noise = 0.0 if seed is None else np.asarray(data.unit_noise(lambda shape: rng.normal(size=shape)))
     return observation.replace(image=np.asarray(model + np.sqrt(variance(model, data)) * noise, float))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from giga.bayes.exchange import Orders
 from giga.bayes.prior import Prior
-from giga.component import AnyArray, Component, static
+from giga.component import AnyArray, Component, is_distribution, static
 from giga.imaging.linear import Amplitudes, solve
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render, sampling
@@ -25,8 +25,8 @@ AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
 class Posterior(Component):
     """Prior times likelihood of one scene seen in one or several observations.
 
-    The likelihood of the pixels is Gaussian, and theirs may be correlated. Its logarithm is summed relative to that of a model equal
-    to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
+    The likelihood is Gaussian; pixels may be correlated. Its logarithm is summed relative to that of a model
+    equal to the data (the saturated fit), so that float32 keeps its digits where they matter; `log_norm`
     is what was left out. The data are in multiples of their own noise, whatever the unit of the image;
     amplitudes and images come and go in the unit of the image.
 
@@ -58,13 +58,15 @@ class Posterior(Component):
         Images are cropped to the fitted pixels, to sides of a multiple of so many pixels.
 
         Raises:
-            ValueError: No observation, a scene without light, an unknown way with amplitudes, or "marginal"
-                without `amplitude_sd` (a flat prior has no evidence).
+            ValueError: No observation, a scene without light, noise scales that are not one an observation and
+                positive, an unknown way with amplitudes, or "marginal" without `amplitude_sd` (a flat prior has no
+                evidence).
         """
         if not observations:
             raise ValueError("observations: expected at least one Observation, got none")
         if not scene.light:
             raise ValueError("scene: expected a light profile in lens_light or source_light, got none")
+        _check_scales(scene.noise_scale, len(observations))
         if amplitudes not in get_args(AmplitudeMethod):
             raise ValueError(f"amplitudes: expected one of {', '.join(get_args(AmplitudeMethod))}, got {amplitudes!r}")
         if amplitudes == "marginal" and amplitude_sd is None:
@@ -94,13 +96,17 @@ class Posterior(Component):
     def log_likelihood(self, z: Array) -> Array:
         """Log-likelihood relative to the saturated fit."""
         scene = self._scene(z)
-        return sum((self._one(d.seen(scene), d) for d in self.data), jnp.zeros((), z.dtype))
+        return sum((self._one(d.seen(scene), d) for d in self.data_of(scene)), jnp.zeros((), z.dtype))
+
+    def data_of(self, scene: Scene) -> tuple[Data, ...]:
+        """The data with the noise that a scene gives them."""
+        return tuple(d.with_noise_of(scene, k) for k, d in enumerate(self.data))
 
     def scenes(self, z: Array) -> tuple[Scene, ...]:
         """The scene as each observation sees it, linear amplitudes solved and filled in."""
         scene = self._scene(z)
         out = []
-        for d in self.data:
+        for d in self.data_of(scene):
             seen = scene.in_band(d.band)
             _, amplitudes = self.filled(d.seen(scene), d)
             out.append(seen if amplitudes is None else seen.with_amplitudes(d.physical(amplitudes.values)))
@@ -112,7 +118,11 @@ class Posterior(Component):
 
     def scaled_models(self, z: Array) -> tuple[Array, ...]:
         """Model image of each observation, in the unit of its data."""
-        return tuple(_image(scene, d) for scene, d in self._filled(z))
+        return tuple(model for model, _ in self.seen(z))
+
+    def seen(self, z: Array) -> list[tuple[Array, Data]]:
+        """Model image of each observation, in the unit of its data, and the data with their noise at z."""
+        return [(_image(scene, d), d) for scene, d in self._filled(z)]
 
     @property
     def is_fine(self) -> bool:
@@ -141,16 +151,16 @@ class Posterior(Component):
     def chi2(self, z: Array) -> Array:
         """Sum over fitted pixels of ((data - model) / sigma)^2, or r^T C^-1 r of these where they are correlated."""
         return sum((jnp.sum(d.mask * d.squares(d.image - m, variance(m, d)))
-                    for m, d in zip(self.scaled_models(z), self.data, strict=True)), jnp.zeros((), z.dtype))
+                    for m, d in self.seen(z)), jnp.zeros((), z.dtype))
 
     def _scene(self, z: Array) -> Scene:
         scene = self.prior.scene(z)
         return _source_sampled_once(scene) if self.sampled_once else scene
 
     def _filled(self, z: Array) -> list[tuple[Scene, Data]]:
-        """The scene as each observation sees it, in the unit of its data, and the data."""
+        """The scene as each observation sees it, in the unit of its data, and the data with their noise at z."""
         scene = self._scene(z)
-        return [(self.filled(d.seen(scene), d)[0], d) for d in self.data]
+        return [(self.filled(d.seen(scene), d)[0], d) for d in self.data_of(scene)]
 
     def _one(self, scene: Scene, data: Data) -> Array:
         scene, amplitudes = self.filled(scene, data)
@@ -177,7 +187,7 @@ class Posterior(Component):
     def amplitude_draw(self, key: Array, z: Array) -> tuple[list[Array], ...]:
         """A draw of the linear amplitudes given z, for each observation those of its linear profiles, in its unit."""
         scene, draws = self._scene(z), []
-        for d, sub in zip(self.data, jax.random.split(key, len(self.data)), strict=True):
+        for d, sub in zip(self.data_of(scene), jax.random.split(key, len(self.data)), strict=True):
             seen = d.seen(scene)
             values = solve(seen, d, self.amplitude_sd_of(d), self.amplitudes == "nonnegative", sub).values \
                 if seen.is_linear else []
@@ -198,6 +208,16 @@ def _source_sampled_once(scene: Scene) -> Scene:
     return scene.replace(source_light=[p.replace(supersampling=1) for p in scene.source_light])
 
 
+def _check_scales(scales: Sequence[Any], count: int) -> None:
+    if scales and len(scales) != count:
+        raise ValueError(f"noise_scale: expected one entry for each of {count} observations, got {len(scales)}")
+    for k, scale in enumerate(scales):
+        least = np.min(scale.support.lower_bound) if is_distribution(scale) and hasattr(scale.support, "lower_bound") \
+            else -np.inf if is_distribution(scale) else scale
+        if not (least >= 0.0 if is_distribution(scale) else least > 0.0):
+            raise ValueError(f"noise_scale.{k}: expected a number above zero or a distribution of such, got {scale}")
+
+
 def variance(model: Array, data: Data) -> Array:
     """Noise variance of each pixel, `background_rms^2 + max(model, 0) / exposure_time` or the map's square."""
     if not data.poisson:
@@ -211,7 +231,8 @@ def log_density(model: Array, data: Data) -> Array:
     terms = data.squares(data.image - model, var)
     if data.poisson:
         terms = terms + jnp.log(var / variance(data.image, data))
-    return -0.5 * jnp.sum(data.mask * terms)
+    value = -0.5 * jnp.sum(data.mask * terms)
+    return value if data.scale is None else value - jnp.sum(data.mask) * jnp.log(data.scale)
 
 
 def _saturated(data: Data) -> float:

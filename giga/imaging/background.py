@@ -40,9 +40,10 @@ class Sky:
         diagonal = 0.5 * (rho[middle + 1, middle + 1] + rho[middle + 1, middle - 1])
         return (f"noise of neighbouring pixels is correlated by {rho[middle, middle + 1]:.2f} along rows, "
                 f"{rho[middle + 1, middle]:.2f} along columns and {diagonal:.2f} along diagonals, two pixels apart by "
-                f"{rho[middle, middle + 2]:.2f} and {rho[middle + 2, middle]:.2f} (± {self.error:.2f}, of {self.pixels} "
-                f"pixels of blank sky); the sky's scatter is {self.scatter:.2f} times the noise given, and that of its "
-                f"means over many pixels {self.scatter * self.growth:.2f} times what independent pixels would have")
+                f"{rho[middle, middle + 2]:.2f} and {rho[middle + 2, middle]:.2f} (± {self.error:.2f}, of "
+                f"{self.pixels} pixels of blank sky); the sky's scatter is {self.scatter:.2f} times the noise given, "
+                f"that of its means over many pixels {self.scatter * self.growth:.2f} times what independent pixels of "
+                "this noise would have")
 
     @property
     def growth(self) -> float:

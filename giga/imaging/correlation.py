@@ -156,7 +156,7 @@ def spectrum(correlation: AnyArray, shape: tuple[int, int] = (SIDE, SIDE), xp: A
     """Power of unit-variance noise at each frequency of a torus, of mean one.
 
     A correlation that is measured, or cut off, may be none: power below zero. What is below `FLOOR` is raised to it and
-    all is divided by the mean, so that every pixel keeps its variance and every correlation matrix is positive definite.
+    all is divided by the mean: every pixel keeps its variance, and every correlation matrix is positive definite.
 
     Args:
         correlation: See `checked`.

@@ -204,6 +204,7 @@ class Data(Component):
         convolution: The PSF made ready.
         unit: What fluxes are divided by, a power of two [counts / s]; None is one.
         whitening: What makes noise over its standard deviation independent; None where it is.
+        scale: What the noise has been multiplied by, where that is a parameter, as the likelihood's norm needs it.
         poisson: Whether the model adds to the variance.
         band: Name of the band.
     """
@@ -216,6 +217,7 @@ class Data(Component):
     convolution: Convolution
     unit: AnyArray | None = None
     whitening: Whitening | None = None
+    scale: AnyArray | None = None
     poisson: bool = static(default=False)
     band: str | None = static(default=None)
 
@@ -227,6 +229,14 @@ class Data(Component):
     def physical(self, flux: Any) -> Any:
         """Fluxes or amplitudes, given in multiples of `unit`, in the units of the image."""
         return flux if self.unit is None else jax.tree.map(lambda leaf: leaf * self.unit, flux)
+
+    def with_noise_of(self, scene: Scene, number: int) -> Data:
+        """The same with the noise that a scene gives to the observation of this number."""
+        return self.scaled(scene.noise_scale[number]) if scene.noise_scale else self
+
+    def scaled(self, scale: AnyArray) -> Data:
+        """The same with its noise multiplied by a parameter."""
+        return self.replace(variance=self.variance * scale**2, photon=self.photon * scale**2, scale=scale)
 
     def squares(self, residual: Array, variance: Array) -> Array:
         """Terms of chi2, to be summed over the fitted pixels: of each its residual, less what those before it tell.

@@ -277,7 +277,8 @@ def _best_fit(posterior: Posterior, z: Array,
     """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit."""
     scenes = posterior.scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
-    return scenes, models, [variance(model, data) for model, data in zip(models, whole, strict=True)]
+    return scenes, models, [variance(model, data.with_noise_of(scene, k))
+                            for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))]
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:

@@ -6,7 +6,7 @@ SYMBOLS = {
     "theta_E": r"\theta_{\rm E}", "gamma": r"\gamma", "e1": "e_1", "e2": "e_2", "center_x": "x", "center_y": "y",
     "gamma1": r"\gamma_{{\rm ext},1}", "gamma2": r"\gamma_{{\rm ext},2}", "s_scale": "s", "Rs": r"R_{\rm s}",
     "alpha_Rs": r"\alpha_{R_{\rm s}}", "R_sersic": r"R_{\rm eff}", "n_sersic": "n", "beta": r"\beta", "amp": "A",
-    "kappa": r"\kappa",
+    "kappa": r"\kappa", "noise_scale": r"s_{\rm noise}",
 }
 ARCSEC = ("theta_E", "center_x", "center_y", "s_scale", "Rs", "alpha_Rs", "R_sersic", "beta")
 PARTS = {"mass": "lens", "lens_light": "light", "source_light": "source"}
@@ -43,6 +43,10 @@ def labels(names: Sequence[str]) -> dict[str, str]:
     out = {}
     for name in names:
         part, _, rest = name.partition(".")
+        if part in SYMBOLS:  # one of a list of numbers, not a profile's
+            several = len([other for other in names if other.partition(".")[0] == part]) > 1
+            out[name] = f"${SYMBOLS[part]}{f'^{{{int(rest) + 1}}}' if several else ''}$"
+            continue
         index, _, field = rest.rpartition(".")
         symbol = SYMBOLS.get(field, r"{{\rm {}}}".format((field or name).replace("_", r"\,")))
         alike = [other for other in names if other.rpartition(".")[2] == field]

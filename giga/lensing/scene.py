@@ -19,11 +19,13 @@ class Scene(Component):
         mass: Mass profiles of the lens plane.
         lens_light: Light profiles that are not lensed.
         source_light: Light profiles of the source plane.
+        noise_scale: What the noise of each observation is multiplied by, one entry each; none is one.
     """
 
     mass: Sequence[MassProfile] = ()
     lens_light: Sequence[LightProfile] = ()
     source_light: Sequence[LightProfile] = ()
+    noise_scale: Sequence[Param] = ()
 
     @property
     def light(self) -> list[LightProfile]:

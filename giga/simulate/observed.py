@@ -31,7 +31,8 @@ def draw_observed(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd
         The unconstrained vector, shape (n,), and the images, each (ny, nx) [counts / s].
     """
     z, models = draw_models(key, prior, data, amplitude_sd)
-    return z, add_noise(key, models, data)
+    scene = prior.scene(z)
+    return z, add_noise(key, models, tuple(one.with_noise_of(scene, k) for k, one in enumerate(data)))
 
 
 def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: Array) -> tuple[Array, list[Array]]:

@@ -94,7 +94,7 @@ def _discrepancies(posterior: Posterior, keys: Array, z: Array) -> Array:
         key, at = jax.random.wrap_key_data(entry[0]), entry[1]
         totals, pairs = jnp.zeros((2, 2), at.dtype), jnp.zeros((), at.dtype)
         keys = jax.random.split(key, len(posterior.data))
-        for model, data, sub in zip(posterior.scaled_models(at), posterior.data, keys, strict=True):
+        for (model, data), sub in zip(posterior.seen(at), keys, strict=True):
             noise = jax.random.normal(sub, data.image.shape, at.dtype)
             observed = data.independent(data.image - model, variance(model, data))
             rows = [_of_residual(r) for r in (observed, data.mask * noise)]
@@ -114,8 +114,8 @@ def pointwise(posterior: Posterior, z: np.ndarray, count: int) -> tuple[np.ndarr
     """Log-likelihood of each fitted pixel, with its normalisation, as `arviz.loo` and `arviz.waic` need it.
 
     Where noise is correlated it is that of each pixel given those fitted before it, row by row, whose sum is the
-    likelihood of all. Solved amplitudes are those of the draw. What an amplitude's prior or the integral over amplitudes adds to the
-    likelihood of all pixels belongs to none of them and is not in it.
+    likelihood of all. Solved amplitudes are those of the draw. What an amplitude's prior or the integral over
+    amplitudes adds to the likelihood of all pixels belongs to none of them and is not in it.
 
     Args:
         posterior: The posterior.
@@ -139,7 +139,7 @@ def _of_pixels(posterior: Posterior, z: Array) -> tuple[Array, ...]:
 
     def one(at: Array) -> tuple[Array, ...]:
         values = []
-        for model, data in zip(posterior.scaled_models(at), posterior.data, strict=True):
+        for model, data in posterior.seen(at):
             var = variance(model, data)
             unit = 1.0 if data.unit is None else data.unit  # of the data, in that of the image
             value = -0.5 * (data.squares(data.image - model, var) + jnp.log(2.0 * jnp.pi * var)) - jnp.log(unit)

@@ -37,7 +37,8 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
 
     The gradient is exact. The precision is that of Gauss and Newton, with the Fisher information of
     a Gaussian whose variance follows the model, 1/s^2 + (d s^2/dm / s^2)^2 / 2. Solved linear
-    amplitudes are projected out of it (variable projection; Kaufman 1975, BIT 15, 49).
+    amplitudes are projected out of it (variable projection; Kaufman 1975, BIT 15, 49). That of the logarithm of a
+    noise scale is twice the number of pixels.
     """
     prior = posterior.prior
     unbent, own = prior.slopes(z)
@@ -49,7 +50,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     chi2 = jnp.zeros((), z.dtype)
     # A prior may bend upwards (towards a bound); the step must still go uphill.
     precision = jnp.diag(jnp.maximum(curvature, 1e-3))
-    for data in posterior.data:
+    for k, data in enumerate(posterior.data_of(scene)):
         linear = data.seen(scene)
         filled, amplitudes = posterior.filled(linear, data)
         numbers, slopes = columns.in_band(data.band), data.seen(slope)
@@ -67,6 +68,11 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
             root, held = _unexplained(posterior, linear, amplitudes.values, data, root)
             precision = precision + held
         precision = precision + einsum("kyx,lyx->kl", root, root)
+        if data.scale is not None and (number := columns.noise_scale[k]) != FIXED:
+            step = slope.noise_scale[k] / data.scale  # of the logarithm, by z
+            rise = jax.grad(lambda log, model, own: log_density(model, own.scaled(jnp.exp(log))))
+            gradient = gradient.at[number].add(step * rise(jnp.log(data.scale), model, posterior.data[k]))
+            precision = precision.at[number, number].add(2.0 * jnp.sum(data.mask) * step**2)
         if data.whitening is not None and data.poisson:
             own = jacobian * jnp.sqrt(photon_weight(model, data))
             precision = precision + einsum("kyx,lyx->kl", own, own)

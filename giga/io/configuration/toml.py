@@ -158,7 +158,13 @@ def scene_from_config(config: Config) -> Scene:
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
-    return Scene(**parts)
+    return Scene(**parts, noise_scale=_noise_scales(config))
+
+
+def _noise_scales(config: Config) -> list[float | dist.Distribution]:
+    """A factor of each observation's noise; an empty list where none is fitted."""
+    widths = [observation.noise_scale_sd for observation in config.observation]
+    return [1.0 if sd is None else dist.LogNormal(0.0, sd) for sd in widths] if any(widths) else []
 
 
 def parse_override(text: str) -> tuple[str, Any]:

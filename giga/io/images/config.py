@@ -78,6 +78,8 @@ class ObservationConfig:
     noise_map: Path | None = None  # FITS file of the noise, instead of background_rms
     noise_hdu: int | str | None = None  # its HDU
     noise_kind: Literal["sigma", "variance", "weight"] = "sigma"  # what the map holds; weight is 1 / variance
+    noise_scale: Literal["measure"] | float = above(0.0, 1.0)  # times the noise given; "measure": the sky's scatter
+    noise_scale_sd: float | None = above(0.0, None)  # of the logarithm of a further factor, fitted; none fits none
     psf: Path | None = None  # FITS file of the PSF kernel
     psf_hdu: int | str | None = None  # its HDU
     psf_supersampling: int = at_least(1, 1)  # samples of the kernel per pixel side

@@ -96,13 +96,13 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     mask = _mask(config, full, window, grid, path)
     _check_finite(config, image, mask, window, path)
     noise = _noise(config, full, window, mask, path)
-    correlation = _correlation(config, full, window, grid, notes, path)
+    correlation, scale = _correlated(config, full, window, grid, notes, path)
     try:
         observation = Observation(
             image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
-            noise_map=None if noise is None else factor * noise,
-            background_rms=None if config.background_rms is None else factor * config.background_rms,
-            exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain,
+            noise_map=None if noise is None else scale * factor * noise,
+            background_rms=None if config.background_rms is None else scale * factor * config.background_rms,
+            exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain / scale**2,
             mask=mask, supersampling=config.supersampling, band=config.band, correlation=correlation,
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
@@ -245,23 +245,27 @@ def _sigma(config: ObservationConfig, values: np.ndarray) -> np.ndarray:
     return values ** {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
 
 
-def _correlation(config: ObservationConfig, image: np.ndarray, window, grid: Grid, notes: list[str],
-                 path: str) -> np.ndarray | None:
-    """Correlation of the noise by lag; None where pixels are independent."""
-    field = f"{path}.correlation"
-    if config.correlation == "none":
-        return None
-    if config.correlation == "measure":
+def _correlated(config: ObservationConfig, image: np.ndarray, window, grid: Grid, notes: list[str],
+                path: str) -> tuple[np.ndarray | None, float]:
+    """Correlation of the noise by lag, None where pixels are independent, and what the noise is multiplied by."""
+    given, scale, field = config.correlation, config.noise_scale, f"{path}.correlation"
+    if "measure" in (given, scale):
         try:
             sky = _sky(config, image, window, grid, path)
         except ValueError as error:
-            raise InputError(config.image, field, *str(error).split("; expected ", 1)) from error
+            which = "correlation" if given == "measure" else "noise_scale"
+            raise InputError(config.image, f"{path}.{which}", *str(error).split("; expected ", 1)) from error
         notes.append(f"{Path(config.image).name}: {sky}")
-        return sky.correlation
-    given = config.correlation
-    values = _read_with(given, None, image, field, config) if isinstance(given, Path) else given
+        if given == "measure":
+            given = tuple(map(tuple, sky.correlation.tolist()))
+        if scale == "measure":
+            scale = sky.scatter
+    assert not isinstance(scale, str)  # what is not measured is a number
+    if given == "none":
+        return None, scale
+    values = _read_with(given, None, image, field, config) if isinstance(given, Path) else np.asarray(given)
     try:
-        return checked(values)
+        return checked(values), scale
     except ValueError as error:
         file = given if isinstance(given, Path) else config.image
         raise InputError(file, field, str(error).removeprefix("correlation: ")) from error

@@ -1,7 +1,7 @@
 """model.fits: the images of a fit with their WCS, and its critical curves and caustics.
 
-The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, with its
-number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images keep the WCS
+The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, and CORRELATION where its
+noise has one, with its number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images keep the WCS
 of the observation; their WCS "A" gives the lens angles x and y in arcsec.
 """
 
@@ -26,6 +26,7 @@ from giga.runtime.atomic import write_bytes
 FLUX, BRIGHTNESS = "ct/s", "ct/(s arcsec2)"
 IMAGES = {"DATA": FLUX, "MODEL": FLUX, "RESIDUAL": "", "LENS_LIGHT": FLUX, "LENSED_SOURCE": FLUX, "NOISE": FLUX,
           "MASK": ""}
+CORRELATION = "CORRELATION"  # of the noise by lag, of those observations that have one
 
 
 def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]]) -> Path:
@@ -50,6 +51,8 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         header = wcs_header(observation) if observation.header else _angles(observation.grid)
         header.extend(_angles(observation.grid, "A"))
         hdus += [_image(image, name, number, IMAGES[name], header, observation.band) for name, image in images.items()]
+        if observation.correlation is not None:
+            hdus.append(fits.ImageHDU(observation.correlation, name=CORRELATION, ver=number))
         hdus.append(_image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, _angles(picture.source_grid),
                            observation.band))
     hdus.append(_table(drawn[0].curves))
@@ -81,6 +84,7 @@ def _picture(hdus: Any, number: int, curves: list[Curve]) -> Picture:
     wcs = celestial_wcs(header)
     observation = Observation(
         image=image["DATA"], grid=_grid(header, "A"), noise_map=image["NOISE"], mask=image["MASK"] > 0.0,
+        correlation=np.array(hdus[CORRELATION, number].data, float) if (CORRELATION, number) in hdus else None,
         band=header.get("BAND"), header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     return Picture(observation=observation, model=image["MODEL"], sigma=image["NOISE"], lens_light=image["LENS_LIGHT"],
                    lensed_source=image["LENSED_SOURCE"], source=image["SOURCE_PLANE"],
