@@ -121,6 +121,34 @@ def _conditional(joint: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones_like(s), -b], axis=1) / s
 
 
+def drizzled(drop: float, pixel: float, reach: int = 4) -> np.ndarray:
+    """Correlation that drizzling leaves in the mean of many exposures whose pixels fall evenly on the output's.
+
+    The weight of an input pixel in an output one is the area that its drop shares with it, so that the correlation
+    along an axis is that of a trapezoid, drop and pixel convolved, with itself.
+
+    Args:
+        drop, pixel: Sides of a drop (pixfrac) and of an output pixel, in input pixels.
+        reach: Longest lag; the correlation ends at drop / pixel + 1.
+
+    Returns:
+        As `checked` has it, shape (2 reach + 1, 2 reach + 1).
+
+    References:
+        Fruchter & Hook (2002), PASP 114, 144, sec. 7.
+    """
+    lags = np.arange(reach + 1) * pixel
+    half = 0.5 * (drop + pixel)
+    x = np.linspace(-half, half, 4001)
+
+    def weight(x: np.ndarray) -> np.ndarray:
+        return np.clip(half - np.abs(x), 0.0, min(drop, pixel))
+
+    line = np.array([np.sum(weight(x) * weight(x - lag)) for lag in lags])
+    line = np.concatenate([line[:0:-1], line]) / line[0]
+    return np.outer(line, line)
+
+
 def checked(correlation: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     """A correlation function that a likelihood can use, as float64.
 

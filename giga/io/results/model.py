@@ -1,8 +1,8 @@
 """model.fits: the images of a fit with their WCS, and its critical curves and caustics.
 
 The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, and CORRELATION where its
-noise has one, with its number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images keep the WCS
-of the observation; their WCS "A" gives the lens angles x and y in arcsec.
+noise has one, with its number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images
+keep the WCS of the observation; their WCS "A" gives the lens angles x and y in arcsec.
 """
 
 import io
