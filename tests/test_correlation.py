@@ -8,17 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _factory import make_result
-from _problems import (
-    blank,
-    draw,
-    finite_differences,
-    lens,
-    lens_prior,
-    log_likelihood,
-    models,
-    observe,
-    value_and_gradient,
-)
+from _problems import blank, draw, finite_differences, log_likelihood, models, observe, value_and_gradient
 from astropy.io import fits
 
 from giga.bayes.posterior import Posterior, log_density, variance
@@ -38,6 +28,7 @@ from giga.jobs.job import prepare
 from giga.lensing.labels import labels
 from giga.lensing.scene import Scene
 from giga.light import Sersic, UniformSky
+from giga.mass import SIS
 
 SIZE = 20
 RNG = np.random.default_rng(4)
@@ -49,6 +40,22 @@ MAP = 0.02 * (1.0 + RNG.uniform(size=(SIZE, SIZE)))
 RHO = drizzled(0.8, 0.6)
 NOISE = {"photons": {"exposure": 300.0}, "masked map": {"noise_map": MAP, "mask": MASK}}
 QUADRATIC = jax.jit(quadratic)
+
+
+def lens(amp: tuple | None = (4.0, 20.0)) -> Scene:
+    """A lens that compiles fast; amp None leaves both amplitudes to be solved."""
+    a, b = (None, None) if amp is None else amp
+    return Scene(mass=[SIS(theta_E=0.7)], lens_light=[Sersic(amp=a, R_sersic=0.4, n_sersic=1.5)],
+                 source_light=[Sersic(amp=b, R_sersic=0.2, n_sersic=1.0, center_x=0.05, center_y=-0.04)])
+
+
+def lens_prior(amp: tuple | None = ()) -> Scene:
+    """A prior around it, of three or five parameters."""
+    a, b = (None, None) if amp is None else (dist.LogNormal(1.4, 0.3), dist.LogNormal(2.8, 0.3))
+    true = lens()
+    return Scene(mass=[SIS(theta_E=dist.LogNormal(-0.35, 0.1))],
+                 lens_light=[true.lens_light[0].replace(amp=a, R_sersic=dist.LogNormal(-0.9, 0.2))],
+                 source_light=[true.source_light[0].replace(amp=b, center_x=dist.Normal(0.0, 0.1))])
 
 
 def dense(correlation: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -103,7 +110,7 @@ def test_the_log_likelihood_converges_to_that_of_the_dense_matrix(correlation, w
 
 @pytest.mark.parametrize("noise", NOISE)
 def test_log_likelihood_is_that_of_a_multivariate_normal(x64, noise):
-    observation = seen_through(blank(size=SIZE, **NOISE[noise]))
+    observation = seen_through(blank(size=SIZE, ss=1, **NOISE[noise]))
     posterior = Posterior.of(lens_prior(), [observation], dtype=np.float64)
     z = draw(posterior)
     data = observation.data(np.float64, trim=False)
@@ -124,7 +131,7 @@ def test_log_likelihood_is_that_of_a_multivariate_normal(x64, noise):
     ("masked map", {"amplitudes": "marginal", "amplitude_sd": 10.0})])
 def test_gradient_equals_finite_differences(x64, noise, ways):
     prior = lens_prior(None if ways else ())
-    posterior = Posterior.of(prior, [seen_through(blank(size=SIZE, **NOISE[noise]))], dtype=np.float64, **ways)
+    posterior = Posterior.of(prior, [seen_through(blank(size=SIZE, ss=1, **NOISE[noise]))], dtype=np.float64, **ways)
     z = draw(posterior)
     _, gradient = value_and_gradient(posterior, z)
     np.testing.assert_allclose(gradient, finite_differences(posterior, z), rtol=5e-6, atol=2e-4)
@@ -136,7 +143,7 @@ def test_gradient_equals_finite_differences(x64, noise, ways):
 @pytest.mark.parametrize("noise", ["photons", "masked map"])
 def test_the_curvature_is_the_fisher_information(x64, noise):
     """Of the means exactly; that of variances which follow the model is between the one taken and half of it."""
-    posterior = Posterior.of(lens_prior(), [seen_through(blank(size=SIZE, **NOISE[noise]))], dtype=np.float64)
+    posterior = Posterior.of(lens_prior(), [seen_through(blank(size=SIZE, ss=1, **NOISE[noise]))], dtype=np.float64)
     (data,), z = posterior.data, draw(posterior)
     model, jacobian = jax.jit(lambda z: (posterior.scaled_models(z)[0], jax.jacfwd(posterior.scaled_models)(z)[0]))(z)
     mask = np.asarray(data.mask) > 0.0
@@ -155,7 +162,7 @@ def test_the_curvature_is_the_fisher_information(x64, noise):
 
 
 def test_solved_amplitudes_are_those_of_generalised_least_squares(x64):
-    observation = seen_through(blank(size=SIZE, noise_map=MAP, mask=MASK))
+    observation = seen_through(blank(size=SIZE, ss=1, noise_map=MAP, mask=MASK))
     data, scene = observation.data(np.float64, trim=False), lens(None)
     white = matrix(observation.whitening, MASK)
     basis = np.asarray(jax.jit(basis_images)(scene, data.grid, data.convolution))[:, MASK].T / MAP[MASK][:, None]
@@ -170,7 +177,7 @@ def test_solved_amplitudes_are_those_of_generalised_least_squares(x64):
 
 
 def test_marginal_amplitudes_are_part_of_the_covariance(x64):
-    observation, sd = seen_through(blank(size=SIZE, noise_map=MAP, mask=MASK)), 3.0
+    observation, sd = seen_through(blank(size=SIZE, ss=1, noise_map=MAP, mask=MASK)), 3.0
     posterior = Posterior.of(lens_prior(None), [observation], "marginal", sd, dtype=np.float64)
     z, data = draw(posterior), observation.data(np.float64, trim=False)
     scene = jax.jit(lambda p, z: p.prior.scene(z))(posterior, z)
@@ -182,7 +189,7 @@ def test_marginal_amplitudes_are_part_of_the_covariance(x64):
 
 
 def test_independent_pixels_have_the_likelihood_and_the_program_of_before(x64):
-    plain = observe(lens(), blank(size=SIZE, exposure=None, mask=MASK))
+    plain = observe(lens(), blank(size=SIZE, ss=1, exposure=None, mask=MASK))
     none, delta = (Posterior.of(lens_prior(), [one], dtype=np.float64)
                    for one in (plain, plain.replace(correlation=np.ones((1, 1)))))
     z = draw(none)
@@ -203,7 +210,7 @@ def test_independent_pixels_have_the_likelihood_and_the_program_of_before(x64):
 def test_trimming_changes_nothing(x64):
     mask = np.zeros((SIZE, SIZE), bool)
     mask[5:13, 4:15] = MASK[5:13, 4:15]
-    observation = seen_through(blank(size=SIZE, mask=mask))
+    observation = seen_through(blank(size=SIZE, ss=1, mask=mask))
     data, whole = observation.data(np.float64), observation.data(np.float64, trim=False)
     assert data.image.shape != whole.image.shape
     np.testing.assert_array_equal(np.asarray(data.whitening.weights)[:, np.asarray(data.mask) > 0.0],
@@ -211,8 +218,8 @@ def test_trimming_changes_nothing(x64):
 
 
 def test_float32_equals_float64(x64):
-    observation = seen_through(blank(size=SIZE, mask=MASK, exposure=300.0))
-    values = [value_and_gradient(Posterior.of(lens_prior(), [observation], dtype=dtype), np.zeros(14, dtype))
+    observation = seen_through(blank(size=SIZE, ss=1, mask=MASK, exposure=300.0))
+    values = [value_and_gradient(Posterior.of(lens_prior(), [observation], dtype=dtype), np.zeros(5, dtype))
               for dtype in (np.float32, np.float64)]
     # Independent residuals are sums of correlated ones over the root of what is left of them, and so is their rounding.
     assert float(values[0][0]) == pytest.approx(float(values[1][0]), rel=1e-5)
@@ -220,7 +227,7 @@ def test_float32_equals_float64(x64):
 
 
 def test_noise_is_drawn_with_its_correlation(x64):
-    data = blank(size=SIZE, mask=MASK, correlation=RHO).data(np.float64, trim=False)
+    data = blank(size=SIZE, ss=1, mask=MASK, correlation=RHO).data(np.float64, trim=False)
     keys = jax.random.split(jax.random.key(2), 3000)
     noise = np.asarray(jax.jit(jax.vmap(lambda key: data.unit_noise(
         lambda shape: jax.random.normal(key, shape, float))))(keys))
@@ -237,7 +244,7 @@ def test_noise_is_drawn_with_its_correlation(x64):
 def test_intervals_hold_what_they_claim(x64):
     """A closed form: the amplitude of a profile and a sky, by generalised least squares and by plain ones."""
     scene = Scene(lens_light=[Sersic(amp=None, R_sersic=0.25, n_sersic=1.0), UniformSky(amp=None)])
-    correlated = blank(size=SIZE, mask=MASK, noise_map=MAP, correlation=RHO)
+    correlated = blank(size=SIZE, ss=1, mask=MASK, noise_map=MAP, correlation=RHO)
     key, shares = jax.random.split(jax.random.key(5), 2000), []
     data = correlated.data(np.float64, trim=False)
     for own in (data, data.replace(whitening=None)):
@@ -256,7 +263,7 @@ def test_intervals_hold_what_they_claim(x64):
 
 def test_checks_of_a_fit_know_of_the_correlation(x64):
     """Pixels' log-likelihoods add up; replicas are as correlated as the data."""
-    observation = seen_through(blank(size=SIZE, mask=MASK, exposure=300.0))
+    observation = seen_through(blank(size=SIZE, ss=1, mask=MASK, exposure=300.0))
     posterior = Posterior.of(lens_prior(), [observation], dtype=np.float64)
     truth = {name: 0.0 for name in posterior.prior.names}
     z = np.zeros((1, 3, len(truth)))
@@ -266,8 +273,8 @@ def test_checks_of_a_fit_know_of_the_correlation(x64):
     exact = Scene(lens_light=[Sersic(amp=dist.LogNormal(np.log(4.0), 1e-3), R_sersic=0.5, n_sersic=2.5)])
     light = Scene(lens_light=[Sersic(amp=4.0, R_sersic=0.5, n_sersic=2.5)])
     rows = []
-    for fitted in (observe(light, blank(size=SIZE, correlation=RHO)),
-                   observe(light, blank(size=SIZE, correlation=RHO)).replace(correlation=None)):
+    for fitted in (observe(light, blank(size=SIZE, ss=1, correlation=RHO)),
+                   observe(light, blank(size=SIZE, ss=1, correlation=RHO)).replace(correlation=None)):
         one = Posterior.of(exact, [fitted], dtype=np.float64)
         predicted = predictive(jax.random.key(0), one, np.zeros((200, 1)), 200)
         rows.append([predicted[name]["p_value"] for name in DISCREPANCIES])
@@ -279,7 +286,7 @@ def test_checks_of_a_fit_know_of_the_correlation(x64):
 @pytest.mark.parametrize(("noise", "correlation"), [("photons", None), ("masked map", RHO)])
 def test_a_noise_scale_is_a_parameter(x64, noise, correlation):
     """Its likelihood is that of noise multiplied by it, its best value the root of the mean square residual."""
-    observation = observe(lens(), blank(size=SIZE, **NOISE[noise], correlation=correlation))
+    observation = observe(lens(), blank(size=SIZE, ss=1, **NOISE[noise], correlation=correlation))
     prior = lens_prior().replace(noise_scale=[dist.LogNormal(0.0, 0.3)])
     posterior = Posterior.of(prior, [observation], dtype=np.float64)
     assert posterior.prior.names[-1] == "noise_scale.0"
@@ -307,7 +314,7 @@ def test_a_noise_scale_is_a_parameter(x64, noise, correlation):
     ([dist.Normal(1.0, 0.1)], "noise_scale.0: expected a number above zero or a distribution of such")])
 def test_noise_scales_that_are_none(scales, message):
     with pytest.raises(ValueError, match=message):
-        Posterior.of(lens_prior().replace(noise_scale=scales), [blank(size=SIZE)])
+        Posterior.of(lens_prior().replace(noise_scale=scales), [blank(size=SIZE, ss=1)])
 
 
 @pytest.mark.parametrize(("correlation", "message"), [
@@ -316,7 +323,7 @@ def test_noise_scales_that_are_none(scales, message):
     ([[0.2, 1.0, 0.1]], "differ by up to 0.1"), ([[1.5, 1.0, 1.5]], "expected values from -1 to 1, got 1.5")])
 def test_correlations_that_are_none(correlation, message):
     with pytest.raises(ValueError, match=f"correlation: .*{message}"):
-        blank(size=SIZE, correlation=correlation)
+        blank(size=SIZE, ss=1, correlation=correlation)
 
 
 def test_any_correlation_is_made_positive_definite():
