@@ -171,8 +171,8 @@ def test_solved_amplitudes_are_those_of_generalised_least_squares(x64):
     expected = np.linalg.lstsq(design, target)[0]
     np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-8)
     draws = jax.jit(jax.vmap(lambda key: jnp.stack(solve(scene, data, key=key).values)))(
-        jax.random.split(jax.random.key(0), 4000))
-    # The error of a variance of 4000 draws is 2.2%.
+        jax.random.split(jax.random.key(0), 2000))
+    # The error of a variance of 2000 draws is 3.2%.
     np.testing.assert_allclose(np.cov(np.asarray(draws).T), np.linalg.inv(design.T @ design), rtol=0.12)
 
 
@@ -245,7 +245,7 @@ def test_intervals_hold_what_they_claim(x64):
     """A closed form: the amplitude of a profile and a sky, by generalised least squares and by plain ones."""
     scene = Scene(lens_light=[Sersic(amp=None, R_sersic=0.25, n_sersic=1.0), UniformSky(amp=None)])
     correlated = blank(size=SIZE, ss=1, mask=MASK, noise_map=MAP, correlation=RHO)
-    key, shares = jax.random.split(jax.random.key(5), 2000), []
+    key, shares = jax.random.split(jax.random.key(5), 1200), []
     data = correlated.data(np.float64, trim=False)
     for own in (data, data.replace(whitening=None)):
         basis = basis_images(scene, own.grid, own.convolution)
@@ -257,7 +257,7 @@ def test_intervals_hold_what_they_claim(x64):
             return jnp.stack(solve(scene, own.replace(image=own.mask * jnp.sqrt(data.variance) * noise)).values)
 
         shares.append((np.abs(np.asarray(jax.jit(jax.vmap(found))(key))) < sd).mean(0))
-    assert np.abs(shares[0] - 0.683).max() < 0.03  # the error is 0.010
+    assert np.abs(shares[0] - 0.683).max() < 0.03  # the error is 0.013
     assert shares[1].max() < 0.50
 
 
