@@ -1,177 +1,134 @@
-"""The sky of an image as its own pixels show it: level, scatter, correlation; and the sources that are not sky."""
+"""The correlation of an image's noise, measured from its own sky."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.stats import mad_std, sigma_clipped_stats
-from photutils.segmentation import detect_sources
-from scipy.ndimage import distance_transform_edt, gaussian_filter, label, maximum_position
+import scipy.fft
+import scipy.ndimage
 
-DETECTION = 3.0  # standard deviations of the sky, in the smoothed image, from which a pixel belongs to a source
-SMOOTHING = 1.5  # standard deviation of the kernel that sources are looked for with [pixels]
-CONNECTED = 12  # smallest number of pixels of a source
-LEVELS = 30  # at which sources that touch are parted
-GROWTH = 2  # pixels around a neighbour that are taken with it
-MARGIN = 4  # pixels around a source that still hold light of it, and are no sky
-FEW = 100  # pixels below which a sky tells nothing
-FLAT = 6.0  # standard deviation of the filter that takes out the halo of a galaxy [pixels]
-LAGS = 4  # largest lag of the correlation [pixels]
+LAGS = 4  # longest lag that is measured, along rows and columns [pixels]
+BEYOND = 3  # lags beyond those, at which noise no longer knows itself
+FEWEST = 1000  # pixels of blank sky; a correlation of so many has an error of some 0.03
+SMOOTHED = 2.0  # standard deviation of the Gaussian in which sources are looked for [pixels]
+LOCAL = 8.0  # standard deviation of the Gaussian over which the sky's level is the mean [pixels]
+SOURCE = 3.0  # standard deviations of the smoothed sky from which a pixel is a source's
+ODD = 5.0  # standard deviations of the sky from which a pixel is none
+GROWN = 5  # pixels about a source that are left out
+ROUNDS = 8  # most times that sky and sources are told apart
 
 
 @dataclass(frozen=True, eq=False)
 class Sky:
-    """The sky of an image, in the image's unit.
+    """What the blank sky of an image tells about its noise.
 
     Attributes:
-        level: Its median.
-        rms: Scatter of its pixels about it.
-        correlation: Mean correlation of two sky pixels by their lag, rows and columns, shape (LAGS + 1, 2 LAGS + 1), as
-            [lag in y, lag in x + LAGS].
-        pixels: Which pixels it was measured on, shape (ny, nx).
+        correlation: Correlation by lag (row, column), shape (2 LAGS + 1, 2 LAGS + 1), one in the middle.
+        scatter: Standard deviation of the sky over that of the noise map.
+        error: Standard error of a correlation where there is none.
+        pixels: Number of pixels of blank sky.
     """
 
-    level: float
-    rms: float
     correlation: np.ndarray
-    pixels: np.ndarray
+    scatter: float
+    error: float
+    pixels: int
+
+    def __str__(self) -> str:
+        middle, rho = LAGS, self.correlation
+        diagonal = 0.5 * (rho[middle + 1, middle + 1] + rho[middle + 1, middle - 1])
+        return (f"noise of neighbouring pixels is correlated by {rho[middle, middle + 1]:.2f} along rows, "
+                f"{rho[middle + 1, middle]:.2f} along columns and {diagonal:.2f} along diagonals, two pixels apart by "
+                f"{rho[middle, middle + 2]:.2f} and {rho[middle + 2, middle]:.2f} (± {self.error:.2f}, of "
+                f"{self.pixels} pixels of blank sky); the sky's scatter is {self.scatter:.2f} times the noise given, "
+                f"that of its means over many pixels {self.scatter * self.growth:.2f} times what independent pixels of "
+                "this noise would have")
 
     @property
-    def along(self) -> tuple[float, float]:
-        """Correlation of neighbours in a row, and in a column."""
-        return float(self.correlation[0, LAGS + 1]), float(self.correlation[1, LAGS])
-
-    @property
-    def inflation(self) -> float:
-        """By how much the scatter of a mean over many pixels exceeds that of independent ones; at least 1.
-
-        It is the root of the sum of the correlation over all lags, of those within reach that are above their noise.
-        """
-        seen = np.abs(self.correlation) > 3.0 / np.sqrt(max(self.pixels.sum(), 1))
-        half = np.where(seen, self.correlation, 0.0)
-        half[0, : LAGS + 1] = 0.0  # each lag once, and not lag 0
-        return float(np.sqrt(max(1.0 + 2.0 * half.sum(), 1.0)))
+    def growth(self) -> float:
+        """Standard deviation of a mean over many pixels, of that of as many independent ones with their scatter."""
+        return float(np.sqrt(max(np.sum(self.correlation), 0.0)))
 
 
-def measure_sky(image: np.ndarray, usable: np.ndarray, away: np.ndarray | None = None) -> Sky:
-    """Measure the sky of an image on pixels that show no source.
+def measure(image: np.ndarray, noise: np.ndarray, good: np.ndarray) -> Sky:
+    """Measure the correlation of noise over its standard deviation, with sources left out.
+
+    The sky's level is followed over the image, as halos of galaxies reach far. The covariance at a lag is the mean
+    product of all pairs of blank pixels that far apart about that level. Its mean over lags beyond `LAGS` is taken off
+    all: noise has none there, but what is left of the halos has, and the level, which holds a little of the noise.
 
     Args:
-        image: Shape (ny, nx).
-        usable: Pixels that hold data, shape (ny, nx).
-        away: Pixels that are far from the lens, among which the sky is looked for; None is all.
+        image: Shape (ny, nx); any number where not good.
+        noise: Standard deviation, of the same shape.
+        good: Pixels that may be looked at, whether they are fitted or not.
 
     Raises:
-        ValueError: Fewer than `FEW` pixels of sky, or a sky without scatter.
+        ValueError: Too little blank sky, or one whose scatter is not that of noise.
     """
-    good = usable & np.isfinite(image)
-    good &= image != 0.0 if np.mean(image[good] == 0.0) < 0.5 else True  # where nothing was exposed, archives write 0
-    away = good if away is None else good & away
-    if away.sum() < FEW:
-        raise ValueError(f"{away.sum()} usable pixels far from the lens, too few to measure the sky on")
-    _, level, rms = sigma_clipped_stats(image[away], sigma=3.0, maxiters=10)
-    if not rms > 0.0:
-        raise ValueError("the sky has no scatter: most of its pixels have one value")
-    pixels = away & ~grown(sources(image, good, float(level), float(rms)), MARGIN)
-    if pixels.sum() < FEW:  # a field full of light: the faintest third of it
-        pixels = away & (image <= np.quantile(image[away], 0.33))
-    level = float(sigma_clipped_stats(image[pixels], sigma=3.0, maxiters=10)[1])
-    flat = _flattened(image - level, pixels)
-    rms = float(mad_std(flat[pixels]))
-    if not rms > 0.0:
-        raise ValueError("the sky has no scatter: most of its pixels have one value")
-    pixels &= np.abs(flat) < 5.0 * rms
-    return Sky(level, rms, correlation(_flattened(image - level, pixels), pixels), pixels)
+    scaled = np.where(good, image, 0.0) / np.where(good, noise, 1.0)
+    blank, level = blank_sky(scaled, good)
+    pixels = int(blank.sum())
+    if pixels < FEWEST:
+        raise ValueError(f"{pixels} pixels of blank sky, of {int(good.sum())} that are not masked; expected at least "
+                         f"{FEWEST} to measure the correlation of the noise: give more of the image, or "
+                         'correlation as numbers or "none"')
+    far = LAGS + BEYOND
+    products = _mean_products(np.where(blank, scaled - level, 0.0), blank, far)
+    lags = np.abs(np.arange(-far, far + 1))
+    beyond = np.maximum(lags[:, None], lags) > LAGS
+    inside = products[BEYOND:-BEYOND, BEYOND:-BEYOND] - float(np.mean(products[beyond]))
+    variance = float(inside[LAGS, LAGS])
+    if not variance > 0.0:
+        raise ValueError(f"the blank sky has a variance of {variance:.3g} about its own slow changes; expected that of "
+                         "noise, above 0")
+    correlation = np.clip(inside / variance, -1.0, 1.0)
+    return Sky(correlation, float(np.sqrt(variance)), 1.0 / float(np.sqrt(pixels)), pixels)
 
 
-def correlation(flat: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Mean correlation of pixels by their lag, shape (LAGS + 1, 2 LAGS + 1); that at lag 0 is 1.
+def blank_sky(scaled: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels without a source in or near them, and the level of the sky.
 
     Args:
-        flat: Image without its sky and without structure much larger than the lags, zero where there is no sky.
-        pixels: Pixels of sky.
+        scaled: Image over its noise, shape (ny, nx), zero where not good.
+        good: Pixels that may be looked at.
     """
-    variance = float(np.mean(flat[pixels] ** 2))
-    ny, nx = flat.shape
-    out = np.zeros((LAGS + 1, 2 * LAGS + 1))
-    for dy in range(LAGS + 1):
-        for dx in range(-LAGS, LAGS + 1):
-            one = (slice(0, ny - dy), slice(max(0, -dx), nx - max(0, dx)))
-            two = (slice(dy, ny), slice(max(0, dx), nx - max(0, -dx)))
-            both = pixels[one] & pixels[two]
-            out[dy, dx + LAGS] = np.sum(flat[one] * flat[two], where=both) / (max(both.sum(), 1) * variance)
-    return out
-
-
-def sources(image: np.ndarray, good: np.ndarray, level: float, rms: float) -> np.ndarray:
-    """Pixels of the sources of an image; shape (ny, nx).
-
-    Args:
-        image: Shape (ny, nx).
-        good: Pixels that hold data.
-        level, rms: Of the sky.
-    """
-    smooth, threshold = _smoothed(image, good, level, rms)
-    found = detect_sources(smooth, threshold, n_pixels=CONNECTED)
-    return np.zeros(image.shape, bool) if found is None else np.asarray(found.data) > 0
-
-
-def neighbours(image: np.ndarray, good: np.ndarray, inside: np.ndarray, sky: Sky | None = None) -> np.ndarray:
-    """Pixels of the sources whose peak lies outside an area, whether they reach into it or not; shape (ny, nx).
-
-    At rising levels of the smoothed image, what hangs together is one source: one with a peak outside, and no pixel in
-    the inner half of the area, is a neighbour, down to the saddle where it meets the light of the lens.
-    What lies inside is lens or arc for all that segmentation can tell.
-
-    Args:
-        image: Shape (ny, nx).
-        good: Pixels that hold data.
-        inside: The area, of lens and arcs.
-        sky: Of the image, when it is at hand.
-
-    Raises:
-        ValueError: As `measure_sky`.
-    """
-    if sky is None:
-        around = ~inside
-        sky = measure_sky(image, good, around if (around & good).sum() > FEW else None)
-    smooth, threshold = _smoothed(image, good, sky.level, sky.rms)
-    depth = distance_transform_edt(inside)
-    core = depth > 0.5 * depth.max()
-    others = np.zeros(image.shape, bool)
-    top = float(smooth[~inside].max(initial=0.0))
-    if not top > threshold:
-        return others
-    for cut in np.geomspace(threshold, max(top, 1.01 * threshold), LEVELS):
-        numbers, count = label(smooth >= cut, np.ones((3, 3)))
-        if not count:
+    blank, level = good, np.zeros(good.shape)
+    weight = np.maximum(_smooth(good, SMOOTHED), 0.1)
+    grown = scipy.ndimage.generate_binary_structure(2, 1)
+    for k in range(ROUNDS):
+        if not blank.any():
             break
-        names = np.arange(1, count + 1)
-        peaks = np.array(maximum_position(smooth, numbers, names))
-        heights = smooth[peaks[:, 0], peaks[:, 1]]
-        taken = (np.bincount(numbers.ravel(), minlength=count + 1)[1:] >= CONNECTED) & (heights > 1.05 * cut + threshold)
-        taken &= ~inside[peaks[:, 0], peaks[:, 1]] & ~np.isin(names, numbers[core])
-        others |= np.isin(numbers, names[taken])
-    return grown(others, GROWTH)
+        level = _local(scaled, blank) if k else np.full(good.shape, np.median(scaled[good]))
+        rest = np.where(good, scaled - level, 0.0)
+        smooth = _smooth(rest, SMOOTHED) / weight
+        source = good & (smooth > SOURCE * _spread(smooth[blank]))
+        odd = good & (np.abs(rest) > ODD * _spread(rest[blank]))
+        before, blank = blank, good & ~scipy.ndimage.binary_dilation(source, grown, GROWN) & ~odd
+        if np.array_equal(before, blank):
+            break
+    return blank, level
 
 
-def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask and the pixels within a distance of it."""
-    return distance_transform_edt(~mask) <= pixels if mask.any() else mask
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation of the Gaussian that has this median absolute deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def _flattened(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Pixels of sky without structure larger than `FLAT`, such as the halo of a galaxy; zero elsewhere."""
-    share = gaussian_filter(pixels.astype(float), FLAT)
-    smooth = gaussian_filter(np.where(pixels, image, 0.0), FLAT) / np.maximum(share, 1e-3)
-    return np.where(pixels, image - smooth, 0.0)
+def _local(values: np.ndarray, blank: np.ndarray) -> np.ndarray:
+    """Mean of the blank pixels about each."""
+    weight = np.maximum(_smooth(blank, LOCAL), np.finfo(float).tiny)
+    return _smooth(np.where(blank, values, 0.0), LOCAL) / weight
 
 
-def _smoothed(image: np.ndarray, good: np.ndarray, level: float, rms: float) -> tuple[np.ndarray, float]:
-    """An image without its sky, smoothed over the pixels that hold data, and the level from which it shows a source."""
-    share = gaussian_filter(good.astype(float), SMOOTHING)
-    smooth = gaussian_filter(np.where(good, image - level, 0.0), SMOOTHING) / np.maximum(share, 0.2)
-    quiet = smooth[good & (smooth < rms)]
-    scatter = float(mad_std(quiet)) if quiet.size else 0.0
-    return smooth, DETECTION * max(scatter, rms / (2.0 * SMOOTHING * np.sqrt(np.pi)))  # of pixels that are independent
+def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+    return scipy.ndimage.gaussian_filter(np.asarray(values, float), sigma, mode="constant")
+
+
+def _mean_products(values: np.ndarray, seen: np.ndarray, far: int) -> np.ndarray:
+    """Mean product of pixels at each lag, shape (2 far + 1, 2 far + 1); values are zero where not seen."""
+    sides = [scipy.fft.next_fast_len(side + far) for side in values.shape]
+    power, pairs = (np.abs(scipy.fft.rfft2(one, sides)) ** 2 for one in (values, seen.astype(float)))
+    lags = np.arange(-far, far + 1)
+    total, count = (scipy.fft.irfft2(one, sides)[np.ix_(lags, lags)] for one in (power, pairs))
+    return total / np.maximum(count, 1.0)
