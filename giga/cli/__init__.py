@@ -12,6 +12,7 @@ from giga.cli import (
     evaluate,
     fit,
     fit_many,
+    init,
     inject,
     plot,
     predict,
@@ -22,5 +23,5 @@ from giga.cli import (
 from giga.cli.base import app as app
 
 # Importing them registers them.
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train, evaluate, separate,
-            predict)
+COMMANDS = (demo, init, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train, evaluate,
+            separate, predict)

@@ -1,7 +1,7 @@
 """A first look at the image of a lens: its centre, the shape of its light, and the radius of the ring.
 
-Nothing here is a fit of a lens. The light of the galaxy is taken out as concentric Gaussians of one ellipse, robustly,
-and the Einstein radius is the deflection of a sphere, with a shear, that best brings what is left together in one point.
+Nothing here is a fit of a lens. The light of the galaxy is taken out as concentric Gaussians of one ellipse. The
+Einstein radius is the deflection of a sphere, with a shear, that best brings what is left together in one point.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Look:
     arcs: np.ndarray
 
 
-def centre_of(image: np.ndarray, good: np.ndarray, near: tuple[float, float] | None = None, within: float | None = None,
-              smoothing: float = 2.0) -> tuple[float, float]:
+def centre_of(image: np.ndarray, good: np.ndarray, near: tuple[float, float] | None = None,
+              within: float | None = None, smoothing: float = 2.0) -> tuple[float, float]:
     """The brightest peak of a smoothed image near a place, as (column, row).
 
     Args:
@@ -215,7 +215,7 @@ def _ring(residual: np.ndarray, seen: np.ndarray, x: np.ndarray, y: np.ndarray, 
     lopsided = math.hypot(float(np.sum(w * x / r)), float(np.sum(w * y / r))) / total
     theta = float(found[0]) * (1.0 - LOPSIDED * lopsided**2)
     significance = float(np.sqrt(np.sum((smooth[lit]) ** 2) / max(4.0 * math.pi * width**2, 1.0)))
-    spread = 0.12 + 0.13 * lopsided**2 + (0.1 if significance < 8.0 else 0.0)
+    spread = 0.18 + 0.12 * lopsided**2 + (0.1 if significance < 8.0 else 0.0)
     return min(max(theta, inner), outer), spread, significance, weight
 
 

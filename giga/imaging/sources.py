@@ -97,7 +97,8 @@ def neighbours(image: np.ndarray, good: np.ndarray, inside: np.ndarray, sky: Bla
         names = np.arange(1, count + 1)
         peaks = np.array(maximum_position(smooth, numbers, names))
         heights = smooth[peaks[:, 0], peaks[:, 1]]
-        taken = (np.bincount(numbers.ravel(), minlength=count + 1)[1:] >= CONNECTED) & (heights > 1.05 * cut + threshold)
+        areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+        taken = (areas >= CONNECTED) & (heights > 1.05 * cut + threshold)
         taken &= ~inside[peaks[:, 0], peaks[:, 1]] & ~np.isin(names, numbers[core])
         others |= np.isin(numbers, names[taken])
     return grown(others, GROWTH)

@@ -80,7 +80,8 @@ class Known:
             broken = str(error)
         unit = str(header.get("BUNIT", "")).strip()
         return Known(Path(file), number, str(hdu.name), tuple(hdu.shape), unit or None, wcs, broken, _side(header, wcs),
-                     _samples(header), str(header.get("FILTER", "")).strip(), tuple(notes), **calibration(header, hdus, unit))
+                     _samples(header), str(header.get("FILTER", "")).strip(), tuple(notes),
+                     **calibration(header, hdus, unit))
 
     @property
     def place(self) -> str:
@@ -354,7 +355,8 @@ def _check_unit(noise: Known, image: Known, config: ObservationConfig, noise_kin
         notes.append(f"{noise.file.name}: BUNIT {noise.unit!r} is followed, as units = {config.units!r} says of the "
                      "image too")
         return
-    other = "" if field.endswith("weight_map") else "".join(f", or noise_kind = {kind!r}" for kind, its in POWER.items() if its == power)
+    kinds = () if field.endswith("weight_map") else POWER.items()
+    other = "".join(f", or noise_kind = {kind!r}" for kind, its in kinds if its == power)
     unit = {1.0: "{}", 2.0: "({})^2", -2.0: "1 / ({})^2"}[expected].format(image.unit)
     raise InputError(noise.file, field, f"BUNIT {noise.unit!r} beside an image whose BUNIT is {image.unit!r}",
                      f"{unit} for a {noise_kind}{other}")

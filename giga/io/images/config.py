@@ -94,7 +94,7 @@ class ObservationConfig:
     gain: float | None = above(0.0, None)  # electrons per count; none takes it from unit and header, else 1
     from_header: bool = True  # whether exposure time and gain may come from the header
     background_rms: float | None = above(0.0, None)  # standard deviation of the sky [units of the image]
-    weight_map: Path | None = None  # FITS file of 1 / variance of the sky, instead of background_rms; photons come on top
+    weight_map: Path | None = None  # FITS file of 1 / variance of the sky, instead of background_rms
     weight_hdu: int | str | None = None  # its HDU
     noise_map: Path | None = None  # FITS file of all of the noise, photons of the lens too, instead of background_rms
     noise_hdu: int | str | None = None  # its HDU

@@ -98,7 +98,7 @@ def _unit_is_known(config: ObservationConfig, about: Known) -> bool:
 
 
 def read_weights(config: ObservationConfig, image: np.ndarray, window: Window, path: str) -> np.ndarray | None:
-    """Standard deviation of the sky by a weight map, NaN where it has no weight; None without a map. Raises InputError."""
+    """Standard deviation of the sky by a weight map, NaN without weight; None without a map. Raises InputError."""
     if config.weight_map is None:
         return None
     field = f"{path}.weight_map"

@@ -61,7 +61,8 @@ def read_mask(config: ObservationConfig, image: np.ndarray, window: Window, grid
         try:
             others = neighbours(part, exposed(part), keep)
         except ValueError as error:
-            raise InputError(config.image, f"{path}.mask_neighbours", str(error), "an image with some blank sky") from error
+            raise InputError(config.image, f"{path}.mask_neighbours", str(error),
+                             "an image with some blank sky") from error
         notes.append(f"{Path(config.image).name}: mask_neighbours leaves out {int((mask & others).sum())} of "
                      f"{int(mask.sum())} pixels")
         mask = _left(mask & ~others, config.image, f"{path}.mask_neighbours")
@@ -129,7 +130,8 @@ def read_regions(file: Path, shape: tuple[int, ...], window: Window, wcs: WCS | 
                                  "regions in image coordinates")
             region = region.to_pixel(wcs)
         if not isinstance(region, PixelRegion) or isinstance(region, FLAT):
-            raise InputError(file, field, f"region {k} ({name}) has no area", "circles, ellipses, boxes, polygons, annuli")
+            raise InputError(file, field, f"region {k} ({name}) has no area",
+                             "circles, ellipses, boxes, polygons, annuli")
         included = bool(region.meta.get("include", True))
         covered = np.asarray(region.contains(here)) == included  # an excluded region contains what is around it
         if included:
@@ -139,7 +141,8 @@ def read_regions(file: Path, shape: tuple[int, ...], window: Window, wcs: WCS | 
     return ~outside if bare else inside & ~outside
 
 
-def read_with(file: Path, hdu: int | str | None, image: np.ndarray, field: str, config: ObservationConfig) -> np.ndarray:
+def read_with(file: Path, hdu: int | str | None, image: np.ndarray, field: str,
+              config: ObservationConfig) -> np.ndarray:
     """Read a map that goes with an image, and is not the image under another name."""
     values, _, _ = read_image(file, hdu, field)
     if np.array_equal(values, image, equal_nan=True):
