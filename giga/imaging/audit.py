@@ -11,7 +11,7 @@ from scipy.ndimage import convolve, gaussian_filter, median_filter
 from giga.imaging.background import FEWEST, LAGS, measure
 from giga.imaging.first_look import Look, centre_of, look
 from giga.imaging.observation import Observation
-from giga.imaging.sources import Blank, exposed, measure_blank, neighbours
+from giga.imaging.sources import Blank, exposed, grown, measure_blank, neighbours
 
 LEVEL, OFF = 0.5, 1.5  # scatters by which a sky is off: said, and serious
 TIGHT, SPREAD = (0.8, 1.25), (0.5, 2.0)  # scatter of the sky over the noise, of means too: said outside, and serious
@@ -74,7 +74,8 @@ def audit(observation: Observation, centre: tuple[float, float] | None = None) -
         blank = measure_blank(observation.image, good, _away(observation.mask))
     except ValueError as error:
         blank = None
-        found.append(Finding("sky", False, f"the sky cannot be checked: {error}; give more of the image around the lens"))
+        found.append(Finding("sky", False,
+                             f"the sky cannot be checked: {error}; give more of the image around the lens"))
     if blank is not None:
         found += _sky(observation, sigma, good, blank, numbers)
     found += _psf(observation, numbers)
@@ -115,7 +116,8 @@ def _sky(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: B
     numbers |= {"sky level": blank.level, "sky scatter": blank.rms, "scatter over noise": scatter}
     found = []
     if abs(level) > LEVEL:
-        found.append(Finding("sky", level < -OFF, f"the sky is {level:+.2g} of its own scatter from zero ({blank.level:.3g}): "
+        found.append(Finding("sky", level < -OFF,
+                             f"the sky is {level:+.2g} of its own scatter from zero ({blank.level:.3g}): "
                              "subtract it, or add a UniformSky to the lens light; a halo of the lens looks the same"))
     growth = 1.0
     try:
@@ -127,14 +129,17 @@ def _sky(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: B
         growth = sky.growth
         numbers |= {"correlation along rows": along, "correlation along columns": up, "growth": growth}
         if max(along, up) > CORRELATED and getattr(observation, "correlation", None) is None:
-            found.append(Finding("correlation", False, f"neighbouring sky pixels are correlated ({along:.2f} along rows, "
-                                 f"{up:.2f} along columns), so that means scatter {growth:.2g} times as much as those of "
-                                 "independent ones: errors without that are too small; set the correlation of the noise"))
+            found.append(Finding("correlation", False,
+                                 f"neighbouring sky pixels are correlated ({along:.2f} along rows, "
+                                 f"{up:.2f} along columns), so that means scatter {growth:.2g} times as much as those "
+                                 "of independent ones: errors without that are too small; set the correlation of the "
+                                 "noise"))
     means = scatter * growth
     if not TIGHT[0] <= scatter <= TIGHT[1] and not TIGHT[0] <= means <= TIGHT[1]:
         serious = scatter > SPREAD[1] or means < SPREAD[0]
         word = "more" if scatter > 1.0 else "less"
-        found.append(Finding("noise", serious, f"the sky scatters {scatter:.2f} times as much as the noise says, its means "
+        found.append(Finding("noise", serious,
+                             f"the sky scatters {scatter:.2f} times as much as the noise says, its means "
                              f"{means:.2f} times: the noise is {word} than given; check its unit, or fit its scale"))
     return found
 
@@ -142,18 +147,21 @@ def _sky(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: B
 def _psf(observation: Observation, numbers: dict[str, float]) -> list[Finding]:
     """Whether the kernel is sampled finely enough, and whole."""
     if observation.psf is None:
-        return [Finding("psf", True, "there is no PSF, so the model is not blurred: give a psf, or psf_fwhm and psf_size")]
+        return [Finding("psf", True,
+                        "there is no PSF, so the model is not blurred: give a psf, or psf_fwhm and psf_size")]
     scale, samples = float(observation.grid.pixel_scale), observation.psf.supersampling
     fwhm = observation.psf.fwhm(scale) / scale
     kernel = np.asarray(observation.psf.kernel, float)
     numbers |= {"PSF FWHM in pixels": fwhm}
     found = []
     if fwhm * samples < COARSE:
-        found.append(Finding("psf", fwhm * samples < 0.75 * COARSE, f"the PSF is {fwhm:.2g} pixels wide and has {samples} "
+        found.append(Finding("psf", fwhm * samples < 0.75 * COARSE,
+                             f"the PSF is {fwhm:.2g} pixels wide and has {samples} "
                              f"samples a pixel: render finer, supersampling = {math.ceil(COARSE / fwhm)} or more"))
     edge = 1.0 - float(kernel[1:-1, 1:-1].sum())
     if edge > CUT:
-        found.append(Finding("psf", False, f"{100.0 * edge:.2g}% of the PSF's light is in the outermost pixels of its kernel: "
+        found.append(Finding("psf", False,
+                             f"{100.0 * edge:.2g}% of the PSF's light is in the outermost pixels of its kernel: "
                              "its wings are cut, give a larger one"))
     return found
 
@@ -161,11 +169,11 @@ def _psf(observation: Observation, numbers: dict[str, float]) -> list[Finding]:
 def odd_pixels(observation: Observation, sigma: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Pixels that stand out from their surroundings more sharply than a point source does, shape (ny, nx).
 
-    A point in the middle of a pixel leaves the share rho of it in each of the four neighbours, on average; a cosmic ray,
-    a hot or a dead pixel leaves less than half of that.
+    A point in the middle of a pixel leaves the share rho of it in each of the four neighbours, on average; a cosmic
+    ray, a hot or a dead pixel leaves less than half of that. Pixels beside holes are not judged.
     """
     image = np.where(good, observation.image, 0.0)
-    holes = ~good
+    holes = grown(~good, 2)
     noise = np.where(good, sigma, 1.0)
     around = median_filter(image, size=5, mode="nearest")
     excess = np.where(holes, 0.0, image - around)
@@ -178,7 +186,7 @@ def odd_pixels(observation: Observation, sigma: np.ndarray, good: np.ndarray) ->
             rho = 0.25 * float(kernel[y - 1, x] + kernel[y + 1, x] + kernel[y, x - 1] + kernel[y, x + 1]) / kernel[y, x]
     slope = gaussian_filter(np.abs(excess), 2.0)  # where light is steep, a median tells little
     size = np.abs(excess)
-    return good & (size > ODD * noise + 2.0 * slope) & (np.sign(excess) * cross < 0.5 * rho * size)
+    return ~holes & (size > ODD * noise + 2.0 * slope) & (np.sign(excess) * cross < 0.5 * rho * size)
 
 
 def _odd(odd: np.ndarray, mask: np.ndarray, numbers: dict[str, float]) -> list[Finding]:
@@ -187,7 +195,8 @@ def _odd(odd: np.ndarray, mask: np.ndarray, numbers: dict[str, float]) -> list[F
     if not count:
         return []
     row, column = (int(k) for k in np.argwhere(odd & mask)[0])
-    return [Finding("pixels", count > MANY * mask.sum(), f"{count} fitted pixels are sharper than the PSF (cosmic rays, hot "
+    return [Finding("pixels", count > MANY * mask.sum(),
+                    f"{count} fitted pixels are sharper than the PSF (cosmic rays, hot "
                     f"or dead pixels), the first at [y={row}, x={column}] of the part that is used: mask them")]
 
 
@@ -200,7 +209,8 @@ def _saturated(observation: Observation, good: np.ndarray) -> list[Finding]:
     if top.sum() < FLAT:
         return []
     row, column = (int(k) for k in np.argwhere(top)[0])
-    return [Finding("saturation", True, f"{int(top.sum())} fitted pixels have one and the same largest value, the first at "
+    return [Finding("saturation", True,
+                    f"{int(top.sum())} fitted pixels have one and the same largest value, the first at "
                     f"[y={row}, x={column}] of the part that is used, as saturated ones have: mask them")]
 
 
@@ -231,8 +241,9 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
     if centre is not None:
         numbers["light from the prior's centre"] = away
         if away > max(OFF_CENTRE[0], 2.0 * scale):
-            x, y = grid._to_sky((peak[0] - 0.5 * (mask.shape[1] - 1)) * scale, (peak[1] - 0.5 * (mask.shape[0] - 1)) * scale)
-            found.append(Finding("centring", away > max(OFF_CENTRE[1], 4.0 * scale), f"the light peaks {away:.2f} arcsec from "
+            x, y = grid._to_sky(*((at - 0.5 * (side - 1)) * scale for at, side in zip(peak, mask.shape[::-1], strict=True)))
+            found.append(Finding("centring", away > max(OFF_CENTRE[1], 4.0 * scale),
+                                 f"the light peaks {away:.2f} arcsec from "
                                  f"where the priors have the lens: it is at x = {float(x):.2f}, y = {float(y):.2f}"))
     try:
         others = neighbours(observation.image, good, mask | (~mask & ~good), blank)
@@ -244,6 +255,7 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
         outside = float(seen.arcs[~mask].sum()) / total
         numbers |= {"ring": seen.theta_E, "arcs outside the mask": outside}
         if outside > OUTSIDE[0] and seen.significance > 5.0:
-            found.append(Finding("mask", outside > OUTSIDE[1], f"{100.0 * outside:.0f}% of the light that looks like arcs lies "
+            found.append(Finding("mask", outside > OUTSIDE[1],
+                                 f"{100.0 * outside:.0f}% of the light that looks like arcs lies "
                                  "outside the mask: widen it, unless that light is not of this source"))
     return seen, found

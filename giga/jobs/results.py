@@ -10,6 +10,7 @@ from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.io.results.folder import FILES, read_results, summary_text, write_numbers
+from giga.jobs.audit import PICTURE
 from giga.runtime.atomic import write_bytes, write_text
 from giga.show.checks import checks_figure
 from giga.show.corner import corner_figure
@@ -59,6 +60,8 @@ def _draw(result: Result, drawn: Sequence[Picture], folder: Path, config_text: s
     images = {"fit": fit, "corner": corner, "trace": trace}
     if "checks" in result.info:
         images["checks"] = png(checks_figure(result), 110)
+    if (folder / PICTURE).is_file():
+        images["audit"] = (folder / PICTURE).read_bytes()
     page = report_page(result, drawn[0].curves, images, config_text, FILES)
     checks = [write_bytes(folder / "checks.png", images["checks"])] if "checks" in images else []
     return [write_bytes(folder / "fit.png", fit), write_bytes(folder / "corner.png", corner), *checks,

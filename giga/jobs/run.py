@@ -11,6 +11,7 @@ from rich.markup import escape
 from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.io.configuration.toml import Config
+from giga.jobs.audit import PICTURE, show_audits, write_audits
 from giga.jobs.job import opened
 from giga.jobs.results import write_results
 from giga.show.terminal import FitProgress, show_result
@@ -18,7 +19,7 @@ from giga.show.terminal import FitProgress, show_result
 
 def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
             truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
-            mask_from: str | None = None) -> Result:
+            mask_from: str | None = None, strict: bool = False) -> Result:
     """Run a configuration and leave every file of a fit in a folder.
 
     Args:
@@ -30,6 +31,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         console: Where to print; the standard output by default.
         init_from: Network that the search starts from, see `giga.jobs.job.helped`.
         mask_from: Separator that makes the mask, see there.
+        strict: Refuse data with a serious finding of the audit.
 
     Returns:
         The result, also written.
@@ -41,11 +43,15 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         CheckpointError: A checkpoint of other data or another configuration.
         OSError: A file cannot be written.
     """
-    job, over, store, first, where = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
-                                            mask_from=mask_from, truth=truth)
+    job, over, store, first, where, audits = opened(config, out, resume=resume, overwrite=overwrite,
+                                                    init_from=init_from, mask_from=mask_from, truth=truth,
+                                                    strict=strict)
     console = (console or Console()) if first else Console(quiet=True)
     for note in job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    show_audits(audits, console)
+    if first:
+        write_audits(job.observations, audits, out / PICTURE)
     console.print(f"fitting on {where}", highlight=False)
     with FitProgress(console) as report:
         result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,

@@ -14,6 +14,24 @@ from giga.imaging.sources import Blank
 
 MASKED, RING, MARK = "#ff8c42", "#4dd0e1", "white"
 
+Extent = tuple[float, float, float, float]
+
+
+def draw_image(axis: Axes, observation: Observation, extent: Extent) -> None:
+    """Draw an image with an asinh stretch, linear up to a few times its noise."""
+    unit = float(np.median(observation.sigma()[observation.mask]))
+    top = max(float(np.quantile(observation.image[observation.mask], 0.995)), 10.0 * unit)
+    axis.imshow(observation.image, origin="lower", extent=extent, cmap="gray",
+                norm=AsinhNorm(linear_width=3.0 * unit, vmin=-3.0 * unit, vmax=top, clip=True))
+
+
+def draw_mask(axis: Axes, mask: np.ndarray, extent: Extent) -> None:
+    """Draw the edge of a mask."""
+    ny, nx = mask.shape
+    x = extent[0] + (np.arange(nx + 2) - 0.5) * (extent[1] - extent[0]) / nx
+    y = extent[2] + (np.arange(ny + 2) - 0.5) * (extent[3] - extent[2]) / ny
+    axis.contour(x, y, np.pad(mask.astype(float), 1), levels=[0.5], colors=MASKED, linewidths=1.0)
+
 
 def first_look_figure(observation: Observation, found: Look, sky: Blank, residual: np.ndarray, rms: float) -> Figure:
     """The image, and the image without the light of the lens, each with mask, centre and ring.
@@ -25,17 +43,13 @@ def first_look_figure(observation: Observation, found: Look, sky: Blank, residua
         residual: Image without sky and lens light, in that unit, shape (ny, nx).
         rms: Scatter that the residual is shown in.
     """
-    figure = Figure(figsize=(11.0, 5.6), layout="constrained")
+    figure = Figure(figsize=(11.0, 6.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     scale = float(observation.grid.pixel_scale)
     ny, nx = observation.mask.shape
     extent = (-(found.column + 0.5) * scale, (nx - found.column - 0.5) * scale,
               -(found.row + 0.5) * scale, (ny - found.row - 0.5) * scale)
-    seen = observation.image[observation.mask]
-    unit = float(np.median(observation.sigma()[observation.mask]))
-    top = max(float(np.quantile(seen, 0.995)), 10.0 * unit)
-    left.imshow(observation.image, origin="lower", extent=extent, cmap="gray",
-                norm=AsinhNorm(linear_width=3.0 * unit, vmin=-3.0 * unit, vmax=top, clip=True))
+    draw_image(left, observation, extent)
     left.set_title(f"image, asinh stretch (sky {sky.level:.3g}, scatter {sky.rms:.3g})")
     right.imshow(residual, origin="lower", extent=extent, cmap="gray", vmin=-3.0 * rms, vmax=10.0 * rms)
     right.set_title("without the light of the lens")
@@ -45,12 +59,9 @@ def first_look_figure(observation: Observation, found: Look, sky: Blank, residua
     return figure
 
 
-def _marks(axis: Axes, observation: Observation, found: Look, extent: tuple[float, float, float, float]) -> None:
-    mask = np.pad(observation.mask.astype(float), 1)
-    ny, nx = observation.mask.shape
-    scale = (extent[1] - extent[0]) / nx
-    axis.contour(extent[0] + (np.arange(nx + 2) - 0.5) * scale, extent[2] + (np.arange(ny + 2) - 0.5) * scale, mask,
-                 levels=[0.5], colors=MASKED, linewidths=1.0)
+def _marks(axis: Axes, observation: Observation, found: Look, extent: Extent) -> None:
+    draw_mask(axis, observation.mask, extent)
+    scale = (extent[1] - extent[0]) / observation.mask.shape[1]
     axis.plot([], [], color=MASKED, lw=1.0, label="edge of the mask")
     axis.add_patch(Circle((0.0, 0.0), found.theta_E, fill=False, color=RING, lw=1.2, ls="--",
                           label=f"ring, {found.theta_E:.2f}″"))

@@ -66,7 +66,7 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
     Args:
         result: The fit.
         curves: Critical curves of the best fit.
-        images: PNG files by name: "fit", "corner", and "trace" and "checks" if wanted.
+        images: PNG files by name: "fit", "corner", and "trace", "audit" and "checks" if wanted.
         config_text: The configuration as run.
         files: Names of the files beside the page.
     """
@@ -88,6 +88,9 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
         "<h2>Posterior</h2>",
         _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational posterior (lines)."),
     ]
+    if "audit" in images:
+        parts += ["<h2>Data</h2>", _figure(images["audit"], "The data before the fit: image and mask, the sky against "
+                  "the noise, and what the audit found.")]
     if "checks" in images:
         parts += ["<h2>Checks</h2>", _figure(images["checks"], "Left: discrepancies of the data from the model of "
                   "each draw, beside those of data replicated from it. Right: the posterior of each parameter on the "
