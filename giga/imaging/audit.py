@@ -241,7 +241,8 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
     if centre is not None:
         numbers["light from the prior's centre"] = away
         if away > max(OFF_CENTRE[0], 2.0 * scale):
-            x, y = grid._to_sky(*((at - 0.5 * (side - 1)) * scale for at, side in zip(peak, mask.shape[::-1], strict=True)))
+            x, y = grid._to_sky((peak[0] - 0.5 * (mask.shape[1] - 1)) * scale,
+                                (peak[1] - 0.5 * (mask.shape[0] - 1)) * scale)
             found.append(Finding("centring", away > max(OFF_CENTRE[1], 4.0 * scale),
                                  f"the light peaks {away:.2f} arcsec from "
                                  f"where the priors have the lens: it is at x = {float(x):.2f}, y = {float(y):.2f}"))

@@ -132,9 +132,8 @@ def read_regions(file: Path, shape: tuple[int, ...], window: Window, wcs: WCS | 
         if not isinstance(region, PixelRegion) or isinstance(region, FLAT):
             raise InputError(file, field, f"region {k} ({name}) has no area",
                              "circles, ellipses, boxes, polygons, annuli")
-        included = bool(region.meta.get("include", True))
-        covered = np.asarray(region.contains(here)) == included  # an excluded region contains what is around it
-        if included:
+        covered = np.asarray(region.contains(here))
+        if region.meta.get("include", True):
             inside, bare = inside | covered, False
         else:
             outside |= covered
