@@ -23,7 +23,7 @@ from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.images.fits import load_observations
-from giga.io.results.folder import FILES
+from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
 from giga.jobs.audit import audited
 from giga.jobs.familiar import unfamiliar
@@ -298,7 +298,7 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FILES) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES)) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:
@@ -306,7 +306,7 @@ def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FI
     """
     if resume and overwrite:
         raise InputError(out, "--resume", "given together with --overwrite", "one of them")
-    held = [name for name in (*files, CHECKPOINT) if (out / name).exists()]
+    held = [name for name in dict.fromkeys((*files, CHECKPOINT)) if (out / name).exists()]
     if not held or resume:
         return
     if not overwrite:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 
 TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "smc": "SMC", "evidence": "lnZ"}
 
@@ -192,6 +192,22 @@ def inside(result: Result, name: str) -> bool:
     truth = (result.truth or {})[name]
     values = result.samples[name]
     return bool(((values < truth).mean() > 0.005) and ((values > truth).mean() > 0.005))
+
+
+def show_found(found: Found, out: Path, console: Console) -> None:
+    """Print the best fit of a search and how to go on."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("parameter", no_wrap=True)
+    for title in (*(["truth"] if found.truth else []), "best fit"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, value in found.best.items():
+        table.add_row(name, *([f"{found.truth[name]:.4g}"] if found.truth else []), f"{value:.4g}")
+    console.print(table)
+    console.print(f"chi2 {found.chi2:.1f} for {found.n_pixels} pixels and {found.n_free} free parameters: "
+                  f"reduced {found.reduced_chi2:.4f}")
+    console.print("the best fit of the search, without errors; the same command with --resume in the place of "
+                  "--stop-after goes on")
+    console.print(f"report: {escape(str(out / 'report.html'))}")
 
 
 def show_result(result: Result, out: Path, console: Console) -> None:
