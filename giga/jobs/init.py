@@ -152,7 +152,7 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
     observation = load_observation(config.observation[0], notes=notes, path="observation.0")
     check_parameters(config, scene_from_config(config))
-    return Begun(text, observation, found, sky, part - found.light, extent, notes)
+    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, notes)
 
 
 def _look(part: np.ndarray, noise: np.ndarray | None, good: np.ndarray, scale: float, fwhm: float,
