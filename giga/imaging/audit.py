@@ -230,7 +230,8 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
     rows, columns = np.nonzero(mask)
     near = (float(columns.mean()), float(rows.mean()))
     if centre is not None:
-        near = tuple(float(at) for at in grid.to_pixel(*(np.asarray(at, float) for at in centre)))  # type: ignore[assignment]
+        column, row = grid.to_pixel(*(np.asarray(at, float) for at in centre))
+        near = (float(column), float(row))
     fwhm = 2.5 * scale if observation.psf is None else max(observation.psf.fwhm(scale), scale)
     try:
         peak = centre_of(observation.image, good & mask, near, max(1.5 / scale, 4.0))

@@ -122,8 +122,8 @@ class Observation:
         """Variance that does not depend on the light and variance a count, both for fluxes in a unit; float64."""
         if self.noise_map is not None:
             return np.where(self.mask, np.asarray(self.noise_map, float) / unit, 1.0) ** 2, 0.0
-        rms = np.broadcast_to(np.asarray(self.background_rms, float), self.image.shape)
-        variance = np.where(self.mask, rms / unit, 1.0) ** 2 if np.ndim(self.background_rms) else (rms / unit) ** 2
+        rms = np.asarray(self.background_rms, float)
+        variance = np.where(self.mask, rms / unit, 1.0) ** 2 if rms.ndim else np.full(self.image.shape, (rms / unit) ** 2)
         if self.exposure_time is None:
             return variance, 0.0
         if not np.ndim(self.exposure_time):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.stats import mad_std, sigma_clipped_stats
@@ -84,14 +85,15 @@ def neighbours(image: np.ndarray, good: np.ndarray, inside: np.ndarray, sky: Bla
     """
     sky = measure_blank(image, good, ~inside) if sky is None else sky
     smooth, threshold = _smoothed(image, good, sky.level, sky.rms)
-    depth = distance_transform_edt(inside)
+    depth = _distance(inside)
     core = depth > 0.5 * depth.max()
     others = np.zeros(image.shape, bool)
     top = float(smooth[~inside].max(initial=0.0))
     if not top > threshold:
         return others
     for cut in np.geomspace(threshold, max(top, 1.01 * threshold), LEVELS):
-        numbers, count = label(smooth >= cut, np.ones((3, 3)))
+        labelled: Any = label(smooth >= cut, np.ones((3, 3)))
+        numbers, count = labelled
         if not count:
             break
         names = np.arange(1, count + 1)
@@ -106,7 +108,12 @@ def neighbours(image: np.ndarray, good: np.ndarray, inside: np.ndarray, sky: Bla
 
 def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     """A mask and the pixels within a distance of it."""
-    return distance_transform_edt(~mask) <= pixels if mask.any() else mask
+    return _distance(~mask) <= pixels if mask.any() else mask
+
+
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel of a mask from the nearest one that is not in it [pixels]."""
+    return np.asarray(distance_transform_edt(mask))
 
 
 def _smoothed(image: np.ndarray, good: np.ndarray, level: float, rms: float) -> tuple[np.ndarray, float]:

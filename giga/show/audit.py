@@ -66,7 +66,7 @@ def _sky(axis: Axes, observation: Observation, one: Audit) -> None:
     noise = one.blank.rms / one.numbers["scatter over noise"]
     edges = np.linspace(-5.0, 5.0, 51)
     values = np.clip(observation.image[one.blank.pixels] / noise, edges[0], edges[-1])
-    axis.hist(values, edges, density=True, color=BLANK, alpha=0.8, label="sky")
+    axis.hist(values, edges.tolist(), density=True, color=BLANK, alpha=0.8, label="sky")
     axis.plot(edges, np.exp(-0.5 * edges**2) / np.sqrt(2.0 * np.pi), color="0.2", lw=1.2, label="as the noise says")
     axis.set_yticks([])
     axis.legend(loc="upper right", fontsize=8)
