@@ -445,7 +445,8 @@ def test_nearest():
 
 
 @pytest.mark.parametrize(("prior", "word"), [
-    ('median = 1.5, factor = 1.2', None), ('median = 1.5', "factor: missing"), ('median = 0.0, factor = 2', "median: got 0"),
+    ('median = 1.5, factor = 1.2', None), ('median = 1.5', "factor: missing"),
+    ('median = 0.0, factor = 2', "median: got 0"),
     ('median = 1.5, factor = 1.0', "factor: got 1; expected a number above 1"),
     ('median = 1.5, factor = 1.2, low = 1', "low: unknown argument"),
     ('median = 1.5, scale = 0.2', "median: unknown argument"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import convolve, gaussian_filter, median_filter
 
@@ -230,7 +231,7 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
     rows, columns = np.nonzero(mask)
     near = (float(columns.mean()), float(rows.mean()))
     if centre is not None:
-        column, row = grid.to_pixel(*(np.asarray(at, float) for at in centre))
+        column, row = grid.to_pixel(*map(jnp.asarray, centre))
         near = (float(column), float(row))
     fwhm = 2.5 * scale if observation.psf is None else max(observation.psf.fwhm(scale), scale)
     try:

@@ -101,8 +101,7 @@ def look(image: np.ndarray, noise: np.ndarray, good: np.ndarray, pixel_scale: fl
         ValueError: Too few usable pixels around the centre.
     """
     row, column = np.indices(image.shape)
-    x: np.ndarray = (column - centre[0]) * pixel_scale
-    y: np.ndarray = (row - centre[1]) * pixel_scale
+    x, y = np.asarray((column - centre[0]) * pixel_scale), np.asarray((row - centre[1]) * pixel_scale)
     reach = min(max(0.5 * min(image.shape) * pixel_scale, 1.0), 8.0 if theta_E is None else max(8.0, 4.0 * theta_E))
     step = max(1, int(FINE / pixel_scale + 1e-6))
     seen = good & (np.hypot(x, y) < reach)

@@ -123,7 +123,8 @@ class Observation:
         if self.noise_map is not None:
             return np.where(self.mask, np.asarray(self.noise_map, float) / unit, 1.0) ** 2, 0.0
         rms = np.asarray(self.background_rms, float)
-        variance = np.where(self.mask, rms / unit, 1.0) ** 2 if rms.ndim else np.full(self.image.shape, (rms / unit) ** 2)
+        variance = np.full(self.image.shape, (rms / unit) ** 2) if not rms.ndim else \
+            np.where(self.mask, rms / unit, 1.0) ** 2
         if self.exposure_time is None:
             return variance, 0.0
         if not np.ndim(self.exposure_time):

@@ -59,7 +59,8 @@ def _zero_point(header: fits.Header, first: fits.Header, unit: str) -> tuple[flo
         return None
     for solid in (u.dimensionless_unscaled, u.arcsec**2):  # a flux, or that of a square arcsec
         if (flux * solid).is_equivalent(u.Jy):
-            return 8.90 - 2.5 * math.log10(float(u.Quantity(1.0, flux * solid).to_value(u.Jy))), "BUNIT"
+            jansky: Any = (flux * solid).to(u.Jy)
+            return 8.90 - 2.5 * math.log10(jansky), "BUNIT"
     return None
 
 
