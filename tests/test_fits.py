@@ -285,7 +285,8 @@ def test_no_psf_is_said(config):
 @pytest.mark.parametrize("changes, words", [
     ({"noise_map": None}, ["noise_map", "no noise"]),
     ({"background_rms": 0.1}, ["noise_map", "both"]),
-    ({"units": "counts"}, ["exposure_time", "missing"]),
+    ({"exposure_map": "t.fits", "exposure_time": 9.0}, ["exposure_map", "both"]),
+    ({"mask_neighbours": True}, ["mask_neighbours", "without mask_keep"]),
     ({"mask": "m.fits"}, ["mask_is", "missing"]),
     ({"psf_fwhm": 0.1, "psf_size": 5}, ["psf", "both"]),
     ({"psf": None, "psf_fwhm": 0.1}, ["psf_size"]),

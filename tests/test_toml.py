@@ -442,3 +442,21 @@ def test_every_parameter_is_named(tmp_path):
 def test_nearest():
     assert nearest("sersik", ["EPL", "Sersic"]) == "one of 'EPL', 'Sersic' (nearest: 'Sersic')"
     assert nearest("x", []) == "none"
+
+
+@pytest.mark.parametrize(("prior", "word"), [
+    ('median = 1.5, factor = 1.2', None), ('median = 1.5', "factor: missing"),
+    ('median = 0.0, factor = 2', "median: got 0"),
+    ('median = 1.5, factor = 1.0', "factor: got 1; expected a number above 1"),
+    ('median = 1.5, factor = 1.2, low = 1', "low: unknown argument"),
+    ('median = 1.5, scale = 0.2', "median: unknown argument"),
+])
+def test_a_log_normal_by_median_and_factor(tmp_path, prior, word):
+    path = tmp_path / "fit.toml"
+    path.write_text(GOOD.replace("loc = 0.2, scale = 0.25", prior))
+    if word is not None:
+        with pytest.raises(InputError, match=word):
+            load_config(path, fit_config_type=Stages)
+        return
+    theta_E = scene_from_config(load_config(path, fit_config_type=Stages)).mass[0].theta_E
+    assert float(theta_E.loc) == pytest.approx(np.log(1.5)) and float(theta_E.scale) == pytest.approx(np.log(1.2))

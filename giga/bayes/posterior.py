@@ -238,7 +238,7 @@ def log_density(model: Array, data: Data) -> Array:
 def _saturated(data: Data) -> float:
     """Log-likelihood of a model that equals the data, in float64 on the host."""
     image, mask = np.asarray(data.image, float), np.asarray(data.mask, float)
-    var = np.asarray(data.variance, float) + float(data.photon) * np.maximum(image, 0.0)
+    var = np.asarray(data.variance, float) + np.asarray(data.photon, float) * np.maximum(image, 0.0)
     unit = 1.0 if data.unit is None else float(data.unit)
     log_det = 0.0 if data.whitening is None else np.sum(np.log(np.asarray(data.whitening.weights[0], float)))
     return float(log_det - 0.5 * np.sum(mask * (np.log(2.0 * np.pi * var) + 2.0 * np.log(unit))))

@@ -4,6 +4,7 @@ A new command is a file here, and its name in the import below.
 """
 
 from giga.cli import (
+    audit,
     bench,
     calibrate,
     compare,
@@ -12,6 +13,7 @@ from giga.cli import (
     evaluate,
     fit,
     fit_many,
+    init,
     inject,
     plot,
     predict,
@@ -22,5 +24,5 @@ from giga.cli import (
 from giga.cli.base import app as app
 
 # Importing them registers them.
-COMMANDS = (demo, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train, evaluate, separate,
-            predict)
+COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
+            evaluate, separate, predict)

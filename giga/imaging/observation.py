@@ -38,8 +38,8 @@ class Observation:
         grid: Where its pixels lie.
         psf: PSF at the supersampling wanted; None is a perfect telescope.
         noise_map: Standard deviation, shape (ny, nx) [counts / s].
-        background_rms: Standard deviation of the sky [counts / s].
-        exposure_time: Exposure time times gain [s]; None has no photon noise.
+        background_rms: Standard deviation of the sky [counts / s], one number or of each pixel.
+        exposure_time: Exposure time times gain [s], one number or of each pixel; None has no photon noise.
         mask: Shape (ny, nx), True where the pixel is fitted; None is all.
         supersampling: Subpixels a side when there is no PSF.
         band: Name of the band.
@@ -55,8 +55,8 @@ class Observation:
     grid: Grid
     psf: PSF | None = None
     noise_map: np.ndarray | None = None
-    background_rms: float | None = None
-    exposure_time: float | None = None
+    background_rms: float | np.ndarray | None = None
+    exposure_time: float | np.ndarray | None = None
     mask: np.ndarray = None  # pyright: ignore[reportAssignmentType]  # an array once made
     supersampling: int = 1
     band: str | None = None
@@ -93,10 +93,9 @@ class Observation:
             _check_noise(np.asarray(self.noise_map, float), image, mask)
         elif self.background_rms is None:
             raise ValueError("noise: give a noise_map, or background_rms (and exposure_time)")
-        elif not self.background_rms > 0.0:
-            raise ValueError(f"background_rms: expected a positive number, got {self.background_rms}")
-        if self.exposure_time is not None and not self.exposure_time > 0.0:
-            raise ValueError(f"exposure_time: expected a positive number, got {self.exposure_time}")
+        else:
+            _check_positive("background_rms", self.background_rms, mask)
+        _check_positive("exposure_time", self.exposure_time, mask)
         if self.psf is not None:
             check_kernel(np.asarray(self.psf.kernel), self.psf.supersampling, image.shape)
 
@@ -121,7 +120,7 @@ class Observation:
     def unit(self) -> float:
         """About the median noise of the fitted pixels [counts / s], a power of two: to divide by it rounds nothing."""
         variance, photon = self._noise(1.0)
-        seen = variance[self.mask] + photon * np.maximum(self.image[self.mask], 0.0)
+        seen = variance[self.mask] + (photon * np.maximum(np.where(self.mask, self.image, 0.0), 0.0))[self.mask]
         return float(2.0 ** np.clip(np.rint(0.5 * np.log2(np.median(seen))), -UNIT_EXPONENT, UNIT_EXPONENT))
 
     def sigma(self) -> np.ndarray:
@@ -146,12 +145,18 @@ class Observation:
         residual[self.mask] = (self.image[self.mask] - model[self.mask]) / sigma[self.mask]
         return residual if self.whitening is None else self.whitening(residual, np)
 
-    def _noise(self, unit: float) -> tuple[np.ndarray, float]:
+    def _noise(self, unit: float) -> tuple[np.ndarray, float | np.ndarray]:
         """Variance that does not depend on the light and variance a count, both for fluxes in a unit; float64."""
         if self.noise_map is not None:
             return np.where(self.mask, np.asarray(self.noise_map, float) / unit, 1.0) ** 2, 0.0
-        return (np.full(self.image.shape, (float(self.background_rms or 0.0) / unit) ** 2),
-                0.0 if self.exposure_time is None else 1.0 / (self.exposure_time * unit))
+        rms = np.asarray(self.background_rms, float)
+        variance = np.full(self.image.shape, (rms / unit) ** 2) if not rms.ndim else \
+            np.where(self.mask, rms / unit, 1.0) ** 2
+        if self.exposure_time is None:
+            return variance, 0.0
+        if not np.ndim(self.exposure_time):
+            return variance, 1.0 / (float(self.exposure_time) * unit)
+        return variance, np.where(self.mask, 1.0 / (np.where(self.mask, self.exposure_time, 1.0) * unit), 0.0)
 
     def data(self, dtype: DTypeLike = np.float32, poisson: bool = True, trim: bool = True,
              method: str = "auto", multiple: int = 1, scaled: bool = False) -> Data:
@@ -178,12 +183,14 @@ class Observation:
         image = np.where(mask, self.image[rows, columns] / divisor, 0.0)
         variance, photon = self._noise(divisor)
         variance = variance[rows, columns]
+        if isinstance(photon, np.ndarray):
+            photon = photon[rows, columns]
         if not poisson:
             variance, photon = variance + np.maximum(image, 0.0) * photon, 0.0
         grid = crop_grid(self.grid, rows, columns)
         return Data(
             image=np.asarray(image, dtype), mask=np.asarray(mask, dtype), variance=np.asarray(variance, dtype),
-            photon=np.asarray(photon, dtype), poisson=photon > 0.0, band=self.band,
+            photon=np.asarray(photon, dtype), poisson=bool(np.any(photon)), band=self.band,
             unit=None if unit is None else np.asarray(unit, dtype),
             grid=Grid(shape=image.shape, pixel_scale=np.asarray(grid.pixel_scale, dtype),
                       center_x=np.asarray(grid.center_x, dtype), center_y=np.asarray(grid.center_y, dtype),
@@ -199,7 +206,7 @@ class Data(Component):
         image: Shape (ny, nx), zero where masked.
         mask: One where fitted, zero elsewhere.
         variance: Variance that does not depend on the model, positive.
-        photon: Variance per flux of the model, 1 / exposure_time.
+        photon: Variance per flux of the model, 1 / exposure_time, one number or of each pixel.
         grid: Pixel grid of these arrays.
         convolution: The PSF made ready.
         unit: What fluxes are divided by, a power of two [counts / s]; None is one.
@@ -276,8 +283,21 @@ def facts_of(observations: Sequence[Observation], without: Sequence[str] = ()) -
             for name, value in one.facts().items() if name not in without}
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def _number(value: float | np.ndarray | None) -> float | np.ndarray | None:
+    return value if value is None or np.ndim(value) else float(value)
+
+
+def _check_positive(name: str, value: float | np.ndarray | None, mask: np.ndarray) -> None:
+    """Check a number, or one for each pixel. Raises ValueError."""
+    if value is None:
+        return
+    if np.ndim(value) and np.shape(value) != mask.shape:
+        raise ValueError(f"{name}: shape {np.shape(value)} differs from the image's {mask.shape}")
+    bad = np.asarray(value)[mask] if np.ndim(value) else np.asarray([value], float)
+    bad = bad[~(np.isfinite(bad) & (bad > 0.0))]
+    if bad.size:
+        raise ValueError(f"{name}: expected a positive number" + (f" in fitted pixels, got {bad[0]}" if np.ndim(value)
+                                                                  else f", got {value}"))
 
 
 def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

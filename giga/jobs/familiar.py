@@ -28,5 +28,6 @@ def unfamiliar(name: str, seen: Seen | None, observations: Sequence[Observation]
 def sky_rms(observation: Observation) -> float:
     """Standard deviation of the sky [counts / s]; with a noise map the smallest but for a tenth of the pixels."""
     if observation.noise_map is None:
-        return float(observation.background_rms or 0.0)
+        rms = np.asarray(observation.background_rms, float)
+        return float(np.quantile(rms[observation.mask], 0.1) if rms.ndim else rms)
     return float(np.quantile(np.asarray(observation.noise_map, float)[observation.mask], 0.1))

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
+from giga.imaging.audit import Audit
 from giga.imaging.observation import Observation, facts_of
 from giga.imaging.steepness import steep_cores
 from giga.inference.search.starts import Starts, smaller
@@ -24,6 +25,7 @@ from giga.io.errors import InputError, nearest
 from giga.io.images.fits import load_observations
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
+from giga.jobs.audit import audited
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
@@ -102,6 +104,7 @@ class Opened(NamedTuple):
         store: The checkpoints; of several processes the first has them.
         first: Whether this process is the one that writes and prints.
         where: The devices, and the number of processes when they are several, in words.
+        audits: What the first process found of each observation.
     """
 
     job: Job
@@ -109,10 +112,11 @@ class Opened(NamedTuple):
     store: Store | None
     first: bool
     where: str
+    audits: Sequence[Audit] = ()
 
 
 def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False, init_from: str | None = None,
-           mask_from: str | None = None, truth: Mapping[str, float] | None = None) -> Opened:
+           mask_from: str | None = None, truth: Mapping[str, float] | None = None, strict: bool = False) -> Opened:
     """Everything that comes before the first step of a fit, in every process of it.
 
     Args:
@@ -121,6 +125,7 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
         resume, overwrite: What to do with the run that it holds, see `claim`.
         init_from, mask_from: Networks, see `helped`.
         truth: True values by path name, when known.
+        strict: Refuse data with a serious finding of the audit.
 
     Raises:
         InputError: Bad input, or a folder that holds a run already.
@@ -132,6 +137,8 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
     first, count = parallel.is_first(), parallel.process_count()
     job = together(lambda: dataclasses.replace(helped(prepare(config), init_from, mask_from), truth=truth))
     check_same(job)
+    audits = together(lambda: audited(job.prior, job.observations, config.run.precision, config.file, strict)
+                      if first else [])
 
     def place() -> Store | None:
         claim(out, resume=resume, overwrite=overwrite)
@@ -139,7 +146,7 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
 
     store = together(lambda: place() if first else None)
     where = parallel.describe(devices) + (f", {count} processes" if count > 1 else "")
-    return Opened(job, parallel.mesh(devices), store, first, where)
+    return Opened(job, parallel.mesh(devices), store, first, where, audits)
 
 
 def prepare(config: Config) -> Job:

@@ -10,6 +10,7 @@ from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Found, Result
 from giga.io.errors import InputError
 from giga.io.results.folder import FILES, SEARCH_FILES, read_found, write_last, write_numbers
+from giga.jobs.audit import PICTURE
 from giga.runtime.atomic import write_bytes, write_text
 from giga.show.checks import checks_figure
 from giga.show.corner import corner_figure
@@ -59,6 +60,8 @@ def _draw(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str
         images |= {"corner": png(corner_figure(found)), "trace": png(trace_figure(found), 90)}
         if "checks" in found.info:
             images["checks"] = png(checks_figure(found), 110)
+    if (folder / PICTURE).is_file():
+        images["audit"] = (folder / PICTURE).read_bytes()
     files = FILES if isinstance(found, Result) else SEARCH_FILES
     page = report_page(found, drawn[0].curves, images, config_text, files)
     kept = [write_bytes(folder / f"{name}.png", image) for name, image in images.items() if f"{name}.png" in files]

@@ -12,6 +12,7 @@ from rich.markup import escape
 from giga.inference.pipeline import fit, search
 from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
+from giga.jobs.audit import PICTURE, show_audits, write_audits
 from giga.jobs.job import Opened, opened
 from giga.jobs.results import write_results
 from giga.show.terminal import FitProgress, show_found, show_result
@@ -19,7 +20,7 @@ from giga.show.terminal import FitProgress, show_found, show_result
 
 def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
             truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
-            mask_from: str | None = None) -> Result:
+            mask_from: str | None = None, strict: bool = False) -> Result:
     """Run a configuration and leave every file of a fit in a folder.
 
     What the search has found is there as soon as it has ended, whatever comes after: pictures, a report, search.json.
@@ -33,6 +34,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         console: Where to print; the standard output by default.
         init_from: Network that the search starts from, see `giga.jobs.job.helped`.
         mask_from: Separator that makes the mask, see there.
+        strict: Refuse data with a serious finding of the audit.
 
     Returns:
         The result, also written.
@@ -45,8 +47,8 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         OSError: A file cannot be written.
     """
     begun = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from, mask_from=mask_from,
-                   truth=truth)
-    console = _console(begun, console)
+                   truth=truth, strict=strict)
+    console = _console(begun, out, console)
 
     def keep(found: Found) -> None:
         if begun.first and not (out / "summary.json").is_file():
@@ -68,14 +70,14 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
 
 def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
                truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
-               mask_from: str | None = None) -> Found:
+               mask_from: str | None = None, strict: bool = False) -> Found:
     """The search of `run_fit` alone, and what it leaves; `run_fit` with resume goes on from it.
 
     Arguments and errors are those of `run_fit`.
     """
     begun = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from, mask_from=mask_from,
-                   truth=truth)
-    console = _console(begun, console)
+                   truth=truth, strict=strict)
+    console = _console(begun, out, console)
     with FitProgress(console) as report:
         found = search(**_arguments(begun), report=report)
     if begun.first:
@@ -85,11 +87,14 @@ def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bo
     return found
 
 
-def _console(begun: Opened, console: Console | None) -> Console:
-    """Where to print, with what the user should know before the fit."""
+def _console(begun: Opened, out: Path, console: Console | None) -> Console:
+    """Where to print, with what the user should know before the fit, and the picture of the audit."""
     console = (console or Console()) if begun.first else Console(quiet=True)
     for note in begun.job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    show_audits(begun.audits, console)
+    if begun.first:
+        write_audits(begun.job.observations, begun.audits, out / PICTURE)
     console.print(f"fitting on {begun.where}", highlight=False)
     return console
 

@@ -67,7 +67,7 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
     Args:
         result: The fit, or what its search has found.
         curves: Critical curves of the best fit.
-        images: PNG files by name: "fit", of a finished fit "corner", and "trace" and "checks" if wanted.
+        images: PNG files by name: "fit", of a finished fit "corner", and "trace", "audit" and "checks" if wanted.
         config_text: The configuration as run.
         files: Names of the files beside the page.
     """
@@ -90,6 +90,9 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
     if "corner" in images:
         parts += ["<h2>Posterior</h2>", _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational "
                                                                   "posterior (lines).")]
+    if "audit" in images:
+        parts += ["<h2>Data</h2>", _figure(images["audit"], "The data before the fit: image and mask, the sky against "
+                  "the noise, and what the audit found.")]
     if "checks" in images:
         parts += ["<h2>Checks</h2>", _figure(images["checks"], "Left: discrepancies of the data from the model of "
                   "each draw, beside those of data replicated from it. Right: the posterior of each parameter on the "

@@ -180,6 +180,8 @@ def _distribution(table: Mapping[str, Any], place: Place) -> DistributionConfig:
         raise place.at("dist").error(show(name), nearest(str(name), DISTRIBUTIONS))
     family = DISTRIBUTIONS[name]
     valid = (*family.required, *family.optional)
+    if name == "LogNormal" and not {"loc", "scale"} & set(table):
+        table = _by_median(table, place)
     for key in table:
         if key != "dist" and key not in valid:
             raise place.at(key).error("unknown argument", f"{nearest(key, valid)}, which {name} has")
@@ -196,6 +198,19 @@ def _distribution(table: Mapping[str, Any], place: Place) -> DistributionConfig:
     if "low" in arguments and "high" in arguments and not arguments["low"] < arguments["high"]:
         raise place.error(f"got low = {arguments['low']:g}, high = {arguments['high']:g}", "low below high")
     return DistributionConfig(name, tuple(arguments.items()))
+
+
+def _by_median(table: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """A LogNormal that is given by its median and the factor to either side that holds 68% of it."""
+    given = {}
+    for key, least in (("median", 0.0), ("factor", 1.0)):
+        if key not in table:
+            raise place.at(key).error("missing", "median and factor, or loc and scale, of LogNormal")
+        given[key] = number(table[key], place.at(key))
+        if not given[key] > least:
+            raise place.at(key).error(f"got {given[key]:g}", f"a number above {least:g}")
+    rest = {key: value for key, value in table.items() if key not in given}
+    return rest | {"loc": math.log(given["median"]), "scale": math.log(given["factor"])}
 
 
 def resolve(values: Mapping[str, Value], ranges: Mapping[str, tuple[float, float]], solved: set[str],

@@ -17,7 +17,8 @@ from astropy.wcs import WCS
 from giga.imaging.grid import Grid, pixel_of
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError
-from giga.io.images.config import ObservationConfig
+from giga.io.images.calibration import calibration, number_in
+from giga.io.images.config import ObservationConfig, is_region_file
 from giga.io.images.hdu import choose, opened, window
 from giga.io.images.sky import OFFSET, SCALE, celestial_wcs, difference, local_wcs, same_core
 from giga.io.images.units import kind_of, parse_unit, power_of
@@ -45,6 +46,10 @@ class Known:
         samples: Samples a side of a detector's pixel by a keyword.
         filter: Its FILTER.
         notes: What of its WCS is left out.
+        exposure: Its exposure time [s], and the keyword that tells it.
+        gain: Its electrons per count, and the keyword.
+        zero_point: AB magnitude of one unit of its pixels, and the keywords.
+        saturation: Level from which its pixels are saturated, in its unit, and the keyword.
     """
 
     file: Path
@@ -58,6 +63,10 @@ class Known:
     samples: float | None = None
     filter: str = ""
     notes: tuple[str, ...] = ()
+    exposure: tuple[float, str] | None = None
+    gain: tuple[float, str] | None = None
+    zero_point: tuple[float, str] | None = None
+    saturation: tuple[float, str] | None = None
 
     @staticmethod
     def of(file: str | PathLike[str], number: int, hdu: Any, hdus: Any) -> Known:
@@ -71,7 +80,8 @@ class Known:
             broken = str(error)
         unit = str(header.get("BUNIT", "")).strip()
         return Known(Path(file), number, str(hdu.name), tuple(hdu.shape), unit or None, wcs, broken, _side(header, wcs),
-                     _samples(header), str(header.get("FILTER", "")).strip(), tuple(notes))
+                     _samples(header), str(header.get("FILTER", "")).strip(), tuple(notes),
+                     **calibration(header, hdus, unit))
 
     @property
     def place(self) -> str:
@@ -120,8 +130,10 @@ def check_observation(config: ObservationConfig, path: str, notes: list[str]) ->
         notes.append(f"{image.file.name}: its WCS cannot be used ({image.broken}); pixel_scale takes its place")
     notes.extend(f"{image.file.name}: {note}" for note in image.notes)
     rows, columns = part_of(config, image, path)
-    for name, hdu in (("noise_map", "noise_hdu"), ("mask", "mask_hdu")):
-        if (file := getattr(config, name)) is None:
+    for name, hdu in (("noise_map", "noise_hdu"), ("weight_map", "weight_hdu"), ("exposure_map", "exposure_hdu"),
+                      ("mask", "mask_hdu")):
+        file = getattr(config, name)
+        if file is None or name == "mask" and is_region_file(file):
             continue
         companion = known(file, getattr(config, hdu), f"{path}.{name}", hdu)
         _check_other(companion, image, f"{path}.{name}", hdu)
@@ -133,8 +145,9 @@ def check_observation(config: ObservationConfig, path: str, notes: list[str]) ->
         check_pixels(companion, image, f"{path}.{name}", rows, columns)
         _check_side(companion, image, config.pixel_scale, f"{path}.{name}")
         _check_filter(companion, image, notes)
-        if name == "noise_map":
-            _check_unit(companion, image, config, f"{path}.{name}", notes)
+        if name in ("noise_map", "weight_map"):
+            _check_unit(companion, image, config, config.noise_kind if name == "noise_map" else "weight",
+                        f"{path}.{name}", notes)
     if config.psf is not None:
         psf = known(config.psf, config.psf_hdu, f"{path}.psf", "psf_hdu")
         _check_other(psf, image, f"{path}.psf", "psf_hdu")
@@ -323,13 +336,14 @@ def _check_filter(companion: Known, image: Known, notes: list[str]) -> None:
         notes.append(f"{companion.file.name}: its FILTER is {mine!r}, that of the image {other!r}")
 
 
-def _check_unit(noise: Known, image: Known, config: ObservationConfig, field: str, notes: list[str]) -> None:
+def _check_unit(noise: Known, image: Known, config: ObservationConfig, noise_kind: str, field: str,
+                notes: list[str]) -> None:
     """Refuse a noise map in another unit than its kind has beside the image."""
     power = power_of(noise.unit, image.unit)
-    expected = POWER[config.noise_kind]
+    expected = POWER[noise_kind]
     if power is None:
         stated, unit = config.units, _unit(noise.unit)
-        if image.unit is None and stated is not None and unit is not None and config.noise_kind == "sigma":
+        if image.unit is None and stated is not None and unit is not None and noise_kind == "sigma":
             kind = kind_of(unit)
             if kind not in ("other", stated):
                 raise InputError(noise.file, field, f"BUNIT {noise.unit!r}", f"a map in the image's unit, {stated}")
@@ -341,10 +355,11 @@ def _check_unit(noise: Known, image: Known, config: ObservationConfig, field: st
         notes.append(f"{noise.file.name}: BUNIT {noise.unit!r} is followed, as units = {config.units!r} says of the "
                      "image too")
         return
-    other = "".join(f", or noise_kind = {kind!r}" for kind, its in POWER.items() if its == power)
+    kinds = () if field.endswith("weight_map") else POWER.items()
+    other = "".join(f", or noise_kind = {kind!r}" for kind, its in kinds if its == power)
     unit = {1.0: "{}", 2.0: "({})^2", -2.0: "1 / ({})^2"}[expected].format(image.unit)
     raise InputError(noise.file, field, f"BUNIT {noise.unit!r} beside an image whose BUNIT is {image.unit!r}",
-                     f"{unit} for a {config.noise_kind}{other}")
+                     f"{unit} for a {noise_kind}{other}")
 
 
 def _unit(text: str | None) -> Any:
@@ -367,21 +382,9 @@ def _named(other: Known, one: Known) -> str:
     return other.place if one.file == other.file else other.file.name
 
 
-def _number(header: Any, key: str) -> float | None:
-    value: Any = header.get(key)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
-        return None
-    return float(value)
-
-
 def _side(header: fits.Header, wcs: WCS | None) -> float | None:
     for key in SIDES:
-        if (value := _number(header, key)) is not None:
+        if (value := number_in(header, key)) is not None:
             return value
     if wcs is not None:
         return None  # which tells it better
@@ -396,6 +399,6 @@ def _side(header: fits.Header, wcs: WCS | None) -> float | None:
 
 def _samples(header: fits.Header) -> float | None:
     for key in SAMPLES:
-        if (value := _number(header, key)) is not None:
+        if (value := number_in(header, key)) is not None:
             return value if value >= 1.0 else 1.0 / value  # a step in pixels
     return None

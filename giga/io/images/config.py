@@ -10,6 +10,13 @@ from giga.imaging.correlation import checked
 from giga.io.errors import InputError
 from giga.io.tables import above, at_least
 
+REGIONS = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf"}  # formats of region files by the end of their names
+
+
+def is_region_file(path: Path) -> bool:
+    """Whether a mask is a region file by its name; else it is FITS."""
+    return path.suffix.lower() in REGIONS
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -59,10 +66,20 @@ class RingConfig:
     inner: float = at_least(0.0, 0.0)  # inner radius [arcsec]
     x: float = 0.0  # centre in the angles of the scene [arcsec]
     y: float = 0.0
+    ra: float | None = None  # or its right ascension, ICRS [deg]
+    dec: float | None = None  # and declination [deg]
+    column: float | None = None  # or its column in the image file; the first pixel is 0
+    row: float | None = None  # and row
 
     def __post_init__(self) -> None:
         if not self.inner < self.radius:
             raise InputError("", "inner", f"got {self.inner:g}", f"less than the radius, {self.radius:g}")
+        for names in (("ra", "dec"), ("column", "row")):
+            if (getattr(self, names[0]) is None) != (getattr(self, names[1]) is None):
+                raise InputError("", names[0], f"only one of {' and '.join(names)}", f"both {' and '.join(names)}")
+        ways = ((self.x, self.y) != (0.0, 0.0)) + (self.ra is not None) + (self.column is not None)
+        if ways > 1:
+            raise InputError("", "radius", f"a centre in {ways} ways", "one of x and y, ra and dec, column and row")
 
 
 @dataclass(frozen=True)
@@ -72,10 +89,15 @@ class ObservationConfig:
     image: Path  # FITS file of the image
     hdu: int | str | None = None  # number or name of its HDU ("SCI", "SCI,2"); none is the first 2-D image
     units: Literal["counts/s", "counts", "surface_brightness"] | None = None  # none trusts BUNIT
-    exposure_time: float | None = above(0.0, None)  # exposure time [s]
-    gain: float = above(0.0, 1.0)  # electrons per count
+    exposure_time: float | None = above(0.0, None)  # exposure time [s]; none takes it from the header
+    exposure_map: Path | None = None  # FITS file of the exposure time of each pixel [s], instead of exposure_time
+    exposure_hdu: int | str | None = None  # its HDU
+    gain: float | None = above(0.0, None)  # electrons per count; none takes it from unit and header, else 1
+    from_header: bool = True  # whether exposure time and gain may come from the header
     background_rms: float | None = above(0.0, None)  # standard deviation of the sky [units of the image]
-    noise_map: Path | None = None  # FITS file of the noise, instead of background_rms
+    weight_map: Path | None = None  # FITS file of 1 / variance of the sky, instead of background_rms
+    weight_hdu: int | str | None = None  # its HDU
+    noise_map: Path | None = None  # FITS file of all of the noise, photons of the lens too, instead of background_rms
     noise_hdu: int | str | None = None  # its HDU
     noise_kind: Literal["sigma", "variance", "weight"] = "sigma"  # what the map holds; weight is 1 / variance
     noise_scale: Literal["measure"] | float = above(0.0, 1.0)  # times the noise given; "measure": the sky's scatter
@@ -88,30 +110,33 @@ class ObservationConfig:
     psf_size: int | None = at_least(1, None)  # side of the Gaussian kernel, odd [pixels]
     supersampling: int = at_least(1, 1)  # subpixels a side at which the scene is rendered
     correlation: Literal["none", "measure"] | Path | tuple[tuple[float, ...], ...] = "none"  # of the noise of pixels
-    mask: Path | None = None  # FITS file of a mask
+    mask: Path | None = None  # FITS file of a mask, or region file of DS9 (.reg) or CASA (.crtf)
     mask_hdu: int | str | None = None  # its HDU
-    mask_is: Literal["good", "bad"] | None = None  # what a non-zero pixel of the mask is; needed with `mask`
+    mask_is: Literal["good", "bad"] | None = None  # what a non-zero pixel, or one in a region, is; needed with `mask`
     mask_keep: tuple[RingConfig, ...] = field(default=())  # only pixels in one of these are fitted, if any
     mask_exclude: tuple[RingConfig, ...] = field(default=())  # pixels in any of these are not fitted
+    mask_neighbours: bool = False  # leave out sources that peak outside `mask_keep`, where they reach into it
     cutout: CutoutConfig | None = None  # part of the image to use
     pixel_scale: float | None = above(0.0, None)  # side of a pixel [arcsec]; none takes it from the WCS
     band: str | None = None  # name of the band
 
     def files(self) -> list[Path]:
         """The files that it names."""
-        companions = (self.noise_map, self.psf, self.mask, self.correlation)
-        return [self.image, *(path for path in companions if isinstance(path, Path))]
+        named = (self.image, self.noise_map, self.weight_map, self.exposure_map, self.psf, self.mask, self.correlation)
+        return [path for path in named if isinstance(path, Path)]
 
     def __post_init__(self) -> None:
         def check(right: bool, field: str, seen: str, expected: str) -> None:
             if not right:
                 raise InputError("", field, seen, expected)
 
-        given = (self.noise_map is not None) + (self.background_rms is not None)
-        check(given == 1, "noise_map", "both noise_map and background_rms" if given else "no noise",
-              "either noise_map, or background_rms (and exposure_time)")
-        check(self.units != "counts" or self.exposure_time is not None, "exposure_time", "missing",
-              'an exposure time [s], because units = "counts" are divided by it')
+        given = [name for name in ("noise_map", "weight_map", "background_rms") if getattr(self, name) is not None]
+        check(len(given) == 1, "noise_map", "both " + " and ".join(given) if given else "no noise",
+              "one of noise_map, weight_map and background_rms (the latter two with an exposure time)")
+        check(self.exposure_map is None or self.exposure_time is None, "exposure_map",
+              "both exposure_map and exposure_time", "one of them")
+        check(not self.mask_neighbours or bool(self.mask_keep), "mask_neighbours", "true, without mask_keep",
+              "mask_keep, a circle around lens and arcs")
         check(self.mask is None or self.mask_is is not None, "mask_is", "missing",
               '"good" or "bad", the meaning of the non-zero pixels of the mask')
         check(self.psf is None or self.psf_fwhm is None, "psf", "both psf and psf_fwhm", "one of them")

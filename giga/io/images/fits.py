@@ -17,9 +17,11 @@ from giga.imaging.observation import WEIGHTLESS, Observation, weightless
 from giga.imaging.psf import PSF, gaussian_outside
 from giga.io.errors import InputError
 from giga.io.images.companion import Known, check_inside, check_observation, known, part_of, same_hdu
-from giga.io.images.config import ObservationConfig, RingConfig
+from giga.io.images.config import ObservationConfig, is_region_file
+from giga.io.images.exposure import Exposure, read_exposure, read_weights
 from giga.io.images.hdu import cutout as cutout
 from giga.io.images.hdu import read_image as read_image
+from giga.io.images.masks import Window, first_of, from_file, read_mask, read_with, ring_mask
 from giga.io.images.sky import celestial_wcs as celestial_wcs
 from giga.io.images.sky import departure, distorted, local_wcs
 from giga.io.images.units import to_rate
@@ -58,7 +60,8 @@ def _check_apart(configs: Sequence[ObservationConfig]) -> None:
                 raise InputError(config.image, f"observation.{k}.image", f"{image.place} is the image of observation "
                                  f"{j}", "another file or hdu")
             for name, hdu in (("noise_map", "noise_hdu"), ("mask", "mask_hdu"), ("psf", "psf_hdu")):
-                if j != k and (file := getattr(config, name)) is not None:
+                if j != k and (file := getattr(config, name)) is not None and not (name == "mask" and
+                                                                                   is_region_file(file)):
                     field = f"observation.{k}.{name}"
                     companion = known(file, getattr(config, hdu), field, hdu)
                     if same_hdu(companion, other):
@@ -85,24 +88,26 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     window = part_of(config, about, path)
     image, wcs = full[window].copy(), _linear(config, about, window, notes, path)
     grid = _grid(config, image.shape, wcs, reference, notes, path)
+    exposure = read_exposure(config, about, full, window, notes, path)
     try:
-        factor, note = to_rate(bunit, config.units, config.exposure_time, float(grid.pixel_scale) ** 2)
+        factor, note = to_rate(bunit, config.units, exposure.time, float(grid.pixel_scale) ** 2)
     except ValueError as error:
         raise InputError(config.image, f"{path}.units", str(error),
-                         "units in the configuration: counts (with an exposure_time), surface_brightness, "
+                         "units in the configuration: counts (with an exposure time), surface_brightness, "
                          "or counts/s to take the pixel values as they are") from error
     if note:
         notes.append(f"{Path(config.image).name}: {note}")
-    mask = _mask(config, full, window, grid, path)
+    mask = read_mask(config, full, window, grid, about.wcs, notes, path)
+    mask = _measured(mask, exposure, weights := read_weights(config, full, window, path), config, notes, path)
     _check_finite(config, image, mask, window, path)
     noise = _noise(config, full, window, mask, path)
-    correlation, scale = _correlated(config, full, window, grid, notes, path)
+    correlation, scale = _correlated(config, full, window, grid, about.wcs, notes, path)
     try:
         observation = Observation(
             image=factor * image, grid=grid, psf=_psf(config, float(grid.pixel_scale), image.shape, notes, path),
             noise_map=None if noise is None else scale * factor * noise,
-            background_rms=None if config.background_rms is None else scale * factor * config.background_rms,
-            exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain / scale**2,
+            background_rms=_times(scale * factor, config.background_rms if weights is None else weights),
+            exposure_time=_times(1.0 / scale**2, exposure.photons),
             mask=mask, supersampling=config.supersampling, band=config.band, correlation=correlation,
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
@@ -118,16 +123,6 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
 def wcs_header(observation: Observation) -> fits.Header:
     """Header with the WCS cards of an observation, for what is written; empty when it has none."""
     return fits.Header.fromstring(observation.header, sep="\n")
-
-
-def ring_mask(rings: Sequence[RingConfig], grid: Grid) -> np.ndarray:
-    """Pixels whose centre lies in any of some circles and annuli, shape (ny, nx)."""
-    x, y = (np.asarray(a, float) for a in grid.coordinates())
-    inside = np.zeros(grid.shape, bool)
-    for ring in rings:
-        r = np.hypot(x - ring.x, y - ring.y)
-        inside |= (r < ring.radius) & (r >= ring.inner)
-    return inside
 
 
 def _linear(config: ObservationConfig, about: Known, window: tuple[slice, slice], notes: list[str],
@@ -178,62 +173,41 @@ def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, re
     return grid
 
 
-def _read_with(file: Path, hdu: int | str | None, image: np.ndarray, field: str, config: ObservationConfig,
-               ) -> np.ndarray:
-    """Read a map that goes with an image, and is not the image under another name."""
-    values, _, _ = read_image(file, hdu, field)
-    if np.array_equal(values, image, equal_nan=True):
-        raise InputError(file, field, f"its values are those of the image, {config.image}", "another HDU or file")
-    return values
+def _times(factor: float | np.ndarray, rms: float | np.ndarray | None) -> float | np.ndarray | None:
+    return None if rms is None else factor * rms
 
 
-def _mask(config: ObservationConfig, image: np.ndarray, window, grid: Grid, path: str) -> np.ndarray:
-    mask = np.ones(grid.shape, bool)
-    if config.mask is not None:
-        values = _read_with(config.mask, config.mask_hdu, image, f"{path}.mask", config)[window]
-        if not np.isfinite(values).all():
-            raise InputError(config.mask, f"{path}.mask", f"{np.sum(~np.isfinite(values))} pixels are NaN or infinite",
-                             "zeros and ones")
-        odd = (values < 0.0) & (values != np.round(values))
-        if odd.any():
-            row, column, place = _first(odd, window)
-            raise InputError(config.mask, f"{path}.mask", f"{odd.sum()} pixels are negative and not whole, the first "
-                             f"is {values[row, column]:.6g} at {place}", "zeros and ones, not an image")
-        mask = _left((values != 0.0) == (config.mask_is == "good"), config.mask, f"{path}.mask")
-    if config.mask_keep:
-        mask = _left(mask & ring_mask(config.mask_keep, grid), config.image, f"{path}.mask_keep")
-    return _left(mask & ~ring_mask(config.mask_exclude, grid), config.image, f"{path}.mask_exclude")
-
-
-def _left(mask: np.ndarray, file: Path, field: str) -> np.ndarray:
-    """A mask that keeps some pixels; else the error of the field that leaves none."""
-    if not mask.any():
-        raise InputError(file, field, f"no pixel is left to fit, all {mask.size} are masked", "some that are kept")
-    return mask
-
-
-def _first(bad: np.ndarray, window: tuple[slice, slice]) -> tuple[int, int, str]:
-    """First of some pixels: its row and column in the part, and its place in the file in words."""
-    row, column = (int(k) for k in np.argwhere(bad)[0])
-    return row, column, f"[y={row + window[0].start}, x={column + window[1].start}]"
+def _measured(mask: np.ndarray, exposure: Exposure, weights: np.ndarray | None, config: ObservationConfig,
+              notes: list[str], path: str) -> np.ndarray:
+    """A mask without the pixels that were not exposed or have no weight, which is said. Raises InputError."""
+    seen = np.ones(mask.shape, bool)
+    for values in (exposure.time, weights):
+        if isinstance(values, np.ndarray):
+            seen &= np.isfinite(values)
+    file = config.weight_map or config.exposure_map or config.image
+    if without := int((mask & ~seen).sum()):
+        notes.append(f"{file.name}: {without} pixels have no weight or exposure and are masked")
+    if not (mask & seen).any():
+        raise InputError(file, path, "no pixel that is fitted has weight and exposure", "some that have")
+    return mask & seen
 
 
 def _check_finite(config: ObservationConfig, image: np.ndarray, mask: np.ndarray, window, path: str) -> None:
     bad = mask & ~np.isfinite(image)
     if bad.any():
         raise InputError(config.image, f"{path}.image", f"{bad.sum()} fitted pixels are NaN or infinite, the first at "
-                         f"{_first(bad, window)[2]}", "finite pixels, or a mask that leaves them out")
+                         f"{first_of(bad, window)[2]}", "finite pixels, or a mask that leaves them out")
 
 
 def _noise(config: ObservationConfig, image: np.ndarray, window, mask: np.ndarray, path: str) -> np.ndarray | None:
     """Noise standard deviation in the units of the image; NaN where it is unusable and not fitted."""
     if config.noise_map is None:
         return None
-    values = _read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)[window]
+    values = read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)[window]
     usable = np.isfinite(values) & (values > 0.0)
     bad = mask & ~usable
     if bad.any():
-        row, column, place = _first(bad, window)
+        row, column, place = first_of(bad, window)
         seen = f"{bad.sum()} fitted pixels are not positive, the first is {values[row, column]:.6g} at {place}"
         raise InputError(config.noise_map, f"{path}.noise_map", seen,
                          f"a {config.noise_kind} above zero wherever the mask keeps a pixel")
@@ -245,13 +219,13 @@ def _sigma(config: ObservationConfig, values: np.ndarray) -> np.ndarray:
     return values ** {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
 
 
-def _correlated(config: ObservationConfig, image: np.ndarray, window, grid: Grid, notes: list[str],
-                path: str) -> tuple[np.ndarray | None, float]:
+def _correlated(config: ObservationConfig, image: np.ndarray, window: Window, grid: Grid, wcs: WCS | None,
+                notes: list[str], path: str) -> tuple[np.ndarray | None, float]:
     """Correlation of the noise by lag, None where pixels are independent, and what the noise is multiplied by."""
     given, scale, field = config.correlation, config.noise_scale, f"{path}.correlation"
     if "measure" in (given, scale):
         try:
-            sky = _sky(config, image, window, grid, path)
+            sky = _sky(config, image, window, grid, wcs, path)
         except ValueError as error:
             which = "correlation" if given == "measure" else "noise_scale"
             raise InputError(config.image, f"{path}.{which}", *str(error).split("; expected ", 1)) from error
@@ -263,7 +237,7 @@ def _correlated(config: ObservationConfig, image: np.ndarray, window, grid: Grid
     assert not isinstance(scale, str)  # what is not measured is a number
     if given == "none":
         return None, scale
-    values = _read_with(given, None, image, field, config) if isinstance(given, Path) else np.asarray(given)
+    values = read_with(given, None, image, field, config) if isinstance(given, Path) else np.asarray(given)
     try:
         return checked(values), scale
     except ValueError as error:
@@ -271,20 +245,24 @@ def _correlated(config: ObservationConfig, image: np.ndarray, window, grid: Grid
         raise InputError(file, field, str(error).removeprefix("correlation: ")) from error
 
 
-def _sky(config: ObservationConfig, image: np.ndarray, window, grid: Grid, path: str) -> Sky:
+def _sky(config: ObservationConfig, image: np.ndarray, window: Window, grid: Grid, wcs: WCS | None, path: str) -> Sky:
     """What the blank sky of the whole image tells, of which `mask_keep` and the cutout leave out none."""
+    everything = (slice(0, image.shape[0]), slice(0, image.shape[1]))
     good, noise = np.isfinite(image), np.ones(image.shape)
     if config.noise_map is not None:
-        values = _read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)
+        values = read_with(config.noise_map, config.noise_hdu, image, f"{path}.noise_map", config)
         good &= np.isfinite(values) & (values > 0.0)
         noise = _sigma(config, np.where(good, values, 1.0))
         good &= ~weightless(noise, good)
+    elif config.weight_map is not None:
+        values = read_weights(config, image, everything, path)
+        good &= np.isfinite(values)
+        noise = np.where(good, values, 1.0)
     elif config.background_rms is not None:
         noise *= config.background_rms
     if config.mask is not None:
-        values = _read_with(config.mask, config.mask_hdu, image, f"{path}.mask", config)
-        good &= (values != 0.0) == (config.mask_is == "good")
-    good[window] &= ~ring_mask(config.mask_exclude, grid)
+        good &= from_file(config, image, everything, wcs, f"{path}.mask")
+    good[window] &= ~ring_mask(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude")
     return measure(image, noise, good)
 
 

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import astropy.units as u
+import numpy as np
 
 COUNTS = {u.count, u.electron, u.adu, u.DN, u.photon}
 SPELLINGS = (  # as instruments write them, in lower case: what astropy reads
@@ -69,13 +70,23 @@ def is_no_rate(bunit: str | None) -> bool:
     return unit is not None and kind_of(unit) != "counts/s"
 
 
-def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, pixel_area: float) -> tuple[float, str]:
+def is_electrons(bunit: str | None) -> bool:
+    """Whether a BUNIT counts electrons or photons, so that its gain is one."""
+    try:
+        unit = parse_unit(bunit) if bunit else None
+    except ValueError:
+        return False
+    return unit is not None and bool({u.electron, u.photon} & set(unit.decompose().bases))
+
+
+def to_rate(bunit: str | None, units: str | None, exposure_time: float | np.ndarray | None, pixel_area: float,
+            ) -> tuple[float | np.ndarray, str]:
     """Factor from the pixel values of an image to counts per second and pixel, and a note about it.
 
     Args:
         bunit: BUNIT of the header, if any.
         units: What the user says: "counts/s", "counts", "surface_brightness", or None to trust BUNIT.
-        exposure_time: Exposure time [s], above 0, for "counts".
+        exposure_time: Exposure time [s], above 0, for "counts"; of each pixel if it is an array.
         pixel_area: Area of a pixel [arcsec^2], for "surface_brightness".
 
     Returns:
@@ -100,7 +111,8 @@ def to_rate(bunit: str | None, units: str | None, exposure_time: float | None, p
     if units == "counts":
         if exposure_time is None:
             raise ValueError("counts need an exposure time")
-        return scale / exposure_time, note or f"counts divided by the exposure time {exposure_time:g} s"
+        said = f"{exposure_time:g} s" if isinstance(exposure_time, float) else "of each pixel"
+        return scale / exposure_time, note or f"counts divided by the exposure time {said}"
     solid = u.arcsec**-2
     if unit is not None and kind == units:
         angles = [base**power for base, power in zip(unit.bases, unit.powers, strict=True)

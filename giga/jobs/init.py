@@ -1,0 +1,348 @@
+"""From an image to a configuration: measure it, look at it, and write what a fit can start from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from giga.imaging.first_look import Look, centre_of, look
+from giga.imaging.grid import pixel_of, position_to_pixel
+from giga.imaging.observation import Observation
+from giga.imaging.psf import half_maximum
+from giga.imaging.sources import Blank, exposed, measure_blank, neighbours
+from giga.inference.settings import FitConfig
+from giga.io.configuration.start import Light, Start, quoted, text_of
+from giga.io.configuration.toml import parse_config, read_toml_text, scene_from_config
+from giga.io.errors import InputError, nearest
+from giga.io.images.companion import Known, known
+from giga.io.images.fits import load_observation
+from giga.io.images.hdu import read_image, window
+from giga.io.images.sky import local_wcs
+from giga.io.images.units import kind_of, parse_unit
+from giga.jobs.job import check_parameters
+from giga.simulate.surveys.presets import survey as preset
+
+FIELD = 16.0  # side of the part that is cut out of a larger image [arcsec], or as many Einstein radii times RADII
+RADII = 8.0
+EDGE = 0.25  # arcsec between the outermost arcs and the edge of the mask
+UNKNOWN_FWHM = 2.5  # pixels, of a PSF of which nothing is known
+
+# FWHM of the PSF [arcsec] and AB zero point by band; the first is taken where the header names none of them.
+# HSC: median seeing of the Wide layer, Aihara et al. (2019), PASJ 71, 114, Table 2; coadds have the zero point 27.
+# NIRCam: FWHM of the JWST User Documentation, "NIRCam Point Spread Functions"; images are in MJy / sr.
+OWN: dict[str, tuple[float, dict[str, tuple[float, float | None]]]] = {
+    "hsc": (0.168, {"i": (0.58, 27.0), "g": (0.77, 27.0), "r": (0.76, 27.0), "z": (0.68, 27.0), "y": (0.68, 27.0)}),
+    "jwst-nircam": (0.031, {"F150W": (0.050, None), "F090W": (0.033, None), "F115W": (0.040, None),
+                            "F200W": (0.066, None), "F277W": (0.092, None), "F356W": (0.116, None),
+                            "F444W": (0.145, None)}),
+}
+PRESETS = {"hst-acs": ("hst-acs-f814w",), "hst-wfc3": ("hst-wfc3-f160w", "hst-wfc3-f606w"),
+           "euclid-vis": ("euclid-vis",), "des": ("des",), "kids": ("kids",), "lsst": ("lsst",)}
+SURVEYS = (*PRESETS, *OWN)
+"""Names that `--survey` takes."""
+
+
+@dataclass(frozen=True)
+class Telescope:
+    """What a survey tells of an image: side of a pixel [arcsec], band, FWHM of the PSF [arcsec], zero point [mag]."""
+
+    pixel_scale: float
+    band: str
+    fwhm: float
+    zero_point: float | None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says beside the image; None is measured, or taken from header or survey.
+
+    Attributes:
+        noise, psf: FITS files of noise map and PSF.
+        survey: One of `SURVEYS`.
+        pixel_scale: Side of a pixel [arcsec].
+        zero_point: Magnitude of one unit of the image.
+        z_lens, z_source: Redshifts.
+        center: Right ascension and declination of the lens, ICRS [deg].
+        pixel: Its column and row in the image, the first pixel being 0.
+        theta_E: Radius of the ring [arcsec].
+        light: What the light of the lens is made of.
+    """
+
+    noise: Path | None = None
+    psf: Path | None = None
+    survey: str | None = None
+    pixel_scale: float | None = None
+    zero_point: float | None = None
+    z_lens: float | None = None
+    z_source: float | None = None
+    center: tuple[float, float] | None = None
+    pixel: tuple[float, float] | None = None
+    theta_E: float | None = None
+    light: Light = "gaussians"
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A configuration and what it was written by.
+
+    Attributes:
+        text: The configuration, which a fit takes.
+        observation: The data as that fit loads it.
+        found: What was seen, with positions in the part of the image that is used.
+        sky: Of that part.
+        residual: That part without the light of the lens.
+        extent: Radius of the circle that is fitted [arcsec].
+        notes: What the user should know.
+    """
+
+    text: str
+    observation: Observation
+    found: Look
+    sky: Blank
+    residual: np.ndarray
+    extent: float
+    notes: list[str]
+
+
+def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
+    """Look at an image and write a configuration for it.
+
+    Args:
+        image: FITS file.
+        wishes: What the user says.
+        folder: That the configuration goes to, which its paths start from.
+
+    Raises:
+        InputError: What is missing or wrong, by its option.
+    """
+    about = known(image, None, "IMAGE")
+    telescope = _telescope(wishes.survey, about)
+    full, _, _ = read_image(image, about.number, "IMAGE")
+    scale = _pixel_scale(about, wishes, telescope)
+    centre = _centre(full, about, wishes)
+    rows, columns = _part(full.shape, centre, scale, wishes.theta_E)
+    part, good = full[rows, columns], exposed(full[rows, columns])
+    centre = (centre[0] - columns.start, centre[1] - rows.start)
+    noise_full = None if wishes.noise is None else _noise_map(wishes.noise, full)
+    if noise_full is not None:
+        good &= np.isfinite(noise_full[rows, columns]) & (noise_full[rows, columns] > 0.0)
+        good &= noise_full[rows, columns] < 1e4 * np.median(noise_full[rows, columns][good])
+    fwhm, kernel = _fwhm(wishes.psf, scale, telescope)
+    sky, found, extent, others = _look(part, noise_full if noise_full is None else noise_full[rows, columns], good,
+                                       scale, fwhm, centre, wishes.theta_E, image)
+    whole = rows.stop - rows.start == full.shape[0] and columns.stop - columns.start == full.shape[1]
+    x, y = ((at - 0.5 * (side - 1)) * scale for at, side in zip(centre, part.shape[::-1], strict=True))
+    notes: list[str] = []
+    fields = [*_image_fields(image, about, wishes, folder, scale, telescope)]
+    if not whole:
+        middle_x, middle_y = (0.5 * (one.start + one.stop - 1) for one in (columns, rows))
+        fields.append(("cutout", f"{{size = [{part.shape[0]}, {part.shape[1]}], x = {middle_x:g}, y = {middle_y:g}}}",
+                       "the part around the lens"))
+    fields += _noise_fields(wishes, folder, sky)
+    fields += _psf_fields(wishes.psf, kernel, telescope, scale, min(part.shape), folder, fwhm, notes)
+    fields.append(("mask_keep", f"[{{x = {x:.3f}, y = {y:.3f}, radius = {extent:.3g}}}]", "arcsec from the middle"))
+    if others.any():
+        fields.append(("mask_neighbours", "true", "sources that peak outside the circle"))
+    start = Start(_head(image, about, wishes, telescope, found, sky), fields, x, y, found.e1, found.e2,
+                  found.half_light, found.theta_E, float(np.exp(found.uncertainty)), scale, extent, wishes.light)
+    text = text_of(start)
+    config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
+    observation = load_observation(config.observation[0], notes=notes, path="observation.0")
+    check_parameters(config, scene_from_config(config))
+    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, notes)
+
+
+def _look(part: np.ndarray, noise: np.ndarray | None, good: np.ndarray, scale: float, fwhm: float,
+          centre: tuple[float, float], theta_E: float | None, file: Path,
+          ) -> tuple[Blank, Look, float, np.ndarray]:
+    """Sky, first look, radius of the mask and neighbours. Raises InputError."""
+    row, column = np.indices(part.shape)
+    r = np.hypot(column - centre[0], row - centre[1]) * scale
+    half = 0.5 * min(part.shape) * scale
+    inside = r < (min(2.8, 0.7 * half) if theta_E is None else 2.0 * theta_E)
+    try:
+        sky = measure_blank(part, good, ~inside)
+        sigma = np.full(part.shape, sky.rms) if noise is None else np.where(good, noise, 1.0)
+        others = neighbours(part, good, inside, sky)
+        found = look(part - sky.level, sigma, good & ~others, scale, fwhm, centre, theta_E)
+    except ValueError as error:
+        raise InputError(file, "IMAGE", str(error), "an image with a lens and some sky around it") from error
+    if not np.isfinite(found.theta_E):
+        raise InputError(file, "--theta-e", "no light of a ring is left beside that of the lens",
+                         "the radius of the ring [arcsec]")
+    extent = max(1.5 * found.theta_E, found.reach + EDGE) + 0.5 * fwhm
+    extent = min(extent, 2.4 * found.theta_E + fwhm, float(r[good].max()))
+    return sky, found, extent, neighbours(part, good, r < extent, sky) & (r < extent)
+
+
+def _telescope(name: str | None, about: Known) -> Telescope | None:
+    if name is None:
+        return None
+    if name not in SURVEYS:
+        raise InputError("", "--survey", f"got {name!r}", nearest(name, SURVEYS))
+    if name in OWN:
+        scale, table = OWN[name]
+        rows = {band: (scale, fwhm, zero) for band, (fwhm, zero) in table.items()}
+    else:
+        rows = {band.name: (one.pixel_scale, band.psf.width, band.zero_point)
+                for one in map(preset, PRESETS[name]) for band in one.bands}
+    filters = about.filter.lower().replace("-", " ").replace(".", " ").split()
+    first = "i" if "i" in rows else next(iter(rows))
+    band = next((band for band in rows if band.lower() in filters or band.lower() == about.filter.lower()), first)
+    return Telescope(rows[band][0], band, rows[band][1], rows[band][2])
+
+
+def _pixel_scale(about: Known, wishes: Wishes, telescope: Telescope | None) -> float:
+    if about.wcs is not None:
+        rows, columns = (slice(0, side) for side in about.shape)
+        try:
+            return pixel_of(local_wcs(about.wcs, rows, columns), about.shape).side
+        except ValueError as error:
+            raise InputError(about.file, "IMAGE", str(error), "an image within the reach of its WCS") from error
+    if wishes.pixel_scale is not None:
+        return wishes.pixel_scale
+    if about.side is not None:
+        return about.side
+    if telescope is not None:
+        return telescope.pixel_scale
+    raise InputError(about.file, "--pixel-scale", f"missing, and the header has no {'usable ' * bool(about.broken)}"
+                     "celestial WCS", "the side of a pixel [arcsec], or a --survey")
+
+
+def _centre(image: np.ndarray, about: Known, wishes: Wishes) -> tuple[float, float]:
+    near, within, option = wishes.pixel, 8.0, "--pixel"
+    if wishes.center is not None:
+        option = "--center"
+        if wishes.pixel is not None:
+            raise InputError("", "--center", "given together with --pixel", "one of them")
+        if about.wcs is None:
+            raise InputError(about.file, "--center", "a sky position, but the header has no celestial WCS",
+                             "--pixel COLUMN ROW")
+        near = position_to_pixel(about.wcs, *wishes.center)
+    if near is not None and not (np.isfinite(near).all() and 0 <= near[0] < image.shape[1]
+                                 and 0 <= near[1] < image.shape[0]):
+        raise InputError(about.file, option, f"column {near[0]:.6g}, row {near[1]:.6g} is outside the image of "
+                         f"{image.shape[0]} x {image.shape[1]} pixels", "a place inside")
+    try:
+        return centre_of(image, exposed(image), near, None if near is None else within)
+    except ValueError as error:
+        raise InputError(about.file, "IMAGE", str(error), "an image of a lens") from error
+
+
+def _part(shape: tuple[int, ...], centre: tuple[float, float], scale: float, theta_E: float | None,
+          ) -> tuple[slice, slice]:
+    """Rows and columns around the lens, all of a small image."""
+    side = int(max(FIELD, RADII * (theta_E or 0.0)) / scale) // 2 * 2 + 1
+    sides, middles = [], []
+    for at, length in zip(centre[::-1], shape, strict=True):
+        if length <= 1.5 * side:
+            sides.append(length)
+            middles.append(0.5 * (length - 1))
+        else:
+            sides.append(side)
+            middles.append(float(np.clip(round(at), side // 2, length - 1 - side // 2)))
+    return window(shape, (sides[0], sides[1]), None, (middles[1], middles[0]))
+
+
+def _noise_map(file: Path, image: np.ndarray) -> np.ndarray:
+    known(file, None, "--noise", "noise_hdu")
+    noise, _, _ = read_image(file, None, "--noise")
+    if noise.shape != image.shape:
+        raise InputError(file, "--noise", f"shape {noise.shape}", f"{image.shape}, the shape of the image")
+    if not (np.isfinite(noise) & (noise > 0.0)).any():
+        raise InputError(file, "--noise", "no pixel above 0", "standard deviations")
+    return noise
+
+
+def _fwhm(file: Path | None, scale: float, telescope: Telescope | None) -> tuple[float, int]:
+    """FWHM of the PSF [arcsec], and samples a side of a pixel of its kernel."""
+    if file is None:
+        return (UNKNOWN_FWHM * scale if telescope is None else telescope.fwhm), 1
+    samples = known(file, None, "--psf", "psf_hdu").samples or 1.0
+    kernel, _, _ = read_image(file, None, "--psf")
+    if kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0 or not np.isfinite(kernel).all():
+        raise InputError(file, "--psf", f"shape {kernel.shape}", "a square kernel of finite values with an odd side")
+    return half_maximum(kernel) * scale / round(samples), round(samples)
+
+
+def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale: float,
+                  telescope: Telescope | None) -> list[tuple[str, str, str]]:
+    rows = [("image", quoted(_path(image, folder)), "")]
+    if about.number:
+        rows.append(("hdu", str(about.number), ""))
+    units, said = _units(about)
+    if units is not None:
+        rows.append(("units", f'"{units}"', said))
+        if units == "counts" and about.exposure is None:
+            raise InputError(image, "IMAGE", f"BUNIT {about.unit!r}, and the header has no exposure time",
+                             "a header with EXPTIME, or an image in counts / s")
+    if about.wcs is None:
+        way = "by --pixel-scale" if wishes.pixel_scale else "by the header" if about.side else f"of {wishes.survey}"
+        rows.append(("pixel_scale", f"{scale:.6g}", f"arcsec, {way}; the header has no WCS"))
+    return rows
+
+
+def _units(about: Known) -> tuple[str | None, str]:
+    """Unit of the image where BUNIT does not say that it is a rate, and why."""
+    if about.unit is None:
+        return "counts/s", "the header has no BUNIT: make sure"
+    try:
+        unit = parse_unit(about.unit)
+    except ValueError as error:
+        raise InputError(about.file, "IMAGE", str(error), "an image that is linear in flux") from error
+    kind = "other" if unit is None else kind_of(unit)
+    if kind == "counts/s":
+        return None, ""
+    if kind == "other":
+        return "counts/s", f"BUNIT {about.unit!r} is taken as it is"
+    return kind, f"BUNIT is {about.unit!r}"
+
+
+def _noise_fields(wishes: Wishes, folder: Path, sky: Blank) -> list[tuple[str, str, str]]:
+    if wishes.noise is not None:
+        return [("noise_map", quoted(_path(wishes.noise, folder)), "")]
+    return [("background_rms", f"{sky.rms:.4g}", f"scatter of {int(sky.pixels.sum())} pixels of sky")]
+
+
+def _psf_fields(file: Path | None, samples: int, telescope: Telescope | None, scale: float, most: int, folder: Path,
+                fwhm: float, notes: list[str]) -> list[tuple[str, str, str]]:
+    fine = 2 if fwhm < 2.5 * scale else 1
+    if file is not None:
+        rows = [("psf", quoted(_path(file, folder)), f"FWHM {fwhm:.3g} arcsec")]
+        if samples > 1:
+            fine = 2 if samples % 2 == 0 else samples
+            rows.append(("psf_supersampling", str(samples), "by its header"))
+        rows += [("supersampling", str(fine), "the scene is rendered finer than the pixels")] if fine > 1 else []
+        return rows
+    if telescope is None:
+        notes.append("no --psf and no --survey: the model is not blurred, and a fit by it is wrong near the centre and "
+                     "for the sizes of the source; give a psf")
+        return [("", "# psf = \"psf.fits\"", "without one the model is not blurred: give it before you fit")]
+    size = int(min(6.0 * fwhm / scale, most - 1)) // 2 * 2 + 1
+    notes.append(f"no --psf: a Gaussian of {fwhm:.3g} arcsec stands in for it; a kernel of your own image is better")
+    rows = [("psf_fwhm", f"{fwhm:.3g}", f"a stand-in for {telescope.band}: put psf = \"FILE\" in its place"),
+            ("psf_size", str(max(size, 3)), "")]
+    return [*rows, ("supersampling", str(fine), "")] if fine > 1 else rows
+
+
+def _head(image: Path, about: Known, wishes: Wishes, telescope: Telescope | None, found: Look, sky: Blank) -> list[str]:
+    lines = [f"{image.name}, by giga init. Every number is a first guess: look at the picture beside this file, change",
+             "what is wrong, then fit it by giga fit."]
+    way = "as given" if wishes.theta_E else f"by light of {found.significance:.0f} sigma beside the lens"
+    lines.append(f"Sky: level {sky.level:.3g}, scatter {sky.rms:.3g} (in the image's unit). Ring: {found.theta_E:.3g} "
+                 f"arcsec, {way}.")
+    zero, way = (wishes.zero_point, "--zero-point") if wishes.zero_point is not None else about.zero_point or \
+        ((telescope.zero_point, f"{wishes.survey} {telescope.band}") if telescope else (None, ""))
+    told = [f"zero point {zero:.4g} ({way})"] if zero is not None else []
+    told += [f"{name} {value:g}" for name, value in (("z_lens", wishes.z_lens), ("z_source", wishes.z_source))
+             if value is not None]
+    return [*lines, "; ".join(told)] if told else lines
+
+
+def _path(file: Path, folder: Path) -> str:
+    """A path as the configuration writes it: from its folder where that is a short way, else from the root."""
+    way = os.path.relpath(file.resolve(), folder.resolve())
+    return str(file.resolve()) if way.count("..") > 2 else way

@@ -1,0 +1,162 @@
+"""`giga init` and the audit: from an image to a configuration that a fit takes, and what is wrong with data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from typer.testing import CliRunner
+
+from giga.cli import app
+from giga.imaging.audit import audit
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.imaging.psf import PSF, plan
+from giga.imaging.render import render
+from giga.inference.settings import FitConfig
+from giga.io.configuration.toml import load_config, scene_from_config
+from giga.io.errors import InputError
+from giga.jobs.demo import BACKGROUND_RMS, PIXEL_SCALE, TRUTH
+from giga.jobs.init import Wishes, begin
+from giga.jobs.job import prepare
+
+SIDE = 150
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[np.ndarray, np.ndarray]:
+    """The lens of the demonstration in a wider field, and its PSF."""
+    psf = PSF.gaussian(0.1, PIXEL_SCALE, 11, supersampling=1)
+    grid = Grid(shape=(SIDE, SIDE), pixel_scale=PIXEL_SCALE)
+    clean = np.asarray(render(TRUTH, grid, plan(psf, grid.shape, np.float32)), float)
+    noise = np.random.default_rng(3).normal(0.0, BACKGROUND_RMS, clean.shape)
+    return clean + noise, np.asarray(psf.kernel, float)
+
+
+@pytest.fixture(scope="module")
+def folder(seen, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("init")
+    fits.writeto(out / "image.fits", seen[0], fits.Header({"BUNIT": "electron/s", "EXPTIME": 2200.0}))
+    fits.writeto(out / "psf.fits", seen[1])
+    return out
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_init_writes_what_a_fit_takes(folder):
+    done = run("init", folder / "image.fits", "--psf", folder / "psf.fits", "--pixel-scale", PIXEL_SCALE, "--out",
+               folder / "lens.toml")
+    assert done.exit_code == 0, done.output
+    assert (folder / "lens.png").read_bytes().startswith(b"\x89PNG")
+    config = load_config(folder / "lens.toml", fit_config_type=FitConfig)
+    job = prepare(config)
+    prior = scene_from_config(config).mass[0].theta_E
+    assert float(np.exp(prior.loc)) == pytest.approx(1.17, rel=0.1)  # of the guess; the median of real lenses is 7% off
+    assert prior.loc - 2.0 * prior.scale < np.log(1.17) < prior.loc + 2.0 * prior.scale
+    (observation,) = job.observations
+    assert observation.exposure_time == 2200.0
+    assert observation.background_rms == pytest.approx(BACKGROUND_RMS, rel=0.1)  # measured on some 10^4 pixels of sky
+    # A quad and its arcs lie inside the circle: within 1.8 Einstein radii.
+    x, y = (np.asarray(a) for a in observation.grid.coordinates())
+    assert observation.mask[np.hypot(x, y) < 1.5].all()
+    again = run("init", folder / "image.fits", "--pixel-scale", PIXEL_SCALE, "--out", folder / "lens.toml")
+    assert again.exit_code == 2 and "is there already" in again.stderr
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([], ["--pixel-scale: missing"]), (["--pixel-scale", -1], ["--pixel-scale"]),
+    (["--survey", "hst-asc"], ["--survey: got 'hst-asc'", "nearest: 'hst-acs'"]),
+    (["--pixel-scale", 0.05, "--center", 1.0, 2.0], ["--center", "no celestial WCS"]),
+    (["--pixel-scale", 0.05, "--pixel", 999, 2], ["--pixel: column 999", "outside the image"]),
+    (["--pixel-scale", 0.05, "--noise", "psf.fits"], ["--noise: shape (11, 11)"]),
+    (["--pixel-scale", 0.05, "--psf", "none.fits"], ["none.fits", "no such file"]),
+])
+def test_bad_input_of_init_is_one_line_and_leaves_nothing(folder, tmp_path, words, said):
+    words = [folder / word if str(word).endswith(".fits") else word for word in words]
+    done = run("init", folder / "image.fits", *words, "--out", tmp_path / "lens.toml")
+    assert done.exit_code == 2
+    message = " ".join(done.stderr.split())
+    assert all(word in message for word in said), message
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_without_a_lens_is_refused(tmp_path):
+    fits.writeto(tmp_path / "sky.fits", np.random.default_rng(0).normal(0.0, 1.0, (80, 80)))
+    with pytest.raises(InputError, match="--theta-e: no light of a ring|IMAGE"):
+        begin(tmp_path / "sky.fits", Wishes(pixel_scale=0.05), tmp_path)
+
+
+def test_wishes_are_followed(folder):
+    begun = begin(folder / "image.fits", Wishes(survey="hst-acs", theta_E=1.3, light="sersics", zero_point=25.9,
+                                                z_lens=0.2), folder)
+    assert "median = 1.3, factor = 1.11" in begun.text and "zero point 25.9" in begun.text
+    assert begun.text.count('"Sersic"') == 3
+    assert begun.observation.psf is not None
+
+
+def observed(seen, **changes) -> Observation:
+    image, kernel = seen
+    row, column = np.indices(image.shape)
+    mask = np.hypot(row - 74.5, column - 74.5) < 45
+    fields = dict(image=image, grid=Grid(shape=image.shape, pixel_scale=PIXEL_SCALE), background_rms=BACKGROUND_RMS,
+                  exposure_time=2200.0, mask=mask, psf=PSF.from_native(kernel, 2))
+    return Observation(**(fields | changes))
+
+
+def kinds(found, serious=False):
+    return {one.kind for one in found.findings if one.serious or not serious}
+
+
+def test_good_data_have_no_serious_finding(seen):
+    found = audit(observed(seen), (0.0, 0.0))
+    assert not found.serious and not kinds(found) & {"noise", "correlation", "pixels", "centring", "saturation", "mask"}
+    assert found.numbers["scatter over noise"] == pytest.approx(1.0, abs=0.1)
+
+
+def spoilt(image, **pixels):
+    out = image.copy()
+    for name, value in pixels.items():
+        y, x = (int(k) for k in name[1:].split("_"))
+        out[y, x] += value
+    return out
+
+
+@pytest.mark.parametrize(("kind", "serious", "change"), [
+    ("noise", True, lambda i: {"background_rms": 3.0 * BACKGROUND_RMS}),
+    ("noise", True, lambda i: {"background_rms": 0.3 * BACKGROUND_RMS}),
+    ("sky", True, lambda i: {"image": i - 3.0 * BACKGROUND_RMS}),
+    ("psf", True, lambda i: {"psf": None}),
+    ("psf", True, lambda i: {"psf": PSF.gaussian(0.05, PIXEL_SCALE, 11, 1)}),
+    ("pixels", False, lambda i: {"image": spoilt(i, p60_70=0.5, p95_100=-0.5)}),
+    ("saturation", True, lambda i: {"image": np.minimum(i, 0.5 * i.max())}),
+    ("mask", False, lambda i: {"mask": np.hypot(*(np.indices(i.shape) - 74.5)) < 23}),
+    ("noise", False, lambda i: {"exposure_time": None}),
+])
+def test_what_is_wrong_is_found(seen, kind, serious, change):
+    found = audit(observed(seen, **change(seen[0])), (0.0, 0.0))
+    assert kind in kinds(found, serious), found.findings
+
+
+def test_correlated_noise_and_a_centre_elsewhere_are_found(seen):
+    clean = seen[0] - np.random.default_rng(3).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    white = np.random.default_rng(4).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    drizzled = (white + np.roll(white, 1, 0) + np.roll(white, 1, 1) + np.roll(white, (1, 1), (0, 1))) / 2.0
+    found = audit(observed(seen, image=clean + drizzled), (0.9, 0.0))
+    assert "correlation" in kinds(found) and "centring" in kinds(found, serious=True)
+    assert found.numbers["correlation along rows"] == pytest.approx(0.5, abs=0.06)  # of a box of 2 x 2 pixels
+    assert found.numbers["light from the prior's centre"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_the_audit_on_the_command_line(folder, tmp_path):
+    done = run("init", folder / "image.fits", "--survey", "hst-acs", "--out", tmp_path / "lens.toml")
+    assert done.exit_code == 0, done.output
+    done = run("audit", tmp_path / "lens.toml", "--out", tmp_path / "audit.png", "--strict")
+    assert done.exit_code == 0, done.output
+    assert "audit:" in done.output and (tmp_path / "audit.png").stat().st_size > 1000
+    wrong = ["--set", f"observation.0.background_rms={5.0 * BACKGROUND_RMS}", "--strict"]
+    for command in (["audit", tmp_path / "lens.toml"], ["fit", tmp_path / "lens.toml", "--out", tmp_path / "run"]):
+        done = run(*command, *wrong)
+        assert done.exit_code == 2 and "--strict" in done.stderr and "sky scatters" in " ".join(done.stderr.split())
+    assert not (tmp_path / "run").exists()
