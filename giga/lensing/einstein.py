@@ -82,7 +82,7 @@ def along_rays(mass: Sequence[MassProfile], reach: Array | float) -> Enclosed:
         into both.
     """
     x0, y0 = _center(mass)
-    dtype = jnp.result_type(x0, jnp.float32)
+    dtype = jnp.result_type(float)  # which second derivatives are taken in
     phi = jnp.asarray(2.0 * np.pi * np.arange(RAYS) / RAYS, dtype)
     cos, sin = jnp.cos(phi), jnp.sin(phi)
 
@@ -165,8 +165,7 @@ def einstein_numbers(mass: list[MassProfile], reach: float) -> Enclosed:
     Returns:
         Arrays of that length.
     """
-    leaves = jax.tree.leaves(mass)
-    reach = np.asarray(reach, np.result_type(*leaves))
+    reach = np.asarray(reach, jnp.result_type(float))
     radius, enclosed, slope, kind = in_pieces(lambda part: _mapped(part, reach), mass)
     radius, enclosed, slope = (part.astype(float) for part in (radius, enclosed, slope))
     for k in np.flatnonzero((kind == CELLS) | (kind == SHARP)):
