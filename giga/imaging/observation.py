@@ -39,6 +39,7 @@ class Observation:
         mask: Shape (ny, nx), True where the pixel is fitted; None is all.
         supersampling: Subpixels a side when there is no PSF.
         band: Name of the band.
+        zero_point: Magnitude of 1 count / s, for magnitudes of what was fitted; None is not known.
         header: FITS header cards of the WCS, kept in what is written.
 
     Raises:
@@ -55,6 +56,7 @@ class Observation:
     supersampling: int = 1
     band: str | None = None
     header: str = ""
+    zero_point: float | None = None
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image, float)

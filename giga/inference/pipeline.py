@@ -23,6 +23,7 @@ from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.checks.comparison import checks, pointwise, predictive
 from giga.inference.checks.findings import findings
+from giga.inference.derived import derive
 from giga.inference.modes.evidence import pushed
 from giga.inference.modes.modes import Mode, find_modes
 from giga.inference.result import Result
@@ -262,7 +263,8 @@ def _result(run: _Run, found: MapState, fitted: VIState, draws: Draws, prior: Sc
     note = checks(result, posterior.amplitudes if solved else None, predicted)
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, scenes, prior, observations)
     result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
-    return result.replace(info={**result.info, "findings": findings(result)})
+    result = result.replace(info={**result.info, "findings": findings(result)})
+    return result.replace(derived=derive(posterior.prior, result)) if run.config.derived else result
 
 
 # Compiled once a process, whatever number of lenses is fitted.

@@ -11,6 +11,7 @@ import numpy as np
 
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import Solved
+from giga.inference.digits import rounded
 from giga.lensing.scene import Scene
 
 
@@ -47,6 +48,7 @@ class Result:
         seed: Seed of the run.
         devices: The devices used.
         versions: Package versions, by name.
+        derived: Numbers that follow from the parameters, a `giga.inference.derived.Derived`; None when not asked for.
     """
 
     prior: Scene
@@ -73,6 +75,7 @@ class Result:
     amplitudes: Solved = field(default_factory=Solved)
     devices: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    derived: Any = None
 
     @property
     def reduced_chi2(self) -> float:
@@ -86,7 +89,8 @@ class Result:
         lines = [head + (f"  {'truth':>10}" if self.truth else "")]
         for name, values in self.samples.items():
             row = self.diagnostics[name]
-            numbers = f"{values.mean():10.5g}  {values.std(ddof=1):9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
+            mean, sd = float(values.mean()), float(values.std(ddof=1))
+            numbers = f"{rounded(mean, sd):>10}  {rounded(sd, sd):>9}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
             lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
         lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")

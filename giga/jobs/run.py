@@ -12,7 +12,7 @@ from giga.inference.pipeline import fit
 from giga.inference.result import Result
 from giga.io.configuration.toml import Config
 from giga.jobs.job import opened
-from giga.jobs.results import write_results
+from giga.jobs.results import in_units, write_results
 from giga.show.terminal import FitProgress, show_result
 
 
@@ -52,6 +52,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
                      amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
                      precision=config.run.precision, truth=truth, report=report, store=store, over=over,
                      starts=job.starts)
+    result = in_units(result, config)
     if first:
         with console.status("writing pictures and tables"):
             write_results(result, out, job.text)

@@ -8,6 +8,8 @@ from typing import Literal
 
 from giga.io.errors import InputError
 from giga.io.tables import above, at_least
+from giga.lensing.cosmology import Cosmology
+from giga.lensing.redshifts import Redshifts
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class ObservationConfig:
     cutout: CutoutConfig | None = None  # part of the image to use
     pixel_scale: float | None = above(0.0, None)  # side of a pixel [arcsec]; none takes it from the WCS
     band: str | None = None  # name of the band
+    zero_point: float | None = None  # magnitude of one count per second; magnitudes need it
 
     def files(self) -> list[Path]:
         """The files that it names."""
@@ -119,6 +122,25 @@ class ObservationConfig:
         native = self.psf is not None and self.psf_supersampling == 1
         check(native or self.psf_resampling == "integrated", "psf_resampling", f"got {self.psf_resampling!r}",
               "a psf file at the pixel scale (psf_supersampling = 1), which alone is resampled")
+
+
+@dataclass(frozen=True)
+class LensConfig:
+    """Section [lens]: what turns angles into lengths and masses. The fit itself does not need it."""
+
+    z_lens: float | None = above(0.0, None)  # redshift of the lens
+    z_source: float | None = above(0.0, None)  # redshift of the source
+    H0: float = above(0.0, 70.0)  # Hubble constant [km / s / Mpc]
+    Om0: float = above(0.0, 0.3)  # density of matter today, of a flat universe
+
+    def __post_init__(self) -> None:
+        if self.z_lens is not None and self.z_source is not None and not self.z_source > self.z_lens:
+            raise InputError("", "z_source", f"got {self.z_source:g}", f"a redshift above z_lens, {self.z_lens:g}")
+
+    @property
+    def redshifts(self) -> Redshifts:
+        """The same for computing."""
+        return Redshifts(self.z_lens, self.z_source, Cosmology(H0=self.H0, Om0=self.Om0))
 
 
 @dataclass(frozen=True)

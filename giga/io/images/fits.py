@@ -101,6 +101,7 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
             background_rms=None if config.background_rms is None else factor * config.background_rms,
             exposure_time=None if config.exposure_time is None else config.exposure_time * config.gain,
             mask=mask, supersampling=config.supersampling, band=config.band,
+            zero_point=config.zero_point,
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
         raise

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from giga.inference.amplitudes import Solved
+from giga.inference.derived import Derived
 from giga.inference.pictures import Picture
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.io.results.model import read_model, write_model
-from giga.io.results.posterior import TOTAL, read_posterior, write_posterior
+from giga.io.results.paper import csv_row, latex_rows
+from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
-         "summary.json")
+         "table.tex", "table.csv", "summary.json")
 APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
@@ -34,7 +36,8 @@ def write_numbers(result: Result, drawn: Sequence[Picture], folder: Path, config
              "REDCHI2": (result.reduced_chi2, "chi2 per degree of freedom"), "SEED": (result.seed, "seed of the run"),
              "ORIGIN": (f"giga {result.versions.get('giga', '')}".strip(), "written by")}
     return [write_text(folder / "config.toml", config_text), write_posterior(folder / "posterior.nc", result),
-            write_model(folder / "model.fits", drawn, cards)]
+            write_model(folder / "model.fits", drawn, cards),
+            write_text(folder / "table.tex", latex_rows(result)), write_text(folder / "table.csv", csv_row(result))]
 
 
 def summary_text(result: Result) -> str:
@@ -68,10 +71,32 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}
                      for name, row in parameters.items()},
         timings_s=known["timings_s"], evaluations=known["evaluations"],
-        info=known["stages"] | {name: known[name] for name in APART if name in known}, truth=known.get("truth"),
+        info=known["stages"] | _apart(known, groups), truth=known.get("truth"),
         seed=known["seed"], amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
-        devices=known["devices"], versions=known["versions"])
+        devices=known["devices"], versions=known["versions"], derived=_derived(known, groups))
     return result, drawn
+
+
+def _apart(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Evidence, checks and findings; the draws of checks are in posterior.nc, of earlier versions in summary.json."""
+    out = {name: known[name] for name in APART if name in known}
+    if CHECKS in groups and "checks" in out:
+        rows = {name: row | {kind: groups[CHECKS][f"{name}_{kind}"].tolist() for kind in ("observed", "replicated")}
+                for name, row in out["checks"]["predictive"].items()}
+        out["checks"] = out["checks"] | {"predictive": rows}
+    return out
+
+
+def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> Derived | None:
+    """The derived numbers that summary.json and posterior.nc hold together."""
+    if "derived" not in known:
+        return None
+    rows = {name: row for name, row in known["derived"].items() if row is not None}
+    missing = {name: reason for reason, names in known["derived_missing"].items() for name in names}
+    return Derived({name: groups[DERIVED][name] for name in rows},
+                   {name: float("nan") if row["best"] is None else row["best"] for name, row in rows.items()},
+                   {name: row["unit"] for name, row in rows.items()},
+                   groups[DERIVED]["draw"] if rows else np.zeros(0, int), tuple(known["derived_notes"]), missing)
 
 
 def _amplitudes(rows: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> Solved:
@@ -101,6 +126,16 @@ def summary(result: Result) -> dict[str, Any]:
     if rows := result.amplitudes.rows():
         out["amplitudes"] = {name: _plain(row) | {"unit": result.amplitudes.units[name]} for name, row in rows.items()}
     out |= {name: _plain(result.info[name]) for name in APART if name in result.info}
+    if "checks" in out:  # their draws are in posterior.nc
+        out["checks"]["predictive"] = {name: {"p_value": row["p_value"], "draws": len(row["observed"])}
+                                       for name, row in out["checks"]["predictive"].items()}
+    if result.derived is not None:
+        derived = result.derived
+        out["derived"] = {name: _plain(row) | {"unit": derived.units[name]} for name, row in derived.rows().items()} \
+            | dict.fromkeys(derived.missing)
+        out["derived_missing"] = {reason: [name for name, other in derived.missing.items() if other == reason]
+                                  for reason in dict.fromkeys(derived.missing.values())}
+        out["derived_notes"] = list(derived.notes)
     if result.truth is not None:
         out["truth"] = {name: _finite(f"truth.{name}", value) for name, value in result.truth.items()}
     return out
