@@ -134,7 +134,9 @@ def _einstein(table: _Table, prior: Prior, x: np.ndarray, result: Result) -> Non
     observation = result.observations[0]
     reach = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
     mass = _masses(prior, x)
-    mine = jax.tree.map(lambda leaf, draws: np.asarray(leaf, draws.dtype)[None], list(result.scenes[0].mass), mass)
+    # Set up for what the prior allows, as the draws are.
+    mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None]
+                                                         for leaf in jax.tree.leaves(list(result.scenes[0].mass))])
     found, best = einstein_numbers(mass, reach), einstein_numbers(mine, reach)
     for name, unit, one, at_best in (("einstein_radius", "arcsec", found.radius, best.radius),
                                      (AREA, "arcsec2", found.mass, best.mass), ("slope", "", found.slope, best.slope)):
