@@ -106,7 +106,7 @@ def check_posterior(data, result):
 @pytest.mark.skipif(ARVIZ >= 1, reason="the installed ArviZ is of generation 1")
 def test_posterior_is_the_inference_data_of_arviz_0(folder, result):
     data = arviz.from_netcdf(folder / "posterior.nc")
-    assert set(data.groups()) == {*GROUPS, "amplitudes"}
+    assert set(data.groups()) == {*GROUPS, "amplitudes", "checks"}
     check_posterior(data, result)
     assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
 
