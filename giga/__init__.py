@@ -9,6 +9,8 @@ with untouched():
     from giga.imaging.observation import Observation as Observation
     from giga.imaging.psf import PSF as PSF
     from giga.inference.pipeline import fit as fit
+    from giga.inference.pipeline import search as search
+    from giga.inference.result import Found as Found
     from giga.inference.result import Result as Result
     from giga.inference.settings import FitConfig as FitConfig
     from giga.io.images.config import ObservationConfig as ObservationConfig

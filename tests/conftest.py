@@ -1,9 +1,12 @@
 """Fixtures that all tests share: precision and random numbers; and how their programs are compiled."""
 
+import atexit
 import gc
 import importlib.util
 import mmap
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ import pytest
 # so the emitters' is looked for first. Set before JAX starts, and inherited by the processes of tests. Users' programs
 # are compiled otherwise: so are those of the examples, and of the comparisons with lenstronomy that `make test` runs
 # once more with AS_USERS set.
+#
+# What is compiled is kept for the run, for all its processes: the workers, and those that tests start.
 AS_USERS = os.environ.get("AS_USERS", "0") == "1"
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"
 
@@ -34,6 +39,10 @@ if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and kn
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 if not AS_USERS:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of processes; files say it themselves
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.mkdtemp(prefix="giga-tests-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 # No compiled program is kept in the user's folder, or taken from there. Processes of tests inherit this.
 os.environ["GIGA_CACHE"] = "off"

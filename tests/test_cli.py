@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from giga.cli import app
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
-from giga.io.results.folder import FILES
+from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.demo import write_demo
 from giga.jobs.job import prepare
 from giga.runtime.checkpoint import CheckpointError
@@ -145,14 +145,33 @@ def test_what_changed_under_a_checkpoint_is_named(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_road(tmp_path):
-    """Fit, every file there, resume gives the same numbers, overwrite keeps what is not giga's, plot redraws."""
+def test_the_road(tmp_path, monkeypatch):
+    """Look at the search, lose the fit, go on; every file there; resume gives the same numbers, plot redraws."""
     config, out = tmp_path / "fit.toml", tmp_path / "run"
     config.write_text(FIT.replace("[[observation]]", '[[observation]]\nimage = "image.fits"'))
     write_image(tmp_path / "image.fits", 0)
-    first = run("fit", config, "--out", out, *SETTINGS)
+    look = run("fit", config, "--out", out, *SETTINGS, "--stop-after", "map")
+    assert look.exit_code == 0 and "the best fit of the search, without errors" in look.output, look.output
+    assert {path.name for path in out.iterdir()} == {*SEARCH_FILES, "checkpoint"}
+    assert "Nothing is sampled yet" in (out / "report.html").read_text()
+    found = json.loads((out / "search.json").read_text())
+    assert found["best"]["mass.0.theta_E"] > 0.0 and "parameters" not in found
+    (out / "fit.png").unlink()
+    assert run("plot", out).exit_code == 0 and (out / "fit.png").stat().st_size > 10_000
+    refusal = run("fit", config, "--out", out, *SETTINGS)
+    assert refusal.exit_code == 2 and "search.json" in " ".join(refusal.stderr.split())
+
+    def fails(*arguments):
+        raise FloatingPointError("VI: the evidence lower bound is not a number")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("giga.inference.stages.fit_vi", fails)
+        failed = run("fit", config, "--out", out, *SETTINGS, "--resume")
+    assert failed.exit_code == 1 and "; the best fit of the search is in" in " ".join(failed.stderr.split())
+    assert (out / "search.json").exists() and not (out / "summary.json").exists()
+    first = run("fit", config, "--out", out, *SETTINGS, "--resume")
     assert first.exit_code == 0, first.output
-    assert all((out / name).exists() for name in FILES)
+    assert {path.name for path in out.iterdir()} == {*FILES, "checkpoint"}
     summary = json.loads((out / "summary.json").read_text())
     assert run("fit", config, "--out", out, *SETTINGS, "--resume").exit_code == 0
     assert json.loads((out / "summary.json").read_text())["parameters"] == summary["parameters"]

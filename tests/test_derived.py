@@ -125,7 +125,8 @@ def test_far_outside_nothing_is_magnified(x64):
 
 @pytest.mark.parametrize(("value", "error", "text"), [
     (2.64631, 0.129, "2.65"), (0.129, 0.129, "0.13"), (2.6463, 0.0017, "2.6463"), (1.7390e12, 4.6e9, "1.7390e+12"),
-    (345.6, 99.6, "350"), (1.0, 0.0, "1.0000")])
+    (345.6, 99.6, "350"), (1.0, 0.0, "1"),
+    (-3.21e-20, 4.4e-22, "-3.210e-20")])
 def test_digits(value, error, text):
     assert rounded(value, error) == text
 

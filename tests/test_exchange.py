@@ -11,8 +11,8 @@ from giga.bayes.exchange import exchanges
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.inference.chains.hmc import Draws
+from giga.inference.gather import _mode, _variational_draws
 from giga.inference.modes.modes import Mode, ModesConfig, _nearest, find_modes
-from giga.inference.pipeline import _mode, _variational_draws
 from giga.inference.sampling import dealt
 from giga.inference.search.lanes import improver, screener
 from giga.inference.search.map import MapConfig, MapState, find_map

@@ -49,18 +49,18 @@ class Run:
         if "note" in numbers:
             self.notes.append(numbers["note"])
 
-    def vi(self, clock, found, k=0):
+    def vi(self, found, k=0):
         def work():
             if k in self.broken:
                 raise FloatingPointError(f"map {k} is not a number")
             return VIState(gaussian(np.array(MEANS[k]), COVARIANCES[k], 0, np.float64)), {"evaluations": 7}
 
-        return self.stage(f"svi-{k + 1}" if k else "svi", clock, work)
+        return self.stage(f"svi-{k + 1}" if k else "svi", work)
 
-    def hmc(self, clock, fitted, share=1.0, k=0):
+    def hmc(self, fitted, share=1.0, k=0):
         raise AssertionError("no chains are wanted")
 
-    def stage(self, name, clock, work):
+    def stage(self, name, work):
         state, info = work()
         self.timings[name], self.evaluations[name], self.info[name] = 1.0, info["evaluations"], info
         return state
@@ -79,7 +79,7 @@ def modes():
 
 def sampled(run):
     found = MapState(np.array(MEANS), np.array([-1.0, -2.0]), np.stack([mode.precision for mode in modes()]))
-    return sample_particles(run, None, found, modes())
+    return sample_particles(run, found, modes())
 
 
 @pytest.mark.parametrize("broken", [(), (0,), (1,)])

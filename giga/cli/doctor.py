@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from giga.cli.base import app, console, edge
-from giga.inference.pipeline import PACKAGES
 from giga.runtime import parallel
 from giga.runtime.cache import kept
+from giga.runtime.environment import versions
 
 
 @app.command()
@@ -23,7 +23,7 @@ def doctor() -> None:
     devices = parallel.start("auto")
     table = Table("what", "value", title="giga doctor")
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
-    for name, version in _versions().items():
+    for name, version in versions().items():
         table.add_row(name, version)
     for device in devices:
         stats = device.memory_stats() or {}
@@ -44,10 +44,6 @@ def _compiled() -> str:
         return "not kept between runs"
     limit = "" if cache.limit is None else f" of {cache.limit / 1e6:.0f}"
     return f"{cache.programs} in {cache.folder}, {cache.size / 1e6:.1f}{limit} MB"
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _gpu_build(devices: list[Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ class Solved:
 
     Attributes:
         draws: Shape (chains, m), or (chains, m, n) of a profile with n amplitudes: what the posterior and the noise
-            leave open together.
+            leave open together. None before there are draws of the posterior.
         best: At the best fit, shape () or (n,).
         units: Unit of each, empty for none.
         of: Which draws of each chain, shape (m,).
@@ -40,18 +40,34 @@ class Solved:
     of: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Best value, mean, standard deviation and quantiles of each, plain numbers or lists of them."""
+        """Best value of each and, once there are draws, mean, standard deviation and quantiles; numbers or lists."""
         out = {}
-        for name, draws in self.draws.items():
-            flat = np.asarray(draws, float).reshape(-1, *draws.shape[2:])
-            q16, q50, q84 = np.quantile(flat, [0.16, 0.5, 0.84], axis=0)
-            row = {"best": self.best[name], "mean": flat.mean(0), "sd": flat.std(0, ddof=1), "q16": q16, "q50": q50,
-                   "q84": q84}
+        for name, best in self.best.items():
+            row = {"best": best}
+            if name in self.draws:
+                flat = np.asarray(self.draws[name], float).reshape(-1, *self.draws[name].shape[2:])
+                q16, q50, q84 = np.quantile(flat, [0.16, 0.5, 0.84], axis=0)
+                row |= {"mean": flat.mean(0), "sd": flat.std(0, ddof=1), "q16": q16, "q50": q50, "q84": q84}
             out[name] = {key: np.asarray(value, float).tolist() for key, value in row.items()}
         return out
 
 
-def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, scenes: Sequence[Scene], prior: Scene,
+def best_amplitudes(scenes: Sequence[Scene], prior: Scene, observations: Sequence[Observation]) -> Solved:
+    """The amplitudes of the best fit, without draws.
+
+    Args:
+        scenes: Best fit of each observation, amplitudes filled in.
+        prior: The scene that was fitted.
+        observations: The observations.
+    """
+    best, units = {}, {}
+    for k, scene in enumerate(scenes):
+        for name, profile, place in linear_profiles(prior, k, observations):
+            best[name], units[name] = np.asarray(scene.light[place].amp, float), profile.amp_unit
+    return Solved(best=best, units=units)
+
+
+def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, best: Solved, prior: Scene,
                       observations: Sequence[Observation]) -> Solved:
     """Draw the amplitudes that go with some draws of the posterior.
 
@@ -59,23 +75,21 @@ def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, scenes: S
         key: Random key.
         posterior: The posterior.
         z: Its draws, shape (chains, draws, n).
-        scenes: Best fit of each observation, amplitudes filled in.
+        best: Those of the best fit.
         prior: The scene that was fitted.
         observations: The observations.
     """
-    profiles = [linear_profiles(prior, k, observations) for k in range(len(observations))]
-    if not any(profiles):
-        return Solved()
+    if not best.best:
+        return best
     chains, length, size = z.shape
     of = np.unique(np.linspace(0, length - 1, min(length, max(DRAWS // chains, 2))).round().astype(int))
     flat = z[:, of].reshape(-1, size)
     table = on_host(_draws(posterior, split_data(key, len(flat)), flat))
-    draws, best, units = {}, {}, {}
-    for named, values, scene in zip(profiles, table, scenes, strict=True):
-        for (name, profile, place), value in zip(named, values, strict=True):
+    draws = {}
+    for k, values in enumerate(table):
+        for (name, _, _), value in zip(linear_profiles(prior, k, observations), values, strict=True):
             draws[name] = np.asarray(value, float).reshape(chains, len(of), *value.shape[1:])
-            best[name], units[name] = np.asarray(scene.light[place].amp, float), profile.amp_unit
-    return Solved(draws, best, units, of)
+    return replace(best, draws=draws, of=of)
 
 
 def linear_profiles(prior: Scene, k: int, observations: Sequence[Observation]) -> list[tuple[str, LightProfile, int]]:

@@ -192,7 +192,8 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
     table.notes.append(f"magnification{suffix}: of what is above {share:g} of the peak, the lowest threshold at which "
                        f"{len(arcs_of(best.above))} arcs stand apart at the best fit")
     if edges:
-        table.notes.append(f"magnification{suffix}: arcs leave the square that is looked at in {edges} of {len(x)} draws")
+        table.notes.append(f"magnification{suffix}: arcs leave the square that is looked at in {edges} of {len(x)} "
+                           "draws")
     if np.abs(np.median(peaks) - 1.0) > PEAKS:
         table.notes.append(f"magnification{suffix}: the peak of the source is {np.median(peaks):.3f} of that of its "
                            "images; the method of counts is coarse by as much")
@@ -210,7 +211,8 @@ def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: n
         if observation.zero_point is None:
             table.missing[name] = "observation.zero_point missing"
         else:
-            table.add(name, _magnitude(flux, observation.zero_point), _magnitude(at_best, observation.zero_point), "mag")
+            values = (_magnitude(one, observation.zero_point) for one in (flux, at_best))
+            table.add(name, *values, "mag")
 
 
 def _magnitude(flux: Any, zero_point: float) -> np.ndarray:

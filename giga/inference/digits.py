@@ -8,28 +8,28 @@ import numpy as np
 
 
 def places(error: float) -> int:
-    """Decimals that leave an error two significant digits; negative above 100. Four without an error.
+    """Decimals that leave an error above 0 two significant digits; negative above 100.
 
     >>> places(0.129), places(0.0017), places(345.0)
     (2, 4, -1)
     """
-    if not (math.isfinite(error) and error > 0.0):
-        return 4
     return 1 - math.floor(math.log10(float(f"{error:.1e}")))
 
 
 def rounded(value: float, error: float) -> str:
-    """A number with the digits that its error warrants.
+    """A number with the digits that its error warrants; five without an error.
 
     >>> rounded(2.64631, 0.129), rounded(0.129, 0.129), rounded(12345.6, 345.0), rounded(1.73904e12, 4.6e9)
     ('2.65', '0.13', '12350', '1.7390e+12')
     """
     if not math.isfinite(value):
         return "nan"
+    if not (math.isfinite(error) and error > 0.0):
+        return f"{value:.5g}"
     decimals = places(error)
-    if decimals >= 0 or abs(value) < 1e7:
+    if 1e-4 <= max(abs(value), error) < 1e7:
         return f"{round(value, decimals) if decimals < 0 else value:.{max(decimals, 0)}f}"
-    return f"{value:.{max(math.floor(math.log10(abs(value))) + decimals, 0)}e}"
+    return f"{value:.{max(math.floor(math.log10(abs(value) or error)) + decimals, 0)}e}"
 
 
 def latex(low: float, middle: float, high: float) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,15 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import AmplitudeMethod, Posterior
-from giga.imaging.observation import Observation
-from giga.inference.pipeline import Report, dtype_of, fit_posterior
+from giga.inference.pipeline import dtype_of, fit_posterior
 from giga.inference.result import Result
 from giga.inference.routine import Routine
 from giga.inference.settings import FitConfig
-from giga.lensing.scene import Scene
+from giga.inference.stages import Lens
 from giga.runtime import parallel
 from giga.runtime.calls import Clock, Program, entry, stacked
-from giga.runtime.checkpoint import CheckpointError, Store
+from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.memory import out_of_memory
 
 FAILURES = (ArithmeticError, ValueError, LookupError, OSError, CheckpointError)
@@ -32,35 +30,6 @@ FAILURES = (ArithmeticError, ValueError, LookupError, OSError, CheckpointError)
 CROP = 16  # images are cropped to a multiple of so many pixels, so that like masks make like shapes
 MOST = 64  # lenses at a time for each accelerator
 LADDER = 4  # an accelerator computes what pads a call too: calls of a quarter of the width, of a sixteenth, ...
-
-
-def quiet(stage: str, numbers: dict[str, Any]) -> None:
-    """Report nothing."""
-
-
-@dataclass(frozen=True)
-class Lens:
-    """One lens of a fleet.
-
-    Attributes:
-        name: Its name, for people and files.
-        prior: Scene with distributions on the leaves to be fitted.
-        observations: One or several observations of it.
-        seed: Seed; the samples depend on it and on nothing else that runs.
-        truth: True values by path name, when known.
-        start: A start to add to the search, by path name.
-        store: Where to keep checkpoints, and to go on from.
-        report: Progress callback.
-    """
-
-    name: str
-    prior: Scene
-    observations: Sequence[Observation]
-    seed: int = 0
-    truth: Mapping[str, float] | None = None
-    start: Mapping[str, float] | None = None
-    store: Store | None = None
-    report: Report = quiet
 
 
 Done = Callable[[Lens, Result | Exception], None]
@@ -105,8 +74,7 @@ def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitu
                 return out
 
             posterior = Posterior.of(lens.prior, lens.observations, amplitudes, amplitude_sd, dtype, CROP)
-            return fit_posterior(posterior, lens.prior, lens.observations, config, lens.seed, lens.truth, lens.start,
-                                 lens.report, lens.store, over, call, clock)
+            return fit_posterior(lens, posterior, config, over, call, clock)
 
     fleet = Fleet(together, over)
     try:

@@ -12,7 +12,7 @@ from jax import Array
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data, total
-from giga.inference.result import Result
+from giga.inference.result import Found
 from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
@@ -65,7 +65,7 @@ class Picture:
         return float(np.nansum(self.residual**2))
 
 
-def pictures(result: Result) -> list[Picture]:
+def pictures(result: Found) -> list[Picture]:
     """Render the parts of the best fit, one picture for each observation."""
     found: list[Curve] | None = None
     out = []

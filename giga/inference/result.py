@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from giga.inference.digits import rounded
 from giga.lensing.scene import Scene
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A finished fit, in NumPy on the host.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Found:
+    """The best fit that a search or a finished fit has found, in NumPy on the host.
 
     Attributes:
         prior: Scene with distributions on its leaves, as fitted.
@@ -25,26 +25,17 @@ class Result:
         scenes: Best-fit scene (highest log-posterior seen) for each observation, with the solved
             linear amplitudes filled in, so that it renders.
         best: Physical value of each parameter at the best fit, by path name (`mass.0.theta_E`).
-        samples: HMC samples in physical units by path name, each (chains, draws).
-        vi_samples: Samples of the variational posterior by path name, each (n,).
-        prior_samples: Draws from the prior by path name, each (n,).
-        sample_stats: "lp", "acceptance_rate", "diverging", "energy", "n_steps", each (chains, draws).
-        log_likelihood: Log-likelihood of the samples with its normalisation, all pixels together, (chains, draws).
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
-        amplitudes: Linear amplitudes that were solved, with draws of them.
+        amplitudes: Linear amplitudes that were solved; of a finished fit with draws of them.
         chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit.
         n_pixels: Number of fitted pixels.
         n_free: Number of sampled parameters plus solved amplitudes.
-        diagnostics: By path name: "rhat", "rhat_gelman_rubin" (the 1992 definition that
-            TensorFlow Probability uses), "ess_bulk", "ess_tail".
         timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence".
         evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
             strings and lists, fit for JSON. Besides, "checks" and "findings", see `giga.inference.checks`.
         truth: True value by path name when the data was simulated.
-        pointwise: Log-likelihood pixel by pixel, if it was asked for: the numbers of some of the draws, and for each
-            observation an array of shape (chains, these draws, fitted pixels).
         seed: Seed of the run.
         devices: The devices used.
         versions: Package versions, by name.
@@ -55,32 +46,65 @@ class Result:
     observations: Sequence[Observation]
     scenes: Sequence[Scene]
     best: Mapping[str, float]
-    samples: Mapping[str, np.ndarray]
-    vi_samples: Mapping[str, np.ndarray]
-    prior_samples: Mapping[str, np.ndarray]
-    sample_stats: Mapping[str, np.ndarray]
-    log_likelihood: np.ndarray
     model_images: Sequence[np.ndarray]
     sigma_images: Sequence[np.ndarray]
     chi2: float
     n_pixels: int
     n_free: int
-    diagnostics: Mapping[str, Mapping[str, float]]
     timings_s: Mapping[str, float]
     evaluations: Mapping[str, int]
+    amplitudes: Solved = field(default_factory=Solved)
     info: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     truth: Mapping[str, float] | None = None
-    pointwise: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
     seed: int = 0
-    amplitudes: Solved = field(default_factory=Solved)
     devices: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     derived: Any = None
 
     @property
+    def names(self) -> list[str]:
+        """Path names of the free parameters."""
+        return list(self.best)
+
+    @property
     def reduced_chi2(self) -> float:
         """chi2 per degree of freedom."""
         return self.chi2 / max(self.n_pixels - self.n_free, 1)
+
+    @property
+    def findings(self) -> list[str]:
+        """What must be seen before its numbers are used, a sentence each."""
+        rows: Any = self.info.get("findings", ())
+        return [row["text"] for row in rows]
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result(Found):
+    """A finished fit, in NumPy on the host.
+
+    Attributes:
+        samples: HMC samples in physical units by path name, each (chains, draws).
+        vi_samples: Samples of the variational posterior by path name, each (n,).
+        prior_samples: Draws from the prior by path name, each (n,).
+        sample_stats: "lp", "acceptance_rate", "diverging", "energy", "n_steps", each (chains, draws).
+        log_likelihood: Log-likelihood of the samples with its normalisation, all pixels together, (chains, draws).
+        diagnostics: By path name: "rhat", "rhat_gelman_rubin" (the 1992 definition that
+            TensorFlow Probability uses), "ess_bulk", "ess_tail".
+        pointwise: Log-likelihood pixel by pixel, if it was asked for: the numbers of some of the draws, and for each
+            observation an array of shape (chains, these draws, fitted pixels).
+    """
+
+    samples: Mapping[str, np.ndarray]
+    vi_samples: Mapping[str, np.ndarray]
+    prior_samples: Mapping[str, np.ndarray]
+    sample_stats: Mapping[str, np.ndarray]
+    log_likelihood: np.ndarray
+    diagnostics: Mapping[str, Mapping[str, float]]
+    pointwise: tuple[np.ndarray, Sequence[np.ndarray]] | None = None
 
     def summary(self) -> str:
         """A table for people: mean, spread, R-hat and ESS of each parameter, the truth if known, and chi2."""
@@ -95,18 +119,3 @@ class Result:
         lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")
         return "\n".join([*lines, *(f"- {text}" for text in self.findings)])
-
-    @property
-    def findings(self) -> list[str]:
-        """What must be seen before its numbers are used, a sentence each."""
-        rows: Any = self.info.get("findings", ())
-        return [row["text"] for row in rows]
-
-    @property
-    def names(self) -> list[str]:
-        """Path names of the sampled parameters."""
-        return list(self.samples)
-
-    def replace(self, **changes: Any) -> Result:
-        """Return a copy with some fields changed."""
-        return dataclasses.replace(self, **changes)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 from scipy.special import logsumexp
 
-from giga.bayes.exchange import Exchanges
 from giga.bayes.posterior import Posterior
-from giga.inference.chains.hmc import Draws, HMCState, physical, sufficient, worst_case
+from giga.inference.chains.hmc import Draws, physical, sufficient, worst_case
 from giga.inference.modes.evidence import Evidence, laplace
 from giga.inference.modes.mixture import Weighed, mixture, weigh
 from giga.inference.modes.modes import Mode, as_found, note_of, sentence
 from giga.inference.search.map import MapState
-from giga.inference.smc.smc import SMC, sample_smc
+from giga.inference.smc.smc import sample_smc
 from giga.inference.smc.tempering import Maps
+from giga.inference.stages import Stages, stage_name
 from giga.inference.variational.transport import Transport
-from giga.inference.variational.vi import Ascent, VIState
-from giga.runtime.journal import Journal
+from giga.inference.variational.vi import VIState
 from giga.runtime.parallel import on_host
 from giga.runtime.random import split_data
 
@@ -30,46 +29,7 @@ PIECE = 512  # draws that are put in order in a compiled call
 BRIDGE_KEY, DEAL_KEY = 1000, 1001  # keep their keys apart from those of the modes
 
 
-class Stages(Protocol):
-    """What `sample_modes` needs of a run of the pipeline."""
-
-    report: Callable[[str, dict], None]
-    journal: Journal
-    posterior: Posterior
-    ascent: Ascent
-    config: Any
-    exchanges: Exchanges
-    info: dict[str, dict]
-    timings: dict[str, float]
-    evaluations: dict[str, int]
-
-    def vi(self, clock: Any, found: MapState, k: int = 0) -> VIState:
-        """The variational stage of mode k."""
-        ...
-
-    def hmc(self, clock: Any, fitted: VIState, share: float = 1.0, k: int = 0) -> tuple[HMCState, Draws]:
-        """The chains of mode k."""
-        ...
-
-    def stage(self, name: str, clock: Any, work: Callable[[], tuple[Any, dict]]) -> Any:
-        """Do the work of a stage, timed and noted."""
-        ...
-
-    def smc(self) -> SMC:
-        """The programs of sequential Monte Carlo."""
-        ...
-
-    def key(self, stage: int, k: int) -> Array:
-        """A random key."""
-        ...
-
-
-def stage_name(name: str, k: int) -> str:
-    """Name of a stage of mode k: "svi" of the first, "svi-2" of the second."""
-    return f"{name}-{k + 1}" if k else name
-
-
-def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
+def sample_modes(run: Stages, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
     """Sample every mode that carries weight, weigh them, and put their draws together.
 
     A mode that cannot be sampled because the log-posterior about it is not a number is noted; when
@@ -77,7 +37,6 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
 
     Args:
         run: Stages of the pipeline.
-        clock: Counts compile time.
         found: The search's finalists.
         modes: From `giga.inference.modes.modes.find_modes`.
 
@@ -95,9 +54,9 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
         if mode.weight < floor:
             continue
         try:
-            state = run.vi(clock, as_found(modes, k, found), k)
+            state = run.vi(as_found(modes, k, found), k)
             share = min(1.0, max(SMALLEST_SHARE, 1.5 * mode.weight))
-            after, draws = run.hmc(clock, state, share, k)
+            after, draws = run.hmc(state, share, k)
         except FloatingPointError as error:
             failed[k], first_error = str(error), first_error or error
             continue
@@ -125,7 +84,7 @@ def sample_modes(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]
         run.report("evidence", {"log_evidence": note["log_evidence"], "done": 1.0})
         return out, note
 
-    weighed: Weighed = run.stage("evidence", clock, work)
+    weighed: Weighed = run.stage("evidence", work)
     together = mixture(np.random.default_rng(int(_bits(key))), draws, weighed)
     rows = note_of(modes, floor, weighed, failed)
     unlike = run.posterior.orders
@@ -166,7 +125,7 @@ _deal = jax.jit(lambda keys, orders, prior, z: jax.vmap(lambda key, one: orders.
 _bits = jax.jit(jax.random.bits)
 
 
-def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
+def sample_particles(run: Stages, found: MapState, modes: Sequence[Mode]) -> tuple[VIState, Draws]:
     """Sample by tempered sequential Monte Carlo, from the prior or from the widened maps of the modes.
 
     The variational stage of the heaviest mode is there for comparison, and of all modes above the floor
@@ -175,7 +134,6 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
 
     Args:
         run: Stages of the pipeline.
-        clock: Counts compile time.
         found: The search's finalists.
         modes: From `giga.inference.modes.modes.find_modes`.
 
@@ -188,7 +146,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     config = run.config
     heavy = [k for k, mode in enumerate(modes) if mode.weight >= config.mode_floor]
     from_maps, copies = config.smc_start == "map", run.exchanges.orders
-    fitted, failed = _mapped(run, clock, found, modes, heavy if from_maps else heavy[:1])
+    fitted, failed = _mapped(run, found, modes, heavy if from_maps else heavy[:1])
     start = run.posterior.prior
     if from_maps:
         start = Maps.of([state.transport for state in fitted.values()], [modes[k].weight for k in fitted],
@@ -202,7 +160,7 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
                                           copies if from_maps else 1)
         return draws, info | {"sampler": "smc", "start": config.smc_start}
 
-    draws: Draws = run.stage("smc", clock, work)
+    draws: Draws = run.stage("smc", work)
     # The sampling stage has one name, whichever way it went.
     run.timings["hmc"], run.evaluations["hmc"] = run.timings.pop("smc"), run.evaluations.pop("smc")
     run.info["hmc"] = run.info.pop("smc")
@@ -218,14 +176,14 @@ def sample_particles(run: Stages, clock: Any, found: MapState, modes: Sequence[M
     return fitted[first], draws
 
 
-def _mapped(run: Stages, clock: Any, found: MapState, modes: Sequence[Mode],
+def _mapped(run: Stages, found: MapState, modes: Sequence[Mode],
             places: Sequence[int]) -> tuple[dict[int, VIState], dict[int, str]]:
     """The maps of some modes by place, and why others have none, which is noted; all failing is an error."""
     fitted: dict[int, VIState] = {}
     errors: dict[int, FloatingPointError] = {}
     for k in places:
         try:
-            fitted[k] = run.vi(clock, as_found(modes, k, found), k)
+            fitted[k] = run.vi(as_found(modes, k, found), k)
         except FloatingPointError as error:
             errors[k] = error
     if not fitted:

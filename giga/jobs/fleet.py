@@ -6,6 +6,7 @@ import errno
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ class _Worker:
                     self._forget(name, failure)
             elif reason := self._foreign(name, config):
                 self.refused[name] = reason
-            elif self.folder.is_done(name) and not (self.folder.lens(name) / "report.html").exists() and self.drawers:
+            elif self.folder.is_done(name) and not (self.folder.lens(name) / "corner.png").exists() and self.drawers:
                 self.drawers.add(self.folder.lens(name))
         self.folder.write_table(self.status())
 
@@ -247,7 +248,8 @@ class _Worker:
                 self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
-                       truth=job.truth, store=store)
+                       truth=job.truth, store=store,
+                       keep=partial(write_results, folder=folder, config_text=job.text, draw=False))
 
     def done(self, lens: Lens, result: Result | Exception) -> None:
         """Keep how a lens ended."""
@@ -262,6 +264,8 @@ class _Worker:
         except FAILURES as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
+            if self.drawers is not None and (folder / "search.json").is_file():
+                self.drawers.add(folder)
             self._end(lens.name, f"failed: {self.folder.fail(lens.name, error)}")
             return
         if self.drawers is not None:

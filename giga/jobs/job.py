@@ -23,7 +23,7 @@ from giga.io.configuration.toml import Config, differences, dump_config, listed,
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig
 from giga.io.images.fits import load_observations
-from giga.io.results.folder import FILES
+from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
@@ -234,7 +234,7 @@ def changed_values(out: Path, config: Config) -> str:
 
 
 def _what(config: Config) -> str:
-    """The part of a configuration that the fit depends on: redshifts and zero points only turn its numbers into others."""
+    """The part of a configuration that a fit depends on; redshifts and zero points turn its numbers into others."""
     observation = tuple(dataclasses.replace(one, zero_point=None) for one in config.observation)
     return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig()))
 
@@ -293,7 +293,7 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FILES) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES)) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:
@@ -301,7 +301,7 @@ def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = FI
     """
     if resume and overwrite:
         raise InputError(out, "--resume", "given together with --overwrite", "one of them")
-    held = [name for name in (*files, CHECKPOINT) if (out / name).exists()]
+    held = [name for name in dict.fromkeys((*files, CHECKPOINT)) if (out / name).exists()]
     if not held or resume:
         return
     if not overwrite:

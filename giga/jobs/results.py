@@ -7,10 +7,10 @@ from os import PathLike
 from pathlib import Path
 
 from giga.inference.pictures import Picture, pictures
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
 from giga.io.errors import InputError
-from giga.io.results.folder import FILES, read_results, summary_text, write_numbers
+from giga.io.results.folder import FILES, SEARCH_FILES, read_found, write_last, write_numbers
 from giga.runtime.atomic import write_bytes, write_text
 from giga.show.checks import checks_figure
 from giga.show.corner import corner_figure
@@ -18,13 +18,13 @@ from giga.show.plot import fit_figure, png, trace_figure
 from giga.show.report import report_page
 
 
-def write_results(result: Result, folder: str | PathLike[str], config_text: str, *, draw: bool = True) -> list[Path]:
-    """Write every file of a fit into a folder, each under a temporary name first.
+def write_results(found: Found, folder: str | PathLike[str], config_text: str, *, draw: bool = True) -> list[Path]:
+    """Write every file of a fit, or of its search, into a folder, each under a temporary name first.
 
-    summary.json comes last: where it is, the rest is.
+    summary.json comes last, of a search search.json: where it is, the rest is.
 
     Args:
-        result: The fit.
+        found: The fit, or what its search has found.
         folder: Made if it is not there.
         config_text: The configuration as run.
         draw: Draw pictures and report too; `redraw` does it later.
@@ -38,11 +38,10 @@ def write_results(result: Result, folder: str | PathLike[str], config_text: str,
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text = summary_text(result)
-    drawn = pictures(result)
-    return [*write_numbers(result, drawn, folder, config_text),
-            *(_draw(result, drawn, folder, config_text) if draw else ()),
-            write_text(folder / "summary.json", text)]
+    drawn = pictures(found)
+    return [*write_numbers(found, drawn, folder, config_text),
+            *(_draw(found, drawn, folder, config_text) if draw else ()),
+            write_last(found, folder)]
 
 
 def in_units(result: Result, config: Config) -> Result:
@@ -53,21 +52,22 @@ def in_units(result: Result, config: Config) -> Result:
 
 
 def redraw(folder: str | PathLike[str]) -> list[Path]:
-    """Draw fit.png, corner.png and report.html again from the other files of a fit."""
+    """Draw fit.png, corner.png and report.html again from the other files of a fit, or of its search."""
     folder = Path(folder)
-    result, drawn = read_results(folder)
+    found, drawn = read_found(folder)
     config = folder / "config.toml"
     if not config.is_file():
         raise InputError(config, "", "no such file", "the configuration of a finished fit")
-    return _draw(result, drawn, folder, config.read_text(encoding="utf-8"))
+    return _draw(found, drawn, folder, config.read_text(encoding="utf-8"))
 
 
-def _draw(result: Result, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
-    fit, corner, trace = png(fit_figure(result, drawn)), png(corner_figure(result)), png(trace_figure(result), 90)
-    images = {"fit": fit, "corner": corner, "trace": trace}
-    if "checks" in result.info:
-        images["checks"] = png(checks_figure(result), 110)
-    page = report_page(result, drawn[0].curves, images, config_text, FILES)
-    checks = [write_bytes(folder / "checks.png", images["checks"])] if "checks" in images else []
-    return [write_bytes(folder / "fit.png", fit), write_bytes(folder / "corner.png", corner), *checks,
-            write_text(folder / "report.html", page)]
+def _draw(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
+    images = {"fit": png(fit_figure(found, drawn))}
+    if isinstance(found, Result):
+        images |= {"corner": png(corner_figure(found)), "trace": png(trace_figure(found), 90)}
+        if "checks" in found.info:
+            images["checks"] = png(checks_figure(found), 110)
+    files = FILES if isinstance(found, Result) else SEARCH_FILES
+    page = report_page(found, drawn[0].curves, images, config_text, files)
+    kept = [write_bytes(folder / f"{name}.png", image) for name, image in images.items() if f"{name}.png" in files]
+    return [*kept, write_text(folder / "report.html", page)]

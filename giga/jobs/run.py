@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from giga.inference.pipeline import fit
-from giga.inference.result import Result
+from giga.inference.pipeline import fit, search
+from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
-from giga.jobs.job import opened
+from giga.jobs.job import Opened, opened
 from giga.jobs.results import in_units, write_results
-from giga.show.terminal import FitProgress, show_result
+from giga.show.terminal import FitProgress, show_found, show_result
 
 
 def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
             truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
             mask_from: str | None = None) -> Result:
     """Run a configuration and leave every file of a fit in a folder.
+
+    What the search has found is there as soon as it has ended, whatever comes after: pictures, a report, search.json.
 
     Args:
         config: The configuration.
@@ -41,20 +44,60 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         CheckpointError: A checkpoint of other data or another configuration.
         OSError: A file cannot be written.
     """
-    job, over, store, first, where = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from,
-                                            mask_from=mask_from, truth=truth)
-    console = (console or Console()) if first else Console(quiet=True)
-    for note in job.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    console.print(f"fitting on {where}", highlight=False)
-    with FitProgress(console) as report:
-        result = fit(job.prior, job.observations, config=config.inference, seed=config.run.seed,
-                     amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
-                     precision=config.run.precision, truth=truth, report=report, store=store, over=over,
-                     starts=job.starts)
+    begun = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from, mask_from=mask_from,
+                   truth=truth)
+    console = _console(begun, console)
+
+    def keep(found: Found) -> None:
+        if begun.first and not (out / "summary.json").is_file():
+            write_results(found, out, begun.job.text)
+
+    try:
+        with FitProgress(console) as report:
+            result = fit(**_arguments(begun), report=report, keep=keep)
+    except FloatingPointError as error:
+        if not (out / "search.json").is_file():
+            raise
+        raise FloatingPointError(f"{error}; the best fit of the search is in {out / 'report.html'}") from error
     result = in_units(result, config)
-    if first:
+    if begun.first:
         with console.status("writing pictures and tables"):
-            write_results(result, out, job.text)
+            write_results(result, out, begun.job.text)
         show_result(result, out, console)
     return result
+
+
+def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bool = False,
+               truth: Mapping[str, float] | None = None, console: Console | None = None, init_from: str | None = None,
+               mask_from: str | None = None) -> Found:
+    """The search of `run_fit` alone, and what it leaves; `run_fit` with resume goes on from it.
+
+    Arguments and errors are those of `run_fit`.
+    """
+    begun = opened(config, out, resume=resume, overwrite=overwrite, init_from=init_from, mask_from=mask_from,
+                   truth=truth)
+    console = _console(begun, console)
+    with FitProgress(console) as report:
+        found = search(**_arguments(begun), report=report)
+    if begun.first:
+        with console.status("writing pictures"):
+            write_results(found, out, begun.job.text)
+        show_found(found, out, console)
+    return found
+
+
+def _console(begun: Opened, console: Console | None) -> Console:
+    """Where to print, with what the user should know before the fit."""
+    console = (console or Console()) if begun.first else Console(quiet=True)
+    for note in begun.job.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    console.print(f"fitting on {begun.where}", highlight=False)
+    return console
+
+
+def _arguments(begun: Opened) -> dict[str, Any]:
+    """What `fit` and `search` are called with."""
+    job, config = begun.job, begun.job.config
+    return dict(prior=job.prior, observations=job.observations, config=config.inference, seed=config.run.seed,
+                amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
+                precision=config.run.precision, truth=job.truth, store=begun.store, over=begun.over, starts=job.starts)

@@ -34,8 +34,8 @@ STAR, APART, CELLS, LEAVES, NONE, SHARP = range(6)
 RESOLVED = 1e-3  # of the radius, by which every other ray may change it
 SAYS = {
     APART: "further critical curves, such as those around companions, are not counted",
-    CELLS: "the tangential critical curve is met more than once from the middle of the lens, or bends sharply; its area and "
-           "mass are sums over cells, good to about 1%",
+    CELLS: "the tangential critical curve is met more than once from the middle of the lens, or bends sharply; its "
+           "area and mass are sums over cells, good to about 1%",
     LEAVES: "the tangential critical curve leaves the image",
     NONE: "there is no tangential critical curve around the middle of the lens"}
 """What is to be said of a lens, by its `kind`; nothing of a STAR."""
@@ -78,8 +78,8 @@ def along_rays(mass: Sequence[MassProfile], reach: Array | float) -> Enclosed:
         reach: Length of the rays [arcsec].
 
     Returns:
-        Its numbers. Of kind CELLS where a ray meets the curve again, SHARP where it bends between rays: `einstein_numbers` looks
-        into both.
+        Its numbers. Of kind CELLS where a ray meets the curve again, SHARP where it bends between rays:
+        `einstein_numbers` looks into both.
     """
     x0, y0 = _center(mass)
     dtype = jnp.result_type(float)  # which second derivatives are taken in

@@ -80,7 +80,9 @@ class Magnifications(NamedTuple):
 
     @property
     def totals(self) -> np.ndarray:
-        """Sums over the arcs, shape (3,)."""
+        """Sums over the arcs, shape (3,); NaN without an arc."""
+        if not len(self.counts):
+            return np.full(3, np.nan)
         return np.array([self.counts.sum(), self.hulls.sum(), self.points.sum()])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("giga", "jax", "jaxlib", "numpy", "scipy", "numpyro", "blackjax", "arviz")
+PACKAGES = ("giga", "jax", "jaxlib", "numpy", "scipy", "numpyro", "blackjax", "arviz", "astropy")
 
 
 def rate(count: float, seconds: float) -> float:
@@ -23,17 +23,22 @@ def rate(count: float, seconds: float) -> float:
     return count / max(seconds, 1e-9)
 
 
-def environment() -> dict[str, Any]:
-    """Devices, versions, git hash, load and date."""
-    versions: dict[str, str | None] = {}
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, by name; those that are not installed are left out."""
+    known = {}
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            known[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
+            continue
+    return known
+
+
+def environment() -> dict[str, Any]:
+    """Devices, versions, git hash, load and date."""
     return dict(devices=[f"{d.platform}:{d.device_kind}" for d in jax.devices()], cores=os.cpu_count(),
                 cpu=cpu_name(), machine=platform.machine(), load_1min=round(os.getloadavg()[0], 2),
-                python=platform.python_version(), versions=versions, git=git_hash(),
+                python=platform.python_version(), versions=versions(), git=git_hash(),
                 date=datetime.now(UTC).isoformat(timespec="seconds"))
 
 

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from giga.imaging.grid import Grid
 from giga.inference.pictures import Picture, pictures
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 from giga.io.images.fits import wcs_header
 from giga.io.images.sky import celestial_wcs
 from giga.lensing.labels import labels, with_unit
@@ -36,13 +36,13 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
-def fit_figure(result: Result, drawn: Sequence[Picture] | None = None) -> Figure:
+def fit_figure(result: Found, drawn: Sequence[Picture] | None = None) -> Figure:
     """Data with critical curves, model, normalised residual, and source plane with caustics.
 
     One row for each observation. Masked pixels are grey.
 
     Args:
-        result: The fit.
+        result: The fit, or what its search has found.
         drawn: Its pictures, when they are at hand (they are rendered otherwise).
     """
     drawn = pictures(result) if drawn is None else drawn
@@ -61,7 +61,10 @@ def fit_figure(result: Result, drawn: Sequence[Picture] | None = None) -> Figure
         if k == 0:
             axes[1].set_title("Model")
             axes[3].set_title("Source plane")
-    if len(drawn) > 1:
+    if not isinstance(result, Result):
+        figure.suptitle(f"best fit of the search, nothing is sampled yet; all observations: "
+                        rf"$\chi^2={result.chi2:.1f}$, $\chi^2_\nu={result.reduced_chi2:.3f}$", color="C3")
+    elif len(drawn) > 1:
         figure.suptitle(rf"all observations: $\chi^2={result.chi2:.1f}$, $\chi^2_\nu={result.reduced_chi2:.3f}$")
     return figure
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from giga.inference.digits import rounded
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
 
@@ -17,6 +17,7 @@ RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
 FEW = 12  # amplitudes that are shown unfolded
 STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
           "evidence": "Evidence"}
+AMPLITUDE = {"mean": "mean", "sd": "sd", "q16": "16%", "q50": "50%", "q84": "84%", "best": "best fit"}
 SAMPLERS = {"smc": "Tempered sequential Monte Carlo"}
 
 CSS = """
@@ -60,36 +61,37 @@ summary { cursor: pointer; color: var(--accent); margin: .8rem 0 .5rem; }
 """
 
 
-def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, bytes], config_text: str,
+def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, bytes], config_text: str,
                 files: Sequence[str]) -> str:
     """The page as text, with its pictures and styles inside and no script.
 
     Args:
-        result: The fit.
+        result: The fit, or what its search has found.
         curves: Critical curves of the best fit.
-        images: PNG files by name: "fit", "corner", and "trace" and "checks" if wanted.
+        images: PNG files by name: "fit", of a finished fit "corner", and "trace" and "checks" if wanted.
         config_text: The configuration as run.
         files: Names of the files beside the page.
     """
     bands = [observation.band for observation in result.observations if observation.band is not None]
-    count = len(result.observations)
+    count, kind = len(result.observations), "report of a fit" if isinstance(result, Result) else "best fit of a search"
     about = f"{count} observation{'s' * (count > 1)}" + (f" ({', '.join(bands)})" if bands else "")
     parts = [
-        "<h1>giga: report of a fit</h1>",
+        f"<h1>giga: {kind}</h1>",
         f'<p class="sub">{escape(about)}, {result.n_pixels} fitted pixels, {result.n_free} free parameters, '
         f"seed {result.seed}</p>",
-        _tiles(result, curves), *_findings(result),
+        *_unfinished(result), _tiles(result, curves), *_findings(result),
         "<h2>Best fit</h2>",
         _figure(images["fit"], "Data with critical curves, model, normalised residual, and the source plane with "
                                "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
                                "were not fitted."),
-        "<h2>Parameters</h2>", _parameters(result),
+        "<h2>Parameters</h2>", _parameters(result) if isinstance(result, Result) else _best(result),
         *_derived(result),
         *_amplitudes(result),
         *_modes(result),
-        "<h2>Posterior</h2>",
-        _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational posterior (lines)."),
     ]
+    if "corner" in images:
+        parts += ["<h2>Posterior</h2>", _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational "
+                                                                  "posterior (lines).")]
     if "checks" in images:
         parts += ["<h2>Checks</h2>", _figure(images["checks"], "Left: discrepancies of the data from the model of "
                   "each draw, beside those of data replicated from it. Right: the posterior of each parameter on the "
@@ -101,19 +103,28 @@ def report_page(result: Result, curves: Sequence[Curve], images: Mapping[str, by
               "<h2>Run</h2>", _run(result, files)]
     return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            "<title>giga: report of a fit</title>\n"
+            f"<title>giga: {kind}</title>\n"
             f"<style>{CSS}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n")
 
 
-def _tiles(result: Result, curves: Sequence[Curve]) -> str:
-    rhat = _worst(result, "rhat", max)
-    ess = _worst(result, "ess_bulk", min), _worst(result, "ess_tail", min)
-    smallest = min(ess) if not any(map(math.isnan, ess)) else math.nan
+def _unfinished(result: Found) -> list[str]:
+    """What a page without samples says of itself."""
+    if isinstance(result, Result):
+        return []
+    return ['<div class="card found"><h3>Nothing is sampled yet</h3><p>This is the best fit of the search. It has no '
+            "errors, and the fit is not finished: the same command with <code>--resume</code> goes on.</p></div>"]
+
+
+def _tiles(result: Found, curves: Sequence[Curve]) -> str:
     tiles = [(f"{einstein_radius_of(curves):.4f}″", "effective Einstein radius", False),
-             (f"{result.reduced_chi2:.3f}", f"reduced χ²; χ² = {result.chi2:.1f}", False),
-             (_number(rhat, 4), "worst R-hat", not rhat <= RHAT_LIMIT),
-             (_number(smallest, 0), "smallest ESS", not smallest >= ESS_LIMIT)]
-    if "diverging" in result.sample_stats:
+             (f"{result.reduced_chi2:.3f}", f"reduced χ²; χ² = {result.chi2:.1f}", False)]
+    if isinstance(result, Result):
+        rhat = _worst(result, "rhat", max)
+        ess = _worst(result, "ess_bulk", min), _worst(result, "ess_tail", min)
+        smallest = min(ess) if not any(map(math.isnan, ess)) else math.nan
+        tiles += [(_number(rhat, 4), "worst R-hat", not rhat <= RHAT_LIMIT),
+                  (_number(smallest, 0), "smallest ESS", not smallest >= ESS_LIMIT)]
+    if isinstance(result, Result) and "diverging" in result.sample_stats:
         diverging = np.asarray(result.sample_stats["diverging"])
         tiles.append((str(int(diverging.sum())), f"divergences in {diverging.size} draws", bool(diverging.any())))
     times = [(f"{sum(result.timings_s.values()):.1f} s", "time, all stages", False)]
@@ -121,7 +132,7 @@ def _tiles(result: Result, curves: Sequence[Curve]) -> str:
     return _tile_row(tiles) + _tile_row(times)
 
 
-def _findings(result: Result) -> list[str]:
+def _findings(result: Found) -> list[str]:
     """What must be seen before the numbers are used."""
     if "findings" not in result.info:  # a fit of an earlier version
         return []
@@ -154,6 +165,17 @@ def _parameters(result: Result) -> str:
             f"{' Pull: (mean − truth) / sd.' * (result.truth is not None)}</p>")
 
 
+def _best(result: Found) -> str:
+    heads = ["parameter", "best fit", *(["truth"] if result.truth is not None else [])]
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    rows = []
+    for name, value in result.best.items():
+        true = "" if result.truth is None else f"<td>{result.truth.get(name, math.nan):.4g}</td>".replace("-", "−")
+        rows.append(f"<tr><td><code>{escape(name)}</code> <small>{escape(unit(name))}</small></td>"
+                    + f"<td>{value:.4g}</td>".replace("-", "−") + f"{true}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
 def _parameter_row(result: Result, name: str) -> str:
     samples, known = np.asarray(result.samples[name], float), result.diagnostics[name]
     mean, sd = float(samples.mean()), float(samples.std(ddof=1))
@@ -169,7 +191,7 @@ def _parameter_row(result: Result, name: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _derived(result: Result) -> list[str]:
+def _derived(result: Found) -> list[str]:
     """The numbers for a paper, and what is to be known of them."""
     if result.derived is None:
         return []
@@ -187,28 +209,28 @@ def _derived(result: Result) -> list[str]:
             f'<tbody>{"".join(body)}</tbody></table></div>', notes]
 
 
-def _amplitudes(result: Result) -> list[str]:
+def _amplitudes(result: Found) -> list[str]:
     """A table of solved amplitudes, folded in where it is long."""
     rows = result.amplitudes.rows()
     if not rows:
         return []
-    body = []
+    body, keys = [], [key for key in AMPLITUDE if key in next(iter(rows.values()))]
     for name, row in rows.items():
-        columns = [np.atleast_1d(row[key]) for key in ("mean", "sd", "q16", "q50", "q84", "best")]
+        columns = [np.atleast_1d(row[key]) for key in keys]
+        sds = np.atleast_1d(row.get("sd", np.zeros_like(row["best"])))
         for term, values in enumerate(zip(*columns, strict=True)):
             label = name if np.ndim(row["best"]) == 0 else f"{name}[{term}]"
             unit = result.amplitudes.units[name]
-            cells = "".join(f"<td>{_rounded(float(value), float(values[1]))}</td>" for value in values)
+            cells = "".join(f"<td>{_rounded(float(value), float(sds[term]))}</td>" for value in values)
             body.append(f"<tr><td><code>{escape(label)}</code> <small>{escape(unit)}</small></td>{cells}</tr>")
-    heads = ["amplitude", "mean", "sd", "16%", "50%", "84%", "best fit"]
-    head = "".join(f"<th>{text}</th>" for text in heads)
+    head = "".join(f"<th>{text}</th>" for text in ("amplitude", *(AMPLITUDE[key] for key in keys)))
     table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
     if len(body) > FEW:
         table = f"<details><summary>{len(body)} amplitudes</summary>{table}</details>"
     return ["<h2>Solved amplitudes</h2>", table]
 
 
-def _modes(result: Result) -> list[str]:
+def _modes(result: Found) -> list[str]:
     """What modes were found: a sentence, and a table where there are several."""
     rows = result.info.get("map", {}).get("modes", [])
     if not rows:
@@ -246,7 +268,7 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
-def _stages(result: Result) -> str:
+def _stages(result: Found) -> str:
     cards = []
     for stage in dict.fromkeys([*STAGES, *result.info]):
         if stage in ("checks", "findings"):  # they have a picture, and the head of the page
@@ -258,7 +280,7 @@ def _stages(result: Result) -> str:
             rows.append(("gradient evaluations", f"{result.evaluations[stage]:,}"))
         rows += [(str(key).replace("_", " "), _value(value)) for key, value in result.info.get(stage, {}).items()
                  if key not in ("seconds", "evaluations", "modes", "modes_sentence")]
-        if stage == "hmc":
+        if stage == "hmc" and isinstance(result, Result):
             rows += _hmc_rows(result)
         if rows:
             title = SAMPLERS.get(result.info.get(stage, {}).get("sampler", ""), STAGES.get(stage, stage))
@@ -309,7 +331,7 @@ def _figure(image: bytes, caption: str) -> str:
             f"<figcaption>{escape(caption)}</figcaption></figure>")
 
 
-def _run(result: Result, files: Sequence[str]) -> str:
+def _run(result: Found, files: Sequence[str]) -> str:
     run = [("seed", str(result.seed)), ("devices", escape(", ".join(map(str, result.devices)) or "–"))]
     versions = [(name, escape(str(version))) for name, version in result.versions.items()]
     listed = [(name, escape(ABOUT.get(name, ""))) for name in files]
@@ -324,5 +346,5 @@ ABOUT = {
     "corner.png": "picture of the posterior",
     "checks.png": "replicated data, posteriors in their priors", "report.html": "this page",
     "table.tex": "rows of a table in LaTeX", "table.csv": "the same as one row of a table",
-    "summary.json": "numbers of this page",
+    "summary.json": "numbers of this page", "search.json": "numbers of this page",
 }

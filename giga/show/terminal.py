@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from giga.inference.digits import rounded
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 
 TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "smc": "SMC", "evidence": "lnZ"}
 
@@ -195,6 +195,22 @@ def inside(result: Result, name: str) -> bool:
     return bool(((values < truth).mean() > 0.005) and ((values > truth).mean() > 0.005))
 
 
+def show_found(found: Found, out: Path, console: Console) -> None:
+    """Print the best fit of a search and how to go on."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("parameter", no_wrap=True)
+    for title in (*(["truth"] if found.truth else []), "best fit"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, value in found.best.items():
+        table.add_row(name, *([f"{found.truth[name]:.4g}"] if found.truth else []), f"{value:.4g}")
+    console.print(table)
+    console.print(f"chi2 {found.chi2:.1f} for {found.n_pixels} pixels and {found.n_free} free parameters: "
+                  f"reduced {found.reduced_chi2:.4f}")
+    console.print("the best fit of the search, without errors; the same command with --resume in the place of "
+                  "--stop-after goes on")
+    console.print(f"report: {escape(str(out / 'report.html'))}")
+
+
 def show_result(result: Result, out: Path, console: Console) -> None:
     """Print the parameters with the truth if known, chi2, what must be looked at, and the times."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -234,8 +250,8 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     if result.derived is not None:
         for name, row in result.derived.rows().items():
             sd = row["sd"]
-            console.print(f"{name}: {rounded(row['mean'], sd)} +- {rounded(sd, sd)} {result.derived.units[name]}".rstrip(),
-                          highlight=False)
+            text = f"{name}: {rounded(row['mean'], sd)} +- {rounded(sd, sd)} {result.derived.units[name]}"
+            console.print(text.rstrip(), highlight=False)
         for text in (*_lacking(result), *result.derived.notes):
             console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"report: {escape(str(out / 'report.html'))}")

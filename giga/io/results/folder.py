@@ -1,8 +1,9 @@
-"""The folder of a finished fit: the numbers that `giga fit` leaves, written and read."""
+"""The folder of a fit: the numbers that `giga fit` leaves after its search and at its end, written and read."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from giga.inference.amplitudes import Solved
 from giga.inference.derived import Derived
 from giga.inference.pictures import Picture
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 from giga.io.errors import InputError
 from giga.io.results.model import read_model, write_model
 from giga.io.results.paper import csv_row, latex_rows
@@ -22,27 +23,48 @@ from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
          "table.tex", "table.csv", "summary.json")
+SEARCH_FILES = ("config.toml", "model.fits", "fit.png", "report.html", "search.json")
 APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
+SEARCHED = ("chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices", "versions", "seed")
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
-def write_numbers(result: Result, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
-    """Write the configuration, the samples and the images of a fit, each under a temporary name first.
+def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
+    """Write the configuration, the images and, of a finished fit, the samples, each under a temporary name first.
 
     Raises:
         OSError: The disk is full, or a file cannot be written; the message names it.
     """
-    cards = {"CHI2": (result.chi2, "chi2 of the best fit"), "NPIXELS": (result.n_pixels, "number of fitted pixels"),
-             "REDCHI2": (result.reduced_chi2, "chi2 per degree of freedom"), "SEED": (result.seed, "seed of the run"),
-             "ORIGIN": (f"giga {result.versions.get('giga', '')}".strip(), "written by")}
-    return [write_text(folder / "config.toml", config_text), write_posterior(folder / "posterior.nc", result),
-            write_model(folder / "model.fits", drawn, cards),
-            write_text(folder / "table.tex", latex_rows(result)), write_text(folder / "table.csv", csv_row(result))]
+    sampled = [write_posterior(folder / "posterior.nc", found), write_text(folder / "table.tex", latex_rows(found)),
+               write_text(folder / "table.csv", csv_row(found))] if isinstance(found, Result) else []
+    stage = "finished fit" if sampled else "search alone"
+    cards = {"CHI2": (found.chi2, "chi2 of the best fit"), "NPIXELS": (found.n_pixels, "number of fitted pixels"),
+             "REDCHI2": (found.reduced_chi2, "chi2 per degree of freedom"), "SEED": (found.seed, "seed of the run"),
+             "STAGE": (stage, "what the best fit is of"),
+             "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
+    return [write_text(folder / "config.toml", config_text), *sampled, write_model(folder / "model.fits", drawn, cards)]
 
 
-def summary_text(result: Result) -> str:
-    """What summary.json holds, as JSON. Raises as `summary`."""
-    return json.dumps(summary(result), indent=2, allow_nan=False) + "\n"
+def write_last(found: Found, folder: Path) -> Path:
+    """Write search.json, or the summary.json of a finished fit in its place, when all other files are there.
+
+    Raises as `summary`, and OSError.
+    """
+    name = "summary.json" if isinstance(found, Result) else "search.json"
+    path = write_text(folder / name, json.dumps(summary(found), indent=2, allow_nan=False) + "\n")
+    if isinstance(found, Result):
+        (folder / "search.json").unlink(missing_ok=True)
+    return path
+
+
+def read_found(folder: str | PathLike[str]) -> tuple[Found, list[Picture]]:
+    """Read back a finished fit, or what the search of one that has not ended has found; raises as `read_results`."""
+    folder = Path(folder)
+    if (folder / "summary.json").is_file() or not (folder / "search.json").is_file():
+        return read_results(folder)
+    known = read_summary(folder / "search.json", SEARCHED)
+    drawn = read_model(folder / "model.fits")
+    return Found(**_best_of(known, drawn), amplitudes=_amplitudes(known.get("amplitudes", {}), {})), drawn
 
 
 def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
@@ -60,21 +82,16 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
     drawn = read_model(folder / "model.fits")
     parameters, nan = known["parameters"], float("nan")
     result = Result(
-        prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
+        **_best_of(known, drawn), amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
         samples={name: groups["posterior"][name] for name in parameters},
         vi_samples={name: groups["vi"][name][0] for name in parameters},
         prior_samples={name: values[0] for name, values in groups["prior"].items()},
         sample_stats={name: values for name, values in groups["sample_stats"].items() if name != TOTAL},
         log_likelihood=groups["sample_stats"][TOTAL],
-        model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
-        chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"],
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}
                      for name, row in parameters.items()},
-        timings_s=known["timings_s"], evaluations=known["evaluations"],
-        info=known["stages"] | _apart(known, groups), truth=known.get("truth"),
-        seed=known["seed"], amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
-        devices=known["devices"], versions=known["versions"], derived=_derived(known, groups))
-    return result, drawn
+        derived=_derived(known, groups))
+    return result.replace(info=result.info | _apart(known, groups)), drawn
 
 
 def _apart(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
@@ -99,23 +116,35 @@ def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndar
                    groups[DERIVED]["draw"] if rows else np.zeros(0, int), tuple(known["derived_notes"]), missing)
 
 
+def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture]) -> dict[str, Any]:
+    """The fields of `Found` that summary.json or search.json and model.fits hold."""
+    return dict(
+        prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
+        model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
+        chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"], timings_s=known["timings_s"],
+        evaluations=known["evaluations"], truth=known.get("truth"), seed=known["seed"], devices=known["devices"],
+        info=known["stages"] | {name: known[name] for name in APART if name in known}, versions=known["versions"])
+
+
 def _amplitudes(rows: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> Solved:
-    """The solved amplitudes that summary.json and posterior.nc hold together."""
-    return Solved({name: groups["amplitudes"][name] for name in rows},
-                  {name: np.asarray(row["best"], float) for name, row in rows.items()},
-                  {name: row["unit"] for name, row in rows.items()}, groups["amplitudes"]["draw"] if rows else
-                  np.zeros(0, int))
+    """The solved amplitudes that summary.json or search.json and posterior.nc hold together."""
+    best = Solved(best={name: np.asarray(row["best"], float) for name, row in rows.items()},
+                  units={name: row["unit"] for name, row in rows.items()})
+    drawn = groups.get("amplitudes")
+    if not rows or drawn is None:
+        return best
+    return replace(best, draws={name: drawn[name] for name in rows}, of=drawn["draw"])
 
 
-def summary(result: Result) -> dict[str, Any]:
-    """What summary.json holds, in plain Python; diagnostics that are not numbers become None.
+def summary(result: Found) -> dict[str, Any]:
+    """What summary.json or search.json holds, in plain Python; diagnostics that are not numbers become None.
 
     Raises:
         ValueError: NaN or infinity in chi2, a best-fit value, or the moments of the posterior.
     """
-    parameters = {name: _row(result, name) for name in result.names}
+    sampled = {"parameters": {name: _row(result, name) for name in result.names}} if isinstance(result, Result) else {}
     out: dict[str, Any] = {
-        "parameters": parameters,
+        **sampled,
         "chi2": _finite("chi2", result.chi2), "n_pixels": int(result.n_pixels),
         "reduced_chi2": _finite("reduced_chi2", result.reduced_chi2), "n_free": int(result.n_free),
         "best": {name: _finite(f"best.{name}", value) for name, value in result.best.items()},
@@ -176,8 +205,8 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"summary.json: got {value!r} of type {type(value).__name__}; expected numbers, strings and lists")
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """Read summary.json.
+def read_summary(path: Path, needed: Sequence[str] = ("parameters", *SEARCHED)) -> dict[str, Any]:
+    """Read summary.json, or search.json with what it needs.
 
     Raises:
         InputError: Missing, damaged, or not that of a finished fit.
@@ -190,8 +219,6 @@ def read_summary(path: Path) -> dict[str, Any]:
         raise InputError(path, "", f"cannot be read ({error})", "the summary of a finished fit") from error
     if not isinstance(known, dict):
         raise InputError(path, "", f"holds a {type(known).__name__}", "the summary of a finished fit")
-    needed = ("parameters", "chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices",
-              "versions", "seed")
     for key in needed:
         if key not in known:
             raise InputError(path, key, "missing", "the summary of a finished fit")

@@ -1,0 +1,162 @@
+"""What a fit has found, gathered from its stages: after the search, and when the chains have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from giga.bayes.exchange import Orders
+from giga.bayes.posterior import Posterior, variance
+from giga.bayes.prior import Prior, prior_draws
+from giga.imaging.observation import Data
+from giga.imaging.render import render_data
+from giga.inference.amplitudes import best_amplitudes, solved_amplitudes
+from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_gelman_rubin
+from giga.inference.chains.hmc import Draws
+from giga.inference.checks.comparison import checks, pointwise, predictive
+from giga.inference.checks.findings import findings
+from giga.inference.derived import derive
+from giga.inference.modes.evidence import pushed
+from giga.inference.result import Found, Result
+from giga.inference.sampling import in_orders
+from giga.inference.search.map import MapState
+from giga.inference.stages import Stages
+from giga.inference.variational.transport import Transport
+from giga.inference.variational.vi import VIState
+from giga.lensing.scene import Scene
+from giga.runtime.environment import versions
+from giga.runtime.parallel import ON_VECTORS, on_host
+from giga.runtime.random import normal, split
+
+PREDICTIVE_KEY = 2000  # keeps its key apart from those of the modes
+AMPLITUDES_KEY = 2002  # and theirs apart from it
+N_VI = 4000  # draws kept of the variational posterior and of the prior
+
+
+def found_by_search(run: Stages, found: MapState) -> Found:
+    """What the search has found, with its images."""
+    mode, _ = _mode(run.posterior, found)
+    return _at_best(run, mode)
+
+
+def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Result:
+    """The finished fit.
+
+    Args:
+        run: The stages, done.
+        found: The search's finalists.
+        fitted: The variational state of the heaviest mode.
+        draws: Of all modes.
+    """
+    posterior, names = run.posterior, run.posterior.prior.names
+    flat = draws.z.reshape(-1, len(names))
+    x, log_prior = _in_pieces(_physical, posterior.prior, flat, run.config.n_chains * run.config.n_block)
+    x = x.reshape(draws.z.shape)
+    k = int(np.argmax(draws.log_prob))
+    mode, height = _mode(posterior, found)
+    best = _at_best(run, flat[k] if draws.log_prob.flat[k] > height else mode)
+    key_vi, key_prior = split(run.keys[4], 2)
+    vi_z = _variational_draws(posterior, fitted.transport, key_vi)
+    prior_z = prior_draws(posterior.prior, key_prior, N_VI)
+    rhat, ess_bulk = rhat_and_ess_bulk(x)
+    tables = {"rhat": rhat, "rhat_gelman_rubin": rhat_gelman_rubin(x), "ess_bulk": ess_bulk, "ess_tail": ess_tail(x)}
+    at = _constrained(posterior.prior, np.concatenate([vi_z, prior_z]))
+    result = Result(
+        **vars(best),
+        samples={name: x[..., i] for i, name in enumerate(names)},
+        vi_samples=_named(names, at[:N_VI]),
+        prior_samples=_named(names, at[N_VI:]),
+        sample_stats={"lp": draws.log_prob, "acceptance_rate": draws.acceptance_rate, "diverging": draws.diverging,
+                      "energy": draws.energy, "n_steps": draws.n_steps},
+        log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
+        diagnostics={name: {key: float(table[i]) for key, table in tables.items()} for i, name in enumerate(names)})
+    predicted = predictive(run.key(4, PREDICTIVE_KEY), posterior, flat, run.config.n_predictive) \
+        if run.config.n_predictive else {}
+    if run.config.n_pointwise:
+        result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
+    note = checks(result, posterior.amplitudes if result.amplitudes.best else None, predicted)
+    amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, result.amplitudes, result.prior,
+                                   result.observations)
+    result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
+    result = result.replace(info={**result.info, "findings": findings(result)})
+    return result.replace(derived=derive(posterior.prior, result)) if run.config.derived else result
+
+
+def _at_best(run: Stages, best: np.ndarray) -> Found:
+    """The images and the numbers of one unconstrained vector, shape (n,)."""
+    posterior, lens = run.posterior, run.lens
+    names, dtype = posterior.prior.names, posterior.prior.shift.dtype
+    whole = [observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
+             for observation, data in zip(lens.observations, posterior.data, strict=True)]
+    scenes, rendered, variances = on_host(_best_fit(posterior, best, whole))
+    models, sigmas, chi2, pixels = [], [], 0.0, 0
+    for observation, data, model, var in zip(lens.observations, whole, rendered, variances, strict=True):
+        sigma = data.physical(np.sqrt(np.asarray(var, float)))
+        models.append(data.physical(np.asarray(model, float)))
+        sigmas.append(sigma)
+        residual = np.where(observation.mask, (observation.image - models[-1]) / sigma, 0.0)
+        chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
+    amplitudes = best_amplitudes(scenes, lens.prior, lens.observations)
+    return Found(
+        prior=lens.prior, observations=list(lens.observations), scenes=list(scenes),
+        best=dict(zip(names, map(float, _constrained(posterior.prior, best[None])[0]), strict=True)),
+        model_images=models, sigma_images=sigmas, amplitudes=amplitudes, chi2=chi2, n_pixels=pixels,
+        n_free=len(names) + sum(np.size(value) for value in amplitudes.best.values()),
+        timings_s={"compile": run.clock.seconds + run.journal.compile_s, **run.timings},
+        evaluations=dict(run.evaluations), info=dict(run.info), truth=lens.truth, seed=lens.seed,
+        devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
+        versions=versions())
+
+
+# Compiled once a process, whatever number of lenses is fitted.
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+_physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)),
+                    compiler_options=ON_VECTORS)
+
+
+@jax.jit
+def _best_fit(posterior: Posterior, z: Array,
+              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
+    """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit."""
+    scenes = posterior.scenes(z)
+    models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
+    return scenes, models, [variance(model, data) for model, data in zip(models, whole, strict=True)]
+
+
+def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:
+    """The mode and its log-posterior, its profiles in the order that the prior likes best."""
+    z, height, orders = np.asarray(found.z[0]), float(found.log_prob[0]), posterior.orders
+    if orders is None:
+        return z, height
+    log_prior = np.asarray(_log_prior_of_orders(orders, posterior.prior, z), float)
+    k = int(np.argmax(log_prior))
+    return np.asarray(orders(z))[k], height + log_prior[k] - float(np.logaddexp.reduce(log_prior))
+
+
+_log_prior_of_orders = jax.jit(Orders.log_prior)
+
+
+def _variational_draws(posterior: Posterior, transport: Transport, key: Array) -> np.ndarray:
+    for_normals, for_deal = split(key, 2)
+    z, _ = pushed(transport, normal(for_normals, (N_VI, transport.size), transport.shift.dtype))
+    return in_orders(for_deal, posterior, z)[0]
+
+
+def _in_pieces(function: Callable, prior: Prior, z: np.ndarray, size: int) -> Any:
+    """Evaluate a batched function in pieces of one size, so that it is compiled once whatever their number."""
+    padded = np.concatenate([z, np.repeat(z[:1], -len(z) % size, 0)])
+    parts = [function(prior, padded[i:i + size]) for i in range(0, len(z), size)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:len(z)].astype(float), *parts)
+
+
+def _constrained(prior: Prior, z: np.ndarray) -> np.ndarray:
+    """Physical values of vectors, shape (count, n); in one program whatever their number."""
+    return np.asarray(_constrain(prior, np.resize(z, (2 * N_VI, z.shape[1]))), float)[:len(z)]
+
+
+def _named(names: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[:, i] for i, name in enumerate(names)}
