@@ -35,14 +35,18 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
     Raises:
         OSError: The disk is full, or a file cannot be written; the message names it.
     """
-    sampled = [write_posterior(folder / "posterior.nc", found), write_text(folder / "table.tex", latex_rows(found)),
-               write_text(folder / "table.csv", csv_row(found))] if isinstance(found, Result) else []
+    sampled = [write_posterior(folder / "posterior.nc", found)] if isinstance(found, Result) else []
     stage = "finished fit" if sampled else "search alone"
     cards = {"CHI2": (found.chi2, "chi2 of the best fit"), "NPIXELS": (found.n_pixels, "number of fitted pixels"),
              "REDCHI2": (found.reduced_chi2, "chi2 per degree of freedom"), "SEED": (found.seed, "seed of the run"),
              "STAGE": (stage, "what the best fit is of"),
              "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
-    return [write_text(folder / "config.toml", config_text), *sampled, write_model(folder / "model.fits", drawn, cards)]
+    written = [write_text(folder / "config.toml", config_text), *sampled,
+               write_model(folder / "model.fits", drawn, cards)]
+    if isinstance(found, Result):
+        written += [write_text(folder / "table.tex", latex_rows(found)),
+                    write_text(folder / "table.csv", csv_row(found))]
+    return written
 
 
 def write_last(found: Found, folder: Path) -> Path:
