@@ -15,6 +15,7 @@ SECTIONS = {
     "`cutout` of an observation": "CutoutConfig",
     "`mask_keep` and `mask_exclude` of an observation": "RingConfig",
     "`[likelihood]`": "LikelihoodConfig",
+    "`[lens]`": "LensConfig",
     "`[inference]`": "FitConfig",
 }
 

@@ -32,7 +32,8 @@ from giga.light import Sersic
 OPTIMISED = True
 
 MEAN, SD, DRAWS = 10.0, 2.0, 990
-SHORT = FitConfig(n_screen=16, n_starts=4, n_finalists=4, map_steps=3, map_rounds=2, vi_steps=2, vi_samples=8,
+SHORT = FitConfig(derived=False,
+                  n_screen=16, n_starts=4, n_finalists=4, map_steps=3, map_rounds=2, vi_steps=2, vi_samples=8,
                   n_chains=4, n_block=50, n_pilot=1, min_iterations=50, max_iterations=50)
 
 

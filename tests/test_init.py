@@ -91,7 +91,8 @@ def test_an_image_without_a_lens_is_refused(tmp_path):
 def test_wishes_are_followed(folder):
     begun = begin(folder / "image.fits", Wishes(survey="hst-acs", theta_E=1.3, light="sersics", zero_point=25.9,
                                                 z_lens=0.2), folder)
-    assert "median = 1.3, factor = 1.11" in begun.text and "zero point 25.9" in begun.text
+    assert "median = 1.3, factor = 1.11" in begun.text
+    assert "z_lens = 0.2\n# z_source = \n" in begun.text and begun.observation.zero_point == pytest.approx(25.9)
     assert begun.text.count('"Sersic"') == 3
     assert begun.observation.psf is not None
 

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import gamma, gammaincinv
 
 from giga import light
+from giga.imaging.grid import Grid
 from giga.light import CoreSersic, Gaussian, Moffat, MultiGaussian, PixelImage, Sersic, Shapelets, UniformSky
 from giga.light.sersic import N_SERSIC, b_n, unit_flux
 
@@ -253,3 +254,16 @@ def test_shapelets_order_is_by_total_degree(x64):
     np.testing.assert_allclose(right / left, [1, -1, 1, 1, -1, 1])
     np.testing.assert_allclose(up / down, [1, 1, -1, 1, -1, 1])
     np.testing.assert_allclose(profile.basis(jnp.zeros(()), jnp.zeros(()))[0], np.pi**-0.5)
+
+
+@pytest.mark.parametrize("profile", [
+    Sersic(amp=2.0, R_sersic=0.4, n_sersic=1.0, e1=0.2), Gaussian(amp=3.0, sigma=0.3, e2=0.1),
+    MultiGaussian(amp=np.array([1.0, 2.0, 0.5]), sigma_min=0.1, sigma_max=0.4, n_gaussians=3),
+    Moffat(amp=1.0, alpha=0.2, beta=5.0, e1=-0.1), Shapelets(amp=np.arange(1.0, 16.0), beta=0.3, n_max=4),
+    CoreSersic(amp=1.0, R_sersic=0.4, Rb=0.2, n_sersic=1.0, gamma=0.1, e1=0.1),
+    PixelImage(amp=2.0, image=np.random.default_rng(1).uniform(size=(7, 9)), scale=0.1, phi_G=0.3)], ids=str)
+def test_flux_of_a_profile_is_the_sum_of_its_pixels(profile, x64):
+    x, y = Grid(shape=(800, 800), pixel_scale=0.0125).coordinates()
+    total = float(jnp.sum(profile.brightness(x, y))) * 0.0125**2
+    assert float(profile.flux()) == pytest.approx(total, rel=2e-4)  # the stamp's pixels; the others are below 1e-5
+    assert np.isinf(UniformSky(amp=1.0).flux())

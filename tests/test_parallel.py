@@ -69,7 +69,8 @@ FIT = """
     observation = observe(truth, blank(size=14, pixel_scale=0.2))
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0,
                                      center_x=dist.Normal(0.0, 0.1))])
-    config = FitConfig(n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
+    config = FitConfig(derived=False,
+                       n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
                        n_block=40, n_pilot=1, min_iterations=40, max_iterations=40)
     results = []
     for devices in (jax.devices()[:1], jax.devices()):
@@ -147,7 +148,8 @@ FIT_TWO = """
     y, x = np.mgrid[:14, :14] - 6.5
     observation = blank.replace(image=np.exp(-0.1 * (x**2 + y**2)))
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0)])
-    config = FitConfig(n_screen=8, n_starts=4, n_finalists=4, map_rounds=2, vi_steps=2, vi_samples=8, n_chains=4,
+    config = FitConfig(derived=False,
+                       n_screen=8, n_starts=4, n_finalists=4, map_rounds=2, vi_steps=2, vi_samples=8, n_chains=4,
                        n_block=20, n_pilot=1, min_iterations=20, max_iterations=20)
     folder, told = Path(sys.argv[3]) / str(launch.process), []
 

@@ -165,7 +165,8 @@ def test_simulation_based_calibration():
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.3), R_sersic=dist.LogNormal(-0.7, 0.2), n_sersic=1.0,
                                      center_x=dist.Normal(0.0, 0.1))])
     names = ("lens_light.0.amp", "lens_light.0.R_sersic", "lens_light.0.center_x")
-    config = FitConfig(n_screen=32, n_starts=8, n_finalists=8, map_rounds=2, vi_steps=6, vi_samples=32, n_chains=8,
+    config = FitConfig(derived=False,
+                       n_screen=32, n_starts=8, n_finalists=8, map_rounds=2, vi_steps=6, vi_samples=32, n_chains=8,
                        n_block=50, n_pilot=1, min_iterations=50, max_iterations=50)
     rng, ranks = np.random.default_rng(11), []
     for seed in range(20):

@@ -106,7 +106,7 @@ def check_posterior(data, result):
 @pytest.mark.skipif(ARVIZ >= 1, reason="the installed ArviZ is of generation 1")
 def test_posterior_is_the_inference_data_of_arviz_0(folder, result):
     data = arviz.from_netcdf(folder / "posterior.nc")
-    assert set(data.groups()) == {*GROUPS, "amplitudes"}
+    assert set(data.groups()) == {*GROUPS, "amplitudes", "checks"}
     check_posterior(data, result)
     assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
 
@@ -114,14 +114,14 @@ def test_posterior_is_the_inference_data_of_arviz_0(folder, result):
 @pytest.mark.skipif(ARVIZ < 1, reason="the installed ArviZ is 0.23, the last for Python 3.11")
 def test_posterior_is_the_data_tree_of_arviz_1(folder, result):
     with arviz.from_netcdf(folder / "posterior.nc") as data:
-        assert set(data.children) == {*GROUPS, "amplitudes"}
+        assert set(data.children) == {*GROUPS, "amplitudes", "checks"}
         check_posterior(data, result)
         assert float(arviz.rhat(data)["mass.0.e1"]) == pytest.approx(1.0, abs=0.05)
 
 
 def test_posterior_opens_without_arviz(folder, result):
     with xarray.open_datatree(folder / "posterior.nc") as data:
-        assert set(data.children) == {*GROUPS, "amplitudes"}
+        assert set(data.children) == {*GROUPS, "amplitudes", "checks"}
         check_posterior(data, result)
 
 

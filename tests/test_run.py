@@ -22,6 +22,7 @@ def test_a_checkpoint_belongs_to_what_is_computed_not_to_where(config, tmp_path)
     prepare(config).store(tmp_path)
     where = {"run.devices": "cpu", "run.checkpoint_interval_s": 5}
     assert prepare(config.with_overrides(where)).store(tmp_path).interval_s == 5.0
+    prepare(config.with_overrides({"lens.z_lens": 0.4, "observation.0.zero_point": 25.0})).store(tmp_path)
     for change in ({"run.seed": 7}, {"run.precision": "float64"}, {"inference.n_chains": 20}, {"mass.0.theta_E": 1.0},
                    {"observation.0.mask_keep": [{"radius": 1.0}]}):
         with pytest.raises(CheckpointError, match="belongs to other data or another configuration"):

@@ -15,7 +15,8 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.profiles import DISTRIBUTIONS, DistributionConfig, share_outside
 from giga.io.configuration.toml import dump_config, load_config, parse_override, scene_from_config
 from giga.io.errors import InputError, nearest
-from giga.io.images.config import CutoutConfig, RingConfig
+from giga.io.images.config import CutoutConfig, LensConfig, RingConfig
+from giga.io.tables import Place, read_table
 from giga.light import Sersic, Shapelets
 from giga.mass import EPL
 
@@ -460,3 +461,11 @@ def test_a_log_normal_by_median_and_factor(tmp_path, prior, word):
         return
     theta_E = scene_from_config(load_config(path, fit_config_type=Stages)).mass[0].theta_E
     assert float(theta_E.loc) == pytest.approx(np.log(1.5)) and float(theta_E.scale) == pytest.approx(np.log(1.2))
+
+
+@pytest.mark.parametrize(("lens", "field", "seen"), [
+    ({"z_lens": 0.5, "z_source": 0.4}, "lens.z_source", "got 0.4"), ({"z_lens": -0.1}, "lens.z_lens", "got -0.1"),
+    ({"z_lense": 0.1}, "lens.z_lense", "unknown field")])
+def test_redshifts_that_cannot_be(lens, field, seen):
+    with pytest.raises(InputError, match=rf"{field}: {seen}"):
+        read_table(LensConfig, lens, Place(Path("a.toml"), "lens"))

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from giga.cli.base import app, check_out, console, edge, tell
+from giga.inference.digits import rounded
 from giga.io.errors import InputError
 from giga.io.images.cube import Cube, pixel_noise, read_cube
 from giga.io.images.units import to_rate
@@ -123,5 +124,5 @@ def _write(path: Path, rows: dict[str, dict[str, float]], about: dict[str, str |
 def _table(rows: dict[str, dict[str, float]]) -> Table:
     table = Table("", "mean", "sd", "q16", "q50", "q84")
     for name, row in rows.items():
-        table.add_row(name, f"{row['mean']:.5g}", f"{row['sd']:.2g}", *(f"{row[q]:.5g}" for q in ("q16", "q50", "q84")))
+        table.add_row(name, *(rounded(row[key], row["sd"]) for key in ("mean", "sd", "q16", "q50", "q84")))
     return table

@@ -43,6 +43,7 @@ class Observation:
         mask: Shape (ny, nx), True where the pixel is fitted; None is all.
         supersampling: Subpixels a side when there is no PSF.
         band: Name of the band.
+        zero_point: Magnitude of 1 count / s, for magnitudes of what was fitted; None is not known.
         header: FITS header cards of the WCS, kept in what is written.
         correlation: Correlation of the noise of pixels by lag (row, column), of odd sides, lag zero in the middle; see
             `giga.imaging.correlation`. None is independent pixels.
@@ -62,6 +63,7 @@ class Observation:
     band: str | None = None
     header: str = ""
     correlation: np.ndarray | None = None
+    zero_point: float | None = None
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image, float)

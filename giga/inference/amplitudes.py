@@ -12,12 +12,13 @@ from jax import Array
 
 from giga.bayes.posterior import Posterior
 from giga.imaging.observation import Observation
+from giga.inference.digits import rounded
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 from giga.runtime.parallel import on_host
 from giga.runtime.random import split_data
 
-DRAWS = 400  # most draws of the posterior whose amplitudes are drawn
+DRAWS = 1000  # most draws of the posterior whose amplitudes are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def notes(solved: Solved, prior: Scene, observations: Sequence[Observation]) -> 
             if profile.positive and np.any(best < 0.0):
                 worst = int(np.argmin(best))
                 sd = float(np.ravel(row["sd"])[worst])
-                value = f"{np.ravel(best)[worst]:.5g} +- {sd:.2g} {unit}"
+                value = f"{rounded(float(np.ravel(best)[worst]), sd)} +- {rounded(sd, sd)} {unit}"
                 out.append(f"{name}: the best fit has a negative {kind}, {value}; "
                            "amplitudes = \"nonnegative\" keeps it at or above zero")
             elif profile.positive and profile.scalar_amp and best == 0.0:

@@ -19,6 +19,7 @@ from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk, rhat_
 from giga.inference.chains.hmc import Draws
 from giga.inference.checks.comparison import checks, pointwise, predictive
 from giga.inference.checks.findings import findings
+from giga.inference.derived import Derived, derive
 from giga.inference.modes.evidence import pushed
 from giga.inference.result import Found, Result
 from giga.inference.sampling import in_orders
@@ -81,7 +82,16 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, result.amplitudes, result.prior,
                                    result.observations)
     result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
-    return result.replace(info={**result.info, "findings": findings(result)})
+    result = result.replace(info={**result.info, "findings": findings(result)})
+    return result.replace(derived=_derived(posterior.prior, result)) if run.config.derived else result
+
+
+def _derived(prior: Prior, result: Result) -> Derived:
+    """The derived numbers; where they cannot be computed that is said of them, for the fit is done."""
+    try:
+        return derive(prior, result)
+    except (ArithmeticError, ValueError, LookupError) as error:
+        return Derived(missing={"all derived numbers": f"{type(error).__name__}: {error}"})
 
 
 def _at_best(run: Stages, best: np.ndarray) -> Found:

@@ -33,6 +33,7 @@ class Picture:
         source: Surface brightness in the source plane, square [counts / s / arcsec^2].
         source_grid: Where the pixels of `source` lie.
         curves: Critical curves and caustics.
+        held: Share of the source's flux that `source` holds; NaN where a profile does not tell its flux.
     """
 
     observation: Observation
@@ -43,6 +44,7 @@ class Picture:
     source: np.ndarray
     source_grid: Grid
     curves: Sequence[Curve]
+    held: float = float("nan")
 
     @property
     def mask(self) -> np.ndarray:
@@ -78,8 +80,14 @@ def pictures(result: Found) -> list[Picture]:
         out.append(Picture(
             observation=observation, model=np.asarray(model, float), sigma=np.asarray(sigma, float),
             lens_light=np.asarray(lens_light, float), lensed_source=np.asarray(lensed_source, float),
-            source=source, source_grid=source_grid, curves=found))
+            source=source, source_grid=source_grid, curves=found, held=_held(scene, source, source_grid)))
     return out
+
+
+def _held(scene: Scene, source: np.ndarray, grid: Grid) -> float:
+    """Share of the source's flux on the pixels of a grid in the source plane."""
+    total = sum((float(profile.flux()) for profile in scene.source_light), 0.0)
+    return float(source.sum()) * float(grid.pixel_area) / total if total > 0.0 else float("nan")
 
 
 def source_plane(scene: Scene, observation: Observation, curves: Sequence[Curve]) -> tuple[np.ndarray, Grid]:

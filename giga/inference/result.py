@@ -11,6 +11,7 @@ import numpy as np
 
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import Solved
+from giga.inference.digits import rounded
 from giga.lensing.scene import Scene
 
 
@@ -39,6 +40,7 @@ class Found:
         seed: Seed of the run.
         devices: The devices used.
         versions: Package versions, by name.
+        derived: Numbers that follow from the parameters, a `giga.inference.derived.Derived`; None when not asked for.
     """
 
     prior: Scene
@@ -58,6 +60,7 @@ class Found:
     seed: int = 0
     devices: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    derived: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -111,7 +114,8 @@ class Result(Found):
         lines = [head + (f"  {'truth':>10}" if self.truth else "")]
         for name, values in self.samples.items():
             row = self.diagnostics[name]
-            numbers = f"{values.mean():10.5g}  {values.std(ddof=1):9.2g}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
+            mean, sd = float(values.mean()), float(values.std(ddof=1))
+            numbers = f"{rounded(mean, sd):>10}  {rounded(sd, sd):>9}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
             lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
         lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")

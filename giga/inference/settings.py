@@ -40,6 +40,7 @@ class FitConfig:
         mode_floor: Smallest share of the evidence from which a separate mode is sampled.
         n_bridge: Proposals of each mode for the evidence.
         n_predictive: Draws whose replicated data are compared with the data; 0 leaves this out.
+        derived: Whether the numbers for a paper are computed, see `giga.inference.derived`.
         n_pointwise: Draws, over all chains, whose log-likelihood is kept pixel by pixel, as leave-one-out
             cross-validation needs it; 0 leaves this out.
         sampler: "hmc" (chains from every mode) or "smc" (tempered sequential Monte Carlo, which finds modes by itself
@@ -73,6 +74,7 @@ class FitConfig:
     mode_floor: float = 1e-3
     n_bridge: int = 512
     n_predictive: int = 200
+    derived: bool = True
     n_pointwise: int = 0
     sampler: str = "hmc"
     smc_start: str = "prior"

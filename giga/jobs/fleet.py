@@ -35,7 +35,7 @@ from giga.jobs.job import (
     prepare,
     start_devices_of,
 )
-from giga.jobs.results import write_results
+from giga.jobs.results import in_units, write_results
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
 from giga.runtime.checkpoint import CheckpointError, mark_of
@@ -260,7 +260,7 @@ class _Worker:
         try:
             if isinstance(result, Exception):
                 raise result
-            write_results(result, folder, job.text, draw=False)
+            write_results(in_units(result, job.config), folder, job.text, draw=False)
         except FAILURES as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise

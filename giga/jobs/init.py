@@ -146,7 +146,8 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     fields.append(("mask_keep", f"[{{x = {x:.3f}, y = {y:.3f}, radius = {extent:.3g}}}]", "arcsec from the middle"))
     if others.any():
         fields.append(("mask_neighbours", "true", "sources that peak outside the circle"))
-    start = Start(_head(image, about, wishes, telescope, found, sky), fields, x, y, found.e1, found.e2,
+    fields += _zero_point(about, wishes, telescope)
+    start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, x, y, found.e1, found.e2,
                   found.half_light, found.theta_E, float(np.exp(found.uncertainty)), scale, extent, wishes.light)
     text = text_of(start)
     config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
@@ -328,18 +329,22 @@ def _psf_fields(file: Path | None, samples: int, telescope: Telescope | None, sc
     return [*rows, ("supersampling", str(fine), "")] if fine > 1 else rows
 
 
-def _head(image: Path, about: Known, wishes: Wishes, telescope: Telescope | None, found: Look, sky: Blank) -> list[str]:
+def _head(image: Path, wishes: Wishes, found: Look, sky: Blank) -> list[str]:
     lines = [f"{image.name}, by giga init. Every number is a first guess: look at the picture beside this file, change",
              "what is wrong, then fit it by giga fit."]
     way = "as given" if wishes.theta_E else f"by light of {found.significance:.0f} sigma beside the lens"
     lines.append(f"Sky: level {sky.level:.3g}, scatter {sky.rms:.3g} (in the image's unit). Ring: {found.theta_E:.3g} "
                  f"arcsec, {way}.")
-    zero, way = (wishes.zero_point, "--zero-point") if wishes.zero_point is not None else about.zero_point or \
-        ((telescope.zero_point, f"{wishes.survey} {telescope.band}") if telescope else (None, ""))
-    told = [f"zero point {zero:.4g} ({way})"] if zero is not None else []
-    told += [f"{name} {value:g}" for name, value in (("z_lens", wishes.z_lens), ("z_source", wishes.z_source))
-             if value is not None]
-    return [*lines, "; ".join(told)] if told else lines
+    return lines
+
+
+def _zero_point(about: Known, wishes: Wishes, telescope: Telescope | None) -> list[tuple[str, str, str]]:
+    """The line of the zero point: as asked for, or the survey's where the header has none."""
+    if wishes.zero_point is not None:
+        return [("zero_point", f"{wishes.zero_point:.5g}", "magnitude of one unit of the image")]
+    if about.zero_point is None and telescope is not None and telescope.zero_point is not None:
+        return [("zero_point", f"{telescope.zero_point:.5g}", f"of {wishes.survey} {telescope.band}; the header has none")]
+    return []
 
 
 def _path(file: Path, folder: Path) -> str:

@@ -22,6 +22,7 @@ from giga.imaging.steepness import steep_cores
 from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.io.errors import InputError, nearest
+from giga.io.images.config import LensConfig
 from giga.io.images.fits import load_observations
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
@@ -240,8 +241,9 @@ def changed_values(out: Path, config: Config) -> str:
 
 
 def _what(config: Config) -> str:
-    """The part of a configuration that the result depends on."""
-    return dump_config(dataclasses.replace(config, run=config.run.what))
+    """The part of a configuration that a fit depends on; redshifts and zero points turn its numbers into others."""
+    observation = tuple(dataclasses.replace(one, zero_point=None) for one in config.observation)
+    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig()))
 
 
 def together(work: Callable[[], T]) -> T:

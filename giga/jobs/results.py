@@ -8,6 +8,7 @@ from pathlib import Path
 
 from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Found, Result
+from giga.io.configuration.toml import Config
 from giga.io.errors import InputError
 from giga.io.results.folder import FILES, SEARCH_FILES, read_found, write_last, write_numbers
 from giga.jobs.audit import PICTURE
@@ -42,6 +43,13 @@ def write_results(found: Found, folder: str | PathLike[str], config_text: str, *
     return [*write_numbers(found, drawn, folder, config_text),
             *(_draw(found, drawn, folder, config_text) if draw else ()),
             write_last(found, folder)]
+
+
+def in_units(result: Result, config: Config) -> Result:
+    """The result with lengths and masses by the redshifts of its configuration."""
+    if result.derived is None:
+        return result
+    return result.replace(derived=result.derived.at(config.lens.redshifts))
 
 
 def redraw(folder: str | PathLike[str]) -> list[Path]:

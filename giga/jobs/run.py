@@ -14,7 +14,7 @@ from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
 from giga.jobs.audit import PICTURE, show_audits, write_audits
 from giga.jobs.job import Opened, opened
-from giga.jobs.results import write_results
+from giga.jobs.results import in_units, write_results
 from giga.show.terminal import FitProgress, show_found, show_result
 
 
@@ -61,6 +61,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
         if not (out / "search.json").is_file():
             raise
         raise FloatingPointError(f"{error}; the best fit of the search is in {out / 'report.html'}") from error
+    result = in_units(result, config)
     if begun.first:
         with console.status("writing pictures and tables"):
             write_results(result, out, begun.job.text)

@@ -4,6 +4,7 @@ import operator
 from functools import reduce
 from typing import ClassVar
 
+import jax.numpy as jnp
 from jax import Array
 
 from giga.component import Component, Param, static
@@ -45,6 +46,13 @@ class LightProfile(Component):
     def basis(self, x: Array, y: Array) -> Array:
         """Brightness for unit amplitudes, shape (n_amp, *x.shape)."""
         raise NotImplementedError
+
+    def flux(self) -> Array:
+        """Total flux with the profile's own amplitude, shape () [counts / s]; infinite where it has no end.
+
+        NaN from a profile that does not tell.
+        """
+        return jnp.asarray(jnp.nan)
 
     def brightness(self, x: Array, y: Array) -> Array:
         """Surface brightness with the profile's own amplitude, shape of x."""

@@ -36,6 +36,9 @@ class Gaussian(LightProfile):
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
         return _normal(r_squared, self.sigma)[None]
 
+    def flux(self) -> Array:
+        return jnp.asarray(self.amp)
+
 
 class MultiGaussian(LightProfile):
     """Multi-Gaussian expansion: concentric Gaussians of one ellipse whose widths form a geometric series.
@@ -83,6 +86,9 @@ class MultiGaussian(LightProfile):
 
     def brightness(self, x: Array, y: Array) -> Array:
         return reduce(operator.add, (self.amp[k] * term for k, term in enumerate(self._terms(x, y))))
+
+    def flux(self) -> Array:
+        return jnp.sum(jnp.asarray(self.amp))
 
     def _terms(self, x: Array, y: Array) -> list[Array]:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)

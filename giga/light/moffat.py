@@ -38,3 +38,6 @@ class Moffat(LightProfile):
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
         return jnp.exp(-self.beta * jnp.log1p(r_squared / self.alpha**2))[None]
+
+    def flux(self) -> Array:
+        return math.pi * self.alpha**2 * self.amp / (self.beta - 1.0)

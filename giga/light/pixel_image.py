@@ -55,6 +55,10 @@ class PixelImage(LightProfile):
                 value = value + along_y * along_x * padded[row + j, column + i]
         return value[None]
 
+    def flux(self) -> Array:
+        # Both kernels sum to one over the pixels, and reach the padding alone beyond them.
+        return self.amp * jnp.sum(jnp.asarray(self.image)) * self.scale**2
+
 
 def _taps(pixel: Array, size: int, weigh, reach: int) -> tuple[Array, list[Array]]:
     """First of the pixels that a position draws on, as an index of the padded row, and the weights of all."""

@@ -49,6 +49,9 @@ class Sersic(LightProfile):
         # exp costs half of expm1, and the rounding stays that of the logarithm: 5e-7 of the brightness in float32.
         return jnp.exp(b - b * jnp.exp(log_ratio / self.n_sersic))[None]
 
+    def flux(self) -> Array:
+        return self.amp * unit_flux(self.R_sersic, self.n_sersic, self.b_n)
+
 
 def floor_squared(r_squared: Array) -> float:
     """What is added to R^2 so that its logarithm, and the gradient of it, are finite at R = 0 [arcsec^2].

@@ -51,6 +51,13 @@ class Shapelets(LightProfile):
     def brightness(self, x: Array, y: Array) -> Array:
         return _total(self.n_max, self.amp, (x - self.center_x) / self.beta, (y - self.center_y) / self.beta)
 
+    def flux(self) -> Array:
+        # The integral of phi_n is zero for odd n, and 2^(1/2) pi^(1/4) (n! / 2^n)^(1/2) / (n / 2)! for even n.
+        one = [0.0 if n % 2 else math.sqrt(2.0 * math.sqrt(math.pi) * math.comb(n, n // 2) / 2.0**n)
+               for n in range(self.n_max + 1)]
+        weights = [one[n - j] * one[j] for n in range(self.n_max + 1) for j in range(n + 1)]
+        return self.beta**2 * jnp.sum(jnp.asarray(weights) * jnp.asarray(self.amp))
+
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _total(n_max: int, amp: Array, t: Array, s: Array) -> Array:

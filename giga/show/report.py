@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from giga.inference.digits import rounded
 from giga.inference.result import Found, Result
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
@@ -84,6 +85,7 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
                                "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
                                "were not fitted."),
         "<h2>Parameters</h2>", _parameters(result) if isinstance(result, Result) else _best(result),
+        *_derived(result),
         *_amplitudes(result),
         *_modes(result),
     ]
@@ -180,17 +182,34 @@ def _best(result: Found) -> str:
 def _parameter_row(result: Result, name: str) -> str:
     samples, known = np.asarray(result.samples[name], float), result.diagnostics[name]
     mean, sd = float(samples.mean()), float(samples.std(ddof=1))
-    digits = int(np.clip(2 - math.floor(math.log10(sd)), 0, 8)) if sd > 0.0 else 4
     values = [mean, sd, *np.quantile(samples, [0.16, 0.5, 0.84]), result.best.get(name, math.nan)]
     cells = [f"<td><code>{escape(name)}</code> <small>{escape(unit(name))}</small></td>"]
-    cells += [f"<td>{_number(float(value), digits)}</td>" for value in values]
+    cells += [f"<td>{_rounded(float(value), sd)}</td>" for value in values]
     cells.append(_flagged(known["rhat"], 4, not known["rhat"] <= RHAT_LIMIT))
     cells += [_flagged(known[key], 0, not known[key] >= ESS_LIMIT) for key in ("ess_bulk", "ess_tail")]
     if result.truth is not None:
         true = result.truth.get(name, math.nan)
         away = (mean - true) / sd if sd > 0.0 else math.nan
-        cells += [f"<td>{_number(true, digits)}</td>", f"<td>{_number(away, 2, sign=True)}</td>"]
+        cells += [f"<td>{_rounded(true, sd)}</td>", f"<td>{_number(away, 2, sign=True)}</td>"]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _derived(result: Found) -> list[str]:
+    """The numbers for a paper, and what is to be known of them."""
+    if result.derived is None:
+        return []
+    body = []
+    for name, row in result.derived.rows().items():
+        cells = "".join(f"<td>{_rounded(row[key], row['sd'])}</td>"
+                        for key in ("mean", "sd", "q16", "q50", "q84", "best"))
+        body.append(f"<tr><td><code>{escape(name)}</code> <small>{escape(result.derived.units[name])}</small></td>"
+                    f"{cells}</tr>")
+    body += [f"<tr><td><code>{escape(name)}</code></td><td colspan=6>{escape(reason)}</td></tr>"
+             for name, reason in result.derived.missing.items()]
+    head = "".join(f"<th>{text}</th>" for text in ("number", "mean", "sd", "16%", "50%", "84%", "best fit"))
+    notes = "".join(f'<p class="note">{escape(text)}</p>' for text in result.derived.notes)
+    return ["<h2>Numbers for a paper</h2>", f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+            f'<tbody>{"".join(body)}</tbody></table></div>', notes]
 
 
 def _amplitudes(result: Found) -> list[str]:
@@ -201,10 +220,11 @@ def _amplitudes(result: Found) -> list[str]:
     body, keys = [], [key for key in AMPLITUDE if key in next(iter(rows.values()))]
     for name, row in rows.items():
         columns = [np.atleast_1d(row[key]) for key in keys]
+        sds = np.atleast_1d(row.get("sd", np.zeros_like(row["best"])))
         for term, values in enumerate(zip(*columns, strict=True)):
             label = name if np.ndim(row["best"]) == 0 else f"{name}[{term}]"
             unit = result.amplitudes.units[name]
-            cells = "".join(f"<td>{value:.4g}</td>".replace("-", "−") for value in values)
+            cells = "".join(f"<td>{_rounded(float(value), float(sds[term]))}</td>" for value in values)
             body.append(f"<tr><td><code>{escape(label)}</code> <small>{escape(unit)}</small></td>{cells}</tr>")
     head = "".join(f"<th>{text}</th>" for text in ("amplitude", *(AMPLITUDE[key] for key in keys)))
     table = (f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
@@ -239,6 +259,10 @@ def _modes(result: Found) -> list[str]:
 def _flagged(value: float, digits: int, bad: bool) -> str:
     kind = "bad" if bad else "good"
     return f'<td class="{kind}">{_number(value, digits)}</td>'
+
+
+def _rounded(value: float, sd: float) -> str:
+    return rounded(value, sd).replace("-", "−") if math.isfinite(value) else "–"
 
 
 def _number(value: float, digits: int, sign: bool = False) -> str:
@@ -324,5 +348,6 @@ ABOUT = {
     "model.fits": "images with their WCS, critical curves", "fit.png": "picture of the best fit",
     "corner.png": "picture of the posterior",
     "checks.png": "replicated data, posteriors in their priors", "report.html": "this page",
+    "table.tex": "rows of a table in LaTeX", "table.csv": "the same as one row of a table",
     "summary.json": "numbers of this page", "search.json": "numbers of this page",
 }

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from giga.inference.digits import rounded
 from giga.inference.result import Found, Result
 
 TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "smc": "SMC", "evidence": "lnZ"}
@@ -217,13 +218,13 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     for title in (*(["truth"] if result.truth else []), "mean", "sd", "R-hat", "ESS", "tail"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, values in result.samples.items():
-        row = result.diagnostics[name]
+        row, sd = result.diagnostics[name], float(values.std(ddof=1))
         truth = []
         if result.truth:
             mark = "" if inside(result, name) else "[red]![/]"  # outside the 99% interval
-            truth = [f"{mark}{result.truth[name]:.4g}"]
+            truth = [f"{mark}{rounded(result.truth[name], sd)}"]
         colour = "red" if row["rhat"] > 1.01 else "green"
-        table.add_row(name, *truth, f"{values.mean():.4g}", f"{values.std(ddof=1):.1g}",
+        table.add_row(name, *truth, rounded(float(values.mean()), sd), rounded(sd, sd),
                       f"[{colour}]{row['rhat']:.3f}[/]", f"{row['ess_bulk']:.0f}", f"{row['ess_tail']:.0f}")
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
@@ -246,4 +247,18 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     console.print(f"time: {times}")
     for text in result.findings:
         console.print(f"[bold yellow]look:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    if result.derived is not None:
+        for name, row in result.derived.rows().items():
+            sd = row["sd"]
+            text = f"{name}: {rounded(row['mean'], sd)} +- {rounded(sd, sd)} {result.derived.units[name]}"
+            console.print(text.rstrip(), highlight=False)
+        for text in (*_lacking(result), *result.derived.notes):
+            console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"report: {escape(str(out / 'report.html'))}")
+
+
+def _lacking(result: Result) -> list[str]:
+    """What derived numbers there are not, once for each reason."""
+    missing = result.derived.missing
+    return [f"{reason}: no {', '.join(name for name, other in missing.items() if other == reason)}"
+            for reason in dict.fromkeys(missing.values())]

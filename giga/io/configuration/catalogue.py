@@ -172,7 +172,9 @@ def _path_of(column: str, file: Path) -> str:
         return "run.seed"
     if head in fields:
         return f"observation.0.{column}"
-    if "." in column and head in ("observation", "truth", *SECTIONS):
+    if column in ("z_lens", "z_source"):
+        return f"lens.{column}"
+    if "." in column and head in ("observation", "truth", "lens", *SECTIONS):
         return column
     if head in SHARED:
         raise InputError(file, column, "a column", "the same for all lenses, in the configuration or with --set")

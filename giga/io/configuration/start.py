@@ -16,6 +16,7 @@ class Start:
 
     Attributes:
         about: Lines for the head of the file.
+        redshifts: Of lens and source, None where not known.
         observation: Lines of its observation: field, value as TOML, comment.
         center_x, center_y: Centre of the lens.
         e1, e2: Ellipticity of its light.
@@ -28,6 +29,7 @@ class Start:
     """
 
     about: Sequence[str]
+    redshifts: tuple[float | None, float | None]
     observation: Sequence[tuple[str, str, str]]
     center_x: float
     center_y: float
@@ -44,9 +46,16 @@ class Start:
 def text_of(start: Start) -> str:
     """The configuration as TOML."""
     head = [f"# {line}" for line in start.about]
-    parts = ["\n".join(head), "[run]\nseed = 1",
+    parts = ["\n".join(head), "[run]\nseed = 1", _lens(start),
              "[[observation]]\n" + _lines(start.observation), *_mass(start), *_lens_light(start), _source(start)]
     return "\n\n".join(parts) + "\n"
+
+
+def _lens(start: Start) -> str:
+    """The redshifts, or where they would stand."""
+    rows = [f"{name} = {value:g}" if value is not None else f"# {name} = "
+            for name, value in zip(("z_lens", "z_source"), start.redshifts, strict=True)]
+    return "# Redshifts turn angles into kpc and solar masses; they may be added after the fit.\n[lens]\n" + "\n".join(rows)
 
 
 def quoted(text: str) -> str:

@@ -24,7 +24,7 @@ from giga.io.configuration.profiles import (
     resolve,
 )
 from giga.io.errors import InputError, nearest
-from giga.io.images.config import LikelihoodConfig, ObservationConfig, RunConfig
+from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig
 from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
@@ -44,6 +44,7 @@ class Config:
     source_light: tuple[ProfileConfig, ...]  # [[source_light]]
     likelihood: LikelihoodConfig  # [likelihood]: how amplitudes are solved
     inference: Any  # [inference]: an instance of the dataclass given to load_config
+    lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
@@ -120,7 +121,8 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
         **{section: tuple(read_profile(table, at, section) for table, at in _list(tables, section, place))
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
-        inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")), file=file)
+        inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
+        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), file=file)
     _check(config, place)
     return config
 
@@ -139,7 +141,8 @@ def to_tables(config: Config) -> dict[str, Any]:
     for section in SECTIONS:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]
-    return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference)}
+    return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
+                     "lens": to_table(config.lens)}
 
 
 def scene_from_config(config: Config) -> Scene:

@@ -9,6 +9,8 @@ from typing import Literal
 from giga.imaging.correlation import checked
 from giga.io.errors import InputError
 from giga.io.tables import above, at_least
+from giga.lensing.cosmology import Cosmology
+from giga.lensing.redshifts import Redshifts
 
 REGIONS = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf"}  # formats of region files by the end of their names
 
@@ -93,7 +95,7 @@ class ObservationConfig:
     exposure_map: Path | None = None  # FITS file of the exposure time of each pixel [s], instead of exposure_time
     exposure_hdu: int | str | None = None  # its HDU
     gain: float | None = above(0.0, None)  # electrons per count; none takes it from unit and header, else 1
-    from_header: bool = True  # whether exposure time and gain may come from the header
+    from_header: bool = True  # whether exposure time, gain and zero point may come from the header
     background_rms: float | None = above(0.0, None)  # standard deviation of the sky [units of the image]
     weight_map: Path | None = None  # FITS file of 1 / variance of the sky, instead of background_rms
     weight_hdu: int | str | None = None  # its HDU
@@ -119,6 +121,7 @@ class ObservationConfig:
     cutout: CutoutConfig | None = None  # part of the image to use
     pixel_scale: float | None = above(0.0, None)  # side of a pixel [arcsec]; none takes it from the WCS
     band: str | None = None  # name of the band
+    zero_point: float | None = None  # magnitude of one unit of the image; none takes it from the header
 
     def files(self) -> list[Path]:
         """The files that it names."""
@@ -151,6 +154,25 @@ class ObservationConfig:
         native = self.psf is not None and self.psf_supersampling == 1
         check(native or self.psf_resampling == "integrated", "psf_resampling", f"got {self.psf_resampling!r}",
               "a psf file at the pixel scale (psf_supersampling = 1), which alone is resampled")
+
+
+@dataclass(frozen=True)
+class LensConfig:
+    """Section [lens]: what turns angles into lengths and masses. The fit itself does not need it."""
+
+    z_lens: float | None = above(0.0, None)  # redshift of the lens
+    z_source: float | None = above(0.0, None)  # redshift of the source
+    H0: float = above(0.0, 70.0)  # Hubble constant [km / s / Mpc]
+    Om0: float = above(0.0, 0.3)  # density of matter today, of a flat universe
+
+    def __post_init__(self) -> None:
+        if self.z_lens is not None and self.z_source is not None and not self.z_source > self.z_lens:
+            raise InputError("", "z_source", f"got {self.z_source:g}", f"a redshift above z_lens, {self.z_lens:g}")
+
+    @property
+    def redshifts(self) -> Redshifts:
+        """The same for computing."""
+        return Redshifts(self.z_lens, self.z_source, Cosmology(H0=self.H0, Om0=self.Om0))
 
 
 @dataclass(frozen=True)

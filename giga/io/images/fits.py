@@ -109,6 +109,7 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
             background_rms=_times(scale * factor, config.background_rms if weights is None else weights),
             exposure_time=_times(1.0 / scale**2, exposure.photons),
             mask=mask, supersampling=config.supersampling, band=config.band, correlation=correlation,
+            zero_point=_zero_point(config, about, factor, notes),
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
         raise
@@ -217,6 +218,17 @@ def _noise(config: ObservationConfig, image: np.ndarray, window, mask: np.ndarra
 def _sigma(config: ObservationConfig, values: np.ndarray) -> np.ndarray:
     """Standard deviations from the values of a noise map."""
     return values ** {"sigma": 1.0, "variance": 0.5, "weight": -0.5}[config.noise_kind]
+
+
+def _zero_point(config: ObservationConfig, about: Known, factor: float | np.ndarray, notes: list[str]) -> float | None:
+    """Magnitude of one count a second, which is `factor` of the image's units; None where it is not known."""
+    zero = config.zero_point
+    if zero is None and config.from_header and about.zero_point is not None:
+        zero, way = about.zero_point
+        notes.append(f"{Path(config.image).name}: zero point {zero:.4g}, {way}")
+    if zero is None or np.ndim(factor):  # an exposure map: no one number
+        return zero if zero is None else None
+    return zero + 2.5 * float(np.log10(factor))
 
 
 def _correlated(config: ObservationConfig, image: np.ndarray, window: Window, grid: Grid, wcs: WCS | None,

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from giga.inference.amplitudes import Solved
+from giga.inference.derived import Derived
 from giga.inference.pictures import Picture
 from giga.inference.result import Found, Result
 from giga.io.errors import InputError
 from giga.io.results.model import read_model, write_model
-from giga.io.results.posterior import TOTAL, read_posterior, write_posterior
+from giga.io.results.paper import csv_row, latex_rows
+from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
 
 FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "checks.png", "report.html",
-         "summary.json")
+         "table.tex", "table.csv", "summary.json")
 SEARCH_FILES = ("config.toml", "model.fits", "fit.png", "report.html", "search.json")
 APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 SEARCHED = ("chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices", "versions", "seed")
@@ -39,7 +41,12 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
              "REDCHI2": (found.reduced_chi2, "chi2 per degree of freedom"), "SEED": (found.seed, "seed of the run"),
              "STAGE": (stage, "what the best fit is of"),
              "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
-    return [write_text(folder / "config.toml", config_text), *sampled, write_model(folder / "model.fits", drawn, cards)]
+    written = [write_text(folder / "config.toml", config_text), *sampled,
+               write_model(folder / "model.fits", drawn, cards)]
+    if isinstance(found, Result):
+        written += [write_text(folder / "table.tex", latex_rows(found)),
+                    write_text(folder / "table.csv", csv_row(found))]
+    return written
 
 
 def write_last(found: Found, folder: Path) -> Path:
@@ -86,8 +93,31 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         sample_stats={name: values for name, values in groups["sample_stats"].items() if name != TOTAL},
         log_likelihood=groups["sample_stats"][TOTAL],
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}
-                     for name, row in parameters.items()})
-    return result, drawn
+                     for name, row in parameters.items()},
+        derived=_derived(known, groups))
+    return result.replace(info=result.info | _apart(known, groups)), drawn
+
+
+def _apart(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Evidence, checks and findings; the draws of checks are in posterior.nc, of earlier versions in summary.json."""
+    out = {name: known[name] for name in APART if name in known}
+    if CHECKS in groups and "checks" in out:
+        rows = {name: row | {kind: groups[CHECKS][f"{name}_{kind}"].tolist() for kind in ("observed", "replicated")}
+                for name, row in out["checks"]["predictive"].items()}
+        out["checks"] = out["checks"] | {"predictive": rows}
+    return out
+
+
+def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> Derived | None:
+    """The derived numbers that summary.json and posterior.nc hold together."""
+    if "derived" not in known:
+        return None
+    rows = {name: row for name, row in known["derived"].items() if row is not None}
+    missing = {name: reason for reason, names in known["derived_missing"].items() for name in names}
+    return Derived({name: groups[DERIVED][name] for name in rows},
+                   {name: float("nan") if row["best"] is None else row["best"] for name, row in rows.items()},
+                   {name: row["unit"] for name, row in rows.items()},
+                   groups[DERIVED]["draw"] if rows else np.zeros(0, int), tuple(known["derived_notes"]), missing)
 
 
 def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture]) -> dict[str, Any]:
@@ -129,6 +159,16 @@ def summary(result: Found) -> dict[str, Any]:
     if rows := result.amplitudes.rows():
         out["amplitudes"] = {name: _plain(row) | {"unit": result.amplitudes.units[name]} for name, row in rows.items()}
     out |= {name: _plain(result.info[name]) for name in APART if name in result.info}
+    if "checks" in out:  # their draws are in posterior.nc
+        out["checks"]["predictive"] = {name: {"p_value": row["p_value"], "draws": len(row["observed"])}
+                                       for name, row in out["checks"]["predictive"].items()}
+    if result.derived is not None:
+        derived = result.derived
+        out["derived"] = {name: _plain(row) | {"unit": derived.units[name]} for name, row in derived.rows().items()} \
+            | dict.fromkeys(derived.missing)
+        out["derived_missing"] = {reason: [name for name, other in derived.missing.items() if other == reason]
+                                  for reason in dict.fromkeys(derived.missing.values())}
+        out["derived_notes"] = list(derived.notes)
     if result.truth is not None:
         out["truth"] = {name: _finite(f"truth.{name}", value) for name, value in result.truth.items()}
     return out

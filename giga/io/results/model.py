@@ -53,8 +53,11 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         hdus += [_image(image, name, number, IMAGES[name], header, observation.band) for name, image in images.items()]
         if observation.correlation is not None:
             hdus.append(fits.ImageHDU(observation.correlation, name=CORRELATION, ver=number))
-        hdus.append(_image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, _angles(picture.source_grid),
-                           observation.band))
+        plane = _image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, _angles(picture.source_grid),
+                       observation.band)
+        if np.isfinite(picture.held):
+            plane.header["HELD"] = (picture.held, "share of the flux of the source in this image")
+        hdus.append(plane)
     hdus.append(_table(drawn[0].curves))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
@@ -88,7 +91,8 @@ def _picture(hdus: Any, number: int, curves: list[Curve]) -> Picture:
         band=header.get("BAND"), header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     return Picture(observation=observation, model=image["MODEL"], sigma=image["NOISE"], lens_light=image["LENS_LIGHT"],
                    lensed_source=image["LENSED_SOURCE"], source=image["SOURCE_PLANE"],
-                   source_grid=_grid(hdus["SOURCE_PLANE", number].header), curves=curves)
+                   source_grid=_grid(hdus["SOURCE_PLANE", number].header), curves=curves,
+                   held=float(hdus["SOURCE_PLANE", number].header.get("HELD", np.nan)))
 
 
 def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.Header,

@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 
 from giga.inference.amplitudes import Solved
+from giga.inference.derived import Derived
 from giga.inference.result import Result
 from giga.io.errors import InputError
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_bytes
 
-AMPLITUDES = "amplitudes"
+AMPLITUDES, DERIVED, CHECKS = "amplitudes", "derived", "checks"
 GROUPS = ("posterior", "sample_stats", "prior", "observed_data", "vi")
 TOTAL = "log_likelihood_total"  # of all pixels together, with its normalisation; one number a draw
 
@@ -26,7 +27,7 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     amplitudes, draws of solved ones that go with some draws of the posterior, as its coordinates tell; and
     log_likelihood, of every fitted pixel in some of the draws, if the fit was asked for it (`inference.n_pointwise`),
     as `arviz.loo` needs it. `arviz.from_netcdf` of either generation reads it, and
-    `xarray.open_datatree`.
+    `xarray.open_datatree`. Derived numbers are in the group derived, discrepancies of replicated data in checks.
     """
     observed = {}
     for k, observation in enumerate(result.observations):
@@ -44,6 +45,11 @@ def write_posterior(path: str | PathLike[str], result: Result) -> Path:
     } | ({} if result.pointwise is None else {"log_likelihood": _pixels(result)})
     if result.amplitudes.draws:
         groups[AMPLITUDES] = _amplitudes(result.amplitudes)
+    if result.derived is not None and result.derived.draws:
+        groups[DERIVED] = _derived(result.derived)
+    if predicted := result.info.get("checks", {}).get("predictive"):
+        groups[CHECKS] = xr.Dataset({f"{name}_{kind}": ("replica", np.asarray(row[kind], float))
+                                     for name, row in predicted.items() for kind in ("observed", "replicated")})
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes)}
                                  | {f"/{name}": group.assign_attrs(attributes) for name, group in groups.items()})
     # Made in memory: a full disk in the middle of it would leave HDF5 with a file that it cannot close.
@@ -67,6 +73,11 @@ def read_posterior(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]
                 found = tree[AMPLITUDES]
                 groups[AMPLITUDES] = {str(key): array.values for key, array in found.data_vars.items()} \
                     | {"draw": found["draw"].values}
+            if DERIVED in tree:
+                groups[DERIVED] = {str(key): array.values for key, array in tree[DERIVED].data_vars.items()} \
+                    | {"draw": tree[DERIVED]["draw"].values}
+            if CHECKS in tree:
+                groups[CHECKS] = {str(key): array.values for key, array in tree[CHECKS].data_vars.items()}
             if TOTAL not in groups["sample_stats"] and "log_likelihood" in tree:  # of a file before there were pixels
                 groups["sample_stats"][TOTAL] = tree["log_likelihood"]["log_likelihood"].values
             return groups
@@ -91,6 +102,13 @@ def _amplitudes(solved: Solved) -> xr.Dataset:
         arrays[name] = (dims, draws, {"units": solved.units[name]} if solved.units[name] else {})
     chains = len(next(iter(solved.draws.values())))
     return xr.Dataset(arrays, coords={"chain": np.arange(chains), "draw": solved.of})
+
+
+def _derived(derived: Derived) -> xr.Dataset:
+    """Derived numbers of some draws, shape (chains, draws)."""
+    arrays = {name: (("chain", "draw"), draws, {"units": derived.units[name]} if derived.units[name] else {})
+              for name, draws in derived.draws.items()}
+    return xr.Dataset(arrays, coords={"chain": np.arange(len(next(iter(derived.draws.values())))), "draw": derived.of})
 
 
 def _pixels(result: Result) -> xr.Dataset:

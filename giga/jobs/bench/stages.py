@@ -30,7 +30,8 @@ FUNCTIONS: dict[str, Callable[[Posterior, jax.Array], Any]] = {
     "value_and_gradient": lambda posterior, z: jax.value_and_grad(posterior.log_prob)(z),
     "jacobian": quadratic,  # with the gradient and the Gauss-Newton precision, as one step of the search takes it
 }
-SMOKE = FitConfig(n_screen=16, n_starts=4, n_finalists=4, map_steps=3, map_rounds=2, vi_steps=2, vi_samples=8,
+SMOKE = FitConfig(derived=False,
+                  n_screen=16, n_starts=4, n_finalists=4, map_steps=3, map_rounds=2, vi_steps=2, vi_samples=8,
                   n_chains=4, n_block=10, n_pilot=1, min_iterations=10, max_iterations=10)
 
 

@@ -1,0 +1,295 @@
+"""Numbers for a paper that follow from a fit, with errors from its draws: radii, masses, magnitudes, magnifications."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from giga.bayes.prior import Prior
+from giga.imaging.observation import Observation
+from giga.inference.amplitudes import linear_profiles
+from giga.inference.digits import moments
+from giga.inference.result import Result
+from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
+from giga.lensing.magnification import Lensed, Square, arcs_of, isolating, lensed, magnifications
+from giga.lensing.redshifts import Redshifts
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
+from giga.light.shape import Shape, half_light
+from giga.runtime.parallel import ON_VECTORS
+
+SIDE = 160  # pixels a side of the square that the arcs of a draw are looked at in
+PIECE = 25  # draws in a compiled call
+MOST = 1000  # draws whose numbers are computed
+FAINT = 0.1  # of the peak: what is brighter at the best fit is inside that square
+PEAKS = 0.03  # by which the peaks of the two planes may differ
+METHODS = ("counts", "hulls", "points")
+LENGTHS = {"einstein_radius": "kpc_lens", "source.half_light_radius": "kpc_source"}
+MASS, AREA = "einstein_mass", "einstein_mass_over_critical"
+
+
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """Numbers that follow from the parameters, by name; docs/numbers.md has the formulas.
+
+    Attributes:
+        draws: Shape (chains, m); NaN where a draw has none.
+        best: At the best fit.
+        units: Unit of each, empty for none.
+        of: Which draws of each chain, shape (m,).
+        notes: What must be known of them, a sentence each.
+        missing: What could not be computed, by name, with the reason.
+    """
+
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    of: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    notes: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """Best value, mean, standard deviation and quantiles of each, over the draws that have it."""
+        return {name: {"best": self.best[name], **moments(draws)} for name, draws in self.draws.items()}
+
+    def at(self, redshifts: Redshifts) -> Derived:
+        """The same with lengths in kpc and the mass in solar masses; what lacks a redshift is missing, and said."""
+        draws, best, units = dict(self.draws), dict(self.best), dict(self.units)
+        missing = dict(self.missing)
+        wanted = {f"{name}_kpc": (name, attribute, "kpc") for name, attribute in LENGTHS.items()}
+        wanted[MASS] = (AREA, "mass_per_arcsec2", "solMass")
+        for name, (source, attribute, unit) in wanted.items():
+            for one in [key for key in self.draws if key == source or key.startswith(f"{source}.")]:
+                new = one.replace(source, name)
+                needs = {"kpc_lens": ("z_lens",), "kpc_source": ("z_source",)}.get(attribute, ("z_lens", "z_source"))
+                if lacking := [f"lens.{z}" for z in needs if z in redshifts.missing]:
+                    missing[new] = f"{' and '.join(lacking)} missing"
+                    continue
+                missing.pop(new, None)
+                factor = getattr(redshifts, attribute)
+                draws[new], best[new], units[new] = self.draws[one] * factor, self.best[one] * factor, unit
+        return replace(self, draws=draws, best=best, units=units, missing=missing)
+
+
+def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None) -> Derived:
+    """Compute the derived numbers of a fit.
+
+    Args:
+        prior: Of the posterior that was sampled.
+        result: The fit, with draws of its solved amplitudes.
+        redshifts: Those known; `Derived.at` takes them later, too.
+    """
+    shape = next(iter(result.samples.values())).shape
+    if result.amplitudes.draws:
+        of = np.asarray(result.amplitudes.of)
+    else:
+        of = np.unique(np.linspace(0, shape[1] - 1, min(shape[1], max(MOST // shape[0], 2))).round().astype(int))
+    x = np.stack([result.samples[name][:, of] for name in prior.names], -1).reshape(-1, prior.size)
+    x = x.astype(prior.shift.dtype)
+    table = _Table(shape[0], of)
+    if middle(result.scenes[0].mass) is not None:
+        _einstein(table, prior, x, result)
+    seen: set[str | None] = set()
+    for k, observation in enumerate(result.observations):
+        if observation.band in seen:  # another image of the same light
+            continue
+        seen.add(observation.band)
+        bands = {one.band for one in result.observations}
+        _light(table, prior, x, result, k, f".{observation.band or k}" if len(bands) > 1 else "")
+    found = Derived(table.draws, table.best, table.units, of, tuple(dict.fromkeys(table.notes)), table.missing)
+    return found.at(redshifts or Redshifts())
+
+
+class _Table:
+    """Collects the columns."""
+
+    def __init__(self, chains: int, of: np.ndarray) -> None:
+        self.shape = (chains, len(of))
+        self.draws: dict[str, np.ndarray] = {}
+        self.best: dict[str, float] = {}
+        self.units: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def add(self, name: str, values: Any, best: Any, unit: str = "") -> None:
+        draws = np.asarray(values, float).reshape(self.shape)
+        draws = np.where(np.isfinite(draws), draws, np.nan)
+        bad = int(np.isnan(draws).sum())
+        if bad == draws.size:
+            self.missing[name] = "no draw has it"
+            return
+        if bad:
+            self.notes.append(f"{name}: {bad} of {draws.size} draws have none, and are left out")
+        self.draws[name], self.best[name], self.units[name] = draws, float(best), unit
+
+
+def _einstein(table: _Table, prior: Prior, x: np.ndarray, result: Result) -> None:
+    observation = result.observations[0]
+    reach = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
+    mass = _masses(prior, x)
+    # Set up for what the prior allows, as the draws are.
+    mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None]
+                                                         for leaf in jax.tree.leaves(list(result.scenes[0].mass))])
+    found, best = einstein_numbers(mass, reach), einstein_numbers(mine, reach)
+    for name, unit, one, at_best in (("einstein_radius", "arcsec", found.radius, best.radius),
+                                     (AREA, "arcsec2", found.mass, best.mass), ("slope", "", found.slope, best.slope)):
+        table.add(name, one, at_best[0], unit)
+    for kind, text in SAYS.items():
+        if count := int(np.sum(found.kind == kind)):
+            table.notes.append(f"in {count} of {len(found.kind)} draws {text}")
+
+
+def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, suffix: str) -> None:
+    """Magnitudes of one observation, and the shape and the magnification of the source as it sees it."""
+    observation, scene = result.observations[k], result.scenes[k]
+    names = [name for name, _, _ in linear_profiles(result.prior, k, result.observations)]
+    amplitudes = [np.asarray(result.amplitudes.draws[name]).reshape(len(x), *result.amplitudes.draws[name].shape[2:])
+                  .astype(x.dtype) for name in names]
+    band = observation.band
+    inputs = (x, amplitudes)
+    paths = _paths(result.prior, band)
+    scene = jax.tree.map(lambda leaf: np.asarray(leaf, x.dtype), scene)
+    fluxes = np.asarray(in_pieces(lambda part: _fluxes(prior, *part, band), inputs, PIECE))
+    _magnitudes(table, paths, fluxes, np.asarray(jax.jit(_flux_of)(scene), float), observation, suffix)
+    if not scene.source_light:
+        return
+    square, share = _arcs_square(scene, observation)
+    if square is None:
+        table.missing[f"source.magnification{suffix}"] = "the source is nowhere bright in the image"
+        return
+    pixel_area = (float(square.side) / SIDE) ** 2
+    best = jax.tree.map(np.asarray, _lensed(scene, square, share))
+    start = _size_of(best)
+    shape = jax.tree.map(np.asarray, _shape(scene, *start, (1.0, 0.0, 1.0), 30))
+    begin = (shape.x, shape.y, shape.radius if np.isfinite(shape.radius) else start[2], shape.tensor)
+
+    totals, edges, peaks, shapes = [], 0, [float(best.peaks)], []
+    for first in range(0, len(x), PIECE):
+        part = jax.tree.map(lambda leaf, first=first: leaf[first:first + PIECE], inputs)
+        seen, ellipse = in_pieces(lambda some: _of_draws(prior, *some, square, share, begin, band), part, PIECE)
+        shapes.append(ellipse)
+        for one in zip(*seen, strict=True):
+            one = Lensed(*one)
+            totals.append(magnifications(one, pixel_area).totals)
+            edges += bool(one.above[[0, -1]].any() or one.above[:, [0, -1]].any())
+            peaks.append(float(one.peaks))
+    ellipses = jax.tree.map(lambda *parts: np.concatenate(parts), *shapes)
+    table.add(f"source.half_light_radius{suffix}", ellipses.radius, shape.radius, "arcsec")
+    table.add(f"source.axis_ratio{suffix}", ellipses.q, shape.q)
+    three, mine = np.array(totals), magnifications(best, pixel_area).totals
+    for method, draws, at_best in zip(METHODS, three.T, mine, strict=True):
+        table.add(f"source.magnification_{method}{suffix}", draws, at_best)
+    # What the paper adopts is the mean of its first two methods.
+    table.add(f"source.magnification{suffix}", three[:, :2].mean(1), mine[:2].mean())
+    table.add(f"source.magnification_spread{suffix}", np.ptp(three, axis=1), np.ptp(mine))
+    table.notes.append(f"magnification{suffix}: of what is above {share:g} of the peak, the lowest threshold at which "
+                       f"{len(arcs_of(best.above))} arcs stand apart at the best fit")
+    if edges:
+        table.notes.append(f"magnification{suffix}: arcs leave the square that is looked at in {edges} of {len(x)} "
+                           "draws")
+    if np.abs(np.median(peaks) - 1.0) > PEAKS:
+        table.notes.append(f"magnification{suffix}: the peak of the source is {np.median(peaks):.3f} of that of its "
+                           "images; the method of counts is coarse by as much")
+
+
+def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: np.ndarray, observation: Observation,
+                suffix: str) -> None:
+    """Of each component with an end, and of the source as a whole, from fluxes of shape (draws, components)."""
+    columns = {f"{path}.magnitude{suffix}": (fluxes[:, i], best[i]) for i, path in enumerate(paths)
+               if not np.isinf(best[i])}
+    sources = [i for i, path in enumerate(paths) if path.startswith("source_light")]
+    if sources:
+        columns[f"source.magnitude{suffix}"] = fluxes[:, sources].sum(1), best[sources].sum()
+    for name, (flux, at_best) in columns.items():
+        if observation.zero_point is None:
+            table.missing[name] = "observation.zero_point missing"
+        else:
+            values = (_magnitude(one, observation.zero_point) for one in (flux, at_best))
+            table.add(name, *values, "mag")
+
+
+def _magnitude(flux: Any, zero_point: float) -> np.ndarray:
+    """NaN of a flux that is not above zero."""
+    flux = np.asarray(flux, float)
+    return np.where(flux > 0.0, zero_point - 2.5 * np.log10(np.where(flux > 0.0, flux, 1.0)), np.nan)
+
+
+def _paths(prior: Scene, band: str | None) -> list[str]:
+    """Paths of the lights that a band sees, in their order."""
+    return [f"{part}.{i}" for part in ("lens_light", "source_light") for i, profile in enumerate(getattr(prior, part))
+            if profile.bands is None or band in profile.bands]
+
+
+def _arcs_square(scene: Scene, observation: Observation) -> tuple[Square | None, float]:
+    """The square that holds the arcs of the best fit with room around them, and the threshold that isolates them."""
+    grid = observation.grid
+    whole = Square(x=float(grid.center_x), y=float(grid.center_y), side=max(grid.shape) * float(grid.pixel_scale))
+    image, x, y = (np.asarray(part, float) for part in _lensed_image(scene, whole))
+    if not image.max() > 0.0:
+        return None, float("nan")
+    bright = image > FAINT * image.max()
+    low, high = (np.array([end(x[bright]), end(y[bright])]) for end in (np.min, np.max))
+    center = 0.5 * (low + high)
+    side = min(float(1.15 * np.max(high - low)) + 4.0 * whole.side / SIDE, 2.0 * whole.side)
+    square = jax.tree.map(lambda value: np.asarray(value, np.float32),
+                          Square(x=float(center[0]), y=float(center[1]), side=side))
+    fine, _, _ = _lensed_image(scene, square)
+    return square, isolating(np.asarray(fine, float))
+
+
+def _size_of(best: Lensed) -> tuple[Any, Any, Any]:
+    """Centre and radius that are expected of the source, from the pixels that see it."""
+    dtype = best.x.dtype
+    x, y = best.x[best.above], best.y[best.above]
+    radius = 0.5 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-3)
+    return np.asarray(np.median(x), dtype), np.asarray(np.median(y), dtype), np.asarray(radius, dtype)
+
+
+def _filled(prior: Prior, x: Array, amplitudes: list[Array], band: str | None) -> Scene:
+    return prior.fill(x).in_band(band).with_amplitudes(amplitudes)
+
+
+def _flux_of(scene: Scene) -> Array:
+    return jnp.stack([jnp.asarray(profile.flux(), float) for profile in scene.light])
+
+
+@partial(jax.jit, compiler_options=ON_VECTORS)
+def _masses(prior: Prior, x: Array) -> Any:
+    return jax.vmap(lambda one: jax.tree.map(jnp.asarray, list(prior.fill(one).mass)))(x)
+
+
+@partial(jax.jit, static_argnums=3, compiler_options=ON_VECTORS)
+def _fluxes(prior: Prior, x: Array, amplitudes: list[Array], band: str | None) -> Array:
+    return jax.vmap(lambda one, amp: _flux_of(_filled(prior, one, amp, band)))(x, amplitudes)
+
+
+@partial(jax.jit, static_argnums=6)
+def _of_draws(prior: Prior, x: Array, amplitudes: list[Array], square: Square, share: float, begin: Any,
+              band: str | None) -> tuple[Lensed, Shape]:
+    """The lensed source and the half-light ellipse of some draws."""
+
+    def one(entry: tuple[Array, list[Array]]) -> tuple[Lensed, Shape]:
+        scene = _filled(prior, *entry, band)
+        return lensed(scene, square, share, SIDE, SIDE), half_light(scene.source_light, *begin)
+
+    return jax.lax.map(one, (x, amplitudes))
+
+
+_lensed = jax.jit(partial(lensed, n=SIDE, source_side=SIDE))
+_shape = jax.jit(lambda scene, x, y, size, tensor, rounds: half_light(scene.source_light, x, y, size, tensor, rounds),
+                 static_argnums=5)
+
+
+@jax.jit
+def _lensed_image(scene: Scene, square: Square) -> tuple[Array, Array, Array]:
+    """Brightness of the lensed source on a square, not convolved, and where its pixels lie, (SIDE, SIDE) each."""
+    x, y = square.pixels(SIDE, jnp.result_type(float))
+    beta = trace(scene.mass, x, y)
+    return sum((profile.brightness(*beta) for profile in scene.source_light), jnp.zeros_like(x)), x, y

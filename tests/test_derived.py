@@ -1,0 +1,135 @@
+"""Numbers for a paper from the draws of a fit."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from _factory import make_result
+
+from giga.bayes.prior import Prior
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.inference.amplitudes import Solved
+from giga.inference.derived import derive
+from giga.inference.digits import latex, rounded
+from giga.io.results.folder import read_results, summary
+from giga.jobs.results import write_results
+from giga.lensing.magnification import Square, lensed, magnifications
+from giga.lensing.redshifts import Redshifts
+from giga.lensing.scene import Scene
+from giga.light import Sersic, UniformSky
+from giga.mass import EPL, SIS, Shear
+
+CHAINS, DRAWS = 2, 20
+
+
+def scene(theta_E, x, amp=None) -> Scene:
+    return Scene(mass=[EPL(theta_E=theta_E, gamma=2.1, e1=0.1), Shear(gamma1=0.03, gamma2=0.0)],
+                 lens_light=[UniformSky(amp=1.0)],
+                 source_light=[Sersic(amp=amp, R_sersic=0.15, n_sersic=1.0, e1=0.2, center_x=x, center_y=0.05)])
+
+
+@pytest.fixture(scope="module")
+def made():
+    rng = np.random.default_rng(3)
+    prior = scene(dist.LogNormal(0.0, 0.1), dist.Normal(0.0, 0.1))
+    samples = {"mass.0.theta_E": rng.normal(1.1, 0.01, (CHAINS, DRAWS)),
+               "source_light.0.center_x": rng.normal(0.1, 0.005, (CHAINS, DRAWS))}
+    amp = rng.normal(20.0, 0.5, (CHAINS, DRAWS))
+    grid = Grid(shape=(50, 50), pixel_scale=0.1)
+    observation = Observation(image=np.zeros((50, 50)), grid=grid, background_rms=1.0, zero_point=25.0)
+    result = make_result(prior=prior, samples=samples, observations=[observation], scenes=[scene(1.1, 0.1, 20.0)],
+                         amplitudes=Solved({"source_light.0.amp": amp}, {"source_light.0.amp": np.array(20.0)},
+                                           {"source_light.0.amp": "ct / (s arcsec2)"}, np.arange(DRAWS)),
+                         best={"mass.0.theta_E": 1.1, "source_light.0.center_x": 0.1},
+                         diagnostics={name: dict(rhat=1.0, rhat_gelman_rubin=1.0, ess_bulk=1e3, ess_tail=1e3)
+                                      for name in samples},
+                         prior_samples={name: v.ravel() for name, v in samples.items()},
+                         vi_samples={name: v.ravel() for name, v in samples.items()},
+                         model_images=[np.zeros((50, 50))], sigma_images=[np.ones((50, 50))], truth=None)
+    return result, derive(Prior.of(prior), result)
+
+
+def test_numbers_of_a_power_law(made):
+    result, derived = made
+    theta_E = result.samples["mass.0.theta_E"]
+    ratio = derived.draws["einstein_radius"] / theta_E
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-5)  # a lens of one shape scales with theta_E
+    np.testing.assert_allclose(derived.draws["slope"], 2.1, rtol=1e-5)
+    np.testing.assert_allclose(derived.draws["source.half_light_radius"], 0.15, rtol=3e-3)
+    np.testing.assert_allclose(derived.draws["source.axis_ratio"], 0.8 / 1.2, rtol=5e-3)
+    flux = np.asarray(result.scenes[0].source_light[0].replace(amp=1.0).flux())
+    expected = 25.0 - 2.5 * np.log10(result.amplitudes.draws["source_light.0.amp"] * flux)
+    np.testing.assert_allclose(derived.draws["source.magnitude"], expected, atol=1e-4)
+    three = [derived.best[f"source.magnification_{method}"] for method in ("counts", "hulls", "points")]
+    # The mean of the pointwise magnification has no upper bound where an arc crosses the critical curve.
+    assert 1.0 < three[0] == pytest.approx(three[1], rel=0.1) and three[2] > three[0]
+    assert derived.best["source.magnification_spread"] == pytest.approx(max(three) - min(three))
+    assert "lens_light.0.magnitude" not in derived.draws  # a sky has no end
+
+
+def test_without_redshifts_it_says_so_and_with_them_it_computes(made):
+    _, derived = made
+    assert derived.missing["einstein_mass"] == "lens.z_lens and lens.z_source missing"
+    assert "einstein_mass" not in derived.draws
+    z = Redshifts(0.5, 1.5)
+    known = derived.at(z)
+    assert not known.missing
+    np.testing.assert_allclose(known.draws["einstein_radius_kpc"], z.kpc_lens * derived.draws["einstein_radius"])
+    mass = np.pi * derived.draws["einstein_radius"] ** 2 * z.mass_per_arcsec2
+    np.testing.assert_allclose(known.draws["einstein_mass"], mass, rtol=0.02)  # convergence of one on average
+    assert "source.half_light_radius_kpc" in derived.at(Redshifts(z_source=1.5)).draws
+
+
+def test_files_hold_them_and_read_back(made, tmp_path):
+    result, derived = made
+    result = result.replace(derived=derived.at(Redshifts(0.5)))
+    write_results(result, tmp_path, "", draw=False)
+    known = json.loads((tmp_path / "summary.json").read_text())
+    assert known["derived"]["einstein_mass"] is None
+    assert known["derived_missing"]["lens.z_source missing"] == ["source.half_light_radius_kpc", "einstein_mass"]
+    assert known["derived"]["slope"]["mean"] == pytest.approx(2.1, rel=1e-5)
+    assert set(known["checks"]["predictive"]["chi2"]) == {"p_value", "draws"}
+    again, _ = read_results(tmp_path)
+    np.testing.assert_array_equal(again.derived.draws["slope"], result.derived.draws["slope"])
+    for name, row in result.info["checks"]["predictive"].items():
+        assert row.items() <= again.info["checks"]["predictive"][name].items()
+    assert summary(again)["derived"] == known["derived"]
+    head, row = (tmp_path / "table.csv").read_text().split()
+    assert len(head.split(",")) == len(row.split(",")) and "einstein_radius_q50" in head
+    tex = (tmp_path / "table.tex").read_text()
+    assert r"einstein mass & \nodata & \\ % lens.z_source missing" in tex
+    assert tex.splitlines()[0].startswith(r"$\theta_{\rm E}$ & $1.") and r"\arcsec" in tex
+
+
+def test_magnification_of_a_disc_behind_an_isothermal_sphere(x64):
+    """A round source of radius r on the axis of an SIS has a ring of area 4 pi theta_E r, mu = 4 theta_E / r."""
+    disc = Sersic(amp=1.0, R_sersic=0.1, n_sersic=1.0)
+    share, square = 0.5, Square(x=0.0, y=0.0, side=3.0)
+    found = lensed(Scene(mass=[SIS(theta_E=1.0)], source_light=[disc]), square, share, 600, 300)
+    # above share of the peak, which pixels next to the axis miss a little: the area counted tells the radius
+    r = np.sqrt(float(found.source_area) / np.pi)
+    counts, hulls, _ = magnifications(found, (3.0 / 600) ** 2).totals
+    # r ~ 0.04 arcsec against pixels of 0.005: 2%; the ring lies once on the source
+    assert counts == pytest.approx(4.0 / r, rel=0.03) and hulls == pytest.approx(4.0 / r, rel=0.05)
+
+
+def test_far_outside_nothing_is_magnified(x64):
+    spot = Sersic(amp=1.0, R_sersic=0.3, n_sersic=0.5, center_x=200.0)
+    square = Square(x=jnp.asarray(200.0), y=jnp.asarray(0.0), side=jnp.asarray(3.0))
+    found = lensed(Scene(mass=[EPL(theta_E=0.5, gamma=2.9)], source_light=[spot]), square, 0.5, 200, 200)
+    np.testing.assert_allclose(magnifications(found, (3.0 / 200) ** 2).totals, 1.0, rtol=0.03)  # pixels at the edge
+
+
+@pytest.mark.parametrize(("value", "error", "text"), [
+    (2.64631, 0.129, "2.65"), (0.129, 0.129, "0.13"), (2.6463, 0.0017, "2.6463"), (1.7390e12, 4.6e9, "1.7390e+12"),
+    (345.6, 99.6, "350"), (1.0, 0.0, "1"),
+    (-3.21e-20, 4.4e-22, "-3.210e-20")])
+def test_digits(value, error, text):
+    assert rounded(value, error) == text
+
+
+def test_digits_in_latex():
+    assert latex(1.7347e12, 1.7390e12, 1.7436e12) == r"(1.7390^{+0.0046}_{-0.0043}) \times 10^{12}"
