@@ -122,7 +122,8 @@ def test_many_parameters_show_the_mass():
     assert default_names(result) == result.names
     more = {f"source_light.0.extra{k}": np.zeros((4, 9)) for k in range(8)}
     mass = [name for name in TRUTH if name.startswith("mass")]
-    assert default_names(result.replace(samples={**result.samples, **more})) == mass
+    best = dict(result.best) | dict.fromkeys(more, 0.0)
+    assert default_names(result.replace(samples={**result.samples, **more}, best=best)) == mass
 
 
 def test_trace_figure(result):

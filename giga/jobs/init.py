@@ -343,7 +343,7 @@ def _zero_point(about: Known, wishes: Wishes, telescope: Telescope | None) -> li
     if wishes.zero_point is not None:
         return [("zero_point", f"{wishes.zero_point:.5g}", "magnitude of one unit of the image")]
     if about.zero_point is None and telescope is not None and telescope.zero_point is not None:
-        return [("zero_point", f"{telescope.zero_point:.5g}", f"of {wishes.survey} {telescope.band}; the header has none")]
+        return [("zero_point", f"{telescope.zero_point:.5g}", f"of {wishes.survey} {telescope.band}")]
     return []
 
 
