@@ -23,8 +23,9 @@ from giga.runtime.checkpoint import Store
 
 OPTIMISED = True
 
-SMALL = FitConfig(n_screen=64, n_starts=16, n_finalists=8, map_rounds=3, vi_steps=8, vi_samples=32, n_chains=8,
-                  n_block=50, n_pilot=1, min_iterations=100, max_iterations=200, target_ess=200.0, target_tail_ess=80.0)
+SMALL = FitConfig(derived=False, n_screen=64, n_starts=16, n_finalists=8, map_rounds=3, vi_steps=8, vi_samples=32,
+                  n_chains=8, n_block=50, n_pilot=1, min_iterations=100, max_iterations=200, target_ess=200.0,
+                  target_tail_ess=80.0)
 TRUTH = {"mass.0.theta_E": 0.9, "mass.0.gamma": 2.05, "mass.0.e1": 0.08, "source_light.0.R_sersic": 0.2,
          "source_light.0.center_x": 0.05}
 

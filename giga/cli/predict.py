@@ -110,7 +110,7 @@ def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: 
     except ValueError as error:
         raise InputError(cube.file, "--units", str(error), ", ".join(UNITS)) from error
     tell(cube.file, [*cube.notes, *([note] if note else [])])
-    return factor
+    return float(factor)
 
 
 def _write(path: Path, rows: dict[str, dict[str, float]], about: dict[str, str | int]) -> None:

@@ -102,9 +102,9 @@ def blank_sky(scaled: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndar
         level = _local(scaled, blank) if k else np.full(good.shape, np.median(scaled[good]))
         rest = np.where(good, scaled - level, 0.0)
         smooth = _smooth(rest, SMOOTHED) / weight
-        source = good & (smooth > SOURCE * _spread(smooth[blank]))
+        source = good & np.asarray(smooth > SOURCE * _spread(smooth[blank]), bool)
         odd = good & (np.abs(rest) > ODD * _spread(rest[blank]))
-        before, blank = blank, good & ~scipy.ndimage.binary_dilation(source, grown, GROWN) & ~odd
+        before, blank = blank, good & ~np.asarray(scipy.ndimage.binary_dilation(source, grown, GROWN), bool) & ~odd
         if np.array_equal(before, blank):
             break
     return blank, level
@@ -128,7 +128,7 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
 def _mean_products(values: np.ndarray, seen: np.ndarray, far: int) -> np.ndarray:
     """Mean product of pixels at each lag, shape (2 far + 1, 2 far + 1); values are zero where not seen."""
     sides = [scipy.fft.next_fast_len(side + far) for side in values.shape]
-    power, pairs = (np.abs(scipy.fft.rfft2(one, sides)) ** 2 for one in (values, seen.astype(float)))
+    power, pairs = (np.abs(np.asarray(scipy.fft.rfft2(one, sides))) ** 2 for one in (values, seen.astype(float)))
     lags = np.arange(-far, far + 1)
-    total, count = (scipy.fft.irfft2(one, sides)[np.ix_(lags, lags)] for one in (power, pairs))
+    total, count = (np.asarray(scipy.fft.irfft2(one, sides))[np.ix_(lags, lags)] for one in (power, pairs))
     return total / np.maximum(count, 1.0)

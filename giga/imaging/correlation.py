@@ -90,14 +90,15 @@ class Whitening(Component):
         return self.replace(weights=np.asarray(self.weights[:, rows, columns], dtype),
                             correlation=np.asarray(self.correlation, dtype))
 
-    def drawn(self, normal: Callable[[tuple[int, int]], Array]) -> Array:
+    def drawn(self, normal: Callable[[tuple[int, int]], AnyArray]) -> Array:
         """Noise of the correlation and of unit variance, shape (ny, nx), from what draws independent normal numbers.
 
         It is cut out of a torus that is larger than the image by the reach of any correlation.
         """
         ny, nx = self.weights.shape[1:]
-        white = normal((ny + SIDE // 2, nx + SIDE // 2))
-        power = spectrum(self.correlation, white.shape, jnp)
+        shape = ny + SIDE // 2, nx + SIDE // 2
+        white = normal(shape)
+        power = spectrum(self.correlation, shape, jnp)
         return jnp.fft.ifft2(jnp.fft.fft2(white) * jnp.sqrt(power)).real[:ny, :nx].astype(white.dtype)
 
 

@@ -261,7 +261,7 @@ class Data(Component):
         scaled = self.mask * residual / jnp.sqrt(variance)
         return scaled if self.whitening is None else self.whitening(scaled)
 
-    def unit_noise(self, normal: Callable[[tuple[int, int]], Array]) -> Array:
+    def unit_noise(self, normal: Callable[[tuple[int, int]], AnyArray]) -> Array:
         """Noise of unit variance, shape (ny, nx), from what draws independent normal numbers of a shape."""
         return normal(self.grid.shape) if self.whitening is None else self.whitening.drawn(normal)
 

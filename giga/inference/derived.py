@@ -211,8 +211,8 @@ def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: n
         if observation.zero_point is None:
             table.missing[name] = "observation.zero_point missing"
         else:
-            values = (_magnitude(one, observation.zero_point) for one in (flux, at_best))
-            table.add(name, *values, "mag")
+            zero = observation.zero_point
+            table.add(name, _magnitude(flux, zero), _magnitude(at_best, zero), "mag")
 
 
 def _magnitude(flux: Any, zero_point: float) -> np.ndarray:

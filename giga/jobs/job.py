@@ -26,7 +26,7 @@ from giga.io.images.config import LensConfig
 from giga.io.images.fits import load_observations
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
-from giga.jobs.audit import audited
+from giga.jobs.audit import PICTURE, audited
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
@@ -300,7 +300,7 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES)) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE)) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:

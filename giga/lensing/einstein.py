@@ -95,7 +95,7 @@ def along_rays(mass: Sequence[MassProfile], reach: Array | float) -> Enclosed:
     begins, ends = inside[:, 0], jnp.any(~inside, 1)
     outer = jnp.maximum(jnp.argmin(inside, 1), 1)
 
-    def secant(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def secant(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         """A step of regula falsi; an end that stays twice has its value halved (the Illinois rule)."""
         low, high, f_low, f_high, _, before = state
         rise = jnp.where(f_high > f_low, f_high - f_low, 1.0)
@@ -165,12 +165,12 @@ def einstein_numbers(mass: list[MassProfile], reach: float) -> Enclosed:
     Returns:
         Arrays of that length.
     """
-    reach = np.asarray(reach, jnp.result_type(float))
-    radius, enclosed, slope, kind = in_pieces(lambda part: _mapped(part, reach), mass)
+    far = np.asarray(reach, jnp.result_type(float))
+    radius, enclosed, slope, kind = in_pieces(lambda part: _mapped(part, far), mass)
     radius, enclosed, slope = (part.astype(float) for part in (radius, enclosed, slope))
     for k in np.flatnonzero((kind == CELLS) | (kind == SHARP)):
         one = jax.tree.map(lambda leaf, k=k: leaf[k], mass)
-        inner, phi_inside, kappa, radii = (np.asarray(part, float) for part in _grid(one, reach))
+        inner, phi_inside, kappa, radii = (np.asarray(part, float) for part in _grid(one, far))
         around = _around_the_middle(phi_inside < 0.0)
         if not around[:, 0].all() or around[:, -1].any():
             kind[k] = LEAVES if around[:, -1].any() else CELLS
@@ -182,7 +182,7 @@ def einstein_numbers(mass: list[MassProfile], reach: float) -> Enclosed:
             continue
         kind[k] = CELLS
         radius[k], enclosed[k] = _by_cells(around, phi_inside, kappa, radii, float(inner))
-        slope[k] = float(_slope(one, np.asarray(radius[k], reach.dtype)))
+        slope[k] = float(_slope(one, np.asarray(radius[k], far.dtype)))
     return Enclosed(radius, enclosed, slope, kind)
 
 
@@ -243,7 +243,8 @@ def _grid(mass: list[MassProfile], reach: Array) -> tuple[Array, Array, Array, A
 
 def _around_the_middle(inside: np.ndarray) -> np.ndarray:
     """The cells, by ray and radius, that hang together with the innermost ones; rays go around."""
-    labels, _ = scipy.ndimage.label(inside)
+    found: Any = scipy.ndimage.label(inside)
+    labels, _ = found
     mine, before = set(labels[inside[:, 0], 0].tolist()), -1
     seam = inside[0] & inside[-1]
     while len(mine) != before:

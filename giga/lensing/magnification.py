@@ -43,7 +43,8 @@ class Square(Component):
     def pixels(self, n: int, dtype: Any) -> tuple[Array, Array]:
         """Centres of n x n pixels, each of shape (n, n) [arcsec]."""
         axis = self.side * jnp.asarray((np.arange(n) + 0.5) / n - 0.5, dtype)
-        return jnp.meshgrid(self.x + axis, self.y + axis)
+        x, y = jnp.meshgrid(self.x + axis, self.y + axis)
+        return x, y
 
 
 class Lensed(NamedTuple):
@@ -114,7 +115,8 @@ def lensed(scene: Scene, square: Square, share: Array | float, n: int = 192, sou
 
 def arcs_of(above: np.ndarray) -> list[np.ndarray]:
     """The connected parts of some pixels, the largest first, as indices of the flattened array."""
-    labels, count = scipy.ndimage.label(above, AROUND)
+    found: Any = scipy.ndimage.label(above, AROUND)
+    labels, count = found
     flat = labels.ravel()
     order = np.argsort(flat, kind="stable")
     parts = np.split(order, np.searchsorted(flat[order], np.arange(1, count + 1)))[1:]

@@ -52,11 +52,11 @@ def half_light(profiles: Sequence[LightProfile], x: Array, y: Array, size: Array
     """
     dtype = jnp.result_type(x, jnp.float32)
     phi = jnp.asarray(2.0 * np.pi * np.arange(RAYS) / RAYS, dtype)[:, None]
-    log_r = jnp.asarray(np.linspace(*np.log(SPAN), RADII), dtype)
+    log_r = jnp.asarray(np.linspace(np.log(SPAN[0]), np.log(SPAN[1]), RADII), dtype)
     step = float(np.log(SPAN[1] / SPAN[0]) / (RADII - 1))
     unit_x, unit_y = jnp.cos(phi), jnp.sin(phi)
 
-    def one(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def one(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, y, xx, xy, yy, _ = state
         # The root of the tensor maps a circle to the ellipse.
         root = jnp.sqrt(xx + yy + 2.0)
@@ -82,7 +82,7 @@ def half_light(profiles: Sequence[LightProfile], x: Array, y: Array, size: Array
 
 def _growth(light: Array, step: float) -> Array:
     """Running integral of an evenly sampled function, to fourth order."""
-    slope = jnp.gradient(light)
+    slope = jnp.asarray(jnp.gradient(light))
     return 0.5 * light[0] + jnp.concatenate([jnp.zeros(1, light.dtype), jnp.cumsum(
         step * (0.5 * (light[1:] + light[:-1]) - (slope[1:] - slope[:-1]) / 12.0))])
 

@@ -55,7 +55,8 @@ def _lens(start: Start) -> str:
     """The redshifts, or where they would stand."""
     rows = [f"{name} = {value:g}" if value is not None else f"# {name} = "
             for name, value in zip(("z_lens", "z_source"), start.redshifts, strict=True)]
-    return "\n".join(["# Redshifts turn angles into kpc and solar masses; they may be added after the fit.", "[lens]", *rows])
+    head = "# Redshifts turn angles into kpc and solar masses; they may be added after the fit."
+    return "\n".join([head, "[lens]", *rows])
 
 
 def quoted(text: str) -> str:

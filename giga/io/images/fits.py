@@ -267,9 +267,10 @@ def _sky(config: ObservationConfig, image: np.ndarray, window: Window, grid: Gri
         noise = _sigma(config, np.where(good, values, 1.0))
         good &= ~weightless(noise, good)
     elif config.weight_map is not None:
-        values = read_weights(config, image, everything, path)
-        good &= np.isfinite(values)
-        noise = np.where(good, values, 1.0)
+        weighted = read_weights(config, image, everything, path)
+        assert weighted is not None
+        good &= np.isfinite(weighted)
+        noise = np.where(good, weighted, 1.0)
     elif config.background_rms is not None:
         noise *= config.background_rms
     if config.mask is not None:

@@ -95,7 +95,7 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
         diagnostics={name: {key: nan if row[key] is None else row[key] for key in DIAGNOSTICS}
                      for name, row in parameters.items()},
         derived=_derived(known, groups))
-    return result.replace(info=result.info | _apart(known, groups)), drawn
+    return result.replace(info={**result.info, **_apart(known, groups)}), drawn
 
 
 def _apart(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
