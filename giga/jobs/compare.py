@@ -64,10 +64,12 @@ def read_compared(runs: Sequence[Path]) -> list[Compared]:
                              f"{checks['data_hash'][:12]}, but {runs[0]} has {first[:12]}",
                              "fits of the same data; evidences of different pixels, masks or noise say nothing")
         predicted = checks["predictive"].get("chi2")
+        if predicted is not None and "draws" not in predicted:  # earlier versions kept the draws themselves
+            predicted = {**predicted, "draws": len(predicted["observed"])}
         rows.append(Compared(
             run, _number(evidence["log_evidence"]), _number(evidence["error"]), checks["bic"], known["chi2"],
             known["reduced_chi2"], known["n_pixels"], known["n_free"],
-            "" if predicted is None else p_text(predicted["p_value"], len(predicted["observed"])),
+            "" if predicted is None else p_text(predicted["p_value"], predicted["draws"]),
             checks["amplitudes"], known["stages"]["hmc"]["converged"], known["stages"]["map"]["modes_sentence"],
             tuple(row["text"] for row in known.get("findings", ()) if row["kind"] != "not converged")))
     return rows
