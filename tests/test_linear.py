@@ -276,5 +276,5 @@ def test_what_is_to_be_known_of_solved_amplitudes():
              for name, b in zip(names, best, strict=True)}
     solved = Solved(draws, dict(zip(names, best, strict=True)), dict.fromkeys(names, "ct / s"), np.arange(50))
     told = notes(solved, prior, [observation])
-    assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218 +- ")
+    assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218.00 +- 0.")
     assert told[1] == "source_light.1.amp: the best fit has no Sersic: its amplitude is held at zero"

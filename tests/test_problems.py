@@ -113,7 +113,8 @@ def test_the_files_of_the_example_are_the_problem(config, example, tmp_path):
     settings = load_config(FOUNDRY / "fit.toml", fit_config_type=FitConfig, data_dir=tmp_path)
     (loaded,) = load_observations(settings.observation, notes)
     (made,) = problems.foundry128().observations
-    assert notes == []
+    assert notes == ["foundry_drz.fits: zero point 26.45, PHOTFLAM and PHOTPLAM"]
+    assert loaded.zero_point == pytest.approx(problems.F140W_ZERO_POINT, abs=0.01)
     np.testing.assert_allclose(loaded.image, made.image, rtol=1e-6)
     np.testing.assert_array_equal(loaded.mask, made.mask)
     np.testing.assert_allclose(loaded.psf.kernel, made.psf.kernel, rtol=1e-6)
