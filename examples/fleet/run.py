@@ -21,7 +21,8 @@ from giga.jobs.fleet import plan_fleet, run_fleet
 from giga.jobs.job import start_devices
 
 CONFIG = Path(__file__).with_name("fleet.toml")
-SHORT = {"inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalists": 4, "inference.map_steps": 4,
+SHORT = {"inference.derived": False,
+         "inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalists": 4, "inference.map_steps": 4,
          "inference.map_rounds": 2, "inference.vi_steps": 4, "inference.vi_samples": 16, "inference.n_chains": 4,
          "inference.n_block": 25, "inference.n_pilot": 1, "inference.min_iterations": 25,
          "inference.max_iterations": 50}
