@@ -21,7 +21,7 @@ from giga.io.configuration.toml import load_config
 from giga.jobs.run import run_fit
 
 CONFIG = Path(__file__).with_name("fit.toml")
-SHORT = {"inference.derived": False,
+SHORT = {"inference.derived": False, "source_light.1.n_max": 2,
          "inference.n_screen": 16, "inference.n_starts": 2, "inference.n_finalists": 1, "inference.map_steps": 2,
          "inference.map_rounds": 1, "inference.vi_axis": "none", "inference.vi_steps": 2, "inference.vi_samples": 8,
          "inference.n_chains": 4, "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4,
