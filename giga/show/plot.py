@@ -62,8 +62,8 @@ def fit_figure(result: Found, drawn: Sequence[Picture] | None = None) -> Figure:
             axes[1].set_title("Model")
             axes[3].set_title("Source plane")
     if not isinstance(result, Result):
-        figure.suptitle(f"best fit of the search, nothing is sampled yet; all observations: "
-                        rf"$\chi^2={result.chi2:.1f}$, $\chi^2_\nu={result.reduced_chi2:.3f}$", color="C3")
+        figure.suptitle(rf"best fit of the search, nothing is sampled yet: $\chi^2={result.chi2:.1f}$, "
+                        rf"$\chi^2_\nu={result.reduced_chi2:.3f}$", color="C3")
     elif len(drawn) > 1:
         figure.suptitle(rf"all observations: $\chi^2={result.chi2:.1f}$, $\chi^2_\nu={result.reduced_chi2:.3f}$")
     return figure
