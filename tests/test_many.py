@@ -107,6 +107,17 @@ def test_running_again_skips_what_has_ended_and_retries_on_request(folder):
     assert go(folder, again)[0]["gone"] == "done" and again.seen == ["two", "gone"]
 
 
+def test_new_redshifts_take_a_lens_up_again(folder):
+    """Its draws stay, in its checkpoint; what follows from them by the redshifts does not."""
+    redshifts = {"lens.z_lens": 0.3, "lens.z_source": 1.0}
+    go(folder, Fit())
+    again = Fit()
+    assert go(folder, again)[0]["one"] == "done" and again.seen == []
+    assert go(folder, again, overrides=redshifts)[0]["one"] == "done" and again.seen == ["one", "two", "three"]
+    go(folder, again, overrides=redshifts)
+    assert again.seen == ["one", "two", "three"]
+
+
 def test_a_failed_lens_that_another_worker_has_fitted_meanwhile_stays_as_it_is(folder, monkeypatch):
     """Between this worker's look at the failure and its claim the other has tried the lens again, and ended."""
     go(folder, Fit(fail=["two"]))

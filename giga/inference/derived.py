@@ -157,7 +157,7 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
     paths = _paths(result.prior, band)
     scene = jax.tree.map(lambda leaf: np.asarray(leaf, x.dtype), scene)
     fluxes = np.asarray(in_pieces(lambda part: _fluxes(prior, *part, band), inputs, PIECE))
-    _magnitudes(table, paths, fluxes, np.asarray(jax.jit(_flux_of)(scene), float), observation, suffix)
+    _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), observation, suffix)
     if not scene.source_light:
         return
     square, share = _arcs_square(scene, observation)
@@ -258,6 +258,9 @@ def _filled(prior: Prior, x: Array, amplitudes: list[Array], band: str | None) -
 
 def _flux_of(scene: Scene) -> Array:
     return jnp.stack([jnp.asarray(profile.flux(), float) for profile in scene.light])
+
+
+_flux_at_best = jax.jit(_flux_of, compiler_options=ON_VECTORS)
 
 
 @partial(jax.jit, compiler_options=ON_VECTORS)

@@ -7,7 +7,7 @@ it was stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import Any
 
@@ -167,7 +167,8 @@ def run(calibration: Calibration, study: Study, count: int,
         else:
             keep(int(lens.name), calibration.row(lens, result))
 
-    fit_many(missing(), config=calibration.config, amplitudes=calibration.amplitudes,
+    # Ranks need no numbers for a paper.
+    fit_many(missing(), config=replace(calibration.config, derived=False), amplitudes=calibration.amplitudes,
              amplitude_sd=calibration.amplitude_sd, precision=calibration.precision, done=done)
 
 

@@ -28,6 +28,7 @@ from giga.jobs.drawers import Drawers
 from giga.jobs.job import (
     CHECKPOINT,
     Job,
+    changed_units,
     changed_values,
     check_parameters,
     dates_of,
@@ -35,7 +36,7 @@ from giga.jobs.job import (
     prepare,
     start_devices_of,
 )
-from giga.jobs.results import in_units, write_results
+from giga.jobs.results import in_units, keep_search, write_results
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
 from giga.runtime.checkpoint import CheckpointError, mark_of
@@ -198,13 +199,15 @@ class _Worker:
     noted: set[str] = field(default_factory=set)
 
     def look_at_results(self, retry_failed: bool) -> None:
-        """Refuse results of other configurations and data; forget failures; have drawn what is not."""
+        """Refuse results of other configurations and data; forget failures; take up what has other units; draw."""
         for name, config in self.fleet.configs.items():
             if (failure := self.folder.failure(name)) is not None:
                 if retry_failed and name not in self.fleet.missing:
                     self._forget(name, failure)
             elif reason := self._foreign(name, config):
                 self.refused[name] = reason
+            elif self.folder.is_done(name) and changed_units(self.folder.lens(name), config):
+                self._reopen(name)
             elif self.folder.is_done(name) and not (self.folder.lens(name) / "corner.png").exists() and self.drawers:
                 self.drawers.add(self.folder.lens(name))
         self.folder.write_table(self.status())
@@ -216,6 +219,13 @@ class _Worker:
         if self.folder.failure(name) == failure:
             shutil.rmtree(self.folder.lens(name) / CHECKPOINT, ignore_errors=True)
             self.folder.forget_failure(name)
+        self.claims.give_back(name)
+
+    def _reopen(self, name: str) -> None:
+        """Let a lens be taken up from its checkpoint: redshifts or zero points are new, and so are numbers by them."""
+        if self.claims.take(name) is None:
+            return
+        (self.folder.lens(name) / "summary.json").unlink(missing_ok=True)
         self.claims.give_back(name)
 
     def status(self) -> dict[str, tuple[str, str]]:
@@ -249,7 +259,7 @@ class _Worker:
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
                        truth=job.truth, store=store,
-                       keep=partial(write_results, folder=folder, config_text=job.text, draw=False))
+                       keep=partial(keep_search, folder=folder, config_text=job.text, draw=False))
 
     def done(self, lens: Lens, result: Result | Exception) -> None:
         """Keep how a lens ended."""

@@ -230,14 +230,28 @@ def changed_values(out: Path, config: Config) -> str:
         The first values that differ, without those that say only where and how it runs; an empty text when none
         differs.
     """
-    path = out / "config.toml"
-    if not path.is_file():
-        return ""
     try:
-        kept = load_config(path, fit_config_type=type(config.inference))
+        kept = _kept(out, config)
     except InputError as error:
         return str(error)
-    return listed(differences(_what(kept), _what(config)))
+    return "" if kept is None else listed(differences(_what(kept), _what(config)))
+
+
+def changed_units(out: Path, config: Config) -> bool:
+    """Whether redshifts, cosmology or zero points differ from those that a folder was made with."""
+    kept = _kept(out, config)
+    return kept is not None and _units(kept) != _units(config)
+
+
+def _kept(out: Path, config: Config) -> Config | None:
+    """The configuration that a folder was made with, if it is there. Raises InputError."""
+    path = out / "config.toml"
+    return load_config(path, fit_config_type=type(config.inference)) if path.is_file() else None
+
+
+def _units(config: Config) -> tuple[Any, ...]:
+    """What turns the numbers of a fit into others and changes none of its draws."""
+    return config.lens, *(one.zero_point for one in config.observation)
 
 
 def _what(config: Config) -> str:

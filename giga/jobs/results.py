@@ -45,6 +45,12 @@ def write_results(found: Found, folder: str | PathLike[str], config_text: str, *
             write_last(found, folder)]
 
 
+def keep_search(found: Found, folder: Path, config_text: str, *, draw: bool = True) -> None:
+    """Write what a search has found, unless the folder holds the finished fit, whose files stay as they are."""
+    if not (folder / "summary.json").is_file():
+        write_results(found, folder, config_text, draw=draw)
+
+
 def in_units(result: Result, config: Config) -> Result:
     """The result with lengths and masses by the redshifts of its configuration."""
     if result.derived is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
 from giga.jobs.audit import PICTURE, show_audits, write_audits
 from giga.jobs.job import Opened, opened
-from giga.jobs.results import in_units, write_results
+from giga.jobs.results import in_units, keep_search, write_results
 from giga.show.terminal import FitProgress, show_found, show_result
 
 
@@ -50,10 +51,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
                    truth=truth, strict=strict)
     console = _console(begun, out, console)
 
-    def keep(found: Found) -> None:
-        if begun.first and not (out / "summary.json").is_file():
-            write_results(found, out, begun.job.text)
-
+    keep = partial(keep_search, folder=out, config_text=begun.job.text) if begun.first else None
     try:
         with FitProgress(console) as report:
             result = fit(**_arguments(begun), report=report, keep=keep)

@@ -226,8 +226,11 @@ def _zero_point(config: ObservationConfig, about: Known, factor: float | np.ndar
     if zero is None and config.from_header and about.zero_point is not None:
         zero, way = about.zero_point
         notes.append(f"{Path(config.image).name}: zero point {zero:.4g}, {way}")
-    if zero is None or np.ndim(factor):  # an exposure map: no one number
-        return zero if zero is None else None
+    if zero is None:
+        return None
+    if np.ndim(factor):
+        notes.append(f"{Path(config.image).name}: counts by an exposure map have no one zero point: no magnitudes")
+        return None
     return zero + 2.5 * float(np.log10(factor))
 
 
