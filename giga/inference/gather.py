@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +84,11 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
                                    result.observations)
     result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
     result = result.replace(info={**result.info, "findings": findings(result)})
-    return result.replace(derived=_derived(posterior.prior, result)) if run.config.derived else result
+    if not run.config.derived:
+        return result
+    begun = time.perf_counter()
+    result = result.replace(derived=_derived(posterior.prior, result))
+    return result.replace(timings_s={**result.timings_s, "derived": time.perf_counter() - begun})
 
 
 def _derived(prior: Prior, result: Result) -> Derived:

@@ -32,7 +32,7 @@ class Found:
             made independent.
         n_pixels: Number of fitted pixels.
         n_free: Number of sampled parameters plus solved amplitudes.
-        timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence".
+        timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence", and "derived" with its own compiling.
         evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
             strings and lists, fit for JSON. Besides, "checks" and "findings", see `giga.inference.checks`.
