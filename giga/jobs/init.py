@@ -14,7 +14,8 @@ from giga.imaging.observation import Observation
 from giga.imaging.psf import half_maximum
 from giga.imaging.sources import Blank, exposed, measure_blank, neighbours
 from giga.inference.settings import FitConfig
-from giga.io.configuration.start import Light, Start, quoted, text_of
+from giga.io.configuration.priors import Expected
+from giga.io.configuration.start import Light, Start, text_of
 from giga.io.configuration.toml import parse_config, read_toml_text, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.images.companion import Known, known
@@ -22,6 +23,7 @@ from giga.io.images.fits import load_observation
 from giga.io.images.hdu import read_image, window
 from giga.io.images.sky import local_wcs
 from giga.io.images.units import kind_of, parse_unit
+from giga.io.tables import inline
 from giga.jobs.job import check_parameters
 from giga.simulate.surveys.presets import survey as preset
 
@@ -147,8 +149,9 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     if others.any():
         fields.append(("mask_neighbours", "true", "sources that peak outside the circle"))
     fields += _zero_point(about, wishes, telescope)
-    start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, x, y, found.e1, found.e2,
-                  found.half_light, found.theta_E, float(np.exp(found.uncertainty)), scale, extent, wishes.light)
+    expected = Expected(x, y, max(0.05, 0.5 * scale), found.theta_E, float(np.exp(found.uncertainty)), found.half_light,
+                        1.7, scale, extent, found.e1, found.e2, 0.1)
+    start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, expected, wishes.light)
     text = text_of(start)
     config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
     observation = load_observation(config.observation[0], notes=notes, path="observation.0")
@@ -271,7 +274,7 @@ def _fwhm(file: Path | None, scale: float, telescope: Telescope | None) -> tuple
 
 def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale: float,
                   telescope: Telescope | None) -> list[tuple[str, str, str]]:
-    rows = [("image", quoted(_path(image, folder)), "")]
+    rows = [("image", inline(_path(image, folder)), "")]
     if about.number:
         rows.append(("hdu", str(about.number), ""))
     units, said = _units(about)
@@ -304,7 +307,7 @@ def _units(about: Known) -> tuple[str | None, str]:
 
 def _noise_fields(wishes: Wishes, folder: Path, sky: Blank) -> list[tuple[str, str, str]]:
     if wishes.noise is not None:
-        return [("noise_map", quoted(_path(wishes.noise, folder)), "")]
+        return [("noise_map", inline(_path(wishes.noise, folder)), "")]
     return [("background_rms", f"{sky.rms:.4g}", f"scatter of {int(sky.pixels.sum())} pixels of sky")]
 
 
@@ -312,7 +315,7 @@ def _psf_fields(file: Path | None, samples: int, telescope: Telescope | None, sc
                 fwhm: float, notes: list[str]) -> list[tuple[str, str, str]]:
     fine = 2 if fwhm < 2.5 * scale else 1
     if file is not None:
-        rows = [("psf", quoted(_path(file, folder)), f"FWHM {fwhm:.3g} arcsec")]
+        rows = [("psf", inline(_path(file, folder)), f"FWHM {fwhm:.3g} arcsec")]
         if samples > 1:
             fine = 2 if samples % 2 == 0 else samples
             rows.append(("psf_supersampling", str(samples), "by its header"))

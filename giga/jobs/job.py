@@ -161,7 +161,9 @@ def prepare(config: Config) -> Job:
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
     notes += _steep(prior, observations, np.dtype(config.run.precision))
-    return Job(config, dump_config(config), prior, observations, notes, dates=dates)
+    notes += config.said
+    text = "".join(f"# {line}\n" for line in config.said) + dump_config(config)
+    return Job(config, text, prior, observations, notes, dates=dates)
 
 
 def dates_of(config: Config) -> dict[str, list[int]]:
@@ -255,9 +257,13 @@ def _units(config: Config) -> tuple[Any, ...]:
 
 
 def _what(config: Config) -> str:
-    """The part of a configuration that a fit depends on; redshifts and zero points turn its numbers into others."""
+    """The part of a configuration that a fit depends on.
+
+    Redshifts and zero points turn its numbers into others; the set that priors came from is in the priors.
+    """
     observation = tuple(dataclasses.replace(one, zero_point=None) for one in config.observation)
-    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig()))
+    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig(),
+                                           priors=None))
 
 
 def together(work: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import tomllib
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from giga.io.configuration.expected import filled, said
 from giga.io.configuration.profiles import (
     SECTIONS,
     DistributionConfig,
@@ -45,19 +47,34 @@ class Config:
     likelihood: LikelihoodConfig  # [likelihood]: how amplitudes are solved
     inference: Any  # [inference]: an instance of the dataclass given to load_config
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
+    priors: str | None = None  # named set of priors, for the parameters that are not written
+    taken: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what came from it, as TOML, by path
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
+
+    @property
+    def said(self) -> list[str]:
+        """What came from the named set of priors, in words, a line a profile."""
+        profiles = {f"{section}.{k}": one.profile for section in SECTIONS
+                    for k, one in enumerate(getattr(self, section))}
+        return said(self.priors, self.taken, profiles) if self.priors is not None else []
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
         """Return a checked copy with some values changed.
 
         Args:
             overrides: New values by path: `inference.n_chains`, `mass.0.theta_E`, `observation.0.hdu`.
-                None takes a value away, which leaves its default.
+                None takes a value away, which leaves its default. What came from the named set of priors is taken from
+                it again, by the new field, except what is set.
 
         Raises:
             InputError: An unknown path, or a value that the configuration refuses.
         """
         tables = to_tables(self)
+        for path, value in self.taken.items():
+            section, k, key = path.split(".")
+            del tables[section][int(k)][key]
+            if any(f"{one}.".startswith(f"{path}.") for one in overrides):
+                tables[section][int(k)][key] = copy.copy(value)
         for path, value in overrides.items():
             override(tables, path, value, Place(self.file))
         return parse_config(tables, self.file, type(self.inference))
@@ -106,7 +123,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
                  data_dir: str | PathLike[str] | None = None) -> Config:
     """Check the tables of a configuration; see `load_config`."""
     place = Place(file, "", Path(data_dir) if data_dir is not None else file.parent)
-    valid = [f.name for f in dataclasses.fields(Config) if f.name != "file"]
+    valid = [f.name for f in dataclasses.fields(Config) if f.name not in ("file", "taken")]
     for name, table in tables.items():
         if name not in valid:
             raise place.at(name).error("unknown section", nearest(name, valid))
@@ -115,14 +132,17 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     observations = _list(tables, "observation", place)
     if not observations:
         raise place.at("observation").error("missing", "at least one [[observation]]")
+    observation = tuple(read_table(ObservationConfig, table, at) for table, at in observations)
+    priors, taken = tables.get("priors"), {}
+    if priors is not None:
+        tables, taken = filled(tables, priors, observation[0], SECTIONS, place)
     config = Config(
-        run=read_table(RunConfig, tables.get("run", {}), place.at("run")),
-        observation=tuple(read_table(ObservationConfig, table, at) for table, at in observations),
+        run=read_table(RunConfig, tables.get("run", {}), place.at("run")), observation=observation,
         **{section: tuple(read_profile(table, at, section) for table, at in _list(tables, section, place))
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
-        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), file=file)
+        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), priors=priors, taken=taken, file=file)
     _check(config, place)
     return config
 
@@ -130,14 +150,16 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
 def dump_config(config: Config) -> str:
     """Write a configuration with every default as TOML that reads back to an equal one.
 
-    Paths are written absolute, so that it can be run from anywhere; a field left out means none.
+    Paths are written absolute, so that it can be run from anywhere; a field left out means none. What came from a
+    named set of priors is written as any other.
     """
     return write_toml(to_tables(config))
 
 
 def to_tables(config: Config) -> dict[str, Any]:
     """The sections of a configuration as nested dicts and lists."""
-    tables = {"run": to_table(config.run), "observation": to_table(config.observation)}
+    tables: dict[str, Any] = {} if config.priors is None else {"priors": config.priors}
+    tables |= {"run": to_table(config.run), "observation": to_table(config.observation)}
     for section in SECTIONS:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]

@@ -121,6 +121,18 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
     return observation
 
 
+def frame_of(config: ObservationConfig, path: str = "observation") -> tuple[Grid, Window, WCS | None]:
+    """Grid of the part of an image that is used, its rows and columns, and the WCS of the whole, by its header alone.
+
+    Raises:
+        InputError: What `load_observation` refuses of them.
+    """
+    about = known(config.image, config.hdu, f"{path}.image")
+    window = part_of(config, about, path)
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    return _grid(config, shape, _linear(config, about, window, [], path), None, [], path), window, about.wcs
+
+
 def wcs_header(observation: Observation) -> fits.Header:
     """Header with the WCS cards of an observation, for what is written; empty when it has none."""
     return fits.Header.fromstring(observation.header, sep="\n")
