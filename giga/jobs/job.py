@@ -24,6 +24,7 @@ from giga.io.configuration.toml import Config, differences, dump_config, listed,
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig
 from giga.io.images.fits import load_observations
+from giga.io.results.audit import AUDIT
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
 from giga.jobs.audit import PICTURE, audited
@@ -320,7 +321,8 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE)) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool,
+          files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE, AUDIT)) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:
