@@ -97,7 +97,7 @@ def test_wishes_are_followed(folder):
     assert "median = 1.3, factor = 1.11" in begun.text
     assert "z_lens = 0.2\n# z_source = \n" in begun.text and begun.observation.zero_point == pytest.approx(25.9)
     assert begun.text.count('"Sersic"') == 3
-    assert begun.observation.psf is not None
+    assert begun.observation.psf is not None and "correlation" not in begun.text
 
 
 def observed(seen, **changes) -> Observation:
@@ -169,6 +169,24 @@ def test_correlated_noise_and_a_centre_elsewhere_are_found(seen):
     assert "correlation" in kinds(found) and "centring" in kinds(found, serious=True)
     assert found.numbers["correlation along rows"] == pytest.approx(0.5, abs=0.06)  # of a box of 2 x 2 pixels
     assert found.numbers["light from the prior's centre"] == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("with_map", [False, True])
+def test_init_sets_the_correlation_of_a_drizzled_sky(seen, folder, tmp_path, with_map):
+    """Of sums of 2 x 2 pixels; a map of half of the scatter needs its scale, too."""
+    clean = seen[0] - np.random.default_rng(3).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    white = np.random.default_rng(4).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    drizzled = (white + np.roll(white, 1, 0) + np.roll(white, 1, 1) + np.roll(white, (1, 1), (0, 1))) / 2.0
+    fits.writeto(tmp_path / "image.fits", clean + drizzled)
+    fits.writeto(tmp_path / "noise.fits", np.full(clean.shape, 0.5 * BACKGROUND_RMS))
+    wishes = Wishes(noise=tmp_path / "noise.fits" if with_map else None, psf=folder / "psf.fits",
+                    pixel_scale=PIXEL_SCALE, theta_E=1.17)
+    begun = begin(tmp_path / "image.fits", wishes, tmp_path)
+    assert 'correlation = "measure"' in begun.text and "# of neighbouring sky pixels: 0." in begun.text
+    assert ('noise_scale = "measure"' in begun.text) == with_map
+    middle = len(begun.observation.correlation) // 2
+    assert begun.observation.correlation[middle, middle + 1] == pytest.approx(0.5, abs=0.06)
+    assert np.median(begun.observation.sigma()[begun.observation.mask]) == pytest.approx(BACKGROUND_RMS, rel=0.15)
 
 
 def test_the_audit_on_the_command_line(folder, tmp_path):

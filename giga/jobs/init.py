@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from giga.imaging.audit import Audit, audit
 from giga.imaging.first_look import Look, centre_of, look
 from giga.imaging.grid import pixel_of, position_to_pixel
 from giga.imaging.observation import Observation
@@ -29,6 +30,7 @@ from giga.simulate.surveys.presets import survey as preset
 
 FIELD = 16.0  # side of the part that is cut out of a larger image [arcsec], or as many Einstein radii times RADII
 RADII = 8.0
+SCATTER = 0.05  # from one, of the sky's scatter over the noise map, from which a likelihood with correlation needs it
 EDGE = 0.25  # arcsec between the outermost arcs and the edge of the mask
 UNKNOWN_FWHM = 2.5  # pixels, of a PSF of which nothing is known
 
@@ -152,11 +154,34 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     expected = Expected(x, y, max(0.05, 0.5 * scale), found.theta_E, float(np.exp(found.uncertainty)), found.half_light,
                         1.7, scale, extent, found.e1, found.e2, 0.1)
     start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, expected, wishes.light)
-    text = text_of(start)
+    text, observation, said = _made(start, folder)
+    if more := _correlated(audit(observation), wishes.noise is not None):
+        try:
+            text, observation, said = _made(replace(start, observation=[*fields, *more]), folder)
+        except InputError as error:
+            said.append(f"the noise is correlated, which the configuration leaves out: {error}")
+    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, [*notes, *said])
+
+
+def _made(start: Start, folder: Path) -> tuple[str, Observation, list[str]]:
+    """A configuration as text, its data as a fit loads them, and what is said of these. Raises InputError."""
+    text, notes = text_of(start), []
     config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
     observation = load_observation(config.observation[0], notes=notes, path="observation.0")
     check_parameters(config, scene_from_config(config))
-    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, notes)
+    return text, observation, notes
+
+
+def _correlated(found: Audit, has_map: bool) -> list[tuple[str, str, str]]:
+    """Fields of noise whose pixels are correlated, where the audit finds that; none where it does not."""
+    if not any(finding.kind == "correlation" for finding in found.findings):
+        return []
+    along, up = (found.numbers[f"correlation along {way}"] for way in ("rows", "columns"))
+    rows = [("correlation", '"measure"', f"of neighbouring sky pixels: {along:.2f} along rows, {up:.2f} along columns")]
+    scatter = found.numbers["scatter over noise"]
+    if has_map and abs(scatter - 1.0) > SCATTER:
+        rows.append(("noise_scale", '"measure"', f"the sky scatters {scatter:.2f} times as much as the map says"))
+    return rows
 
 
 def _look(part: np.ndarray, noise: np.ndarray | None, good: np.ndarray, scale: float, fwhm: float,
