@@ -119,6 +119,8 @@ def test_every_lens_is_audited_and_a_strict_fleet_refuses_some(folder):
     assert known["findings"][0]["kind"] == "psf" and known["numbers"]["PSF FWHM in pixels"] < 1.5
     assert not (lens / "audit.png").exists()  # which is drawn with the other pictures
     again, status, text = go(folder, fit)
+    page = write_gallery(FleetFolder(folder / "out"), status).read_text(encoding="utf-8")
+    assert page.count('<p class="bad">audit: the PSF is 1.2 pixels') == 1  # said as the reason of no refusal
     assert again["two"] == "done" and fit.seen == ["one", "three", "two"] and "note: two: audit: the PSF" in text
     plan = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml")
     checked = check_data(plan, Console(record=True), strict=True)

@@ -82,6 +82,8 @@ def _lens(row: Mapping, shown: Shown) -> str:
     links = [f'<a href="{folder}/{file}">{text}</a>' for file, text in
              (("report.html", "report"), ("corner.png", "posterior"), ("audit.png", "data")) if file in shown.files]
     said = [f'<p class="bad">{escape(text)}</p>' for text in (_said(row, "reason"), _said(row, "look_at")) if text]
+    if found := _said(row, "audit"):
+        said.append(f'<p class="{"bad" if _known(row, "audit_serious") > 0.0 else "note"}">audit: {escape(found)}</p>')
     picture = '<p class="note">No picture.</p>'
     if "fit.png" in shown.files:
         picture = f'<figure><img loading="lazy" src="{folder}/fit.png" alt="the fit of {escape(name)}"></figure>'
