@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -43,7 +44,8 @@ def gallery_page(table: Table, shown: Mapping[str, Shown]) -> str:
         table: One row a lens, as `giga.io.results.fleet.FleetFolder.table` makes it.
         shown: Folder of each lens by name.
     """
-    rows = [dict(zip(table.colnames, row, strict=True)) for row in table.as_array()]
+    values: Any = table.as_array()
+    rows = [dict(zip(table.colnames, row, strict=True)) for row in values]
     status = [str(row["status"]) for row in rows]
     counts = ", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status))
     parts = ["<h1>giga: a fleet</h1>", f'<p class="sub">{len(rows)} lenses: {escape(counts)}</p>',
