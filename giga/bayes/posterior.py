@@ -58,14 +58,15 @@ class Posterior(Component):
         Images are cropped to the fitted pixels, to sides of a multiple of so many pixels.
 
         Raises:
-            ValueError: No observation, a scene without light, noise scales that are not one an observation and
-                positive, an unknown way with amplitudes, or "marginal" without `amplitude_sd` (a flat prior has no
-                evidence).
+            ValueError: No observation, a scene without light, planes that do not fit the profiles, noise scales that
+                are not one an observation and positive, an unknown way with amplitudes, or "marginal" without
+                `amplitude_sd` (a flat prior has no evidence).
         """
         if not observations:
             raise ValueError("observations: expected at least one Observation, got none")
         if not scene.light:
             raise ValueError("scene: expected a light profile in lens_light or source_light, got none")
+        scene.check()
         _check_scales(scene.noise_scale, len(observations))
         if amplitudes not in get_args(AmplitudeMethod):
             raise ValueError(f"amplitudes: expected one of {', '.join(get_args(AmplitudeMethod))}, got {amplitudes!r}")
