@@ -80,7 +80,7 @@ def test_a_plane_without_mass_changes_nothing(cosmology, x64, rng):
     x, y = rng.uniform(-2.0, 2.0, (2, 20))
     few, many = (Planes(redshifts=z, cosmology=cosmology) for z in ([0.5, 2.0], [0.5, 0.7, 1.3, 2.0]))
     plain, more, one = jax.jit(lambda x, y: (
-        jnp.stack(rays(LENS, few, x, y)[-1]), jnp.stack(rays(LENS, many, x, y)[-1]), 
+        jnp.stack(rays(LENS, few, x, y)[-1]), jnp.stack(rays(LENS, many, x, y)[-1]),
         jnp.stack(trace(LENS, x, y))))(x, y)
     np.testing.assert_allclose(more, plain, atol=1e-14)
     np.testing.assert_allclose(plain, one, atol=1e-15)

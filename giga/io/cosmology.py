@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import astropy.cosmology as ap
 import numpy as np
 
@@ -11,8 +13,11 @@ from giga.lensing.cosmology import Cosmology, Radiant
 KINDS = (ap.LambdaCDM, ap.wCDM, ap.w0waCDM)
 """With their flat kinds; others have a dark energy that is not that of w0 and wa."""
 
+BOLTZMANN = 8.617333262145177e-05
+"""[eV / K]"""
 
-def from_astropy(cosmology: ap.FLRW | str) -> Cosmology:
+
+def from_astropy(cosmology: Any) -> Cosmology:
     """Make a cosmology of one of astropy's, with its curvature, dark energy, photons and massive neutrinos.
 
     >>> from_astropy("Planck18").H0
@@ -43,7 +48,3 @@ def from_astropy(cosmology: ap.FLRW | str) -> Cosmology:
     temperature = cosmology.Tnu0.to_value("K") * BOLTZMANN
     return Radiant(**fields, Ogamma0=float(cosmology.Ogamma0), N_eff=float(cosmology.Neff),
                    masses=tuple(float(mass / temperature) for mass in masses))
-
-
-BOLTZMANN = 8.617333262145177e-05
-"""[eV / K]"""

@@ -143,7 +143,7 @@ class Radiant(Cosmology):
         masses: For each species its mass over its temperature today, m c^2 / (k T).
 
     References:
-        Komatsu et al. (2011), ApJS 192, 18, eqs. 24-26 (neutrinos, good to 0.3% of their density).
+        Komatsu et al. (2011), ApJS 192, 18, eq. 26 (neutrinos, good to 0.3% of their density).
     """
 
     Ogamma0: Param = 0.0

@@ -32,7 +32,7 @@ def fermat_potential(mass: Sequence[MassProfile], x: Array, y: Array, beta_x: Ar
         NotImplementedError: A mass without a potential.
 
     References:
-        Blandford & Narayan (1986), ApJ 310, 568, eq. 2.7.
+        Blandford & Narayan (1986), ApJ 310, 568.
     """
     psi = sum((profile.potential(x, y) for profile in mass), jnp.zeros_like(x))
     return 0.5 * ((x - beta_x) ** 2 + (y - beta_y) ** 2) - psi
@@ -65,7 +65,7 @@ def arrival_times(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Arra
         NotImplementedError: A mass without a potential.
 
     References:
-        Schneider, Ehlers & Falco (1992), Gravitational Lenses, eq. 9.14; McCully et al. (2014), arXiv:1401.0197, eq. 9.
+        Schneider, Ehlers & Falco (1992), Gravitational Lenses, chapter 9; McCully et al. (2014), arXiv:1401.0197.
     """
     crossed = rays(mass, planes, x, y)
     lenses = planes.lenses(mass, source)

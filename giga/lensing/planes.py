@@ -117,7 +117,7 @@ def rays(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Array) -> lis
         For each plane two arrays of the shape of x [arcsec].
 
     References:
-        Schneider, Ehlers & Falco (1992), Gravitational Lenses, eq. 9.7b; Schneider (2014), arXiv:1409.0015, eq. 12.
+        Schneider, Ehlers & Falco (1992), Gravitational Lenses, chapter 9; Schneider (2014), arXiv:1409.0015.
     """
     lenses = planes.lenses(mass, -1)
     weights = dict(zip(lenses, planes.weights(list(lenses)), strict=True)) if lenses else {}

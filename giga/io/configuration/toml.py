@@ -13,6 +13,7 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from giga.io.configuration.planes import PlanesConfig, read_planes
 from giga.io.configuration.profiles import (
     SECTIONS,
     DistributionConfig,
@@ -45,6 +46,7 @@ class Config:
     likelihood: LikelihoodConfig  # [likelihood]: how amplitudes are solved
     inference: Any  # [inference]: an instance of the dataclass given to load_config
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
+    planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
@@ -115,6 +117,9 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     observations = _list(tables, "observation", place)
     if not observations:
         raise place.at("observation").error("missing", "at least one [[observation]]")
+    lens = read_table(LensConfig, tables.get("lens", {}), place.at("lens"))
+    planes = read_planes(tables["planes"], place.at("planes"), {"H0": lens.H0, "Om0": lens.Om0}) \
+        if "planes" in tables else None
     config = Config(
         run=read_table(RunConfig, tables.get("run", {}), place.at("run")),
         observation=tuple(read_table(ObservationConfig, table, at) for table, at in observations),
@@ -122,7 +127,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
-        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), file=file)
+        lens=lens, planes=planes, file=file)
     _check(config, place)
     return config
 
@@ -141,8 +146,9 @@ def to_tables(config: Config) -> dict[str, Any]:
     for section in SECTIONS:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]
-    return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
-                     "lens": to_table(config.lens)}
+    tables |= {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
+               "lens": to_table(config.lens)}
+    return tables if config.planes is None else tables | {"planes": config.planes.table()}
 
 
 def scene_from_config(config: Config) -> Scene:
@@ -161,7 +167,8 @@ def scene_from_config(config: Config) -> Scene:
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
-    return Scene(**parts, noise_scale=_noise_scales(config))
+    planes = None if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
+    return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
 
 
 def _noise_scales(config: Config) -> list[float | dist.Distribution]:
@@ -247,15 +254,17 @@ def _profile_table(profile: ProfileConfig) -> dict[str, Any]:
 
 def _values(config: Config) -> dict[str, Value]:
     """Value of each parameter of the scene by path."""
-    return {f"{section}.{k}.{key}": value for section in SECTIONS
-            for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    profiles = {f"{section}.{k}.{key}": value for section in SECTIONS
+                for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    return profiles if config.planes is None else profiles | config.planes.values()
 
 
 def _ranges(config: Config) -> dict[str, tuple[float, float]]:
     """Physical ranges by path, of the parameters that have one."""
-    return {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
-            for k, profile in enumerate(getattr(config, section))
-            for key, limits in classes[profile.profile].ranges.items()}
+    ranges = {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
+              for k, profile in enumerate(getattr(config, section))
+              for key, limits in classes[profile.profile].ranges.items()}
+    return ranges if config.planes is None else ranges | config.planes.ranges()
 
 
 def _solved(config: Config) -> set[str]:
@@ -271,6 +280,14 @@ def _check(config: Config, place: Place) -> None:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
+    if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
+                                        for profile in getattr(config, section)):
+        try:
+            scene_from_config(config).check()
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the path of the value
+            raise InputError(place.file, "", str(error)) from None
 
 
 def _check_bands(config: Config, place: Place) -> None:

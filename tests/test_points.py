@@ -1,0 +1,126 @@
+"""Likelihoods of point images in closed form, on both rungs, and their derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from giga.bayes.points import PointImages, fluxes, image_plane, log_likelihood, match, source_plane
+from giga.lensing.delays import days
+from giga.lensing.images import Finder, Images
+from giga.lensing.planes import Planes
+from giga.lensing.scene import Scene
+from giga.mass import SIS, Shear
+
+FINDER = Finder(half_width=4.0)
+THETA, BETA = 1.2, 0.3
+OFF = np.array([0.004, -0.010])
+SIGMA = np.array([0.003, 0.005])
+PLANES = Planes(redshifts=[0.4, 1.5])
+LENS = SIS(theta_E=THETA)
+
+
+def seen(**more) -> PointImages:
+    """The two images of an isothermal sphere on the x axis, displaced along it."""
+    return PointImages.of(np.array([BETA + THETA, BETA - THETA]) + OFF, np.zeros(2), SIGMA, **more)
+
+
+def test_source_plane_of_an_isothermal_sphere(x64):
+    """Along the radius nothing is magnified: chi2 is that of a weighted mean of the displacements."""
+    fitted = jax.jit(source_plane)([LENS], seen())
+    weight = 1.0 / SIGMA**2
+    mean = np.sum(weight * OFF) / np.sum(weight)
+    np.testing.assert_allclose(fitted.beta, [BETA + mean, 0.0], atol=1e-12)
+    np.testing.assert_allclose(fitted.chi2, np.sum(weight * (OFF - mean) ** 2), rtol=1e-10)
+    density = norm.logpdf(OFF - mean, scale=SIGMA).sum() + norm.logpdf(0.0, scale=SIGMA).sum()
+    np.testing.assert_allclose(fitted.log_likelihood, density, rtol=1e-12)
+
+
+def test_displacements_across_the_radius_are_magnified(x64):
+    """An image moved by d across the radius is traced to d (1 - theta_E / r): its residual is d again."""
+    data = PointImages.of([BETA + THETA, BETA - THETA], [0.002, 0.0], 0.01)
+    fitted = jax.jit(source_plane)([LENS], data, jnp.array([BETA, 0.0]))
+    np.testing.assert_allclose(fitted.chi2, (0.002 / 0.01) ** 2, rtol=1e-4)  # to second order in 0.002
+
+
+def test_image_plane_of_an_isothermal_sphere(x64):
+    """The images of the best source are found again, and differ from those seen as their displacements do."""
+    data = seen()
+    fitted, matched = jax.jit(lambda m, d: image_plane(m, d, FINDER))([LENS], data)
+    mean = np.sum(OFF / SIGMA**2) / np.sum(1.0 / SIGMA**2)
+    np.testing.assert_allclose(matched.x, data.x - OFF + mean, atol=1e-9)
+    np.testing.assert_allclose(fitted.chi2, np.sum(((OFF - mean) / SIGMA) ** 2), rtol=1e-6)
+    assert bool(matched.distinct.all())
+
+
+def test_fluxes_and_delays(x64):
+    """Magnifications 1 +- theta_E / beta, and a delay of 2 theta_E beta D_dt / c, at the model's images."""
+    mu = np.array([1.0 + THETA / BETA, THETA / BETA - 1.0])
+    delay = float(days(PLANES.cosmology.time_delay_distance(0.4, 1.5), 2.0 * THETA * BETA))
+    data = PointImages.of([BETA + THETA, BETA - THETA], [0.0, 0.0], SIGMA, flux=[50.0, 33.0], flux_sigma=[1.0, 2.0],
+                          delay=[delay + 1.5], delay_sigma=1.0)
+    scene = Scene(mass=[LENS], planes=PLANES)
+    run = jax.jit(lambda d, ladder: log_likelihood(scene, d, ladder, FINDER, jnp.array([BETA, 0.0])), static_argnums=1)
+    source = np.sum(mu * data.flux / data.flux_sigma**2) / np.sum(mu**2 / data.flux_sigma**2)
+    wanted = (2.0 * norm.logpdf(0.0, scale=SIGMA).sum() + norm.logpdf(data.flux, source * mu, data.flux_sigma).sum()
+              + norm.logpdf(1.5))
+    for ladder in ("source", "image"):
+        np.testing.assert_allclose(run(data, ladder), wanted, rtol=1e-9)
+
+
+def test_only_ratios_of_fluxes_count(x64):
+    mu, data = jnp.array([5.0, -3.0]), seen(flux=[50.0, 33.0], flux_sigma=[1.0, 2.0])
+    np.testing.assert_allclose(fluxes(7.0 * mu, data), fluxes(mu, data), rtol=1e-12)
+
+
+def test_the_rungs_agree_where_residuals_are_small(x64):
+    """With shear, off the axes: the source plane is the image plane to first order, gradients too."""
+    def log_prob(p, ladder, data):
+        scene = Scene(mass=[SIS(theta_E=p[0], center_x=p[1]), Shear(gamma1=p[2], gamma2=0.02)])
+        return log_likelihood(scene, data, ladder, FINDER, p[3:])
+
+    at = jnp.array([1.2, 0.01, 0.05, 0.25, 0.1])
+    truth = [SIS(theta_E=1.2, center_x=0.01), Shear(gamma1=0.05, gamma2=0.02)]
+    start = PointImages.of([1.4, -0.9], [0.1, -0.05], 1e-3)
+    _, matched = jax.jit(lambda d: image_plane(truth, d, FINDER, at[3:]))(start)
+    data = PointImages.of(matched.x + 2e-5, matched.y - 1e-5, 1e-3)
+    both = [jax.jit(jax.value_and_grad(lambda p, ladder=ladder: log_prob(p, ladder, data)))(at)
+            for ladder in ("source", "image")]
+    np.testing.assert_allclose(both[0][0], both[1][0], atol=1e-6)
+    np.testing.assert_allclose(both[0][1], both[1][1], rtol=2e-3, atol=2e-3 * float(jnp.abs(both[1][1]).max()))
+    run = jax.jit(jax.vmap(lambda p: log_prob(p, "image", data)))
+    h = 1e-6
+    numeric = (run(at + h * jnp.eye(5)) - run(at - h * jnp.eye(5))) / (2.0 * h)
+    np.testing.assert_allclose(both[1][1], numeric, rtol=1e-5, atol=1e-4)
+
+
+def test_matching_takes_each_image_once():
+    """The nearest pair first; one that nothing is left for takes the nearest all the same, and is told."""
+    images = Images(jnp.array([0.0, 1.0, 9.0]), jnp.zeros(3), jnp.array([2.0, -1.0, 0.0]),
+                    jnp.array([True, True, False]), jnp.array(2), jnp.array(True))
+    data = PointImages.of([0.1, 0.3, 5.0], [0.0, 0.0, 0.0], 0.1, dtype=np.float32)
+    matched = jax.jit(match)(images, data)
+    np.testing.assert_array_equal(matched.x, [0.0, 1.0, 1.0])
+    np.testing.assert_array_equal(matched.distinct, [True, True, False])
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (dict(x=[1.0], y=[0.0], sigma=0.1), "x: got 1 position; expected 2 or more images of a source"),
+    (dict(x=[1.0, 2.0], y=[0.0], sigma=0.1), "y: got shape (1,); expected (2,)"),
+    (dict(x=[1.0, np.nan], y=[0.0, 0.0], sigma=0.1), "x: 1 of 2 are not finite; expected numbers"),
+    (dict(x=[1.0, 2.0], y=[0.0, 0.0], sigma=[0.1, 0.0]), "sigma: got 0; expected standard deviations above 0"),
+    (dict(x=[1.0, 2.0], y=[0.0, 0.0], sigma=0.1, flux=[1.0, 2.0]), "flux_sigma: missing"),
+    (dict(x=[1.0, 2.0], y=[0.0, 0.0], sigma=0.1, delay=[1.0, 2.0], delay_sigma=1.0), "delay: got shape (2,)"),
+])
+def test_bad_measurements_are_refused(arguments, says):
+    with pytest.raises(ValueError) as error:
+        PointImages.of(**arguments)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(ValueError, match="planes: missing; delays need the redshifts"):
+        log_likelihood(Scene(mass=[LENS]), seen(delay=[1.0], delay_sigma=1.0))
+    with pytest.raises(ValueError, match="finder: missing"):
+        log_likelihood(Scene(mass=[LENS]), seen(), "image")
