@@ -13,9 +13,11 @@ from astropy.table import Table
 from rich.console import Console
 from test_cli import SETTINGS, run
 
+from giga.inference.digits import rounded
+from giga.io.results.fleet import FleetFolder
 from giga.io.results.folder import FILES, summary
 from giga.jobs import fleet as many
-from giga.jobs.fleet import check_data, plan_fleet, run_fleet
+from giga.jobs.fleet import check_data, plan_fleet, run_fleet, write_gallery
 from giga.runtime.claims import Claims
 
 NAMES = ["one", "two", "three", "gone"]
@@ -95,6 +97,17 @@ def test_the_table_has_a_row_a_lens_with_numbers_and_units(folder):
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == NAMES and rows[1]["reason"] == "ValueError: Größe"
     assert float(rows[0]["mass_0_theta_E_mean"]) == moments["mean"] and rows[1]["mass_0_theta_E_mean"] == ""
+
+
+def test_the_gallery_shows_each_lens_with_what_must_be_seen(folder):
+    _, status, _ = go(folder, Fit(fail=["two"], error=ValueError("<b>Größe</b>")))
+    (folder / "out/lenses/one/fit.png").touch()
+    page = write_gallery(FleetFolder(folder / "out"), status).read_text(encoding="utf-8")
+    assert "2 done, 2 failed" in page and page.count('src="lenses/') == 1 and 'src="lenses/one/fit.png"' in page
+    assert "&lt;b&gt;Größe" in page and "<b>Größe" not in page  # what a file says is no markup
+    assert 'class="bad">1.0400</td>' in page and 'class="bad">210</td>' in page  # R-hat and ESS of the fits
+    moments = json.loads((folder / "out/lenses/one/summary.json").read_text())["parameters"]["mass.0.theta_E"]
+    assert f"{rounded(moments['mean'], moments['sd'])} ± " in page and "<script" not in page
 
 
 def test_running_again_skips_what_has_ended_and_retries_on_request(folder):

@@ -3,14 +3,21 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
+from scipy.optimize import fsolve
 from scipy.stats import norm
 
-from giga.bayes.points import PointImages, fluxes, image_plane, log_likelihood, match, source_plane
+from giga.bayes.points import PointImages, PointTerm, fluxes, image_plane, log_likelihood, match, source_plane
+from giga.bayes.posterior import Posterior
+from giga.imaging.grid import Grid
+from giga.imaging.observation import Observation
+from giga.inference.search.curvature import quadratic
 from giga.lensing.delays import days
 from giga.lensing.images import Finder, Images
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
+from giga.light import Sersic
 from giga.mass import SIS, Shear
 
 FINDER = Finder(half_width=4.0)
@@ -34,7 +41,7 @@ def test_source_plane_of_an_isothermal_sphere(x64):
     np.testing.assert_allclose(fitted.beta, [BETA + mean, 0.0], atol=1e-12)
     np.testing.assert_allclose(fitted.chi2, np.sum(weight * (OFF - mean) ** 2), rtol=1e-10)
     density = norm.logpdf(OFF - mean, scale=SIGMA).sum() + norm.logpdf(0.0, scale=SIGMA).sum()
-    np.testing.assert_allclose(fitted.log_likelihood, density, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(log_likelihood)(Scene(mass=[LENS]), seen()), density, rtol=1e-12)
 
 
 def test_displacements_across_the_radius_are_magnified(x64):
@@ -81,18 +88,70 @@ def test_the_rungs_agree_where_residuals_are_small(x64):
         return log_likelihood(scene, data, ladder, FINDER, p[3:])
 
     at = jnp.array([1.2, 0.01, 0.05, 0.25, 0.1])
-    truth = [SIS(theta_E=1.2, center_x=0.01), Shear(gamma1=0.05, gamma2=0.02)]
-    start = PointImages.of([1.4, -0.9], [0.1, -0.05], 1e-3)
-    _, matched = jax.jit(lambda d: image_plane(truth, d, FINDER, at[3:]))(start)
-    data = PointImages.of(matched.x + 2e-5, matched.y - 1e-5, 1e-3)
-    both = [jax.jit(jax.value_and_grad(lambda p, ladder=ladder: log_prob(p, ladder, data)))(at)
-            for ladder in ("source", "image")]
-    np.testing.assert_allclose(both[0][0], both[1][0], atol=1e-6)
-    np.testing.assert_allclose(both[0][1], both[1][1], rtol=2e-3, atol=2e-3 * float(jnp.abs(both[1][1]).max()))
-    run = jax.jit(jax.vmap(lambda p: log_prob(p, "image", data)))
+
+    def lens_equation(theta):
+        x, y = theta
+        r = np.hypot(x - 0.01, y)
+        return [x - 1.2 * (x - 0.01) / r - 0.05 * x - 0.02 * y - 0.25, y - 1.2 * y / r - 0.02 * x + 0.05 * y - 0.1]
+
+    places = np.array([fsolve(lens_equation, start, xtol=1e-13) for start in ([1.4, 0.1], [-0.9, -0.05])])
+    data = PointImages.of(places[:, 0] + 2e-5, places[:, 1] - 1e-5, 1e-3)
+    source, image = (jax.jit(jax.value_and_grad(lambda p, ladder=ladder: log_prob(p, ladder, data)))
+                     for ladder in ("source", "image"))
+    (value, slope), (other, gradient) = source(at), image(at)
+    np.testing.assert_allclose(value, other, atol=1e-5)
+    np.testing.assert_allclose(slope, gradient, rtol=2e-3, atol=2e-3 * float(jnp.abs(gradient).max()))
     h = 1e-6
-    numeric = (run(at + h * jnp.eye(5)) - run(at - h * jnp.eye(5))) / (2.0 * h)
-    np.testing.assert_allclose(both[1][1], numeric, rtol=1e-5, atol=1e-4)
+    numeric = [(image(at + step)[0] - image(at - step)[0]) / (2.0 * h) for step in h * jnp.eye(5)]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-4)
+
+
+def free_scene():
+    return Scene(mass=[SIS(theta_E=dist.Uniform(0.8, 1.6), center_x=dist.Normal(0.0, 0.1)),
+                       Shear(gamma1=dist.Normal(0.0, 0.05), gamma2=0.0)],
+                 source_light=[Sersic(amp=5.0, R_sersic=0.2, n_sersic=1.0, center_x=dist.Normal(0.3, 0.1))])
+
+
+def test_points_alone_are_a_posterior(x64):
+    """The density of a scene is its prior's and the points'; the quadratic expansion has its gradient."""
+    term = PointTerm(data=seen(), source=0)
+    posterior = Posterior.of(free_scene(), [], points=[term], dtype=np.float64)
+    z = 0.2 * jnp.arange(1.0, 5.0)
+    found = jax.jit(quadratic)(posterior, z)
+    value, gradient = jax.jit(jax.value_and_grad(lambda z: posterior.log_prob(z)))(z)
+    scene = posterior.prior.scene(z)
+    beta = jnp.array([scene.source_light[0].center_x, 0.0])
+    wanted = posterior.prior.log_prob(z) + log_likelihood(scene, seen(), beta=beta)
+    np.testing.assert_allclose(value, wanted, rtol=1e-12)
+    np.testing.assert_allclose(found.log_prob, value, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, gradient, rtol=1e-9, atol=1e-9 * float(jnp.abs(gradient).max()))
+    rows = jax.jit(jax.jacfwd(posterior.point_residuals))(z)
+    np.testing.assert_allclose(found.precision - posterior.prior.curvature(z) * np.eye(4), rows.T @ rows,
+                               atol=1e-9 * float(jnp.abs(found.precision).max()))
+
+
+def test_points_beside_pixels():
+    """Both likelihoods add, in the density and in its quadratic expansion."""
+    observation = Observation(image=np.ones((8, 8)), grid=Grid(shape=(8, 8), pixel_scale=0.4), background_rms=0.3,
+                              exposure_time=100.0)
+    pixels = Posterior.of(free_scene(), [observation])
+    both = Posterior.of(free_scene(), [observation], points=[PointTerm(data=seen())])
+    z = jnp.zeros(4, jnp.float32)
+    one, two = jax.jit(quadratic)(pixels, z), jax.jit(quadratic)(both, z)
+    points = log_likelihood(both.prior.scene(z), seen())
+    np.testing.assert_allclose(two.log_prob - one.log_prob, points, rtol=2e-5)
+    np.testing.assert_allclose(jax.jit(Posterior.log_prob)(both, z), two.log_prob, rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda z: both.log_prob(z)))(z)
+    np.testing.assert_allclose(two.gradient, gradient, rtol=1e-3, atol=1e-3 * float(jnp.abs(gradient).max()))
+
+
+@pytest.mark.parametrize("term, says", [
+    (dict(ladder="image"), "points.0.finder: missing"), (dict(source=1), "points.0.source: got 1; expected the number"),
+    (dict(ladder="pixels"), "points.0.ladder: got 'pixels'; expected one of source, image"),
+])
+def test_terms_that_do_not_fit_are_refused(term, says):
+    with pytest.raises(ValueError, match=says):
+        Posterior.of(free_scene(), [], points=[PointTerm(data=seen(), **term)])
 
 
 def test_matching_takes_each_image_once():

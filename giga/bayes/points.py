@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,8 @@ from giga.mass.base import MassProfile
 
 Ladder = Literal["source", "image"]
 LOG_TWO_PI = math.log(2.0 * math.pi)
+NO_FINDER = "finder: missing; the image plane needs to know where to look for images"
+NO_PLANES = "planes: missing; delays need the redshifts of lens and source"
 
 
 class PointImages(Component):
@@ -67,6 +69,12 @@ class PointImages(Component):
                 out |= {name: _numbers(name, value, n), f"{name}_sigma": _widths(f"{name}_sigma", width, n)}
         return PointImages(**{name: value.astype(dtype) for name, value in out.items()}, plane=plane)
 
+    @property
+    def log_norm(self) -> Array:
+        """Logarithm of the density of all that was measured, where nothing is left over."""
+        widths = (self.sigma, self.sigma, self.flux_sigma, self.delay_sigma)
+        return sum((_norm(width) for width in widths if width is not None), jnp.zeros(()))
+
 
 def _numbers(name: str, values: Any, count: int) -> np.ndarray:
     out = np.asarray(values, float)
@@ -89,13 +97,16 @@ class Fitted(NamedTuple):
 
     Attributes:
         beta: Position of the source, shape (2,) [arcsec].
-        chi2: Sum of squares of the residuals of the positions over their standard deviations.
-        log_likelihood: Logarithm of their density.
+        residuals: What is left of the positions over their standard deviations, shape (n, 2).
     """
 
     beta: Array
-    chi2: Array
-    log_likelihood: Array
+    residuals: Array
+
+    @property
+    def chi2(self) -> Array:
+        """Sum of the squares."""
+        return jnp.sum(self.residuals**2)
 
 
 def source_plane(mass: Sequence[MassProfile], data: PointImages, beta: Array | None = None) -> Fitted:
@@ -122,9 +133,7 @@ def source_plane(mass: Sequence[MassProfile], data: PointImages, beta: Array | N
         moved = jnp.sum(tensor * traced[:, None, :], -1)
         right = jnp.sum(tensor * moved[:, :, None], (0, 1))
         beta = _solved(normal, right)
-    residual = jnp.sum(tensor * (traced - beta)[:, None, :], -1)
-    chi2 = jnp.sum(residual**2)
-    return Fitted(beta, chi2, -0.5 * chi2 + _norm_of_positions(data))
+    return Fitted(beta, jnp.sum(tensor * (traced - beta)[:, None, :], -1))
 
 
 def image_plane(mass: Sequence[MassProfile], data: PointImages, finder: Finder,
@@ -143,8 +152,8 @@ def image_plane(mass: Sequence[MassProfile], data: PointImages, finder: Finder,
     """
     beta = source_plane(mass, data).beta if beta is None else beta
     matched = match(find_images(mass, beta[0], beta[1], finder), data)
-    chi2 = jnp.sum(((matched.x - data.x) ** 2 + (matched.y - data.y) ** 2) / data.sigma**2)
-    return Fitted(beta, chi2, -0.5 * chi2 + _norm_of_positions(data)), matched
+    apart = jnp.stack([matched.x - data.x, matched.y - data.y], -1)
+    return Fitted(beta, apart / data.sigma[:, None]), matched
 
 
 class Matched(NamedTuple):
@@ -179,7 +188,7 @@ def match(images: Images, data: PointImages) -> Matched:
 
 
 def fluxes(mu: Array, data: PointImages) -> Array:
-    """Log-likelihood of the fluxes, which are |mu| times one flux of the source, solved: their ratios count.
+    """Residuals of the fluxes, which are |mu| times one flux of the source, solved: their ratios count.
 
     Args:
         mu: Magnification of each image, shape (n,).
@@ -188,23 +197,28 @@ def fluxes(mu: Array, data: PointImages) -> Array:
     weight = 1.0 / data.flux_sigma**2
     size = jnp.abs(mu)
     source = jnp.sum(weight * size * data.flux) / jnp.sum(weight * size**2)
-    return -0.5 * jnp.sum(weight * (data.flux - source * size) ** 2) + _norm(data.flux_sigma)
+    return (data.flux - source * size) / data.flux_sigma
 
 
 def delays(times: Array, data: PointImages) -> Array:
-    """Log-likelihood of the delays.
+    """Residuals of the delays.
 
     Args:
         times: Arrival times, shape (n,) [days].
         data: With delays.
     """
-    residual = (times[1:] - times[0] - data.delay) / data.delay_sigma
-    return -0.5 * jnp.sum(residual**2) + _norm(data.delay_sigma)
+    return (times[1:] - times[0] - data.delay) / data.delay_sigma
 
 
 def log_likelihood(scene: Scene, data: PointImages, ladder: Ladder = "source", finder: Finder | None = None,
                    beta: Array | None = None) -> Array:
-    """Log-likelihood of all that was measured of one source: positions, and fluxes and delays where there are some.
+    """Log-likelihood of all that was measured of one source; arguments and errors are those of `residuals`."""
+    return -0.5 * jnp.sum(residuals(scene, data, ladder, finder, beta) ** 2) + data.log_norm
+
+
+def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder: Finder | None = None,
+              beta: Array | None = None) -> Array:
+    """What is left of positions, and of fluxes and delays where there are some, over their standard deviations.
 
     On the rung "source" magnifications and arrival times are those at the positions that were seen, on the rung "image"
     those at the images of the model.
@@ -220,9 +234,9 @@ def log_likelihood(scene: Scene, data: PointImages, ladder: Ladder = "source", f
         ValueError: "image" without a finder, or delays in a scene without planes.
     """
     if ladder == "image" and finder is None:
-        raise ValueError("finder: missing; the image plane needs to know where to look for images")
+        raise ValueError(NO_FINDER)
     if data.delay is not None and scene.planes is None:
-        raise ValueError("planes: missing; delays need the redshifts of lens and source")
+        raise ValueError(NO_PLANES)
     mass = scene.lenses(data.plane)
     if ladder == "image":
         assert finder is not None
@@ -231,13 +245,56 @@ def log_likelihood(scene: Scene, data: PointImages, ladder: Ladder = "source", f
     else:
         fitted, (x, y) = source_plane(mass, data, beta), (data.x, data.y)
         mu = magnification(mass, x, y) if data.flux is not None else jnp.zeros(())
-    total = fitted.log_likelihood
+    left = [fitted.residuals.ravel()]
     if data.flux is not None:
-        total = total + fluxes(mu, data)
+        left.append(fluxes(mu, data))
     if data.delay is not None:
         assert scene.planes is not None
-        total = total + delays(arrival_times(scene.mass, scene.planes, x, y, data.plane), data)
-    return total
+        left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane), data))
+    return jnp.concatenate(left)
+
+
+class PointTerm(Component):
+    """The images of one point source as a term of a posterior.
+
+    Attributes:
+        data: What was measured.
+        finder: Where to look for images, which the image plane needs.
+        ladder: Where positions are compared.
+        source: Number of the profile in `source_light` whose centre the source is; None is the best position of the
+            source plane.
+    """
+
+    data: PointImages
+    finder: Finder | None = None
+    ladder: Ladder = static(default="source")
+    source: int | None = static(default=None)
+
+    def check(self, scene: Scene) -> None:
+        """Refuse a term that a scene cannot have. Raises ValueError."""
+        if self.ladder not in get_args(Ladder):
+            raise ValueError(f"ladder: got {self.ladder!r}; expected one of {', '.join(get_args(Ladder))}")
+        if self.ladder == "image" and self.finder is None:
+            raise ValueError(NO_FINDER)
+        if self.data.delay is not None and scene.planes is None:
+            raise ValueError(NO_PLANES)
+        if not scene.mass:
+            raise ValueError("mass: got none; expected a mass, which images are made by")
+        if self.source is not None and not (0 <= self.source < len(scene.source_light)
+                                            and "center_x" in vars(scene.source_light[self.source])):
+            raise ValueError(f"source: got {self.source}; expected the number of a source_light with a centre")
+
+    def residuals(self, scene: Scene) -> Array:
+        """See `residuals`."""
+        beta = None
+        if self.source is not None:
+            profile: Any = scene.source_light[self.source]
+            beta = jnp.stack([jnp.asarray(profile.center_x), jnp.asarray(profile.center_y)])
+        return residuals(scene, self.data, self.ladder, self.finder, beta)
+
+    def log_likelihood(self, scene: Scene) -> Array:
+        """Log-likelihood of all that was measured."""
+        return -0.5 * jnp.sum(self.residuals(scene) ** 2) + self.data.log_norm
 
 
 def _solved(matrix: Array, right: Array) -> Array:
@@ -249,7 +306,3 @@ def _solved(matrix: Array, right: Array) -> Array:
 
 def _norm(sigma: Any) -> Array:
     return -jnp.sum(jnp.log(sigma)) - 0.5 * LOG_TWO_PI * len(sigma)
-
-
-def _norm_of_positions(data: PointImages) -> Array:
-    return 2.0 * _norm(data.sigma)

@@ -27,8 +27,7 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     s = convolution.supersampling
     image = jnp.zeros(grid.shape, jnp.result_type(grid.pixel_scale, jnp.float32))
     for factor in supersamplings(scene, s):
-        lens = [p for p in scene.lens_light if p.convolved and sampling(p, s) == factor]
-        source = [p for p in scene.source_light if p.convolved and sampling(p, s) == factor]
+        lens, source = (sampled_at(factor, s, profiles) for profiles in (scene.lens_light, scene.source_light))
         x, y = grid.phases(factor)
         brightness = total(lens, x, y)
         if source:
@@ -48,7 +47,7 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
     s = convolution.supersampling
     images: list[Array] = []
-    rays: dict[int, tuple] = {}
+    rays: dict[tuple[int, bool], Callable[[LightProfile], tuple[Array, Array]]] = {}
     for profiles, is_lensed in ((scene.lens_light, False), (scene.source_light, True)):
         for profile in profiles:
             if not profile.is_linear:
@@ -56,12 +55,12 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
             if not profile.convolved:
                 images += list(profile.basis(*grid.coordinates()))
                 continue
-            factor = sampling(profile, s)
-            if factor not in rays:
-                x, y = grid.phases(factor)
-                rays[factor] = ((x, y), scene.rays(x, y))
-            x, y = rays[factor][1](profile) if is_lensed else rays[factor][0]
-            images += list(average(profile.basis(x, y), factor, s))
+            for part in profile.sampled_apart():
+                factor = sampling(part, s)
+                if (factor, is_lensed) not in rays:
+                    at = grid.phases(factor)
+                    rays[factor, is_lensed] = scene.rays(*at) if is_lensed else lambda _, at=at: at
+                images += list(average(part.basis(*rays[factor, is_lensed](part)), factor, s))
     # Images of one number of phases are convolved together; those of two axes not at all.
     alike = [list(run) for _, run in groupby(images, key=lambda image: len(image) if image.ndim == 3 else 0)]
     return jnp.concatenate([convolution.many(run) if run[0].ndim == 3 else jnp.stack(run)
@@ -95,7 +94,13 @@ def sampling(profile: LightProfile, psf_supersampling: int) -> int:
 
 def supersamplings(scene: Scene, psf_supersampling: int) -> Sequence[int]:
     """The distinct subpixel counts in a scene, smallest first."""
-    return sorted({sampling(p, psf_supersampling) for p in scene.light if p.convolved})
+    return sorted({sampling(part, psf_supersampling) for p in scene.light if p.convolved for part in p.sampled_apart()})
+
+
+def sampled_at(factor: int, psf_supersampling: int, profiles: Iterable[LightProfile]) -> list[LightProfile]:
+    """The profiles, or parts of them, that the PSF touches and that are evaluated on so many subpixels a side."""
+    return [part for p in profiles if p.convolved for part in p.sampled_apart()
+            if sampling(part, psf_supersampling) == factor]
 
 
 def unconvolved(scene: Scene) -> list[LightProfile]:

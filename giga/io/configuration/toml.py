@@ -14,6 +14,7 @@ from typing import Any
 import numpyro.distributions as dist
 
 from giga.io.configuration.planes import PlanesConfig, read_planes
+from giga.io.configuration.points import PointsConfig
 from giga.io.configuration.profiles import (
     SECTIONS,
     DistributionConfig,
@@ -30,7 +31,7 @@ from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
-LISTS = ("observation", *SECTIONS)
+LISTS = ("observation", *SECTIONS, "points")
 """Sections in double brackets."""
 
 
@@ -47,6 +48,7 @@ class Config:
     inference: Any  # [inference]: an instance of the dataclass given to load_config
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
     planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
+    points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
@@ -127,6 +129,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
+        points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
         lens=lens, planes=planes, file=file)
     _check(config, place)
     return config
@@ -148,7 +151,9 @@ def to_tables(config: Config) -> dict[str, Any]:
             tables[section] = [_profile_table(profile) for profile in profiles]
     tables |= {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
                "lens": to_table(config.lens)}
-    return tables if config.planes is None else tables | {"planes": config.planes.table()}
+    if config.planes is not None:
+        tables["planes"] = config.planes.table()
+    return tables | {"points": to_table(config.points)} if config.points else tables
 
 
 def scene_from_config(config: Config) -> Scene:
@@ -280,6 +285,13 @@ def _check(config: Config, place: Place) -> None:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
+    for k, points in enumerate(config.points):
+        try:
+            points.term().check(scene_from_config(config))
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the field
+            raise InputError(place.file, f"points.{k}", str(error)) from None
     if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
                                         for profile in getattr(config, section)):
         try:
