@@ -145,7 +145,7 @@ def test_none_is_missed_and_none_is_found_twice(x64):
 def test_on_the_source_to_a_nanoarcsecond(x64):
     t = np.linspace(-0.4, 0.4, N)
     found = found_by(QUAD, np.full_like(t, 0.05), t, 4.0)
-    traced = np.stack(trace(jax.tree.map(lambda leaf: leaf[:, None], QUAD), found.x, found.y))
+    traced = np.stack(jax.jit(jax.vmap(trace))(QUAD, found.x, found.y))
     off = np.hypot(*(traced - np.stack([np.full_like(t, 0.05), t])[:, :, None])) * np.abs(found.magnification)
     assert float(np.where(found.found, off, 0.0).max()) < 1e-9
     np.testing.assert_array_equal(found.complete, True)

@@ -66,7 +66,7 @@ def test_planes_are_read_and_written_back():
 def test_without_planes_nothing_is_written():
     text = TEXT.partition("[planes]")[0].replace("plane = 1\n", "")
     config = parsed(text)
-    assert scene_from_config(config).planes is None and "[planes]" not in dump_config(config)
+    assert scene_from_config(config).planes == () and "[planes]" not in dump_config(config)
 
 
 @pytest.mark.parametrize("old, new, says", [

@@ -17,6 +17,7 @@ from jax import Array
 from giga.component import AnyArray, Component, static
 from giga.lensing.delays import arrival_times
 from giga.lensing.images import Finder, Images, find_images
+from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import jacobian, magnification, trace
 from giga.mass.base import MassProfile
@@ -235,7 +236,7 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
     """
     if ladder == "image" and finder is None:
         raise ValueError(NO_FINDER)
-    if data.delay is not None and scene.planes is None:
+    if data.delay is not None and not isinstance(scene.planes, Planes):
         raise ValueError(NO_PLANES)
     mass = scene.lenses(data.plane)
     if ladder == "image":
@@ -249,7 +250,7 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
     if data.flux is not None:
         left.append(fluxes(mu, data))
     if data.delay is not None:
-        assert scene.planes is not None
+        assert isinstance(scene.planes, Planes)
         left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane), data))
     return jnp.concatenate(left)
 
@@ -276,7 +277,7 @@ class PointTerm(Component):
             raise ValueError(f"ladder: got {self.ladder!r}; expected one of {', '.join(get_args(Ladder))}")
         if self.ladder == "image" and self.finder is None:
             raise ValueError(NO_FINDER)
-        if self.data.delay is not None and scene.planes is None:
+        if self.data.delay is not None and not isinstance(scene.planes, Planes):
             raise ValueError(NO_PLANES)
         if not scene.mass:
             raise ValueError("mass: got none; expected a mass, which images are made by")

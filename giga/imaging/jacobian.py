@@ -15,6 +15,7 @@ from jax import Array
 
 from giga.imaging.observation import Data
 from giga.imaging.render import average, lensed, sampled_at, supersamplings, total
+from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 
@@ -59,7 +60,7 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     source = at(scene.source_light, columns.source_light, slopes.source_light)
     if not source:
         return out
-    if scene.planes is not None:
+    if isinstance(scene.planes, Planes):
         return _through_planes(out, scene, columns, slopes, source, x, y)
     beta_x, beta_y = trace(scene.mass, x, y)
     for profile, mark, slope in source:

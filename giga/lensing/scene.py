@@ -22,14 +22,14 @@ class Scene(Component):
         lens_light: Light profiles that are not lensed.
         source_light: Light profiles of the source plane, or of the planes that they name.
         noise_scale: What the noise of each observation is multiplied by, one entry each; none is one.
-        planes: Redshifts of several planes; None is one lens plane and one source plane, whatever their redshifts.
+        planes: Redshifts of several planes; empty is one lens plane and one source plane, whatever their redshifts.
     """
 
     mass: Sequence[MassProfile] = ()
     lens_light: Sequence[LightProfile] = ()
     source_light: Sequence[LightProfile] = ()
     noise_scale: Sequence[Param] = ()
-    planes: Planes | None = None
+    planes: Planes | tuple[()] = ()
 
     def check(self) -> None:
         """Refuse planes that do not fit the profiles. Raises ValueError."""
@@ -37,7 +37,7 @@ class Scene(Component):
             if profile.plane is not None:
                 raise ValueError(f"lens_light.{k}.plane: got {profile.plane}; expected none, for lens light is not "
                                  "lensed (light behind a lens is source light)")
-        if self.planes is not None:
+        if isinstance(self.planes, Planes):
             self.planes.check(self.mass, self.source_light)
             return
         for name, profiles in (("mass", self.mass), ("source_light", self.source_light)):
@@ -48,15 +48,17 @@ class Scene(Component):
 
     def lenses(self, source: int = -1) -> Sequence[MassProfile]:
         """The masses as thin lenses of one plane, as a source plane sees them; without planes they are `mass`."""
-        return self.mass if self.planes is None else [Sightline(mass=self.mass, planes=self.planes, source=source)]
+        if not isinstance(self.planes, Planes):
+            return self.mass
+        return [Sightline(mass=self.mass, planes=self.planes, source=source)]
 
     def of_plane(self, source: int = -1) -> "Scene":
         """What one source plane sees, as a scene of one lens plane and that source plane; without planes the scene."""
         planes = self.planes
-        if planes is None:
+        if not isinstance(planes, Planes):
             return self
         sources = [p for p in self.source_light if planes.light_plane(p) == source % len(planes.redshifts)]
-        return self.replace(mass=self.lenses(source), source_light=sources, planes=None)
+        return self.replace(mass=self.lenses(source), source_light=sources, planes=())
 
     def rays(self, x: Array, y: Array) -> Callable[[LightProfile], tuple[Array, Array]]:
         """Trace rays from the sky to the sources.
@@ -68,7 +70,7 @@ class Scene(Component):
             A function that tells of a profile in `source_light` where the rays meet its plane, two arrays [arcsec].
         """
         planes = self.planes
-        if planes is None:
+        if not isinstance(planes, Planes):
             beta = trace(self.mass, x, y)
             return lambda profile: beta
         crossed = rays(self.mass, planes, x, y)

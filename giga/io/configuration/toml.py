@@ -172,7 +172,7 @@ def scene_from_config(config: Config) -> Scene:
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
-    planes = None if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
+    planes = () if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
     return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
 
 
