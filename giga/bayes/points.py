@@ -43,10 +43,10 @@ class PointImages(Component):
     x: AnyArray
     y: AnyArray
     sigma: AnyArray
-    flux: AnyArray | None = None
-    flux_sigma: AnyArray | None = None
-    delay: AnyArray | None = None
-    delay_sigma: AnyArray | None = None
+    flux: AnyArray = None
+    flux_sigma: AnyArray = None
+    delay: AnyArray = None
+    delay_sigma: AnyArray = None
     plane: int = static(default=-1)
 
     @staticmethod

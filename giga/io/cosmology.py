@@ -38,13 +38,14 @@ def from_astropy(cosmology: Any) -> Cosmology:
         cosmology = getattr(ap, cosmology)
     if not isinstance(cosmology, KINDS):
         raise InputError("", "cosmology", f"got {type(cosmology).__name__}", "LambdaCDM, wCDM, w0waCDM, or a flat one")
-    w0 = float(cosmology.w(0.0))
-    wa = 2.0 * (float(cosmology.w(1.0)) - w0)
-    fields = dict(H0=float(cosmology.H0.value), Om0=float(cosmology.Om0), Ok0=float(cosmology.Ok0), w0=w0, wa=wa)
-    if not cosmology.Ogamma0 > 0.0:
+    universe: Any = cosmology
+    w0 = float(universe.w(0.0))
+    wa = 2.0 * (float(universe.w(1.0)) - w0)
+    fields = dict(H0=float(universe.H0.value), Om0=float(universe.Om0), Ok0=float(universe.Ok0), w0=w0, wa=wa)
+    if not universe.Ogamma0 > 0.0:
         return Cosmology(**fields)
-    species = int(np.floor(cosmology.Neff))
-    masses = np.zeros(species) if cosmology.m_nu is None else np.broadcast_to(cosmology.m_nu.to_value("eV"), species)
-    temperature = cosmology.Tnu0.to_value("K") * BOLTZMANN
-    return Radiant(**fields, Ogamma0=float(cosmology.Ogamma0), N_eff=float(cosmology.Neff),
+    species = int(np.floor(universe.Neff))
+    masses = np.zeros(species) if universe.m_nu is None else np.broadcast_to(universe.m_nu.to_value("eV"), species)
+    temperature = universe.Tnu0.to_value("K") * BOLTZMANN
+    return Radiant(**fields, Ogamma0=float(universe.Ogamma0), N_eff=float(universe.Neff),
                    masses=tuple(float(mass / temperature) for mass in masses))
