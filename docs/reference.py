@@ -17,6 +17,7 @@ SECTIONS = {
     "`mask_keep` and `mask_exclude` of an observation": "RingConfig",
     "`[likelihood]`": "LikelihoodConfig",
     "`[lens]`": "LensConfig",
+    "`[[points]]`": "PointsConfig",
     "`[inference]`": "FitConfig",
 }
 
@@ -37,8 +38,9 @@ def write_pages(folder: Path) -> None:
 
 def write_fields(path: Path) -> None:
     """Write the tables of the fields of a configuration."""
-    files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "inference" / "settings.py")
-    classes = config_classes(files[0]) | config_classes(files[1])
+    files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "io" / "configuration" / "points.py",
+             PACKAGE / "inference" / "settings.py")
+    classes = {name: found for file in files for name, found in config_classes(file).items()}
     tables = [table(section, *classes[name]) for section, name in SECTIONS.items()]
     write_if_changed(path, "\n".join(tables))
 

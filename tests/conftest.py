@@ -96,3 +96,10 @@ def reference():
         with np.load(path, allow_pickle=False) as file:
             values |= dict(file)
     return values
+
+
+@pytest.fixture(scope="session")
+def planes_reference():
+    """Values computed by lenstronomy, see `tests/reference/make_planes.py`."""
+    with np.load(Path(__file__).parent / "reference" / "planes.npz", allow_pickle=False) as file:
+        return dict(file)

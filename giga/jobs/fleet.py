@@ -295,6 +295,7 @@ class _Worker:
                 self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
+                       points=[one.term() for one in job.config.points],
                        truth=job.truth, store=store,
                        keep=partial(keep_search, folder=folder, config_text=job.text, draw=False))
 

@@ -101,6 +101,7 @@ def _console(begun: Opened, out: Path, console: Console | None) -> Console:
 def _arguments(begun: Opened) -> dict[str, Any]:
     """What `fit` and `search` are called with."""
     job, config = begun.job, begun.job.config
-    return dict(prior=job.prior, observations=job.observations, config=config.inference, seed=config.run.seed,
+    return dict(prior=job.prior, observations=job.observations, points=[one.term() for one in config.points],
+                config=config.inference, seed=config.run.seed,
                 amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
                 precision=config.run.precision, truth=job.truth, store=begun.store, over=begun.over, starts=job.starts)

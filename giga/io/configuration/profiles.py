@@ -43,7 +43,7 @@ DISTRIBUTIONS: Mapping[str, Family] = {
     "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
     "HalfNormal": Family(dist.HalfNormal, ("scale",)),
 }
-SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1}
+SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1, "plane": 0}
 OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
 EXPECTED = "a number, {dist = ...} or {same_as = ...}"
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpyro.distributions as dist
 
 from giga.io.configuration.expected import filled, said
+from giga.io.configuration.planes import PlanesConfig, read_planes
+from giga.io.configuration.points import PointsConfig
 from giga.io.configuration.profiles import (
     SECTIONS,
     DistributionConfig,
@@ -31,7 +33,7 @@ from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
-LISTS = ("observation", *SECTIONS)
+LISTS = ("observation", *SECTIONS, "points")
 """Sections in double brackets."""
 
 
@@ -49,6 +51,8 @@ class Config:
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
     priors: str | None = None  # named set of priors, for the parameters that are not written
     taken: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what came from it, as TOML, by path
+    planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
+    points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     @property
@@ -136,13 +140,17 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     priors, taken = tables.get("priors"), {}
     if priors is not None:
         tables, taken = filled(tables, priors, observation[0], SECTIONS, place)
+    lens = read_table(LensConfig, tables.get("lens", {}), place.at("lens"))
+    planes = read_planes(tables["planes"], place.at("planes"), {"H0": lens.H0, "Om0": lens.Om0}) \
+        if "planes" in tables else None
     config = Config(
         run=read_table(RunConfig, tables.get("run", {}), place.at("run")), observation=observation,
         **{section: tuple(read_profile(table, at, section) for table, at in _list(tables, section, place))
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
-        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), priors=priors, taken=taken, file=file)
+        points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
+        lens=lens, planes=planes, priors=priors, taken=taken, file=file)
     _check(config, place)
     return config
 
@@ -163,8 +171,11 @@ def to_tables(config: Config) -> dict[str, Any]:
     for section in SECTIONS:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]
-    return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
-                     "lens": to_table(config.lens)}
+    tables |= {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
+               "lens": to_table(config.lens)}
+    if config.planes is not None:
+        tables["planes"] = config.planes.table()
+    return tables | {"points": to_table(config.points)} if config.points else tables
 
 
 def scene_from_config(config: Config) -> Scene:
@@ -183,7 +194,8 @@ def scene_from_config(config: Config) -> Scene:
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
-    return Scene(**parts, noise_scale=_noise_scales(config))
+    planes = () if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
+    return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
 
 
 def _noise_scales(config: Config) -> list[float | dist.Distribution]:
@@ -269,15 +281,17 @@ def _profile_table(profile: ProfileConfig) -> dict[str, Any]:
 
 def _values(config: Config) -> dict[str, Value]:
     """Value of each parameter of the scene by path."""
-    return {f"{section}.{k}.{key}": value for section in SECTIONS
-            for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    profiles = {f"{section}.{k}.{key}": value for section in SECTIONS
+                for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    return profiles if config.planes is None else profiles | config.planes.values()
 
 
 def _ranges(config: Config) -> dict[str, tuple[float, float]]:
     """Physical ranges by path, of the parameters that have one."""
-    return {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
-            for k, profile in enumerate(getattr(config, section))
-            for key, limits in classes[profile.profile].ranges.items()}
+    ranges = {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
+              for k, profile in enumerate(getattr(config, section))
+              for key, limits in classes[profile.profile].ranges.items()}
+    return ranges if config.planes is None else ranges | config.planes.ranges()
 
 
 def _solved(config: Config) -> set[str]:
@@ -293,6 +307,21 @@ def _check(config: Config, place: Place) -> None:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
+    for k, points in enumerate(config.points):
+        try:
+            points.term().check(scene_from_config(config))
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the field
+            raise InputError(place.file, f"points.{k}", str(error)) from None
+    if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
+                                        for profile in getattr(config, section)):
+        try:
+            scene_from_config(config).check()
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the path of the value
+            raise InputError(place.file, "", str(error)) from None
 
 
 def _check_bands(config: Config, place: Place) -> None:
