@@ -16,6 +16,7 @@ SECTIONS = {
     "`mask_keep` and `mask_exclude` of an observation": "RingConfig",
     "`[likelihood]`": "LikelihoodConfig",
     "`[lens]`": "LensConfig",
+    "`[start]`": "StartConfig",
     "`[inference]`": "FitConfig",
 }
 

@@ -188,6 +188,12 @@ class Posterior(Component):
         """Whether some linear amplitudes of a scene are integrated out, so that a determinant depends on it."""
         return scene.is_linear and (self.amplitudes == "marginal" or scene.has_own_priors)
 
+    def own_roots(self, z: Array) -> tuple[Array | None, ...]:
+        """`Amplitudes.root` of each observation."""
+        scene = self._scene(z)
+        solved = (self.filled(d.seen(scene), d)[1] for d in self.data_of(scene))
+        return tuple(None if amplitudes is None else amplitudes.root for amplitudes in solved)
+
     def amplitude_draw(self, key: Array, z: Array) -> tuple[list[Array], ...]:
         """A draw of the linear amplitudes given z, for each observation those of its linear profiles, in its unit."""
         scene, draws = self._scene(z), []

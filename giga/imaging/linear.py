@@ -31,12 +31,15 @@ class Amplitudes(NamedTuple):
         penalty: The Gaussian priors' share of chi2, sum (amp / sd)^2, or zero.
         log_det: Log-determinant of the normal matrix (priors included, relative to the priors' own).
         log_det_own: The same of the amplitudes that have a prior of their profile's own, alone; zero without such.
+        root: Of these, in units of their prior's standard deviations, a root of the covariance given all others, shape
+            (n, n); None without such.
     """
 
     values: list[Array]
     penalty: Array
     log_det: Array
     log_det_own: Array
+    root: Array | None = None
 
 
 def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, nonnegative: bool = False,
@@ -115,15 +118,16 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) - 2.0 * jnp.sum(jnp.log(scale))
     if amplitude_sd is not None:
         log_det = log_det - len(scale) * jnp.log(precision)
-    log_det_own = jnp.zeros_like(log_det)
+    log_det_own, root = jnp.zeros_like(log_det), None
     if first is not None:
-        log_det = log_det + first.log_det(len(sd))
-        log_det_own = first.log_det(sum(p.n_amp for p in scene.light if p.is_linear and p.has_own_prior))
+        alone = first.part(sum(p.n_amp for p in scene.light if p.is_linear and p.has_own_prior))
+        log_det, log_det_own = log_det + first.log_det(), alone.log_det()
+        root = alone.backward(jnp.eye(len(alone.scale), dtype=scale.dtype))
     flat = values * scale
     if first is not None:
         flat = jnp.zeros_like(normals).at[others].set(flat).at[own].set(gaussian * sd)
     found = _split(scene, flat)
-    return Amplitudes(found, penalty(scene, found, amplitude_sd), log_det, log_det_own)
+    return Amplitudes(found, penalty(scene, found, amplitude_sd), log_det, log_det_own, root)
 
 
 def penalty(scene: Scene, values: Sequence[Array], amplitude_sd: Array | float | None) -> Array:
@@ -210,11 +214,14 @@ class Gaussians(NamedTuple):
         taken = self.backward(self.forward(matmul(self.columns, pixels.T)))
         return pixels - matmul(taken.T, self.columns), taken
 
-    def log_det(self, count: int) -> Array:
-        """Logarithm of the determinant of M, of the first so many alone; it has a first derivative by the columns."""
-        part = Gaussians(self.columns[:count], self.scale[:count], self.lower[:count, :count],
+    def part(self, count: int) -> "Gaussians":
+        """The first so many alone."""
+        return Gaussians(self.columns[:count], self.scale[:count], self.lower[:count, :count],
                          self.again[:count, :count])
-        return _log_det(*part)
+
+    def log_det(self) -> Array:
+        """Logarithm of the determinant of M; it has a first derivative by the columns."""
+        return _log_det(*self)
 
 
 @jax.custom_jvp

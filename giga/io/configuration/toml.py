@@ -24,7 +24,7 @@ from giga.io.configuration.profiles import (
     resolve,
 )
 from giga.io.errors import InputError, nearest
-from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig
+from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig, StartConfig
 from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
@@ -45,6 +45,7 @@ class Config:
     likelihood: LikelihoodConfig  # [likelihood]: how amplitudes are solved
     inference: Any  # [inference]: an instance of the dataclass given to load_config
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
+    start: StartConfig = field(default_factory=StartConfig)  # [start]: an earlier fit to go on from
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
@@ -122,7 +123,8 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
-        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")), file=file)
+        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")),
+        start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)), file=file)
     _check(config, place)
     return config
 
@@ -142,7 +144,7 @@ def to_tables(config: Config) -> dict[str, Any]:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]
     return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
-                     "lens": to_table(config.lens)}
+                     "lens": to_table(config.lens)} | ({"start": start} if (start := to_table(config.start)) else {})
 
 
 def scene_from_config(config: Config) -> Scene:
