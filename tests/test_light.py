@@ -11,7 +11,17 @@ from scipy.special import gamma, gammaincinv
 
 from giga import light
 from giga.imaging.grid import Grid
-from giga.light import CoreSersic, Gaussian, Moffat, MultiGaussian, PixelImage, PixelSource, Sersic, Shapelets, UniformSky
+from giga.light import (
+    CoreSersic,
+    Gaussian,
+    Moffat,
+    MultiGaussian,
+    PixelImage,
+    PixelSource,
+    Sersic,
+    Shapelets,
+    UniformSky,
+)
 from giga.light.sersic import N_SERSIC, b_n, unit_flux
 
 pytestmark = pytest.mark.quick

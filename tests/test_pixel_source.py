@@ -1,6 +1,7 @@
-"""A pixelated source: its prior, its evidence against dense Gaussians in NumPy, and the road to it from a Sersic fit."""
+"""A pixelated source: its prior, its evidence against dense Gaussians in NumPy, and how a Sersic fit leads to it."""
 
 import json
+import tomllib
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def test_the_prior_is_a_matern_process(x64, nu, kernel):
     x = np.linspace(0.0, 0.3, 7)
     waves = np.asarray(source.basis(x, np.zeros(7)))
     covariance = np.einsum("kx,k,k->x", waves, source.prior_sd() ** 2, waves[:, 0])
-    np.testing.assert_allclose(covariance, 9.0 * kernel(x / 0.12), atol=9.0 * (0.12 if nu == 0.5 else 0.004))
+    np.testing.assert_allclose(covariance, 9.0 * kernel(x / 0.12), atol=9.0 * (0.12 if nu == 0.5 else 0.01))
 
 
 def test_amplitudes_are_those_of_the_sine_transform_of_pixels(x64, rng):
@@ -121,6 +122,7 @@ def test_a_bright_source_in_float32(x64):
     observation = observe(lens(), SMALL.replace(background_rms=1e-3))
     scene = Scene(mass=lens().mass, source_light=[pixels(sd=30.0, length=0.3, n_pixels=10)])
     data = observation.data(np.float64, poisson=False, scaled=True)
+    scene = data.seen(scene)
     both = [jax.jit(solve)(*tree) for tree in
             ((scene, data), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (scene, data)))]
     assert float(both[0].log_det) > 500.0
@@ -157,7 +159,8 @@ def test_the_curvature_knows_the_regularisation(x64):
 def test_draws_scatter_as_the_root_says(x64):
     scene = Scene(mass=lens().mass, source_light=[pixels(n_pixels=3)])
     data = observe(lens(), SMALL).data(np.float64, poisson=False)
-    draws = jax.jit(jax.vmap(lambda key: solve(scene, data, key=key).values[0]))(jax.random.split(jax.random.key(1), 4000))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    draws = jax.jit(jax.vmap(lambda key: solve(scene, data, key=key).values[0]))(keys)
     solved = jax.jit(solve)(scene, data)
     covariance = np.asarray(scene.source_light[0].prior_sd()[:, None] * solved.root)
     covariance = covariance @ covariance.T
@@ -201,6 +204,8 @@ CONFIG = {"observation": [{"image": "image.fits", "background_rms": 0.02, "pixel
     ({"source_light.0.amp": 1.0}, r"source_light\.0\.amp: got 1\.0; expected no amp"),
     ({"source_light.0.sd": {"dist": "Normal", "loc": 0.0, "scale": 1.0}}, r"source_light\.0\.sd: Normal with 50%"),
     ({"start.best_of": "a", "start.pixelated_from": "a"}, r"start\.best_of: given together with pixelated_from"),
+    ({"start.n_pixels": 20}, r"start\.n_pixels: given without pixelated_from"),
+    ({"start.n_pixels": 60, "start.pixelated_from": "a"}, r"start\.n_pixels: got 60; expected an integer of at most"),
     ({"start.earlier": "a"}, r"start\.earlier: unknown field"),
 ])
 def test_a_wrong_configuration_is_refused(tmp_path, changes, message):
@@ -230,45 +235,44 @@ e2 = {dist = "Normal", loc = 0.0, scale = 0.1}
 [[source_light]]
 profile = "Sersic"
 R_sersic = {dist = "LogNormal", median = 0.2, factor = 1.5}
-n_sersic = 1.0
+n_sersic = 0.5
 center_x = {dist = "Normal", loc = 0.0, scale = 0.1}
 center_y = {dist = "Normal", loc = 0.0, scale = 0.1}
 [inference]
 derived = false
-n_screen = 16
-n_starts = 4
+n_screen = 4
+n_starts = 1
 n_finalists = 1
-map_rounds = 4
+map_rounds = 1
 """
 TRUE = {"mass.0.theta_E": 0.9, "mass.0.e1": 0.08, "mass.0.e2": -0.05}
 
 
 def write_clumps(folder) -> None:
     """A lens whose source is a disc with clumps."""
-    clumps = [(0.0, 0.0, 0.2, 6.0), (0.16, 0.1, 0.05, 30.0), (-0.13, 0.12, 0.05, 25.0), (0.05, -0.18, 0.06, 20.0)]
+    clumps = [(0.0, 0.0, 0.2, 3.0), (0.16, 0.1, 0.08, 6.0), (-0.13, 0.12, 0.08, 5.0), (0.05, -0.18, 0.08, 4.0)]
     scene = Scene(mass=[EPL(theta_E=0.9, gamma=2.0, e1=0.08, e2=-0.05)],
-                  source_light=[Sersic(amp=amp, R_sersic=r, n_sersic=1.0, center_x=x, center_y=y)
+                  source_light=[Sersic(amp=amp, R_sersic=r, n_sersic=0.5, center_x=x, center_y=y)
                                 for x, y, r, amp in clumps])
-    observation = observe(scene, blank(size=32, ss=1))
+    observation = observe(scene, blank(size=28, ss=1))
     fits.PrimaryHDU(observation.image).writeto(folder / "image.fits")
     fits.PrimaryHDU(np.asarray(observation.psf.kernel, float)).writeto(folder / "psf.fits")
 
 
 def test_from_a_sersic_fit_to_pixels_by_one_field(tmp_path):
-    import tomllib
-
     write_clumps(tmp_path)
     config = parse_config(tomllib.loads(SEARCH), tmp_path / "lens.toml", FitConfig)
     first = run_search(config, tmp_path / "sersic")
     assert first.reduced_chi2 > 1.5  # there is structure that a Sersic does not have
-    second = run_search(config.with_overrides({"start.pixelated_from": str(tmp_path / "sersic")}), tmp_path / "pixels")
+    changes = {"start.pixelated_from": str(tmp_path / "sersic"), "start.n_pixels": 14}
+    second = run_search(config.with_overrides(changes), tmp_path / "pixels")
     assert 0.8 < second.reduced_chi2 < 1.2
     residual = second.observations[0].independent(second.model_images[0], second.sigma_images[0])
     assert np.abs(residual).max() < 4.5
     known = json.loads((tmp_path / "pixels" / "search.json").read_text())
     assert {"source_light.0.sd", "source_light.0.length"} < set(known["best"])
     notes = known["stages"]["amplitudes"]
-    assert 10.0 < notes["determined_by_the_data"]["source_light.0.amp"] < 400.0
+    assert 10.0 < notes["determined_by_the_data"] < 196.0
     assert np.isfinite(notes["log_evidence"])
     with fits.open(tmp_path / "pixels" / "model.fits") as file:
         plane, error = file["SOURCE_PLANE"].data, file["SOURCE_ERROR"].data

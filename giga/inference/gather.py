@@ -117,7 +117,7 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
     info = dict(run.info)
     if amplitudes.effective:
         info["amplitudes"] = {"log_evidence": float(log_likelihood) + posterior.log_norm,
-                              "determined_by_the_data": dict(amplitudes.effective)}
+                              "determined_by_the_data": sum(amplitudes.effective.values())}
     return Found(
         prior=lens.prior, observations=list(lens.observations), scenes=list(scenes),
         best=dict(zip(names, map(float, _constrained(posterior.prior, best[None])[0]), strict=True)),

@@ -44,16 +44,17 @@ def gone_on(config: Config) -> Config:
     changes: dict[str, Any] = {"start": StartConfig(best_of=folder), "inference": replace(config.inference, **ALONE)}
     if config.start.pixelated_from is not None:
         _, drawn = read_found(folder)
-        changes["source_light"] = (on_pixels(drawn[0], folder),)
+        changes["source_light"] = (on_pixels(drawn[0], folder, config.start.n_pixels),)
     return replace(config, **changes)
 
 
-def on_pixels(picture: Picture, folder: Path) -> ProfileConfig:
+def on_pixels(picture: Picture, folder: Path, n_pixels: int | None = None) -> ProfileConfig:
     """The pixelated source that takes the place of the one in a picture.
 
     Args:
         picture: Of the earlier fit.
         folder: Where it lies, for messages.
+        n_pixels: Pixels a side; None chooses.
 
     Raises:
         InputError: It shows no source.
@@ -61,7 +62,7 @@ def on_pixels(picture: Picture, folder: Path) -> ProfileConfig:
     x, y = (np.asarray(axis, float) for axis in picture.source_grid.coordinates())
     light = picture.source
     if not light.max() > 0.0:
-        raise InputError(folder, "start.pixelated_from", "a fit without light in its source plane", "a fit with a source")
+        raise InputError(folder, "start.pixelated_from", "no light in its source plane", "a fit with a source")
     bright = light > FAINT * light.max()
     (left, right), (low, high) = ((float(axis[bright].min()), float(axis[bright].max())) for axis in (x, y))
     pixel = float(picture.observation.grid.pixel_scale)
@@ -71,7 +72,7 @@ def on_pixels(picture: Picture, folder: Path) -> ProfileConfig:
     sd = float(np.sqrt(np.mean(light[inside] ** 2)))
     numbers = {"half_size": half, "center_x": center_x, "center_y": center_y, "nu": 1.0}
     free = {"sd": _about(sd, 3.0), "length": _about(0.25 * half, 2.0)}
-    n = int(np.clip(np.ceil(2.0 * half / (0.5 * pixel)), *PIXELS))
+    n = n_pixels or int(np.clip(np.ceil(2.0 * half / (0.5 * pixel)), *PIXELS))
     return ProfileConfig(PixelSource.__name__, (*((name, float(f"{value:.5g}")) for name, value in numbers.items()),
                                                 *free.items()), (("n_pixels", n),))
 
