@@ -13,12 +13,18 @@ from astropy.io import fits
 from scipy.stats import multivariate_normal
 
 from giga.bayes.posterior import Posterior
+from giga.component import is_distribution, names
 from giga.imaging.linear import solve
 from giga.imaging.render import basis_images, render_data
+from giga.inference.pictures import pictures
+from giga.inference.result import Found
 from giga.inference.search.curvature import quadratic
 from giga.inference.settings import FitConfig
-from giga.io.configuration.toml import parse_config
+from giga.io.configuration.toml import parse_config, scene_from_config
 from giga.io.errors import InputError
+from giga.io.images.fits import load_observations
+from giga.io.results.folder import read_found, write_last, write_numbers
+from giga.jobs.earlier import gone_on, start_of
 from giga.jobs.run import run_search
 from giga.lensing.scene import Scene
 from giga.light import PixelSource, Sersic
@@ -259,15 +265,31 @@ def write_clumps(folder) -> None:
     fits.PrimaryHDU(np.asarray(observation.psf.kernel, float)).writeto(folder / "psf.fits")
 
 
+def earlier(config, folder) -> None:
+    """A fit with a Sersic source, as a search leaves it."""
+    prior, observations = scene_from_config(config), load_observations(config.observation, [])
+    best = {"mass.0.theta_E": 0.91, "mass.0.e1": 0.06, "mass.0.e2": -0.03, "source_light.0.R_sersic": 0.24,
+            "source_light.0.center_x": 0.01, "source_light.0.center_y": 0.02}
+    numbers = dict(zip(names(prior), jax.tree.leaves(prior, is_leaf=is_distribution), strict=True)) | best
+    scene = jax.tree.unflatten(jax.tree.structure(prior, is_leaf=is_distribution), list(numbers.values()))
+    scene = scene.with_amplitudes([4.0])
+    model = np.asarray(jax.jit(render_data)(scene, observations[0].data(trim=False)), float)
+    found = Found(prior=prior, observations=observations, scenes=[scene], best=best, model_images=[model],
+                  sigma_images=[np.full(model.shape, 0.02)], chi2=1e3, n_pixels=300, n_free=7, timings_s={},
+                  evaluations={})
+    folder.mkdir()
+    write_numbers(found, pictures(found), folder, "")
+    write_last(found, folder)
+
+
 def test_from_a_sersic_fit_to_pixels_by_one_field(tmp_path):
     write_clumps(tmp_path)
     config = parse_config(tomllib.loads(SEARCH), tmp_path / "lens.toml", FitConfig)
-    first = run_search(config, tmp_path / "sersic")
-    assert first.reduced_chi2 > 1.5  # there is structure that a Sersic does not have
+    earlier(config, tmp_path / "sersic")
     changes = {"start.pixelated_from": str(tmp_path / "sersic"), "start.n_pixels": 14}
-    second = run_search(config.with_overrides(changes), tmp_path / "pixels")
-    assert 0.8 < second.reduced_chi2 < 1.2
-    residual = second.observations[0].independent(second.model_images[0], second.sigma_images[0])
+    found = run_search(config.with_overrides(changes), tmp_path / "pixels")
+    assert 0.8 < found.reduced_chi2 < 1.2
+    residual = found.observations[0].independent(found.model_images[0], found.sigma_images[0])
     assert np.abs(residual).max() < 4.5
     known = json.loads((tmp_path / "pixels" / "search.json").read_text())
     assert {"source_light.0.sd", "source_light.0.length"} < set(known["best"])
@@ -278,4 +300,19 @@ def test_from_a_sersic_fit_to_pixels_by_one_field(tmp_path):
         plane, error = file["SOURCE_PLANE"].data, file["SOURCE_ERROR"].data
     assert plane.shape == error.shape and 0.0 < np.median(error) < 0.5 * plane.max()
     for name, true in TRUE.items():
-        assert second.best[name] == pytest.approx(true, abs=0.02), name
+        assert found.best[name] == pytest.approx(true, abs=0.03), name
+    assert known["best"] == pytest.approx(read_found(tmp_path / "pixels")[0].best)
+
+
+def test_an_earlier_fit_that_is_none_is_refused(tmp_path):
+    config = parse_config(tomllib.loads(SEARCH), tmp_path / "lens.toml", FitConfig)
+    with pytest.raises(InputError, match="no such file"):
+        gone_on(config.with_overrides({"start.pixelated_from": str(tmp_path / "none")}))
+    with pytest.raises(InputError, match=r"inference\.map_method: got 'adam'; expected 'lm'"):
+        gone_on(config.with_overrides({"start.best_of": "a", "inference.map_method": "adam"}))
+    earlier_of = config.with_overrides({"mass.0.theta_E": {"dist": "Uniform", "low": 1.0, "high": 2.0},
+                                        "start.best_of": str(tmp_path / "sersic")})
+    write_clumps(tmp_path)
+    earlier(config, tmp_path / "sersic")
+    with pytest.raises(InputError, match=r"mass\.0\.theta_E: a prior without 0\.91"):
+        start_of(gone_on(earlier_of), scene_from_config(earlier_of))
