@@ -25,7 +25,7 @@ from giga.jobs.bench.measure import cpu_seconds
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
 
-def run(folder: Path, interval_s: float) -> None:
+def run(folder: Path, interval_s: float, iterations: int) -> None:
     """The fit that is killed: a galaxy on 16 x 16 pixels, four parameters. Its samples go to samples.npz."""
     import numpyro.distributions as dist
 
@@ -39,23 +39,24 @@ def run(folder: Path, interval_s: float) -> None:
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.5, 0.3), n_sersic=1.0,
                                      center_x=dist.Normal(0.0, 0.1), center_y=dist.Normal(0.0, 0.1))])
     config = FitConfig(n_screen=32, n_starts=8, n_finalists=8, map_rounds=4, vi_steps=8, vi_samples=32, n_chains=8,
-                       n_block=50, n_pilot=2, min_iterations=1000, max_iterations=1000)
+                       n_block=50, n_pilot=2, min_iterations=iterations, max_iterations=iterations, derived=False)
     result = fit(prior, [observation], config=config, seed=5, store=Store(folder / "checkpoint", "kill", interval_s))
     np.savez(folder / "samples.npz", **result.samples)  # pyright: ignore[reportArgumentType]
 
 
-def start(folder: Path, interval_s: float) -> subprocess.Popen:
+def start(folder: Path, interval_s: float, iterations: int) -> subprocess.Popen:
     """Start the fit in a process of its own."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, __file__, "--run", str(folder), "--interval", str(interval_s)],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    words = ["--run", str(folder), "--interval", str(interval_s), "--iterations", str(iterations)]
+    return subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True,
                             env=os.environ | CACHE | {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache")})
 
 
-def finish(folder: Path, interval_s: float) -> tuple[dict[str, np.ndarray], float]:
+def finish(folder: Path, interval_s: float, iterations: int) -> tuple[dict[str, np.ndarray], float]:
     """Let the fit run to its end; returns its samples and the processor time that it took [s]."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = start(folder, interval_s)
+    process = start(folder, interval_s, iterations)
     _, error = process.communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
@@ -64,9 +65,9 @@ def finish(folder: Path, interval_s: float) -> tuple[dict[str, np.ndarray], floa
         return dict(file), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def killed(folder: Path, interval_s: float, after_s: float) -> dict:
+def killed(folder: Path, interval_s: float, iterations: int, after_s: float) -> dict:
     """Kill a fit after some processor time; returns what its checkpoint holds."""
-    process = start(folder, interval_s)
+    process = start(folder, interval_s, iterations)
     while process.poll() is None and cpu_seconds(process.pid) < after_s:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)  # to nobody, when it has ended
@@ -86,29 +87,31 @@ def main() -> None:
     arguments.add_argument("--kills", type=int, default=20, help="how many")
     arguments.add_argument("--seed", type=int, default=1, help="of the moments")
     arguments.add_argument("--interval", type=float, default=0.0, help="between checkpoints [s]")
+    arguments.add_argument("--iterations", type=int, default=1000, help="of the chains")
     arguments.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.run:
-        run(options.run, options.interval)
+        run(options.run, options.interval, options.iterations)
         return
     rng, kills = np.random.default_rng(options.seed), 2 if options.smoke else options.kills
+    how = options.interval, 200 if options.smoke else options.iterations
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unbroken, _ = finish(folder / "first", options.interval)
-        again, whole_s = finish(folder / "second", options.interval)  # with every program in the cache
+        unbroken, _ = finish(folder / "first", *how)
+        again, whole_s = finish(folder / "second", *how)  # with every program in the cache
         rows = []
         # One moment in each of as many equal parts of the duration.
         for k, share in enumerate((np.arange(kills) + rng.uniform(size=kills)) / kills):
             place = folder / str(k)
-            while not (row := killed(place, options.interval, share * whole_s))["killed"]:
+            while not (row := killed(place, *how, share * whole_s))["killed"]:
                 share *= 0.8  # it was faster than the unbroken run, and had ended
                 shutil.rmtree(place)
-            samples, _ = finish(place, options.interval)
+            samples, _ = finish(place, *how)
             rows.append(dict(share=round(float(share), 3), **row, equal=same(samples, unbroken)))
             print(rows[-1], flush=True)
         equal = sum(row["equal"] for row in rows)
-        write(options.out, dict(interval_s=options.interval, repeatable=same(unbroken, again), kills=kills,
-                                equal=equal, rows=rows))
+        write(options.out, dict(interval_s=options.interval, iterations=how[1], repeatable=same(unbroken, again),
+                                kills=kills, equal=equal, rows=rows))
     if equal < kills:
         raise SystemExit(f"{kills - equal} of {kills} runs ended with other samples")
 

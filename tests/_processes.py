@@ -20,6 +20,9 @@ from typing import IO, NamedTuple
 from giga.jobs.bench.measure import cpu_seconds
 
 ROOT = Path(__file__).parents[1]
+# The first line of programs that need a few modules of giga: the package's own imports take longer than all they do.
+BARE = (f"import sys, types; giga = sys.modules['giga'] = types.ModuleType('giga'); "
+        f"giga.__path__ = [{str(ROOT / 'giga')!r}]")
 IDLE_S = 120.0  # in which processes that work use more than `LEAST_S` of processor time, whatever else the machine does
 BEREFT_S = 20.0  # the same when one of them has failed, for which the others may wait in vain
 LEAST_S = 0.5
@@ -107,15 +110,17 @@ def devices(count: int) -> dict[str, str]:
     return {"XLA_FLAGS": flags.strip()}
 
 
-def python(code: str, *arguments: object, **extra: str) -> str:
+def python(code: str, *arguments: object, bare: bool = False, **extra: str) -> str:
     """What a program prints, which must end well."""
-    (out,) = pythons(code, [arguments], [extra])
+    (out,) = pythons(code, [arguments], [extra], bare)
     return out
 
 
-def pythons(code: str, arguments: list[tuple[object, ...]], extras: list[dict[str, str]]) -> list[str]:
-    """What processes of one program print, beside each other, each with its arguments and environment."""
-    found = together(*[(sys.executable, "-c", textwrap.dedent(code), *each) for each in arguments],
+def pythons(code: str, arguments: list[tuple[object, ...]], extras: list[dict[str, str]],
+            bare: bool = False) -> list[str]:
+    """What processes of one program print, beside each other, each with its arguments and environment; see `BARE`."""
+    code = f"{BARE * bare}\n{textwrap.dedent(code)}"
+    found = together(*[(sys.executable, "-c", code, *each) for each in arguments],
                      envs=[environment(**extra) for extra in extras])
     for each in found:
         assert each.returncode == 0, each.error[-3000:]

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from _processes import environment, together
+from _processes import BARE, environment, together
 from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 from typer.testing import CliRunner
@@ -20,13 +20,15 @@ SETTINGS = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_
             "jax_persistent_cache_min_entry_size_bytes")
 # A prior drawn from, a solver of LAPACK and a transform, with two CPU devices, as a fit has them. Prints a value, and
 # how many programs were not found on disk. The second argument is a number of the prior.
-RUN = textwrap.dedent("""
+RUN = f"{BARE}\n" + textwrap.dedent("""
     import sys
     import jax
     import jax.numpy as jnp
     import numpyro.distributions as dist
-    from giga import EPL, Prior, Scene, enable_cache
-    from giga.bayes.prior import prior_draws
+    from giga.bayes.prior import Prior, prior_draws
+    from giga.lensing.scene import Scene
+    from giga.mass import EPL
+    from giga.runtime.cache import enable_cache
     enable_cache(sys.argv[1])
     jax.config.update("jax_num_cpu_devices", 2)
     seen = []

@@ -18,7 +18,8 @@ from giga.runtime.checkpoint import CheckpointError
 pytestmark = pytest.mark.quick
 
 SHORT = ["n_screen=16", "n_starts=4", "n_finalists=4", "map_steps=3", "map_rounds=2", "vi_steps=2", "vi_samples=8",
-         "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10"]
+         "n_chains=4", "n_block=10", "n_pilot=1", "min_iterations=10", "max_iterations=10",
+         "n_bridge=64", "n_predictive=20"]
 SETTINGS = [word for value in SHORT for word in ("--set", f"inference.{value}")]
 
 

@@ -162,7 +162,8 @@ def test_starts_of_a_fit(folder, model):
 def test_a_fit_from_a_network(folder, model, tmp_path):
     for name, options in (("plain", ()), ("helped", ("--init-from", model))):
         result = run("fit", folder / "fit.toml", "--out", tmp_path / name, "--set", "inference.target_ess=50",
-                     "--set", "inference.target_tail_ess=20", "--set", "inference.n_predictive=0", *options)
+                     "--set", "inference.target_tail_ess=20", "--set", "inference.n_predictive=0",
+                     "--set", "inference.derived=false", "--set", "inference.n_bridge=64", *options)
         assert result.exit_code == 0, result.output
     plain, helped = (read(tmp_path / name / "summary.json") for name in ("plain", "helped"))
     for name in NAMES:

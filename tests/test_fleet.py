@@ -26,7 +26,7 @@ from giga.runtime.parallel import mesh
 
 OPTIMISED = True
 
-CONFIG = FitConfig(derived=False,
+CONFIG = FitConfig(derived=False, n_predictive=0,
                    n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
                    n_block=20, n_pilot=1, min_iterations=20, max_iterations=60, target_ess=60.0, target_tail_ess=20.0,
                    target_rhat=1.2)

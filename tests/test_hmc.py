@@ -10,7 +10,7 @@ import scipy.stats
 from _problems import Toy, random_covariance
 
 from giga.inference.chains.diagnostics import ess_bulk, ess_mean, rhat
-from giga.inference.chains.hmc import Chains, HMCConfig, HMCState, sample_hmc, sampler, warm_up
+from giga.inference.chains.hmc import Chains, HMCConfig, HMCState, reach, sample_hmc, sampler, warm_up
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import ascender, log_density
 from giga.runtime.parallel import mesh
@@ -117,9 +117,40 @@ def test_banana(x64, programs, bend, straightened):
         check_mean(below, q, ess_bulk(below)[0])
 
 
+def test_trajectories_are_as_long_as_the_draws_reach(x64, programs):
+    """Along a curve they grow, and the draws that are asked for take fewer iterations; the moments stay right."""
+    bend, found = 1.0, []
+    toy = Toy.of(np.zeros(3), np.diag([1.0, 0.3, 1.0]), bend=bend)
+    transport = gaussian(np.zeros(3), np.diag([1.0, 0.3 + 2.0 * bend**2, 1.0]), 0, np.float64)
+    state, _ = warm_up(jax.random.key(1), toy, transport, *programs)
+    fewer = programs[0]._replace(config=replace(CONFIG, ess=700.0))
+    for longer in (np.inf, 1.1):  # never; as the draws say
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("giga.inference.chains.hmc.LONGER", longer)
+            start = state._replace(length=np.asarray(CONFIG.length))
+            found.append(sample_hmc(jax.random.key(2), toy, start, fewer)[1:])
+    (_, fixed), (draws, grown) = found
+    assert fixed["length"] == CONFIG.length and 1.3 * CONFIG.length < grown["length"] <= 3.0 * CONFIG.length
+    assert grown["converged"] and grown["iterations"] < 0.7 * fixed["iterations"]
+    assert grown["evaluations"] < fixed["evaluations"]
+    values = draws.z[..., 1:2]
+    check_mean(values, 0.0, ess_mean(values)[0])
+    check_mean(values**2, 0.3 + 2.0 * bend**2, ess_mean(values**2)[0])
+
+
+def test_a_standard_normal_is_reached_as_it_is(x64, rng):
+    """Whatever the number of draws and dimensions; wider draws are as wide as they are, up to a limit."""
+    for count, n in ((60, 3), (300, 20), (4000, 40)):
+        assert reach(rng.normal(size=(count, n))) < 1.1
+    wide = rng.normal(size=(8, 1000, 4)) * [1.0, 2.0, 1.0, 1.0]
+    assert reach(wide) == pytest.approx(2.0, rel=0.05)
+    assert reach(10.0 * wide) == 3.0
+
+
 def state_at(toy, transport, u, step_size: float = 0.3) -> HMCState:
     value, gradient = jax.vmap(jax.value_and_grad(lambda v: log_density(toy, transport, v)))(jnp.asarray(u))
-    return HMCState(Chains(u, np.asarray(value), np.asarray(gradient)), np.asarray(step_size), transport)
+    return HMCState(Chains(u, np.asarray(value), np.asarray(gradient)), np.asarray(step_size),
+                    np.asarray(CONFIG.length), transport)
 
 
 def test_divergences_are_counted_and_never_accepted(x64, programs):

@@ -74,18 +74,20 @@ def with_shapelets(scene: Scene) -> Scene:
     return scene.replace(source_light=[*scene.source_light, Shapelets(beta=dist.LogNormal(-1.6, 0.2), n_max=2)])
 
 
-def expanded(treatment, observations, scene=None):
+def expanded(treatment, observations=None, scene=None):
     amp, settings = TREATMENTS[treatment]
+    observations = observations or [observe(lens(), blank(exposure=300.0))]
     posterior = Posterior.of(scene or lens_prior(amp), observations, dtype=np.float64, **settings)
     z = draw(posterior)
     return posterior, z, QUADRATIC(posterior, z)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("treatment", TREATMENTS)
-def test_value_and_gradient_are_exact(x64, treatment):
+@pytest.mark.parametrize("treatment, count", [*((name, 1) for name in TREATMENTS), ("marginal", 2)])
+def test_value_and_gradient_are_exact(x64, treatment, count):
+    """Of one observation by every treatment, and of two of other sizes and noise; of two bands below."""
     observations = [observe(lens(), blank(exposure=300.0)), observe(lens(), blank(size=16, pixel_scale=0.18), 2)]
-    posterior, z, found = expanded(treatment, observations)
+    posterior, z, found = expanded(treatment, observations[:count])
     value, gradient = value_and_gradient(posterior, z)
     assert float(found.log_prob) == pytest.approx(float(value), rel=1e-12)
     assert float(found.chi2) == pytest.approx(float(jax.jit(Posterior.chi2)(posterior, z)), rel=1e-12)
@@ -104,10 +106,19 @@ def test_gradient_with_bands_and_shapelets(x64):
 
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_precision_is_symmetric_and_positive(x64, treatment):
-    _, _, found = expanded(treatment, [observe(lens(), blank(exposure=300.0))])
+    _, _, found = expanded(treatment)
     scale = float(jnp.abs(found.precision).max())
     np.testing.assert_allclose(found.precision, found.precision.T, atol=1e-10 * scale)
     assert float(jnp.linalg.eigvalsh(found.precision)[0]) > 0.0
+
+
+@jax.jit
+def slopes_of(prior, amplitudes, data, z):
+    """The image for some amplitudes, and its derivatives by forward mode."""
+    def image(z):
+        return render_data(prior.scene(z).with_amplitudes(amplitudes), data)
+
+    return image(z), jax.jacfwd(image)(z)
 
 
 def fisher(posterior, z, extra=()):
@@ -116,10 +127,7 @@ def fisher(posterior, z, extra=()):
     scene = scenes(posterior, z)[0]
     amplitudes = [jax.lax.stop_gradient(p.amp) for p in scene.light]
 
-    def image(z):
-        return render_data(posterior.prior.scene(z).with_amplitudes(amplitudes), data)
-
-    model, slopes = jax.jit(lambda z: (image(z), jax.jacfwd(image)(z)))(z)
+    model, slopes = slopes_of(posterior.prior, amplitudes, data, z)
     var = variance(model, data)
     weight = 1.0 / var + (0.5 * (data.photon / var) ** 2 if data.poisson else 0.0)
     design = jnp.moveaxis(slopes, -1, 0)
@@ -137,7 +145,7 @@ def test_precision_is_the_exact_fisher_information(x64):
 @pytest.mark.parametrize("treatment", ["profile", "ridge", "nonnegative"])
 def test_solved_amplitudes_are_projected_out(x64, treatment):
     """The Schur complement of the joint Fisher information of parameters and amplitudes."""
-    posterior, z, found = expanded(treatment, [observe(lens(), blank(exposure=300.0))])
+    posterior, z, found = expanded(treatment)
     data, scene = posterior.data[0], scenes(posterior, z)[0]
     columns = jnp.stack([jax.jit(render_data)(Scene(mass=scene.mass, **light), data) for light in (
         {"lens_light": [scene.lens_light[0].replace(amp=1.0)]},

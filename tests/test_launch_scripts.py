@@ -13,11 +13,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from _processes import ROOT, run
+from _processes import BARE, ROOT, run
 
 SCRIPTS = ROOT / "examples" / "nodes"
 
-PROBE = """
+PROBE = f"""
+    {BARE}
     import argparse, os
     os.chdir(os.path.dirname(__file__))
     parser = argparse.ArgumentParser()
@@ -32,8 +33,8 @@ PROBE = """
     from giga.runtime.parallel import everywhere, start, start_nodes
     launch = start_nodes(given.coordinator, given.processes, given.process, 600.0)
     start("cpu", 1)
-    told = everywhere(f"{launch.process} of {launch.processes}")
-    with open(f"seen{launch.process}", "w") as file:
+    told = everywhere(f"{{launch.process}} of {{launch.processes}}")
+    with open(f"seen{{launch.process}}", "w") as file:
         print(given.config, given.out, given.resume, told, file=file)
     """
 

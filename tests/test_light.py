@@ -73,6 +73,23 @@ def brightness(profile, x, y):
     return profile.brightness(x, y)
 
 
+# Each is compiled once for all profiles of one structure and precision.
+@jax.jit
+def mapped(profile, batch, x, y):
+    """Brightness at all points, over profiles, and over points."""
+    return (brightness(profile, x, y), jax.vmap(brightness, (0, None, None))(batch, x, y),
+            jax.vmap(brightness, (None, 0, 0))(profile, x, y))
+
+
+@jax.jit
+def derivatives(profile, at):
+    """Brightness at a place, its gradient, and its second derivatives by the place."""
+    def value(profile, at):
+        return brightness(profile, at[0], at[1])
+
+    return value(profile, at), jax.grad(value, (0, 1))(profile, at), jax.hessian(value, 1)(profile, at)
+
+
 @pytest.mark.parametrize("name, kind, settings", REFERENCES)
 def test_reference(name, kind, settings, dtype, reference):
     known = {key.split("/")[1]: value for key, value in reference.items() if key.startswith(f"{name}/")}
@@ -106,10 +123,10 @@ def test_jit_and_vmap_equal_the_plain_call(profile, dtype, rng):
     plain = profile.brightness(x, y)
     assert plain.dtype == dtype
     tolerance = {"float32": 1e-5, "float64": 1e-13}[dtype.name] * np.abs(plain).max()
-    np.testing.assert_allclose(jax.jit(brightness)(profile, x, y), plain, atol=tolerance)
-    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), profile)
-    np.testing.assert_allclose(jax.vmap(brightness, (0, None, None))(batch, x, y)[1], plain, atol=tolerance)
-    np.testing.assert_allclose(jax.vmap(brightness, (None, 0, 0))(profile, x, y), plain, atol=tolerance)
+    batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), profile)
+    at_once, over_profiles, over_points = mapped(profile, batch, x, y)
+    for found in (at_once, over_profiles[1], over_points):
+        np.testing.assert_allclose(found, plain, atol=tolerance)
 
 
 @profiles
@@ -138,14 +155,7 @@ def test_second_derivatives_are_finite_at_the_centre(profile, dtype):
     circle = {name: jnp.zeros((), dtype) for name in ("e1", "e2") if hasattr(profile, name)}
     for one in (profile, profile.replace(**circle)):
         center = jnp.stack([jnp.asarray(getattr(one, name, 0.0), dtype) for name in ("center_x", "center_y")])
-        leaves, tree = jax.tree.flatten(one)
-
-        def value(leaves, at, tree=tree):
-            return brightness(jax.tree.unflatten(tree, leaves), at[0], at[1])
-
-        everything = jax.jit(lambda *given, f=value: (f(*given), jax.grad(f, (0, 1))(*given),
-                                                      jax.hessian(f, 1)(*given)))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(everything(leaves, center)))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(derivatives(one, center)))
 
 
 @pytest.mark.parametrize("n_sersic", [0.17, 0.5, 1.0, 4.0, 8.0, 20.0])

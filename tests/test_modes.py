@@ -228,7 +228,7 @@ def test_log_density_of_a_map(x64, rng):
 SMALL = FitConfig(derived=False,
                   n_screen=64, n_starts=16, n_finalists=8, map_rounds=2, vi_steps=8, vi_samples=32, n_chains=8,
                   n_block=50, n_pilot=1, min_iterations=100, max_iterations=300, target_ess=300.0,
-                  target_tail_ess=120.0, target_rhat=1.03, n_bridge=256)
+                  target_tail_ess=120.0, target_rhat=1.03, n_bridge=256, n_predictive=0)
 
 
 @pytest.fixture(scope="module")

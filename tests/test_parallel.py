@@ -52,7 +52,7 @@ SHARDED = """
 
 def test_eight_devices():
     """They are kept where the environment made them, no more are found, and sharded equals plain and pmap on them."""
-    assert python(SHARDED, **EIGHT).strip() == "n_devices: 9 were asked for, but JAX sees only 8 x cpu"
+    assert python(SHARDED, bare=True, **EIGHT).strip() == "n_devices: 9 were asked for, but JAX sees only 8 x cpu"
 
 
 FIT = """
@@ -69,7 +69,7 @@ FIT = """
     observation = observe(truth, blank(size=14, pixel_scale=0.2))
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0,
                                      center_x=dist.Normal(0.0, 0.1))])
-    config = FitConfig(derived=False,
+    config = FitConfig(derived=False, n_predictive=0,
                        n_screen=12, n_starts=6, n_finalists=6, map_rounds=2, vi_steps=4, vi_samples=12, n_chains=6,
                        n_block=40, n_pilot=1, min_iterations=40, max_iterations=40)
     results = []
@@ -118,14 +118,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def two_processes(code: str, *arguments: object) -> list[str]:
+def two_processes(code: str, *arguments: object, bare: bool = False) -> list[str]:
     address = f"127.0.0.1:{free_port()}"
-    return pythons(code, [(address, k, *arguments) for k in range(2)], [devices(2)] * 2)
+    return pythons(code, [(address, k, *arguments) for k in range(2)], [devices(2)] * 2, bare)
 
 
 def test_two_processes_work_as_one():
     expected = float(np.sum(np.arange(30.0) ** 2))
-    assert [out.splitlines()[-1] for out in two_processes(TWO)] == [f"{expected} 4 x cpu"] * 2
+    assert [out.splitlines()[-1] for out in two_processes(TWO, bare=True)] == [f"{expected} 4 x cpu"] * 2
 
 
 FIT_TWO = """
@@ -148,7 +148,7 @@ FIT_TWO = """
     y, x = np.mgrid[:14, :14] - 6.5
     observation = blank.replace(image=np.exp(-0.1 * (x**2 + y**2)))
     prior = Scene(lens_light=[Sersic(amp=dist.LogNormal(1.0, 0.5), R_sersic=dist.LogNormal(-0.7, 0.3), n_sersic=1.0)])
-    config = FitConfig(derived=False,
+    config = FitConfig(derived=False, n_predictive=0,
                        n_screen=8, n_starts=4, n_finalists=4, map_rounds=2, vi_steps=2, vi_samples=8, n_chains=4,
                        n_block=20, n_pilot=1, min_iterations=20, max_iterations=20)
     folder, told = Path(sys.argv[3]) / str(launch.process), []
@@ -193,7 +193,7 @@ ABSENT = """
 
 
 def test_a_gpu_that_is_not_there():
-    out = python(ABSENT)
+    out = python(ABSENT, bare=True)
     assert out.startswith("devices: gpu was asked for, but JAX sees only ")
     assert " x cpu; install giga[gpu] on a machine with an NVIDIA driver, or ask for cpu" in out
 

@@ -57,7 +57,7 @@ def example():
 
 @pytest.mark.parametrize("make, size, shape", [
     (problems.demo60, 22, (60, 60)), (problems.foundry128, 41, (128, 128)),
-    (lambda: problems.gigalens80(2, seed=3), 22, (80, 80))])
+    (lambda: problems.gigalens80(3, seed=5), 22, (80, 80))])
 def test_truth_explains_the_image(make, size, shape):
     problem = make()
     assert Prior.of(problem.prior).size == size

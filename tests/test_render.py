@@ -3,14 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
+from giga.bayes.posterior import Posterior
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.imaging.psf import PSF, plan
 from giga.imaging.render import basis_images, render, render_data, sampling, supersamplings
 from giga.lensing.scene import Scene
-from giga.light import Sersic, Shapelets
+from giga.light import MultiGaussian, Sersic, Shapelets
 from giga.mass import EPL, Shear
 
 GRID = Grid(shape=(20, 24), pixel_scale=0.1)
@@ -188,3 +190,38 @@ def test_gradient_of_an_image_with_a_round_lens_on_a_pixel_centre_is_finite(dtyp
     scene = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), scene)
     gradient = jax.jit(jax.grad(lambda s: jnp.sum(render(s, grid, convolution) ** 2)))(scene)
     assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("s, error", [(3, 2e-6), (2, 5e-5), (4, 5e-6)])  # an even one halves subpixels of the kernel
+@pytest.mark.parametrize("amp", [None, "numbers"])
+def test_wide_gaussians_are_as_exact_sampled_once_a_pixel(amp, s, error, x64, rng):
+    """Basis, image and derivatives are those on subpixels."""
+    pixel_scale = 0.05
+    grid = Grid(shape=(40, 36), pixel_scale=pixel_scale)
+    blur = plan(PSF.from_native(np.asarray(PSF.gaussian(0.11, pixel_scale, 9).kernel), s), grid.shape, np.float64)
+    fluxes = None if amp is None else rng.uniform(0.5, 2.0, 12)
+    fine = MultiGaussian(amp=fluxes, sigma_min=0.02, sigma_max=1.5, n_gaussians=12, e1=0.25, e2=-0.2, center_x=0.013)
+    apart = fine.for_pixels(pixel_scale)
+    assert apart.n_smooth == np.sum(np.geomspace(0.02, 1.5, 12) >= 2.5 * pixel_scale) == 7
+    assert [part.part for part in apart.sampled_apart()] == [(0, 5), (5, 12)]
+
+    def image(profile, e1):
+        scene = Scene(lens_light=[profile.replace(e1=e1)])
+        return basis_images(scene, grid, blur) if amp is None else render(scene, grid, blur)
+
+    for e1 in (0.25, -0.3):
+        (one, slope), (other, other_slope) = (jax.jvp(lambda e, p=p: image(p, e), (e1,), (1.0,)) for p in (fine, apart))
+        for a, b in ((one, other), (slope, other_slope)):
+            inside = (slice(None),) * (a.ndim - 2) + (slice(6, -6),) * 2  # beyond the edge there is no light
+            np.testing.assert_allclose(b[inside], a[inside], rtol=0.0,
+                                           atol=error * float(jnp.abs(a).max()))
+    assert fine.replace(sigma_max=dist.Uniform(1.0, 2.0)).for_pixels(pixel_scale).n_smooth == 0
+
+
+def test_a_posterior_samples_wide_gaussians_once_a_pixel():
+    scene = Scene(lens_light=[MultiGaussian(sigma_min=0.02, sigma_max=1.5, n_gaussians=12, e1=dist.Normal(0.0, 0.1))])
+    psf = PSF.from_native(np.asarray(PSF.gaussian(0.11, 0.05, 9).kernel), 2)
+    observation = Observation(image=np.ones((40, 36), np.float32), grid=Grid(shape=(40, 36), pixel_scale=0.05), psf=psf,
+                              background_rms=0.1)
+    (profile,) = Posterior.of(scene, [observation]).prior.scene(jnp.zeros(1)).lens_light
+    assert profile.n_smooth == 7

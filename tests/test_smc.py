@@ -117,7 +117,7 @@ def test_a_lens_with_two_modes(tmp_path):
     config = FitConfig(derived=False,
                        n_screen=64, n_starts=16, n_finalists=8, map_rounds=2, vi_steps=8, vi_samples=32, n_chains=8,
                        sampler="smc", smc_start="map", smc_groups=4, smc_particles=32, smc_moves=3, target_ess=100.0,
-                       target_tail_ess=40.0, target_rhat=1.2)
+                       target_tail_ess=40.0, target_rhat=1.2, n_predictive=0)
     store = Store(tmp_path, "a", 0.0)
     result = fit(prior, [data], config=config, seed=2, store=store)
     rows = result.info["map"]["modes"]

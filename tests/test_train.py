@@ -162,7 +162,7 @@ for reuse in (1, 4):
 
 def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
     """Batch statistics included: they are those of the batch on all devices. With new scenes, or with old."""
-    python(EIGHT, tmp_path, **devices(8))
+    python(EIGHT, tmp_path, bare=True, **devices(8))
 
 
 def test_an_uneven_share_is_refused():

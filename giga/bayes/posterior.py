@@ -74,6 +74,8 @@ class Posterior(Component):
                              "of the amplitudes' Gaussian prior")
         data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple, scaled=True)
                      for o in observations)
+        widest = max(float(o.grid.pixel_scale) for o in observations)
+        scene = scene.replace(lens_light=[p.for_pixels(widest) for p in scene.lens_light])
         return Posterior(prior=Prior.of(scene, dtype), data=data,
                          amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
                          amplitudes=amplitudes)

@@ -51,6 +51,8 @@ def fit_many_command(
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on", code=130)
         console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)
+        if pictures:
+            console.print(f"pictures: {escape(str(out / 'gallery.html'))}", highlight=False)
     bad = {name: f"{said}: {reason}" for name, (said, reason) in status.items() if said in ("failed", "refused")}
     for name, reason in bad.items():
         console.print(f"[red]{escape(name)}[/] {escape(reason)}", highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.observation import Data
-from giga.imaging.render import average, sampling, supersamplings, total
+from giga.imaging.render import average, sampled_at, supersamplings, total
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 
@@ -51,8 +51,8 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     out = jnp.zeros((size, *x.shape), x.dtype)
 
     def at(profiles: Sequence[Any], *others: Sequence[Any]) -> list[Any]:
-        return [entry for entry in zip(profiles, *others, strict=True)
-                if entry[0].convolved and sampling(entry[0], s) == factor]
+        return [(part, *entry) for profile, *entry in zip(profiles, *others, strict=True)
+                for part in sampled_at(factor, s, [profile])]
 
     for profile, mark, slope in at(scene.lens_light, columns.lens_light, slopes.lens_light):
         out = _accumulate(out, profile, mark, slope, lambda p: p.brightness(x, y))

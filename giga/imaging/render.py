@@ -30,8 +30,7 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     s = convolution.supersampling
     image = jnp.zeros(grid.shape, jnp.result_type(grid.pixel_scale, jnp.float32))
     for factor in supersamplings(scene, s):
-        lens = [p for p in scene.lens_light if p.convolved and sampling(p, s) == factor]
-        source = [p for p in scene.source_light if p.convolved and sampling(p, s) == factor]
+        lens, source = (sampled_at(factor, s, profiles) for profiles in (scene.lens_light, scene.source_light))
         x, y = grid.phases(factor)
         brightness = total(lens, x, y)
         if source:
@@ -51,7 +50,7 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
     s = convolution.supersampling
     images: list[Array] = []
-    rays: dict[int, tuple] = {}
+    rays: dict[tuple[int, bool], tuple] = {}
     for profiles, lensed in ((scene.lens_light, False), (scene.source_light, True)):
         for profile in profiles:
             if not profile.is_linear:
@@ -59,13 +58,14 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
             if not profile.convolved:
                 images += list(profile.basis(*grid.coordinates()))
                 continue
-            factor = sampling(profile, s)
-            if factor not in rays:
-                x, y = grid.phases(factor)
-                rays[factor] = ((x, y), trace(scene.mass, x, y))
-            x, y = rays[factor][lensed]
-            stack = average(profile.basis(x, y), factor, s)
-            images += list(stack) if profile.n_amp < MANY else [stack]
+            for part in profile.sampled_apart():
+                factor = sampling(part, s)
+                if (factor, lensed) not in rays:
+                    x, y = grid.phases(factor)
+                    rays[factor, lensed] = trace(scene.mass, x, y) if lensed else (x, y)
+                x, y = rays[factor, lensed]
+                stack = average(part.basis(x, y), factor, s)
+                images += list(stack) if part.n_amp < MANY else [stack]
     # Images of one number of phases are convolved together; those of two axes not at all; a stack by itself.
     alike = [list(run) for _, run in groupby(images, key=lambda image: (image.ndim, len(image) * (image.ndim == 3)))]
     parts = [jnp.stack(run) if run[0].ndim == 2 else convolution.many(run) if run[0].ndim == 3
@@ -92,7 +92,13 @@ def sampling(profile: LightProfile, psf_supersampling: int) -> int:
 
 def supersamplings(scene: Scene, psf_supersampling: int) -> Sequence[int]:
     """The distinct subpixel counts in a scene, smallest first."""
-    return sorted({sampling(p, psf_supersampling) for p in scene.light if p.convolved})
+    return sorted({sampling(part, psf_supersampling) for p in scene.light if p.convolved for part in p.sampled_apart()})
+
+
+def sampled_at(factor: int, psf_supersampling: int, profiles: Iterable[LightProfile]) -> list[LightProfile]:
+    """The profiles, or parts of them, that the PSF touches and that are evaluated on so many subpixels a side."""
+    return [part for p in profiles if p.convolved for part in p.sampled_apart()
+            if sampling(part, psf_supersampling) == factor]
 
 
 def unconvolved(scene: Scene) -> list[LightProfile]:

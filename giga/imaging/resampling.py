@@ -12,16 +12,30 @@ Resampling = Literal["integrated", "lenstronomy"]
 
 def bin_weights(size: int, factor: int) -> np.ndarray:
     """Share of each subpixel in each pixel, both grids centred, shape (pixels, size)."""
-    side = 2 * int(np.ceil((size / factor - 1) / 2)) + 1
+    side = _pixels(size, factor)
     position = (np.arange(size) - size // 2) / factor  # subpixel centres in pixels
     edge = np.abs(position[None, :] - (np.arange(side) - side // 2)[:, None])
     return np.clip((0.5 + 0.5 / factor - edge) * factor, 0.0, 1.0)
 
 
 def bin_kernel(kernel: np.ndarray, factor: int) -> np.ndarray:
-    """Sum a centred fine kernel over pixels; a subpixel astride an edge is shared."""
-    weights = bin_weights(len(kernel), factor)
+    """Integrate a centred fine kernel over pixels.
+
+    Its sum up to a place is a cubic spline through the sums up to the edges of the subpixels. Where the edge of a pixel
+    halves a subpixel, as with an even factor, that is no half of it each: halves would widen a kernel by 1/16 of a
+    pixel squared in variance at a factor of two.
+    """
+    size = len(kernel)
+    edges = (np.arange(size + 1) - 0.5 * size) / factor
+    sums = scipy.interpolate.make_interp_spline(edges, np.vstack([np.zeros(size), np.tri(size)]), k=min(3, size))
+    side = _pixels(size, factor)
+    weights = np.diff(sums(np.clip(np.arange(side + 1) - 0.5 * side, edges[0], edges[-1])), axis=0)
     return weights @ kernel @ weights.T
+
+
+def _pixels(size: int, factor: int) -> int:
+    """Pixels a side, an odd number, that a centred kernel of so many subpixels touches."""
+    return 2 * int(np.ceil((size / factor - 1) / 2)) + 1
 
 
 def integrated(kernel: np.ndarray, factor: int, iterations: int = 60) -> np.ndarray:

@@ -39,8 +39,10 @@ from giga.jobs.job import (
 from giga.jobs.results import in_units, keep_search, write_results
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
+from giga.runtime.atomic import write_text
 from giga.runtime.checkpoint import CheckpointError, mark_of
 from giga.runtime.claims import EXPIRY, Claim, Claims, turns
+from giga.show.gallery import Shown, gallery_page
 from giga.show.terminal import Board
 
 DEATHS = 3  # workers that may die of one lens
@@ -186,7 +188,15 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
                 console.print(f"[yellow]note:[/] pictures: {escape(problem)}", highlight=False)
         status = worker.status()
         worker.folder.write_table(status)
+        if draw:
+            write_gallery(worker.folder, status)
     return status
+
+
+def write_gallery(folder: FleetFolder, status: Mapping[str, tuple[str, str]]) -> Path:
+    """Write gallery.html, which shows the pictures in the folders of the lenses."""
+    shown = {name: Shown(f"lenses/{name}", [file.name for file in folder.lens(name).glob("*.*")]) for name in status}
+    return write_text(folder.path / "gallery.html", gallery_page(folder.table(status), shown))
 
 
 @dataclass(eq=False)

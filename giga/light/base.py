@@ -1,5 +1,7 @@
 """The base class of light profiles: a brightness that is linear in its amplitude."""
 
+from __future__ import annotations
+
 import operator
 from functools import reduce
 from typing import ClassVar, Self
@@ -42,6 +44,14 @@ class LightProfile(Component):
     def is_linear(self) -> bool:
         """Whether the amplitude is solved from the data."""
         return self.amp is None
+
+    def for_pixels(self, pixel_scale: float) -> Self:
+        """The same profile, ready for images whose pixels have this side [arcsec]; see `sampled_apart`."""
+        return self
+
+    def sampled_apart(self) -> tuple[LightProfile, ...]:
+        """Parts whose sum it is, in the order of its amplitudes, each sampled as it says; itself unless it has such."""
+        return (self,)
 
     def basis(self, x: Array, y: Array) -> Array:
         """Brightness for unit amplitudes, shape (n_amp, *x.shape)."""

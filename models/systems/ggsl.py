@@ -191,10 +191,10 @@ def _measured(config: GGSLConfig, model: Separator,
     structure, state = nnx.split(model)
 
     def rows(made: Simulator, images: int, key: Array) -> dict[str, np.ndarray]:
-        batches = (made.simulate(jax.random.fold_in(key, first), min(together, images - first))
-                   for first in range(0, images, together))
+        size = min(together, images)  # of the last batch too, else its programs are compiled for it alone
+        batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
         parts = [jax.tree.map(np.asarray, _measure(config, structure, state, batch)) for batch in batches]
-        return {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+        return {field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]}
 
     return rows
 

@@ -167,13 +167,12 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
     def rows(state: Any, batch: Batch) -> dict[str, Array]:
         return rows_of(config, nnx.merge(structure, state), batch)
 
-    found = {}
+    found, size = {}, min(together, images)  # the last batch is as large, else its programs are compiled for it alone
     for name, shifted in (("mock", False), ("shifted", True)):
         made = make_simulator(config, catalogue, shifted=shifted)
-        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first),
-                                                                   min(together, images - first))))
-                 for first in range(0, images, together)]
-        found[name] = summary({field: np.concatenate([part[field] for part in parts]) for field in parts[0]})
+        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first), size)))
+                 for first in range(0, images, size)]
+        found[name] = summary({field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]})
     return found
 
 

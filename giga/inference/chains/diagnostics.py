@@ -5,7 +5,6 @@ A run looks at them after every block, so they are computed for all parameters a
 
 from typing import Any
 
-import arviz as az
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
@@ -157,4 +156,6 @@ def _time(rho: np.ndarray) -> float:
 
 def _each(samples: np.ndarray, **how: Any) -> np.ndarray:
     """ArviZ's effective sample size, parameter by parameter; 0.23 and 1 answer alike when all is spelt out."""
+    import arviz as az  # here: with matplotlib.pyplot and xarray it is a third of the time that `import giga` takes
+
     return np.array([float(az.ess(samples[..., k], **how)) for k in range(samples.shape[-1])])

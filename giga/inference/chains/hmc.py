@@ -26,6 +26,8 @@ from giga.runtime.random import normal, split
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
 MAX_RESETS = 3
+LONGEST = 3.0  # times the trajectory's length, for draws that reach so far
+LONGER = 1.1  # a change of the length that is worth it
 NOTHING = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0}  # `worst_case` of no draw
 
 
@@ -40,7 +42,8 @@ class HMCConfig:
         n_min, n_max: Fewest and most iterations kept, a chain.
         ess, tail_ess: Bulk and tail effective sample size wanted of every parameter.
         rhat: Largest R-hat wanted.
-        length: Trajectory length in whitened units; the number of steps is jittered about it.
+        length: Trajectory length in whitened units; the number of steps is jittered about it. It grows with the
+            `reach` of the draws.
         target_accept: Acceptance that the pilot's step size aims at.
         max_steps: Most leapfrog steps a trajectory.
         guided: Whether the steps follow the coarse posterior (`giga.bayes.posterior.Posterior.coarse`), which makes
@@ -67,11 +70,13 @@ class HMCState(NamedTuple):
     Attributes:
         chains: Leading axis over chains.
         step_size: Shape ().
+        length: Of a trajectory, shape ().
         transport: Map from the chains' coordinates to the prior's.
     """
 
     chains: Chains
     step_size: AnyArray
+    length: AnyArray
     transport: Transport
 
 
@@ -130,7 +135,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     """Start chains as draws of the variational posterior, re-whiten by their covariance, set the step size.
 
     Three rounds of adapting blocks. After the first two the covariance of their draws moves the chains to
-    coordinates in which it is unity; the last sets the step in those in which the sampling goes on.
+    coordinates in which it is unity, and sets the length of the trajectories there; the last sets the step in those in
+    which the sampling goes on.
 
     Args:
         key: Random key.
@@ -150,7 +156,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     config = sampler.config
     start, *rounds = split(key, 4)
     u = normal(start, (config.n_chains, transport.size), transport.shift.dtype)
-    state, replaced = _alive(_chains(posterior, transport, u, 0.3, ascent))
+    state, replaced = _alive(_chains(posterior, transport, u, 0.3, config.length, ascent))
     gradients = config.n_chains
     for part, blocks in zip(rounds, (config.n_pilot, config.n_pilot, 1), strict=True):
         kept = []
@@ -160,7 +166,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
             kept.append([np.asarray(a, float)[:, config.n_block // 3 if k == 0 else 0:] for a in path])
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         if part is not rounds[-1]:
-            state = _rewhiten(posterior, state, Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True))), ascent)
+            seen = Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True)))
+            state = _rewhiten(posterior, state, seen, config.length, ascent)
     return state, {"evaluations": gradients, "replaced_starts": replaced}
 
 
@@ -168,7 +175,8 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
                report: Callable[[dict], None] = lambda info: None) -> tuple[HMCState, Draws, dict]:
     """Sample the posterior until every parameter has the effective sample sizes and R-hat wanted.
 
-    Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks. Where a
+    Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks. Where the draws so far
+    reach further than the trajectories were made for, these become longer, at most `LONGEST` times. Where a
     block's acceptance falls far below what the step was set for, the chains have come to a place
     that the pilot did not see: the step is set anew from there, and the draws so far are left out.
 
@@ -187,17 +195,20 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     config = sampler.config
     blocks: list[Draws] = []
     values: list[np.ndarray] = []
+    paths: list[np.ndarray] = []
     worst, spent, resets, count = dict(NOTHING), 0, 0, 0
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
-        state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
+        state, path, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
         count, spent = count + 1, spent + _gradients(out, config)
         acceptance = float(np.mean(out.acceptance_rate))
         if acceptance < config.target_accept - LOST_ACCEPTANCE and resets < MAX_RESETS:
             state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
             count, spent, resets = count + 1, spent + _gradients(out, config), resets + 1
-            blocks, values = [], []
+            blocks, values, paths = [], [], []
             continue
         blocks.append(out)
+        paths.append(np.asarray(path.u, float))
+        state = _longer(state, config.length * reach(np.concatenate(paths, 1)))
         values.append(physical(posterior.prior, out.z))
         worst = worst_case(np.concatenate(values, 1))
         report({"acceptance": acceptance, "iterations": len(blocks) * config.n_block,
@@ -208,6 +219,7 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     return state, draws, {
         "iterations": int(draws.z.shape[1]), "chains": config.n_chains,
         "acceptance": float(draws.acceptance_rate.mean()), "step_size": float(state.step_size),
+        "length": float(state.length),
         "mean_steps": float(draws.n_steps.mean()), "resets": resets,
         "divergences": int(draws.diverging.sum()), "dead_chains": int(still.sum()),
         "converged": _reached(worst, blocks, config), "worst_rhat": worst["rhat"],
@@ -251,7 +263,7 @@ _constrain = jax.jit(jax.vmap(jax.vmap(Prior.constrain, (None, 0)), (None, 0)))
 
 def sampler(over: Mesh, config: HMCConfig, call: Call | None = None) -> Sampler:
     """Blocks of iterations; when adapting, the common step size of a lens's chains follows their mean acceptance."""
-    return Sampler(_block(over, config.n_chains, config.n_block, config.length, config.max_steps, config.target_accept,
+    return Sampler(_block(over, config.n_chains, config.n_block, config.max_steps, config.target_accept,
                           config.guided), call or Alone(over), config, over)
 
 
@@ -288,8 +300,7 @@ def _gradients(draws: Draws, config: HMCConfig) -> int:
 
 
 @cache
-def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: int, target_accept: float,
-           guided: bool) -> Program:
+def _block(over: Mesh, n_chains: int, n_block: int, max_steps: int, target_accept: float, guided: bool) -> Program:
     # One sequence for all lenses, so that those of a call make long and short trajectories together: the golden
     # section's, which fills the interval evenly from the first entries on.
     jitter = 0.5 + np.arange(1, n_block + 1) * 0.5 * (5.0**0.5 - 1.0) % 1.0
@@ -326,7 +337,7 @@ def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: in
         def iteration(carry, inputs):
             chains, size, mean = carry
             keys, k, wanted = inputs
-            steps = jnp.clip(jnp.round(length / size * wanted), 1, max_steps).astype(int)
+            steps = jnp.clip(jnp.round(state.length / size * wanted), 1, max_steps).astype(int)
             chains, (accept, diverging, energy) = move(posteriors, slots, active,
                                                        (state.transport, images, size, steps), keys, chains)
             accept = jnp.where(jnp.isfinite(accept), accept, 0.0)
@@ -353,10 +364,12 @@ def _block(over: Mesh, n_chains: int, n_block: int, length: float, max_steps: in
                    lambda key, state, adapt: (state, Path(0, 0), Draws(0, 0, 0, 0, 0, 0)))
 
 
-def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, ascent: Ascent) -> HMCState:
+def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size: float, length: float,
+            ascent: Ascent) -> HMCState:
     value, gradient = ascent.evaluate(posterior, transport, u)
     dtype = transport.shift.dtype
-    return HMCState(Chains(np.asarray(u, dtype), value, gradient), np.asarray(step_size, dtype), transport)
+    chains = Chains(np.asarray(u, dtype), value, gradient)
+    return HMCState(chains, np.asarray(step_size, dtype), np.asarray(length, dtype), transport)
 
 
 def _alive(state: HMCState) -> tuple[HMCState, int]:
@@ -370,13 +383,44 @@ def _alive(state: HMCState) -> tuple[HMCState, int]:
     return state._replace(chains=Chains(*(a[place] for a in chains))), int(np.sum(~good))
 
 
-def _rewhiten(posterior: Posterior, state: HMCState, path: Path, ascent: Ascent) -> HMCState:
+def _rewhiten(posterior: Posterior, state: HMCState, path: Path, length: float, ascent: Ascent) -> HMCState:
     """Move to coordinates in which the pilot's draws have zero mean and their covariance is that of their gradients."""
     shift, factor = whitening(*(a.reshape(-1, a.shape[-1]) for a in path))
-    position = np.linalg.solve(factor, (np.asarray(state.chains.position, float) - shift).T).T
+
+    def moved(u: AnyArray) -> np.ndarray:
+        flat = np.asarray(u, float).reshape(-1, len(shift))
+        return np.linalg.solve(factor, (flat - shift).T).T
+
     dtype = state.transport.shift.dtype
     transport = state.transport.behind(shift.astype(dtype), factor.astype(dtype))
-    return _chains(posterior, transport, position, float(state.step_size), ascent)
+    return _chains(posterior, transport, moved(state.chains.position), float(state.step_size),
+                   length * reach(moved(path.u)), ascent)
+
+
+def reach(u: np.ndarray) -> float:
+    """Standard deviation of draws along their widest direction: 1 where they are a standard normal, at most `LONGEST`.
+
+    In coordinates that are whitened by draws and gradients a straight posterior is a standard normal. One that follows
+    a curve is wider than its local curvature says, and trajectories made for unit width walk along it at random.
+
+    Args:
+        u: Draws, shape (..., n). Half of them count as independent: so many of a standard normal have a largest
+            eigenvalue of (1 + sqrt(n / count))^2 by chance, which is divided out.
+
+    References:
+        Marchenko & Pastur (1967), Math. USSR-Sb. 1, 457.
+    """
+    flat = u.reshape(-1, u.shape[-1])
+    chance = (1.0 + np.sqrt(flat.shape[1] / (0.5 * len(flat)))) ** 2
+    widest = np.linalg.eigvalsh(np.atleast_2d(np.cov(flat.T)))[-1]
+    return float(np.clip(np.sqrt(widest / chance), 1.0, LONGEST))
+
+
+def _longer(state: HMCState, length: float) -> HMCState:
+    """The state with longer trajectories, where that is a change that is worth it."""
+    if length < LONGER * float(state.length):
+        return state
+    return state._replace(length=np.asarray(length, np.asarray(state.length).dtype))
 
 
 def _join(blocks: list[Draws]) -> Draws:

@@ -24,7 +24,9 @@ FEWEST = 2  # rounds for the finalists with the noise as it is
 OVERTAKING = 5.0  # rounds in which a lane that climbs may overtake the best
 HOPELESS = 30.0  # log-posterior below the best at which a finalist gives its place to a draw about the best
 HOPS = (2.0, 4.0, 8.0, 16.0)  # widths of those draws, of the Gaussian of the curvature there, in turn
-HOPS_IN_VAIN = 2  # in a row, after which the search ends
+IN_VAIN = 2  # such draws for each lane, in a row, after which the search ends
+ON_ITS_WAY = 0.3  # relative error of the best one's parabola within which a lane on it climbs to that mode
+ROUNDS_OF_A_DRAW = 2  # about so many, until it has arrived or is given up
 WIDEST = 2.0  # in any direction, in prior standard deviations
 
 
@@ -82,15 +84,15 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         report: Called between compiled rounds with "log_prob" and "chi2" of the best lane.
 
     Returns:
-        The finalists, best first, and what a person wants to know: counts of gradient equivalents, rounds and hops,
-        dead lanes (log-posterior not finite), and finalists that agree with the best.
+        The finalists, best first, and what a person wants to know: counts of gradient equivalents, of rounds and of
+        draws about the best ("hops"), dead lanes (log-posterior not finite), and finalists that agree with the best.
     """
     width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
     lanes, soft, dead = _screened(key, posterior, config, screen, start)
     groups = -(-len(soft) // width)
     lanes, soft = _kept(_in_groups(posterior, lanes, free, _shares(config, 0, soft), improve, width), soft, width)
     precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
-    least = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0))
+    least, most = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0)), IN_VAIN * (width - 1)
     report(_progress(lanes, soft, 1 / (1 + least)))
     while rounds < config.rounds and (climbing.any() or rounds < least):
         rounds += 1
@@ -100,14 +102,16 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         lanes, order = _best(lanes, width)
         precision, climbing, soft = precision[order], climbing[order], shares[order] > 0.0
         best, sound = float(lanes.log_prob[0]), np.isfinite(lanes.log_prob[0]) and np.isfinite(precision[0]).all()
-        settled = sound and least <= rounds < config.rounds and not (climbing.any() if hops else climbing[0])
+        settled = sound and least <= rounds < config.rounds and not climbing[0]
         if settled and (hops or _alone(lanes, config.agree)):
-            vain = 0 if best > top + config.agree else vain + 1
-            if vain < HOPS_IN_VAIN:
-                lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree)
-                climbing, hops, top = climbing | drawn, hops + 1, max(best, top)
-        ahead = min(config.rounds, max(least, rounds + int(climbing.any())))
-        report(_progress(lanes, soft, (rounds + 1) / (1 + ahead)))
+            vain, top = 0 if best > top + config.agree else vain, max(best, top)
+            climbing = climbing & ~_arriving(lanes, precision[0], config.agree)
+            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree,
+                                   first=vain, most=most - vain)
+            climbing, hops, vain = climbing | drawn, hops + int(drawn.sum()), vain + int(drawn.sum())
+        waiting = -(-(most - vain) // max(width - 1, 1)) if hops or _alone(lanes, config.agree) else 0
+        left = ROUNDS_OF_A_DRAW * (waiting + int(climbing.any())) if climbing.any() or rounds < least else 0
+        report(_progress(lanes, soft, (rounds + 1) / (1 + min(config.rounds, max(least, rounds) + left))))
     log_prob = np.asarray(lanes.log_prob, float)
     jacobians = config.steps * (groups + rounds) * width
     info = {"log_prob": float(log_prob[0]), "starts": config.n_screen,
@@ -149,20 +153,39 @@ def _alone(lanes: Lanes, agree: float) -> bool:
     return bool(np.sum(log_prob > log_prob[0] - agree) < len(log_prob) / 2)
 
 
-def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray,
-            agree: float) -> tuple[Lanes, np.ndarray]:
+def _arriving(lanes: Lanes, precision: AnyArray, agree: float) -> np.ndarray:
+    """Which lanes lie on the parabola of the best one, and so are on their way to where it is."""
+    log_prob, away = np.asarray(lanes.log_prob, float), np.asarray(lanes.z, float) - np.asarray(lanes.z[0], float)
+    gap = log_prob[0] - log_prob
+    fall = 0.5 * np.einsum("ki,ij,kj->k", away, np.asarray(precision, float), away)
+    return np.isfinite(gap) & (np.abs(fall - gap) < agree + ON_ITS_WAY * gap)
+
+
+def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray, agree: float, first: int,
+            most: int) -> tuple[Lanes, np.ndarray]:
     """The lanes, with draws about the best in the places of its copies and of those that are hopeless; and which.
 
     They are draws of the Gaussian of its curvature, `HOPS` times as wide but nowhere wider than `WIDEST`, so they
     look for what is better near by and further off: two profiles that lie one on the other come apart, a source
     takes another size.
+
+    Args:
+        key: Random key.
+        lanes: The lanes, best first.
+        precision: Of each.
+        climbing: Which of them stay because they climb.
+        agree: As in `MapConfig`.
+        first: Draws made before, which tells whose width is next.
+        most: Draws that may be made.
     """
     log_prob = np.asarray(lanes.log_prob, float)
-    lost = ~climbing & ~((log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree))
+    other = (log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree)
+    lost = ~climbing & (~other | _arriving(lanes, precision[0], agree))
     lost[0] = False
+    lost &= np.cumsum(lost) <= most
     values, vectors = np.linalg.eigh(np.asarray(precision[0], float))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    widths = np.resize(HOPS, lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
+    widths = np.resize(np.roll(HOPS, -first), lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
     steps = np.minimum(widths, WIDEST) * rng.standard_normal(widths.shape)
     z, damping, chi2 = np.array(lanes.z), np.array(lanes.damping), np.array(lanes.chi2)
     z[lost] = z[0] + steps @ vectors.T

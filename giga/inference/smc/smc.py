@@ -260,7 +260,8 @@ def _moved(key: Array, posterior: Posterior, start: Prior | Maps, state: Particl
     density = tempered(start, posterior, state.beta)
     u = np.asarray(on_host(_pulled(transport, flat.astype(dtype))))
     value, gradient = programs.ascent.evaluate(density, transport, u)
-    chains = HMCState(Chains(u, value, gradient), np.asarray(state.step_size, dtype), transport)
+    chains = HMCState(Chains(u, value, gradient), np.asarray(state.step_size, dtype),
+                      np.asarray(programs.config.length, dtype), transport)
     after, _, draws = programs.moves.run(key, density, chains, adapt)
     z = np.asarray(draws.z)[:, -1].reshape(state.z.shape)
     return _evaluated(posterior, start, z, programs, state.beta, state.log_z, float(after.step_size)), draws
