@@ -18,6 +18,7 @@ SECTIONS = {
     "`[likelihood]`": "LikelihoodConfig",
     "`[lens]`": "LensConfig",
     "`[[points]]`": "PointsConfig",
+    "`[start]`": "StartConfig",
     "`[inference]`": "FitConfig",
 }
 

@@ -11,7 +11,17 @@ from scipy.special import gamma, gammaincinv
 
 from giga import light
 from giga.imaging.grid import Grid
-from giga.light import CoreSersic, Gaussian, Moffat, MultiGaussian, PixelImage, Sersic, Shapelets, UniformSky
+from giga.light import (
+    CoreSersic,
+    Gaussian,
+    Moffat,
+    MultiGaussian,
+    PixelImage,
+    PixelSource,
+    Sersic,
+    Shapelets,
+    UniformSky,
+)
 from giga.light.sersic import N_SERSIC, b_n, unit_flux
 
 pytestmark = pytest.mark.quick
@@ -34,6 +44,8 @@ PROFILES = [
                  id="PixelImage"),
     pytest.param(PixelImage(amp=2.0, image=AMPLITUDES.reshape(3, 5), scale=0.7, center_x=0.1, phi_G=0.4,
                             interpolation="bilinear"), id="PixelImage-bilinear"),
+    pytest.param(PixelSource(amp=AMPLITUDES[:9], half_size=2.5, center_x=0.1, sd=1.0, length=0.3, n_pixels=3),
+                 id="PixelSource"),
 ]
 profiles = pytest.mark.parametrize("profile", PROFILES)
 

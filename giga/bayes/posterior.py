@@ -15,7 +15,7 @@ from giga.bayes.exchange import Orders
 from giga.bayes.points import PointTerm
 from giga.bayes.prior import Prior
 from giga.component import AnyArray, Component, is_distribution, static
-from giga.imaging.linear import Amplitudes, solve
+from giga.imaging.linear import Amplitudes, penalty, solve
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render, sampling
 from giga.lensing.scene import Scene
@@ -39,7 +39,7 @@ class Posterior(Component):
             each, so the sum is one over their priors.
         amplitudes: How linear amplitudes are treated: "nonnegative" (best values, not negative where a
             negative one is no light), "profile" (best values of any sign) or "marginal" (integrated out, with the
-            determinant).
+            determinant). Those with a prior of their profile's own are integrated out in any case.
         sampled_once: Whether the source is sampled once a pixel, whatever its profiles say.
         points: Images of point sources, whose likelihoods are added to that of the pixels.
     """
@@ -188,22 +188,32 @@ class Posterior(Component):
         value = log_density(_image(scene, data), data)
         if amplitudes is None:
             return value
-        value = value - 0.5 * amplitudes.penalty
-        return value - 0.5 * amplitudes.log_det if self.amplitudes == "marginal" else value
+        log_det = amplitudes.log_det if self.amplitudes == "marginal" else amplitudes.log_det_own
+        return value - 0.5 * (amplitudes.penalty + log_det)
 
     def filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
         """Solve linear amplitudes of a scene as `Data.seen` gives it; they are in the unit of the data.
 
         chi2 plus penalty is stationary in the solved amplitudes, so their derivative drops out of
-        its gradient (envelope theorem) and is not taken; the determinant's is.
+        its gradient (envelope theorem) and is not taken; that of the determinant and of the priors' widths is.
         """
         if not scene.is_linear:
             return scene, None
-        marginal = self.amplitudes == "marginal"
-        solved = solve(scene if marginal else jax.lax.stop_gradient(scene), data, self.amplitude_sd_of(data),
+        sd = self.amplitude_sd_of(data)
+        solved = solve(scene if self.integrates(scene) else jax.lax.stop_gradient(scene), data, sd,
                        self.amplitudes == "nonnegative")
-        values, penalty = jax.lax.stop_gradient((solved.values, solved.penalty))
-        return scene.with_amplitudes(values), Amplitudes(values, penalty, solved.log_det)
+        values = jax.lax.stop_gradient(solved.values)
+        return scene.with_amplitudes(values), solved._replace(values=values, penalty=penalty(scene, values, sd))
+
+    def integrates(self, scene: Scene) -> bool:
+        """Whether some linear amplitudes of a scene are integrated out, so that a determinant depends on it."""
+        return scene.is_linear and (self.amplitudes == "marginal" or scene.has_own_priors)
+
+    def own_roots(self, z: Array) -> tuple[Array | None, ...]:
+        """`Amplitudes.root` of each observation."""
+        scene = self._scene(z)
+        solved = (self.filled(d.seen(scene), d)[1] for d in self.data_of(scene))
+        return tuple(None if amplitudes is None else amplitudes.root for amplitudes in solved)
 
     def amplitude_draw(self, key: Array, z: Array) -> tuple[list[Array], ...]:
         """A draw of the linear amplitudes given z, for each observation those of its linear profiles, in its unit."""

@@ -1,9 +1,11 @@
 """Linear amplitudes, solved from the data by weighted least squares."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from giga.imaging.observation import Data
@@ -26,13 +28,18 @@ class Amplitudes(NamedTuple):
 
     Attributes:
         values: One entry for each linear profile: shape () or (n_amp,) [the data's unit / arcsec^2].
-        penalty: The Gaussian prior's share of chi2, sum (amp / sd)^2, or zero.
-        log_det: Log-determinant of the normal matrix (prior included, relative to the prior's own).
+        penalty: The Gaussian priors' share of chi2, sum (amp / sd)^2, or zero.
+        log_det: Log-determinant of the normal matrix (priors included, relative to the priors' own).
+        log_det_own: The same of the amplitudes that have a prior of their profile's own, alone; zero without such.
+        root: Of these, in units of their prior's standard deviations, a root of the covariance given all others, shape
+            (n, n); None without such.
     """
 
     values: list[Array]
     penalty: Array
     log_det: Array
+    log_det_own: Array
+    root: Array | None = None
 
 
 def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, nonnegative: bool = False,
@@ -43,12 +50,14 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     scaled to a unit diagonal and given a ridge (`RIDGE`) before it is factored, so it can be, whatever the columns.
     What ridge and rounding cost is taken back by a step from the residual of the image itself, whose rounding is
     that of the image and not that of its square: iterated Tikhonov regularisation, and a proximal-point step where
-    amplitudes are bounded.
+    amplitudes are bounded. Amplitudes with a Gaussian prior of their profile's own are eliminated first, see
+    `Gaussians`.
 
     Args:
         scene: Scene with at least one linear profile, as `Data.seen` gives it.
         data: The observation; its variance must not depend on the model.
-        amplitude_sd: Standard deviation of a zero-mean Gaussian amplitude prior, in the data's unit; None is flat.
+        amplitude_sd: Standard deviation of the zero-mean Gaussian prior of the other amplitudes, in the data's unit;
+            None is flat.
         nonnegative: Keep the amplitudes of `positive` profiles at or above zero.
         key: Where given, the amplitudes are a draw about the best ones: the best ones of data with noise added once
             more. Unbounded, that is a draw from their Gaussian given the scene.
@@ -59,41 +68,85 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     """
     fixed = render(_without_linear(scene), data.grid, data.convolution)
     basis = basis_images(scene, data.grid, data.convolution)
-    weighted, basis, target = _weighed(basis, data.image - fixed, data)
+    own, others, sd = gaussian_columns(scene, amplitude_sd, nonnegative)
+    weighted, basis, target = _weighed(basis, data.image - fixed, data, alike=scene.has_own_priors)
+    first = Gaussians.of(basis[own] * sd[:, None]) if scene.has_own_priors else None
+    if first is not None:
+        weighted, basis = weighted[others], basis[others]
     precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
-    scale, scaled = unit_diagonal(matmul(weighted, basis.T), precision)
-    factor = jnp.linalg.cholesky(scaled)
-    noise = 0.0 if key is None else matmul(factor, jax.random.normal(key, scale.shape, scale.dtype))
-    signs = jnp.array(_signs(scene))
+    normal = matmul(weighted, basis.T)
+    if first is not None:  # Schur's complement: what they do not explain
+        cross = first.forward(matmul(first.columns, basis.T))
+        normal = normal - matmul(cross.T, cross)
+    scale, scaled = unit_diagonal(normal, precision)
+    factor = jnp.linalg.cholesky(scaled) if len(scale) else scaled
+    normals = jnp.zeros(len(own) + len(others), scale.dtype) if key is None else \
+        jax.random.normal(key, (len(own) + len(others),), scale.dtype)
+    noise, own_noise = matmul(factor, normals[others]), normals[own]
+    signs = jnp.array(_signs(scene))[others]
 
-    def slope(values: Array) -> Array:
-        """Minus half the gradient of chi2 and penalty by the scaled amplitudes."""
+    def slopes(values: Array, gaussian: Array) -> tuple[Array, Array]:
+        """Minus half the gradient of chi2 and penalty by the scaled amplitudes, and by those of `first`."""
         residual = target - matmul(values * scale, basis)
-        return scale * (matmul(weighted, residual) - precision * scale * values)
+        if first is None:
+            return scale * (matmul(weighted, residual) - precision * scale * values), gaussian
+        residual = residual - matmul(gaussian, first.columns)
+        return (scale * (matmul(weighted, residual) - precision * scale * values),
+                matmul(first.columns, residual) - gaussian)
 
-    def step(uphill: Array, values: Array, free: Array) -> tuple[Array, Array]:
+    def rest(uphill: Array, values: Array, free: Array) -> tuple[Array, Array]:
+        if not len(scale):
+            return values, free
         if nonnegative:
+            tolerance = 16.0 * jnp.finfo(steepest.dtype).eps * jnp.max(jnp.abs(steepest))  # no slope but rounding
             return _nonnegative_step(*jax.lax.stop_gradient((scaled, uphill + noise, values, tolerance)), signs, free)
         return values + jax.scipy.linalg.cho_solve((factor, True), uphill + noise), free
 
-    first = scale * matmul(weighted, target)
-    tolerance = 16.0 * jnp.finfo(first.dtype).eps * jnp.max(jnp.abs(first))  # what is no slope but rounding
-    values, free = step(first, jnp.zeros_like(scale), jnp.ones(len(scale), bool))
-    for _ in range(REFINEMENTS):
-        values, free = step(slope(values), values, free)
-    values = values * scale
+    def step(uphill: Array, own_uphill: Array, values: Array, gaussian: Array,
+             free: Array) -> tuple[Array, Array, Array]:
+        if first is None:
+            return *rest(uphill, values, free), gaussian
+        half = first.forward(own_uphill)
+        moved, free = rest(uphill - scale * matmul(cross.T, half), values, free)
+        return moved, free, gaussian + first.backward(half + own_noise - matmul(cross, (moved - values) * scale))
+
+    values, gaussian = jnp.zeros_like(scale), jnp.zeros_like(sd)
+    steepest = scale * matmul(weighted, target)
+    free = jnp.ones(len(scale), bool)
+    for _ in range(1 + REFINEMENTS):
+        values, free, gaussian = step(*slopes(values, gaussian), values, gaussian, free)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(factor))) - 2.0 * jnp.sum(jnp.log(scale))
     if amplitude_sd is not None:
-        log_det = log_det - len(basis) * jnp.log(precision)
-    return Amplitudes(_split(scene, values), precision * jnp.sum(values**2), log_det)
+        log_det = log_det - len(scale) * jnp.log(precision)
+    log_det_own, root = jnp.zeros_like(log_det), None
+    if first is not None:
+        alone = first.part(sum(p.n_amp for p in scene.light if p.is_linear and p.has_own_prior))
+        log_det, log_det_own = log_det + first.log_det(), alone.log_det()
+        root = alone.backward(jnp.eye(len(alone.scale), dtype=scale.dtype))
+    flat = values * scale
+    if first is not None:
+        flat = jnp.zeros_like(normals).at[others].set(flat).at[own].set(gaussian * sd)
+    found = _split(scene, flat)
+    return Amplitudes(found, penalty(scene, found, amplitude_sd), log_det, log_det_own, root)
 
 
-def _weighed(basis: Array, residual: Array, data: Data) -> tuple[Array, Array, Array]:
+def penalty(scene: Scene, values: Sequence[Array], amplitude_sd: Array | float | None) -> Array:
+    """Share of the Gaussian priors in chi2, sum (amp / sd)^2, of a scene's solved amplitudes."""
+    total = jnp.zeros((), jnp.result_type(*values))
+    for profile, value in zip((p for p in scene.light if p.is_linear), values, strict=True):
+        if profile.has_own_prior:
+            total = total + jnp.sum((value / profile.prior_sd()) ** 2)
+        elif amplitude_sd is not None:
+            total = total + jnp.sum((value / amplitude_sd) ** 2)
+    return total
+
+
+def _weighed(basis: Array, residual: Array, data: Data, alike: bool = False) -> tuple[Array, Array, Array]:
     """The two factors of the normal matrix, shape (n, pixels), and what the amplitudes are to give, shape (pixels,).
 
-    Of correlated noise both are the basis made independent, as is the residual.
+    Of correlated noise, and where they are to be alike, both are the basis made independent, as is the residual.
     """
-    if data.whitening is not None:
+    if alike or data.whitening is not None:
         white = data.independent(basis, data.variance).reshape(len(basis), -1)
         return white, white, data.independent(residual, data.variance).reshape(-1)
     weight = data.mask / data.variance
@@ -110,6 +163,94 @@ def unit_diagonal(normal: Array, precision: Array | float) -> tuple[Array, Array
     scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
     ridge = RIDGE[str(normal.dtype)] * len(normal)
     return scale, normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + ridge)
+
+
+class Gaussians(NamedTuple):
+    """Amplitudes with Gaussian priors, in units of their standard deviations: the factor of M = I + G G^T.
+
+    No eigenvalue of M is below one, but in float32 the largest may drown the smallest. So M is factored twice: with the
+    ridge first, and then what its columns, made nearly orthogonal by that, still have of a product. Errors of the
+    logarithm of the determinant are then those of the condition of G, not of its square.
+
+    Attributes:
+        columns: G, the columns of independent pixels times the standard deviations, shape (n, pixels).
+        scale, lower, again: M = F F^T with F = diag(1 / scale) lower again.
+
+    References:
+        Fukaya et al. (2020), SIAM J. Sci. Comput. 42, A477, for the shifted Cholesky QR.
+    """
+
+    columns: Array
+    scale: Array
+    lower: Array
+    again: Array
+
+    @staticmethod
+    def of(columns: Array) -> "Gaussians":
+        """Factor their matrix; derivatives are those of `log_det` alone."""
+        held = jax.lax.stop_gradient(columns)
+        scale, scaled = unit_diagonal(matmul(held, held.T), 1.0)
+        lower = jnp.linalg.cholesky(scaled)
+        pixels, priors = (jax.scipy.linalg.solve_triangular(lower, part, lower=True)
+                          for part in (scale[:, None] * held, jnp.diag(scale)))
+        again = jnp.linalg.cholesky(matmul(pixels, pixels.T) + matmul(priors, priors.T))
+        return Gaussians(columns, scale, lower, again)
+
+    def forward(self, right: Array) -> Array:
+        """F^-1 times a vector or the columns of a matrix."""
+        scaled = self.scale.reshape(-1, *[1] * (right.ndim - 1)) * right
+        for factor in (self.lower, self.again):
+            scaled = jax.scipy.linalg.solve_triangular(factor, scaled, lower=True)
+        return scaled
+
+    def backward(self, right: Array) -> Array:
+        """F^-T times a vector or the columns of a matrix."""
+        for factor in (self.again, self.lower):
+            right = jax.scipy.linalg.solve_triangular(factor, right, lower=True, trans=1)
+        return self.scale.reshape(-1, *[1] * (right.ndim - 1)) * right
+
+    def explained(self, pixels: Array) -> tuple[Array, Array]:
+        """What is left of rows of pixels, shape (k, pixels), and the amplitudes that take the rest, shape (n, k)."""
+        taken = self.backward(self.forward(matmul(self.columns, pixels.T)))
+        return pixels - matmul(taken.T, self.columns), taken
+
+    def part(self, count: int) -> "Gaussians":
+        """The first so many alone."""
+        return Gaussians(self.columns[:count], self.scale[:count], self.lower[:count, :count],
+                         self.again[:count, :count])
+
+    def log_det(self) -> Array:
+        """Logarithm of the determinant of M; it has a first derivative by the columns."""
+        return _log_det(*self)
+
+
+@jax.custom_jvp
+def _log_det(columns: Array, scale: Array, lower: Array, again: Array) -> Array:
+    return 2.0 * jnp.sum(jnp.log(jnp.diag(lower)) + jnp.log(jnp.diag(again)) - jnp.log(scale))
+
+
+@_log_det.defjvp
+def _log_det_jvp(primals, tangents):
+    # d log det (I + G G^T) = 2 tr(M^-1 G dG^T)
+    held = Gaussians(*primals)
+    explained = held.backward(held.forward(held.columns))
+    return _log_det(*primals), 2.0 * jnp.sum(explained * tangents[0])
+
+
+def gaussian_columns(scene: Scene, amplitude_sd: Array | float | None,
+                      nonnegative: bool) -> tuple[np.ndarray, np.ndarray, Array]:
+    """Numbers of the amplitudes that are eliminated first, of the others, and the standard deviations of the first.
+
+    None are where no profile has a prior of its own; else those of such profiles, and after them all others that have
+    a prior and no bound.
+    """
+    linear = [profile for profile in scene.light if profile.is_linear]
+    counts = [profile.n_amp for profile in linear]
+    own = np.repeat([profile.has_own_prior for profile in linear], counts).astype(bool)
+    first, rest, sds = np.flatnonzero(own), np.flatnonzero(~own), [p.prior_sd() for p in linear if p.has_own_prior]
+    if sds and amplitude_sd is not None and not nonnegative:
+        first, rest, sds = np.concatenate([first, rest]), rest[:0], [*sds, jnp.full(len(rest), amplitude_sd)]
+    return first, rest, jnp.concatenate(sds) if sds else jnp.zeros(0)
 
 
 def _without_linear(scene: Scene) -> Scene:

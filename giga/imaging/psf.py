@@ -170,6 +170,10 @@ class Convolution(Component):
                  for k in range(0, len(images), size)]
         return jnp.concatenate(parts)[:, :ny, :nx]
 
+    def stacked(self, images: Array) -> Array:
+        """Convolve a stack of images sampled alike, shape (n, phases, ny, nx), in a loop over a few at a time."""
+        return jax.lax.map(self, images, batch_size=min(TOGETHER, len(images)))
+
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _fft_convolve(padded: tuple[int, int], kernel: Array, origin: Array, phases: Array) -> Array:

@@ -12,6 +12,8 @@ from giga.imaging.psf import Convolution
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
+MANY = 100  # amplitudes of a profile from which its images stay one stack: a program with each by itself grows too long
+
 
 def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Render a scene whose amplitudes are all numbers.
@@ -60,11 +62,13 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
                 if (factor, is_lensed) not in rays:
                     at = grid.phases(factor)
                     rays[factor, is_lensed] = scene.rays(*at) if is_lensed else lambda _, at=at: at
-                images += list(average(part.basis(*rays[factor, is_lensed](part)), factor, s))
-    # Images of one number of phases are convolved together; those of two axes not at all.
-    alike = [list(run) for _, run in groupby(images, key=lambda image: len(image) if image.ndim == 3 else 0)]
-    return jnp.concatenate([convolution.many(run) if run[0].ndim == 3 else jnp.stack(run)
-                            for run in alike]) * grid.pixel_area
+                stack = average(part.basis(*rays[factor, is_lensed](part)), factor, s)
+                images += list(stack) if part.n_amp < MANY else [stack]
+    # Images of one number of phases are convolved together; those of two axes not at all; a stack by itself.
+    alike = [list(run) for _, run in groupby(images, key=lambda image: (image.ndim, len(image) * (image.ndim == 3)))]
+    parts = [jnp.stack(run) if run[0].ndim == 2 else convolution.many(run) if run[0].ndim == 3
+             else jnp.concatenate([convolution.stacked(stack) for stack in run]) for run in alike]
+    return jnp.concatenate(parts) * grid.pixel_area
 
 
 def total(profiles: Iterable[LightProfile], x: Array, y: Array) -> Array:

@@ -32,12 +32,23 @@ class Solved:
         best: At the best fit, shape () or (n,).
         units: Unit of each, empty for none.
         of: Which draws of each chain, shape (m,).
+        roots: Of those with a prior of their profile's own, roots of their covariance at the best fit given all else,
+            shape (n, n) each; only in memory.
+        effective: How many of these the data determine there, the others being left to the prior (Suyu et al. 2006,
+            MNRAS 371, 983, sec. 3.2).
     """
 
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
     best: Mapping[str, np.ndarray] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     of: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    roots: Mapping[str, np.ndarray] = field(default_factory=dict)
+    effective: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many numbers were solved, of those with a prior of their own as many as the data determine."""
+        return round(sum(self.effective.get(name, np.size(value)) for name, value in self.best.items()))
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Best value of each and, once there are draws, mean, standard deviation and quantiles; numbers or lists."""
@@ -52,19 +63,27 @@ class Solved:
         return out
 
 
-def best_amplitudes(scenes: Sequence[Scene], prior: Scene, observations: Sequence[Observation]) -> Solved:
+def best_amplitudes(scenes: Sequence[Scene], prior: Scene, observations: Sequence[Observation],
+                    roots: Sequence[Any] | None = None) -> Solved:
     """The amplitudes of the best fit, without draws.
 
     Args:
         scenes: Best fit of each observation, amplitudes filled in.
         prior: The scene that was fitted.
         observations: The observations.
+        roots: Of each observation, from `Posterior.own_roots`.
     """
-    best, units = {}, {}
+    best, units, spread, effective = {}, {}, {}, {}
     for k, scene in enumerate(scenes):
+        first = 0
         for name, profile, place in linear_profiles(prior, k, observations):
-            best[name], units[name] = np.asarray(scene.light[place].amp, float), profile.amp_unit
-    return Solved(best=best, units=units)
+            light = scene.light[place]
+            best[name], units[name] = np.asarray(light.amp, float), profile.amp_unit
+            if profile.has_own_prior and roots is not None:
+                root = np.asarray(roots[k], float)[first:first + profile.n_amp]
+                spread[name] = np.asarray(light.prior_sd(), float)[:, None] * root
+                effective[name], first = profile.n_amp - float(np.sum(root**2)), first + profile.n_amp
+    return Solved(best=best, units=units, roots=spread, effective=effective)
 
 
 def solved_amplitudes(key: Array, posterior: Posterior, z: np.ndarray, best: Solved, prior: Scene,

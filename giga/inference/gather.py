@@ -82,7 +82,7 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
     note = checks(result, posterior.amplitudes if result.amplitudes.best else None, predicted)
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, result.amplitudes, result.prior,
                                    result.observations)
-    result = result.replace(info={**run.info, "checks": note}, amplitudes=amplitudes)
+    result = result.replace(info={**result.info, "checks": note}, amplitudes=amplitudes)
     result = result.replace(info={**result.info, "findings": findings(result)})
     if not run.config.derived:
         return result
@@ -105,7 +105,7 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
     names, dtype = posterior.prior.names, posterior.prior.shift.dtype
     whole = [observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
              for observation, data in zip(lens.observations, posterior.data, strict=True)]
-    scenes, rendered, variances = on_host(_best_fit(posterior, best, whole))
+    scenes, rendered, variances, (roots, log_likelihood) = on_host(_best_fit(posterior, best, whole))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, model, var in zip(lens.observations, whole, rendered, variances, strict=True):
         sigma = data.physical(np.sqrt(np.asarray(var, float)))
@@ -113,14 +113,18 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
         sigmas.append(sigma)
         residual = observation.independent(models[-1], sigma)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
-    amplitudes = best_amplitudes(scenes, lens.prior, lens.observations)
+    amplitudes = best_amplitudes(scenes, lens.prior, lens.observations, roots)
+    info = dict(run.info)
+    if amplitudes.effective:
+        info["amplitudes"] = {"log_evidence": float(log_likelihood) + posterior.log_norm,
+                              "determined_by_the_data": sum(amplitudes.effective.values())}
     return Found(
         prior=lens.prior, observations=list(lens.observations), scenes=list(scenes),
         best=dict(zip(names, map(float, _constrained(posterior.prior, best[None])[0]), strict=True)),
         model_images=models, sigma_images=sigmas, amplitudes=amplitudes, chi2=chi2, n_pixels=pixels,
-        n_free=len(names) + sum(np.size(value) for value in amplitudes.best.values()),
+        n_free=len(names) + amplitudes.count,
         timings_s={"compile": run.clock.seconds + run.journal.compile_s, **run.timings},
-        evaluations=dict(run.evaluations), info=dict(run.info), truth=lens.truth, seed=lens.seed,
+        evaluations=dict(run.evaluations), info=info, truth=lens.truth, seed=lens.seed,
         devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
         versions=versions())
 
@@ -133,12 +137,16 @@ _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_pro
 
 @jax.jit
 def _best_fit(posterior: Posterior, z: Array,
-              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array]]:
-    """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit."""
+              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array], tuple[Any, Array]]:
+    """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit.
+
+    Besides, `Posterior.own_roots` and the log-likelihood.
+    """
     scenes = posterior.scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
     return scenes, models, [variance(model, data.with_noise_of(scene, k))
-                            for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))]
+                            for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))], \
+        (posterior.own_roots(z), posterior.log_likelihood(z))
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:

@@ -12,6 +12,7 @@ from jax import Array
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render_data, total
+from giga.inference.amplitudes import linear_profiles
 from giga.inference.result import Found
 from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.scene import Scene
@@ -34,6 +35,8 @@ class Picture:
         source_grid: Where the pixels of `source` lie.
         curves: Critical curves and caustics.
         held: Share of the source's flux that `source` holds; NaN where a profile does not tell its flux.
+        source_error: Standard deviation of `source` at the best fit where it has no given shape, with the lens as it
+            is; None otherwise.
     """
 
     observation: Observation
@@ -45,6 +48,7 @@ class Picture:
     source_grid: Grid
     curves: Sequence[Curve]
     held: float = float("nan")
+    source_error: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -69,8 +73,8 @@ def pictures(result: Found) -> list[Picture]:
     """Render the parts of the best fit, one picture for each observation."""
     found: list[Curve] | None = None
     out = []
-    for observation, scene, model, sigma in zip(result.observations, result.scenes, result.model_images,
-                                                result.sigma_images, strict=True):
+    for k, (observation, scene, model, sigma) in enumerate(zip(result.observations, result.scenes, result.model_images,
+                                                               result.sigma_images, strict=True)):
         if found is None:  # all observations see one mass
             half_width = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
             center = float(observation.grid.center_x), float(observation.grid.center_y)
@@ -80,8 +84,21 @@ def pictures(result: Found) -> list[Picture]:
         out.append(Picture(
             observation=observation, model=np.asarray(model, float), sigma=np.asarray(sigma, float),
             lens_light=np.asarray(lens_light, float), lensed_source=np.asarray(lensed_source, float),
-            source=source, source_grid=source_grid, curves=found, held=_held(scene, source, source_grid)))
+            source=source, source_grid=source_grid, curves=found, held=_held(scene, source, source_grid),
+            source_error=_source_error(result, k, source_grid)))
     return out
+
+
+def _source_error(result: Found, k: int, grid: Grid) -> np.ndarray | None:
+    """Standard deviation on a grid in the source plane of those sources of observation k that have roots."""
+    total = None
+    for name, _, place in linear_profiles(result.prior, k, result.observations):
+        profile = result.scenes[k].light[place]
+        if name in result.amplitudes.roots and name.startswith("source_light"):
+            waves = np.asarray(_basis(profile.replace(amp=None), grid), float)
+            spread = np.einsum("kyx,km->myx", waves, result.amplitudes.roots[name], optimize=True)
+            total = np.sum(spread**2, 0) + (0.0 if total is None else total)
+    return None if total is None else np.sqrt(total)
 
 
 def _held(scene: Scene, source: np.ndarray, grid: Grid) -> float:
@@ -119,6 +136,11 @@ def _traced(scene: Scene, grid: Grid) -> tuple[Array, Array, Array]:
     scene = scene.of_plane()
     x, y = trace(scene.mass, *grid.coordinates(2))
     return x, y, total(scene.source_light, x, y)
+
+
+@jax.jit
+def _basis(profile: LightProfile, grid: Grid) -> Array:
+    return profile.basis(*grid.coordinates())
 
 
 @jax.jit

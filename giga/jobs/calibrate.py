@@ -61,7 +61,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         linear = any(self.prior.in_band(o.band).is_linear for o in self.observations)
-        if linear and self.amplitudes != "marginal":
+        if self.amplitudes != "marginal" and any(p.is_linear and not p.has_own_prior for p in self.prior.light):
             raise ValueError(f"likelihood.amplitudes: got {self.amplitudes!r}; expected 'marginal' with amplitude_sd: "
                              "solved amplitudes have no prior that a truth could be drawn from")
         most = self.config.max_iterations * self.config.n_chains

@@ -88,6 +88,10 @@ def plan_fleet(catalogue: str | PathLike[str], config: str | PathLike[str], *,
     """
     rows = read_catalogue(catalogue, ignore)
     configs = configure(rows, catalogue, read_toml(config), Path(config), FitConfig, data_dir, overrides)
+    for own in configs:
+        if own.start.folder is not None:
+            raise InputError(own.file, "start", f"got {own.start.folder}", "no [start]: a fleet has no earlier fit, "
+                             "`giga fit` goes on from one")
     start_devices_of(configs[0])  # before a distribution is made, which starts JAX on what it finds
     kinds: dict[tuple, list[str]] = {}
     missing: dict[str, str] = {}

@@ -28,6 +28,7 @@ from giga.io.results.audit import AUDIT
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
 from giga.jobs.audit import PICTURE, audited
+from giga.jobs.earlier import gone_on, start_of
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
@@ -54,6 +55,7 @@ class Job:
         starts: What a network proposes to the search; None without one.
         truth: True values by path name, when known; the result keeps them.
         dates: Of the files that the data was read from, see `dates_of`.
+        start: Where the search starts, by path name; None without an earlier fit.
     """
 
     config: Config
@@ -64,12 +66,14 @@ class Job:
     starts: Starts | None = None
     truth: Mapping[str, float] | None = None
     dates: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    start: Mapping[str, float] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """All that the result depends on, by name: the configuration, the data, and what a network proposes."""
         proposed = {} if self.starts is None else {"network of the starts": self.starts.sha256}
         known = {f"truth.{name}": float(value) for name, value in (self.truth or {}).items()}
+        known |= {f"start.{name}": float(value) for name, value in (self.start or {}).items()}
         return {"configuration": _what(self.config), **facts_of(self.observations), **proposed, **known}
 
     @property
@@ -158,13 +162,18 @@ def prepare(config: Config) -> Job:
         InputError: Bad input.
     """
     notes: list[str] = []
+    config = gone_on(config)
     dates = dates_of(config)  # before they are read, so that a change in between is seen later
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
     notes += _steep(prior, observations, np.dtype(config.run.precision))
+    start = None
+    if config.start.folder is not None:
+        start, said = start_of(config, prior)
+        notes += said
     notes += config.said
     text = "".join(f"# {line}\n" for line in config.said) + dump_config(config)
-    return Job(config, text, prior, observations, notes, dates=dates)
+    return Job(config, text, prior, observations, notes, dates=dates, start=start)
 
 
 def dates_of(config: Config) -> dict[str, list[int]]:

@@ -104,4 +104,5 @@ def _arguments(begun: Opened) -> dict[str, Any]:
     return dict(prior=job.prior, observations=job.observations, points=[one.term() for one in config.points],
                 config=config.inference, seed=config.run.seed,
                 amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
-                precision=config.run.precision, truth=job.truth, store=begun.store, over=begun.over, starts=job.starts)
+                precision=config.run.precision, truth=job.truth, start=job.start, store=begun.store, over=begun.over,
+                starts=job.starts)

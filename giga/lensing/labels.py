@@ -7,8 +7,9 @@ SYMBOLS = {
     "gamma1": r"\gamma_{{\rm ext},1}", "gamma2": r"\gamma_{{\rm ext},2}", "s_scale": "s", "Rs": r"R_{\rm s}",
     "alpha_Rs": r"\alpha_{R_{\rm s}}", "R_sersic": r"R_{\rm eff}", "n_sersic": "n", "beta": r"\beta", "amp": "A",
     "kappa": r"\kappa", "noise_scale": r"s_{\rm noise}",
+    "half_size": "L", "sd": r"\sigma", "length": r"\ell", "nu": r"\nu",
 }
-ARCSEC = ("theta_E", "center_x", "center_y", "s_scale", "Rs", "alpha_Rs", "R_sersic", "beta")
+ARCSEC = ("theta_E", "center_x", "center_y", "s_scale", "Rs", "alpha_Rs", "R_sersic", "beta", "half_size", "length")
 PARTS = {"mass": "lens", "lens_light": "light", "source_light": "source"}
 
 

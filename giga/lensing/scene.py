@@ -82,6 +82,11 @@ class Scene(Component):
         return [*self.lens_light, *self.source_light]
 
     @property
+    def has_own_priors(self) -> bool:
+        """Whether amplitudes are left to be solved under a prior of their profile's own."""
+        return any(profile.is_linear and profile.has_own_prior for profile in self.light)
+
+    @property
     def is_linear(self) -> bool:
         """Whether any amplitude is left to be solved."""
         return any(profile.is_linear for profile in self.light)
@@ -104,9 +109,6 @@ class Scene(Component):
         return self.replace(lens_light=keep(self.lens_light), source_light=keep(self.source_light))
 
     def divided(self, unit: Array) -> "Scene":
-        """The scene with every amplitude that it has divided by a unit of flux."""
-
-        def divide(profiles: Sequence[LightProfile]) -> list[LightProfile]:
-            return [p if p.is_linear else p.replace(amp=p.amp / unit) for p in profiles]
-
-        return self.replace(lens_light=divide(self.lens_light), source_light=divide(self.source_light))
+        """The scene with every amplitude that it has, and what else is a brightness, divided by a unit of flux."""
+        return self.replace(lens_light=[p.divided(unit) for p in self.lens_light],
+                            source_light=[p.divided(unit) for p in self.source_light])

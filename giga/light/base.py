@@ -59,6 +59,19 @@ class LightProfile(Component):
         """Brightness for unit amplitudes, shape (n_amp, *x.shape)."""
         raise NotImplementedError
 
+    @property
+    def has_own_prior(self) -> bool:
+        """Whether amplitudes that are solved have a Gaussian prior of the profile's own, and are integrated out."""
+        return False
+
+    def prior_sd(self) -> Array:
+        """Standard deviations of that prior, which has zero mean and no correlations, shape (n_amp,)."""
+        raise NotImplementedError
+
+    def divided(self, unit: Array) -> Self:
+        """The same with what is a brightness divided by a unit."""
+        return self if self.is_linear else self.replace(amp=self.amp / unit)
+
     def flux(self) -> Array:
         """Total flux with the profile's own amplitude, shape () [counts / s]; infinite where it has no end.
 

@@ -39,16 +39,18 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 def fit_figure(result: Found, drawn: Sequence[Picture] | None = None) -> Figure:
     """Data with critical curves, model, normalised residual, and source plane with caustics.
 
-    One row for each observation. Masked pixels are grey.
+    One row for each observation. Masked pixels are grey. A source without a given shape has its standard deviation
+    beside it.
 
     Args:
         result: The fit, or what its search has found.
         drawn: Its pictures, when they are at hand (they are rendered otherwise).
     """
     drawn = pictures(result) if drawn is None else drawn
-    figure = Figure(figsize=(15.0, 3.7 * len(drawn)),
+    columns = 4 + any(picture.source_error is not None for picture in drawn)
+    figure = Figure(figsize=(3.75 * columns, 3.7 * len(drawn)),
                     layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.04, wspace=0.0))
-    rows = figure.subplots(len(drawn), 4, squeeze=False)
+    rows = figure.subplots(len(drawn), columns, squeeze=False)
     for k, (axes, picture) in enumerate(zip(rows, drawn, strict=True)):
         _row(figure, axes, picture)
         band = picture.observation.band
@@ -61,6 +63,8 @@ def fit_figure(result: Found, drawn: Sequence[Picture] | None = None) -> Figure:
         if k == 0:
             axes[1].set_title("Model")
             axes[3].set_title("Source plane")
+            if columns > 4:
+                axes[4].set_title("Its standard deviation\nwith the lens as it is")
     if not isinstance(result, Result):
         figure.suptitle(rf"best fit of the search, nothing is sampled yet: $\chi^2={result.chi2:.1f}$, "
                         rf"$\chi^2_\nu={result.reduced_chi2:.3f}$", color="C3")
@@ -120,9 +124,18 @@ def _row(figure: Figure, axes: Sequence[Axes], picture: Picture) -> None:
     shown = axes[3].imshow(picture.source, origin="lower", extent=picture.source_grid.extent, cmap="inferno",
                            norm=AsinhNorm(0.1 * top, vmin=min(float(picture.source.min()), 0.0), vmax=top))
     _color_bar(figure, axes[3], shown, r"counts s$^{-1}$ arcsec$^{-2}$")
+    planes = [axes[3]]
+    if len(axes) > 4 and picture.source_error is None:
+        axes[4].set_axis_off()
+    elif len(axes) > 4:
+        planes.append(axes[4])
+        shown = axes[4].imshow(picture.source_error, origin="lower", extent=picture.source_grid.extent, cmap="viridis",
+                               vmin=0.0)
+        _color_bar(figure, axes[4], shown, r"counts s$^{-1}$ arcsec$^{-2}$")
     _draw_curves(axes[0], [(c.kind, _to_axes(grid, c.critical)) for c in picture.curves], _extent(grid))
-    _draw_curves(axes[3], [(c.kind, c.caustic) for c in picture.curves], picture.source_grid.extent)
-    for axis, letter in zip(axes, ("", "", "", "s"), strict=True):
+    for axis in planes:
+        _draw_curves(axis, [(c.kind, c.caustic) for c in picture.curves], picture.source_grid.extent)
+    for axis, letter in zip((*axes[:3], *planes), ("", "", "", *"s" * len(planes)), strict=True):
         axis.set_xlabel(rf"$x_{{\rm {letter}}}$ [arcsec]" if letter else "$x$ [arcsec]")
         axis.set_ylabel(rf"$y_{{\rm {letter}}}$ [arcsec]" if letter else "$y$ [arcsec]")
         axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

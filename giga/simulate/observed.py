@@ -58,9 +58,10 @@ def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[A
 
 
 def _with_drawn_amplitudes(key: Array, scene: Scene, sd: Array) -> Scene:
-    """Linear amplitudes drawn from their Gaussian prior."""
+    """Linear amplitudes drawn from their Gaussian prior, that of their profile or the one given."""
     linear = [profile for profile in scene.light if profile.is_linear]
     shapes = [() if profile.scalar_amp else (profile.n_amp,) for profile in linear]
     keys = jax.random.split(key, len(linear))
-    return scene.with_amplitudes([sd * jax.random.normal(k, shape, sd.dtype)
-                                  for k, shape in zip(keys, shapes, strict=True)])
+    return scene.with_amplitudes([(profile.prior_sd() if profile.has_own_prior else sd)
+                                  * jax.random.normal(k, shape, sd.dtype)
+                                  for profile, k, shape in zip(linear, keys, shapes, strict=True)])

@@ -9,11 +9,11 @@ from jax import Array
 from giga.bayes.posterior import Posterior, log_density, variance
 from giga.bayes.prior import FIXED, Prior
 from giga.imaging.jacobian import image_jacobian
-from giga.imaging.linear import unit_diagonal
+from giga.imaging.linear import Gaussians, gaussian_columns, unit_diagonal
 from giga.imaging.observation import Data
 from giga.imaging.render import basis_images, render
 from giga.lensing.scene import Scene
-from giga.runtime.products import einsum
+from giga.runtime.products import einsum, matmul
 
 
 class Quadratic(NamedTuple):
@@ -65,7 +65,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         root = fisher_root(jacobian, model, data)
         if amplitudes is not None:
             value = value - 0.5 * amplitudes.penalty
-            root, held = _unexplained(posterior, linear, amplitudes.values, data, root)
+            root, held = _unexplained(posterior, linear, amplitudes.values, data, root, z)
             precision = precision + held
         precision = precision + einsum("kyx,lyx->kl", root, root)
         if data.scale is not None and (number := columns.noise_scale[k]) != FIXED:
@@ -80,7 +80,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         left, rows = posterior.point_residuals(z), jax.jacfwd(posterior.point_residuals)(z)
         value = value + sum(term.data.log_norm for term in posterior.points) - 0.5 * jnp.sum(left**2)
         gradient, precision = gradient - einsum("ik,i->k", rows, left), precision + einsum("ik,il->kl", rows, rows)
-    if posterior.amplitudes == "marginal" and scene.is_linear:
+    if posterior.integrates(scene):
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
     return Quadratic(value, chi2, gradient, precision)
 
@@ -119,11 +119,13 @@ def fisher_root(jacobian: Array, model: Array, data: Data) -> Array:
     return jacobian * jnp.sqrt(fisher_weight(model, data))
 
 
-def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data,
-                 root: Array) -> tuple[Array, Array]:
+def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], data: Data, root: Array,
+                 z: Array) -> tuple[Array, Array]:
     """The weighted Jacobian less what the solved amplitudes can take over, and what their prior adds.
 
-    Projected pixel by pixel, so that its square stays positive semidefinite when rounded.
+    Projected pixel by pixel, so that its square stays positive semidefinite when rounded. Where amplitudes are
+    integrated out under a prior of their own, there is also the Fisher information about the widths of that prior,
+    sum_kl D_k (1 - M^-1)_kl^2 D_l / 2 with D the derivative of the logarithm of the variances.
     """
     basis = basis_images(linear, data.grid, data.convolution)
     basis = basis * jnp.sqrt(data.mask / data.variance) if data.whitening is None \
@@ -131,11 +133,33 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
     values = jnp.concatenate([jnp.atleast_1d(a) for a in amplitudes])
     if posterior.amplitudes == "nonnegative":  # an amplitude held at zero does not move
         basis = basis * (values != 0.0)[:, None, None]
-    normal = einsum("kyx,lyx->kl", basis, basis)
     sd = posterior.amplitude_sd_of(data)
-    prior_precision = 0.0 if sd is None else 1.0 / sd**2
-    scale, scaled = unit_diagonal(normal, prior_precision)
-    cross = scale[:, None] * einsum("kyx,lyx->kl", basis, root)
-    taken = scale[:, None] * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), cross)
-    projected = root - einsum("kl,kyx->lyx", taken, basis)
-    return projected, prior_precision * einsum("kl,km->lm", taken, taken)
+    own, others, widths = gaussian_columns(linear, sd, posterior.amplitudes == "nonnegative")
+    basis, rows = basis.reshape(len(values), -1), root.reshape(len(root), -1)
+    held = normal = cross = known = jnp.zeros((), root.dtype)
+    if linear.has_own_priors:
+        gaussians = Gaussians.of(basis[own] * widths[:, None])
+        basis, own_taken = gaussians.explained(basis[others])
+        rows, taken = gaussians.explained(rows)
+        held, normal, cross = (matmul(a.T, b) for a, b in ((taken, taken), (own_taken, own_taken), (own_taken, taken)))
+        seen = jnp.eye(len(own), dtype=root.dtype)
+        seen = seen - gaussians.backward(gaussians.forward(seen))
+
+        def log_variances(z: Array) -> Array:
+            return 2.0 * jnp.log(gaussian_columns(data.seen(posterior.prior.scene(z)), sd,
+                                                  posterior.amplitudes == "nonnegative")[2])
+
+        bend = jax.jacfwd(log_variances)(z)
+        known = 0.5 * matmul(bend.T, matmul(seen**2, bend))
+    if len(others):
+        precision = 0.0 if sd is None else 1.0 / sd**2
+        normal, cross = normal + matmul(basis, basis.T), cross + matmul(basis, rows.T)
+        scale, scaled = unit_diagonal(normal, precision)
+        step = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), scale[:, None] * cross)
+        step = scale[:, None] * step
+        rows = rows - matmul(step.T, basis)
+        if linear.has_own_priors:
+            rest = taken - matmul(own_taken, step)
+            held = matmul(rest.T, rest)
+        held = held + precision * matmul(step.T, step)
+    return rows.reshape(root.shape), held + known

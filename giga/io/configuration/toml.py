@@ -28,7 +28,7 @@ from giga.io.configuration.profiles import (
     resolve,
 )
 from giga.io.errors import InputError, nearest
-from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig
+from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig, StartConfig
 from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
@@ -53,6 +53,7 @@ class Config:
     taken: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what came from it, as TOML, by path
     planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
     points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
+    start: StartConfig = field(default_factory=StartConfig)  # [start]: an earlier fit to go on from
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     @property
@@ -150,6 +151,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
         points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
+        start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)),
         lens=lens, planes=planes, priors=priors, taken=taken, file=file)
     _check(config, place)
     return config
@@ -173,6 +175,8 @@ def to_tables(config: Config) -> dict[str, Any]:
             tables[section] = [_profile_table(profile) for profile in profiles]
     tables |= {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
                "lens": to_table(config.lens)}
+    if start := to_table(config.start):
+        tables["start"] = start
     if config.planes is not None:
         tables["planes"] = config.planes.table()
     return tables | {"points": to_table(config.points)} if config.points else tables

@@ -176,6 +176,28 @@ class LensConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """Section [start]: an earlier fit to go on from. Paths are relative to the configuration."""
+
+    best_of: Path | None = None  # folder of a fit of the same lens, whose best fit the search climbs from, alone
+    pixelated_from: Path | None = None  # the same, and the source becomes a PixelSource where that fit has it
+    n_pixels: int | None = at_least(4, None)  # its pixels a side; none chooses 12 to 22, by size and resolution
+
+    def __post_init__(self) -> None:
+        if self.n_pixels is not None and self.pixelated_from is None:
+            raise InputError("", "n_pixels", "given without pixelated_from", "both")
+        if self.n_pixels is not None and self.n_pixels > 48:
+            raise InputError("", "n_pixels", f"got {self.n_pixels}", "an integer of at most 48")
+        if self.best_of is not None and self.pixelated_from is not None:
+            raise InputError("", "best_of", "given together with pixelated_from", "one of them")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the earlier fit."""
+        return self.best_of or self.pixelated_from
+
+
+@dataclass(frozen=True)
 class LikelihoodConfig:
     """Section [likelihood]."""
 

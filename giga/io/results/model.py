@@ -1,8 +1,9 @@
 """model.fits: the images of a fit with their WCS, and its critical curves and caustics.
 
-The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, and CORRELATION where its
-noise has one, with its number, from 1, as EXTVER; the table CURVES holds the critical curves and caustics. Images
-keep the WCS of the observation; their WCS "A" gives the lens angles x and y in arcsec.
+The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, SOURCE_ERROR where its source
+has no given shape, and CORRELATION where its noise has one, with its number, from 1, as EXTVER; the table CURVES holds
+the critical curves and caustics. Images keep the WCS of the observation; their WCS "A" gives the lens angles x and y in
+arcsec.
 """
 
 import io
@@ -26,6 +27,7 @@ from giga.runtime.atomic import write_bytes
 FLUX, BRIGHTNESS = "ct/s", "ct/(s arcsec2)"
 IMAGES = {"DATA": FLUX, "MODEL": FLUX, "RESIDUAL": "", "LENS_LIGHT": FLUX, "LENSED_SOURCE": FLUX, "NOISE": FLUX,
           "MASK": ""}
+SOURCE_ERROR = "SOURCE_ERROR"  # standard deviation of SOURCE_PLANE, where the source has no given shape
 CORRELATION = "CORRELATION"  # of the noise by lag, of those observations that have one
 
 
@@ -58,6 +60,9 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         if np.isfinite(picture.held):
             plane.header["HELD"] = (picture.held, "share of the flux of the source in this image")
         hdus.append(plane)
+        if picture.source_error is not None:
+            hdus.append(_image(picture.source_error, SOURCE_ERROR, number, BRIGHTNESS, _angles(picture.source_grid),
+                               observation.band))
     hdus.append(_table(drawn[0].curves))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
@@ -92,7 +97,9 @@ def _picture(hdus: Any, number: int, curves: list[Curve]) -> Picture:
     return Picture(observation=observation, model=image["MODEL"], sigma=image["NOISE"], lens_light=image["LENS_LIGHT"],
                    lensed_source=image["LENSED_SOURCE"], source=image["SOURCE_PLANE"],
                    source_grid=_grid(hdus["SOURCE_PLANE", number].header), curves=curves,
-                   held=float(hdus["SOURCE_PLANE", number].header.get("HELD", np.nan)))
+                   held=float(hdus["SOURCE_PLANE", number].header.get("HELD", np.nan)),
+                   source_error=np.array(hdus[SOURCE_ERROR, number].data, float)
+                   if (SOURCE_ERROR, number) in hdus else None)
 
 
 def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.Header,
