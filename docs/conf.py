@@ -7,7 +7,7 @@ from pathlib import Path
 import giga
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reference import write_fields, write_pages
+from reference import write_fields, write_pages, write_priors
 
 project = "giga"
 author = "giga developers"
@@ -43,3 +43,4 @@ def setup(app) -> None:
     folder.mkdir(exist_ok=True)
     write_pages(folder)
     write_fields(folder / "fields.txt")
+    write_priors(folder / "priors.txt")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import giga
+from giga.io.configuration.priors import SETS
 
 PACKAGE = Path(giga.__file__).parent
 
@@ -16,6 +17,7 @@ SECTIONS = {
     "`mask_keep` and `mask_exclude` of an observation": "RingConfig",
     "`[likelihood]`": "LikelihoodConfig",
     "`[lens]`": "LensConfig",
+    "`[[points]]`": "PointsConfig",
     "`[start]`": "StartConfig",
     "`[inference]`": "FitConfig",
 }
@@ -37,10 +39,26 @@ def write_pages(folder: Path) -> None:
 
 def write_fields(path: Path) -> None:
     """Write the tables of the fields of a configuration."""
-    files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "inference" / "settings.py")
-    classes = config_classes(files[0]) | config_classes(files[1])
+    files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "io" / "configuration" / "points.py",
+             PACKAGE / "inference" / "settings.py")
+    classes = {name: found for file in files for name, found in config_classes(file).items()}
     tables = [table(section, *classes[name]) for section, name in SECTIONS.items()]
     write_if_changed(path, "\n".join(tables))
+
+
+def write_priors(path: Path) -> None:
+    """Write the tables of the named sets of priors."""
+    pages = []
+    for name, rules in SETS.items():
+        rows = [f"### `{name}`\n", "| section | profiles | parameter | gets | why |", "|---|---|---|---|---|"]
+        for rule in rules:
+            which = "" if rule.part is None else " (the first of several)" if rule.part == 0 else " (the others)"
+            value = str(rule.value) if isinstance(rule.value, int) else rule.value.words
+            cells = (f"`{rule.section}`", ", ".join(rule.profiles) + which or "all",
+                     ", ".join(f"`{one}`" for one in rule.parameters), value, rule.reason)
+            rows.append("| " + " | ".join(cells) + " |")
+        pages.append("\n".join(rows) + "\n")
+    write_if_changed(path, "\n".join(pages))
 
 
 def public_modules() -> dict[str, Path]:

@@ -153,7 +153,7 @@ def test_the_road(tmp_path, monkeypatch):
     write_image(tmp_path / "image.fits", 0)
     look = run("fit", config, "--out", out, *SETTINGS, "--stop-after", "map")
     assert look.exit_code == 0 and "the best fit of the search, without errors" in look.output, look.output
-    assert {path.name for path in out.iterdir()} == {*SEARCH_FILES, "audit.png", "checkpoint"}
+    assert {path.name for path in out.iterdir()} == {*SEARCH_FILES, "audit.png", "audit.json", "checkpoint"}
     assert "Nothing is sampled yet" in (out / "report.html").read_text()
     found = json.loads((out / "search.json").read_text())
     assert found["best"]["mass.0.theta_E"] > 0.0 and "parameters" not in found
@@ -172,7 +172,7 @@ def test_the_road(tmp_path, monkeypatch):
     assert (out / "search.json").exists() and not (out / "summary.json").exists()
     first = run("fit", config, "--out", out, *SETTINGS, "--resume")
     assert first.exit_code == 0, first.output
-    assert {path.name for path in out.iterdir()} == {*FILES, "audit.png", "checkpoint"}
+    assert {path.name for path in out.iterdir()} == {*FILES, "audit.png", "audit.json", "checkpoint"}
     summary = json.loads((out / "summary.json").read_text())
     assert run("fit", config, "--out", out, *SETTINGS, "--resume").exit_code == 0
     assert json.loads((out / "summary.json").read_text())["parameters"] == summary["parameters"]

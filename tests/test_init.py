@@ -1,5 +1,6 @@
 """`giga init` and the audit: from an image to a configuration that a fit takes, and what is wrong with data."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from giga.imaging.render import render
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config, scene_from_config
 from giga.io.errors import InputError
+from giga.io.images.config import ObservationConfig
+from giga.io.images.fits import load_observation
 from giga.jobs.demo import BACKGROUND_RMS, PIXEL_SCALE, TRUTH
 from giga.jobs.init import Wishes, begin
 from giga.jobs.job import prepare
@@ -94,7 +97,7 @@ def test_wishes_are_followed(folder):
     assert "median = 1.3, factor = 1.11" in begun.text
     assert "z_lens = 0.2\n# z_source = \n" in begun.text and begun.observation.zero_point == pytest.approx(25.9)
     assert begun.text.count('"Sersic"') == 3
-    assert begun.observation.psf is not None
+    assert begun.observation.psf is not None and "correlation" not in begun.text
 
 
 def observed(seen, **changes) -> Observation:
@@ -132,12 +135,30 @@ def spoilt(image, **pixels):
     ("psf", True, lambda i: {"psf": PSF.gaussian(0.05, PIXEL_SCALE, 11, 1)}),
     ("pixels", False, lambda i: {"image": spoilt(i, p60_70=0.5, p95_100=-0.5)}),
     ("saturation", True, lambda i: {"image": np.minimum(i, 0.5 * i.max())}),
+    ("saturation", True, lambda i: {"saturation": 0.9 * i.max()}),
+    ("saturation", True, lambda i: {"saturation": np.where(i < i.max(), np.inf, i.max())}),  # of each pixel
     ("mask", False, lambda i: {"mask": np.hypot(*(np.indices(i.shape) - 74.5)) < 23}),
     ("noise", False, lambda i: {"exposure_time": None}),
 ])
 def test_what_is_wrong_is_found(seen, kind, serious, change):
     found = audit(observed(seen, **change(seen[0])), (0.0, 0.0))
     assert kind in kinds(found, serious), found.findings
+
+
+@pytest.mark.parametrize("key", ["SATURATE", "SATURATA"])
+def test_the_saturation_level_of_a_header_is_followed(folder, tmp_path, seen, key):
+    """It is in the unit of the image, whatever the fit's is; a level that no pixel has is no finding."""
+    level, exposure = 0.9 * seen[0].max(), 100.0
+    for name, share in (("full", 1.0), ("empty", 2.0)):
+        header = fits.Header({"BUNIT": "electron", "EXPTIME": exposure, key: share * level * exposure})
+        fits.writeto(tmp_path / f"{name}.fits", exposure * seen[0], header)
+        config = ObservationConfig(image=tmp_path / f"{name}.fits", units="counts", pixel_scale=PIXEL_SCALE,
+                                   background_rms=exposure * BACKGROUND_RMS, psf=folder / "psf.fits", supersampling=2)
+        notes = []
+        observation = load_observation(config, notes=notes)
+        assert observation.saturation == pytest.approx(share * level) and any(f"({key})" in note for note in notes)
+        assert ("saturation" in kinds(audit(observation), serious=True)) == (name == "full")
+    assert load_observation(dataclasses.replace(config, from_header=False, exposure_time=exposure)).saturation is None
 
 
 def test_correlated_noise_and_a_centre_elsewhere_are_found(seen):
@@ -148,6 +169,24 @@ def test_correlated_noise_and_a_centre_elsewhere_are_found(seen):
     assert "correlation" in kinds(found) and "centring" in kinds(found, serious=True)
     assert found.numbers["correlation along rows"] == pytest.approx(0.5, abs=0.06)  # of a box of 2 x 2 pixels
     assert found.numbers["light from the prior's centre"] == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("with_map", [False, True])
+def test_init_sets_the_correlation_of_a_drizzled_sky(seen, folder, tmp_path, with_map):
+    """Of sums of 2 x 2 pixels; a map of half of the scatter needs its scale, too."""
+    clean = seen[0] - np.random.default_rng(3).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    white = np.random.default_rng(4).normal(0.0, BACKGROUND_RMS, seen[0].shape)
+    drizzled = (white + np.roll(white, 1, 0) + np.roll(white, 1, 1) + np.roll(white, (1, 1), (0, 1))) / 2.0
+    fits.writeto(tmp_path / "image.fits", clean + drizzled)
+    fits.writeto(tmp_path / "noise.fits", np.full(clean.shape, 0.5 * BACKGROUND_RMS))
+    wishes = Wishes(noise=tmp_path / "noise.fits" if with_map else None, psf=folder / "psf.fits",
+                    pixel_scale=PIXEL_SCALE, theta_E=1.17)
+    begun = begin(tmp_path / "image.fits", wishes, tmp_path)
+    assert 'correlation = "measure"' in begun.text and "# of neighbouring sky pixels: 0." in begun.text
+    assert ('noise_scale = "measure"' in begun.text) == with_map
+    middle = len(begun.observation.correlation) // 2
+    assert begun.observation.correlation[middle, middle + 1] == pytest.approx(0.5, abs=0.06)
+    assert np.median(begun.observation.sigma()[begun.observation.mask]) == pytest.approx(BACKGROUND_RMS, rel=0.15)
 
 
 def test_the_audit_on_the_command_line(folder, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from astropy.table import Table
 from rich.console import Console
 from test_cli import SETTINGS, run
 
+from giga.inference.derived import Derived
 from giga.inference.digits import rounded
 from giga.io.results.fleet import FleetFolder
 from giga.io.results.folder import FILES, summary
@@ -34,6 +36,7 @@ def files(tmp_path):
     return tmp_path
 
 
+made = make_result
 BROKEN = FloatingPointError("the log-posterior is not a number")
 
 
@@ -97,6 +100,55 @@ def test_the_table_has_a_row_a_lens_with_numbers_and_units(folder):
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == NAMES and rows[1]["reason"] == "ValueError: Größe"
     assert float(rows[0]["mass_0_theta_E_mean"]) == moments["mean"] and rows[1]["mass_0_theta_E_mean"] == ""
+
+
+def test_every_lens_is_audited_and_a_strict_fleet_refuses_some(folder):
+    """The PSF of one is sampled too coarsely; nobody waits for it."""
+    rows = "one,one.fits,2\ntwo,two.fits,1\nthree,three.fits,2\n"
+    (folder / "catalogue.csv").write_text(f"name,image,supersampling\n{rows}")
+    fit = Fit()
+    said, status, text = go(folder, fit, strict=True)
+    assert said == {"one": "done", "two": "refused", "three": "done"} and fit.seen == ["one", "three"]
+    assert status["two"][1].startswith("audit: the PSF is 1.2 pixels wide") and status["two"][1].endswith("(--strict)")
+    assert "two: refused: audit: the PSF is" in text
+    table = Table.read(folder / "out/summary.fits")
+    assert [bool(one) for one in table["audit_serious"]] == [False, True, False]
+    assert str(table["audit"][1]).startswith("the PSF is 1.2 pixels wide")
+    lens = folder / "out/lenses/two"
+    (known,) = json.loads((lens / "audit.json").read_text())["observations"]
+    assert known["findings"][0]["kind"] == "psf" and known["numbers"]["PSF FWHM in pixels"] < 1.5
+    assert not (lens / "audit.png").exists()  # which is drawn with the other pictures
+    again, status, text = go(folder, fit)
+    page = write_gallery(FleetFolder(folder / "out"), status).read_text(encoding="utf-8")
+    assert page.count('<p class="bad">audit: the PSF is 1.2 pixels') == 1  # said as the reason of no refusal
+    assert again["two"] == "done" and fit.seen == ["one", "three", "two"] and "note: two: audit: the PSF" in text
+    plan = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml")
+    checked = check_data(plan, Console(record=True), strict=True)
+    assert [status for status, _ in checked.values()] == ["waiting", "refused", "waiting"]
+
+
+def test_a_fleet_without_an_audit(folder):
+    assert go(folder, Fit(), audit=False)[0]["one"] == "done"
+    assert not (folder / "out/lenses/one/audit.json").exists()
+    assert Table.read(folder / "out/summary.fits")["audit_serious"].mask.all()
+
+
+def test_the_table_has_the_numbers_for_a_paper(folder, monkeypatch):
+    draws = np.random.default_rng(0).normal(1.0, 0.1, (2, 50))
+    derived = Derived({"einstein_radius": draws, "source.magnification": 20.0 * draws, "slope": draws + 1.0},
+                      {"einstein_radius": 1.0, "source.magnification": 20.0, "slope": 2.0},
+                      {"einstein_radius": "arcsec", "source.magnification": "", "slope": ""}, np.arange(50), (),
+                      {"einstein_mass": "lens.z_lens missing"})
+    monkeypatch.setattr(sys.modules[__name__], "make_result",
+                        lambda seed: made(seed=seed, derived=derived if seed else None))
+    go(folder, Fit())
+    table = Table.read(folder / "out/summary.fits")
+    assert table["einstein_radius_q50"][1] == np.median(draws) and table["einstein_radius_q50"].unit == "arcsec"
+    assert table["source_magnification_sd"][2] == pytest.approx(20.0 * draws.std(ddof=1))
+    assert np.isnan(np.ma.filled(table["slope_mean"], np.nan)[0]) and "einstein_mass_mean" not in table.colnames
+    head, *rows = (folder / "out/summary.tex").read_text().splitlines()
+    assert head == "% name & einstein radius [arcsec] & source.magnification & slope"
+    assert rows[0] == r"one & \nodata & \nodata & \nodata \\" and rows[1].startswith("two & $1.0")
 
 
 def test_the_gallery_shows_each_lens_with_what_must_be_seen(folder):
@@ -313,7 +365,7 @@ def test_the_road(files):
     lenses = files / "out/lenses"
     assert sorted(path.name for path in lenses.iterdir()) == ["one", "two"]
     for name in ("one", "two"):
-        assert {path.name for path in (lenses / name).iterdir()} == {*FILES, "checkpoint"}
+        assert {path.name for path in (lenses / name).iterdir()} == {*FILES, "audit.png", "audit.json", "checkpoint"}
     dates = {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
     assert run(*words).exit_code == 1
     assert dates == {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}

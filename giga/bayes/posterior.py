@@ -12,6 +12,7 @@ from jax import Array
 from numpy.typing import DTypeLike
 
 from giga.bayes.exchange import Orders
+from giga.bayes.points import PointTerm
 from giga.bayes.prior import Prior
 from giga.component import AnyArray, Component, is_distribution, static
 from giga.imaging.linear import Amplitudes, penalty, solve
@@ -40,32 +41,42 @@ class Posterior(Component):
             negative one is no light), "profile" (best values of any sign) or "marginal" (integrated out, with the
             determinant). Those with a prior of their profile's own are integrated out in any case.
         sampled_once: Whether the source is sampled once a pixel, whatever its profiles say.
+        points: Images of point sources, whose likelihoods are added to that of the pixels.
     """
 
     prior: Prior
     data: tuple[Data, ...]
     amplitude_sd: AnyArray | None = None
     orders: Orders | None = None
+    points: tuple[PointTerm, ...] = ()
     amplitudes: AmplitudeMethod = static(default="nonnegative")
     sampled_once: bool = static(default=False)
 
     @staticmethod
     def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "nonnegative",
-           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1) -> Posterior:
+           amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1,
+           points: Sequence[PointTerm] = ()) -> Posterior:
         """Put a scene of distributions and its observations together.
 
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
-        Images are cropped to the fitted pixels, to sides of a multiple of so many pixels.
+        Images are cropped to the fitted pixels, to sides of a multiple of so many pixels. With `points` there may be no
+        observation.
 
         Raises:
-            ValueError: No observation, a scene without light, noise scales that are not one an observation and
-                positive, an unknown way with amplitudes, or "marginal" without `amplitude_sd` (a flat prior has no
-                evidence).
+            ValueError: No observation and no points, points that the scene cannot have, a scene without light, planes
+                that do not fit the profiles, noise scales that are not one an observation and positive, an unknown way
+                with amplitudes, or "marginal" without `amplitude_sd` (a flat prior has no evidence).
         """
-        if not observations:
+        for k, term in enumerate(points):
+            try:
+                term.check(scene)
+            except ValueError as error:
+                raise ValueError(f"points.{k}.{error}") from None
+        if not observations and not points:
             raise ValueError("observations: expected at least one Observation, got none")
-        if not scene.light:
+        if observations and not scene.light:
             raise ValueError("scene: expected a light profile in lens_light or source_light, got none")
+        scene.check()
         _check_scales(scene.noise_scale, len(observations))
         if amplitudes not in get_args(AmplitudeMethod):
             raise ValueError(f"amplitudes: expected one of {', '.join(get_args(AmplitudeMethod))}, got {amplitudes!r}")
@@ -74,10 +85,12 @@ class Posterior(Component):
                              "of the amplitudes' Gaussian prior")
         data = tuple(o.data(dtype, poisson=not scene.in_band(o.band).is_linear, multiple=multiple, scaled=True)
                      for o in observations)
-        widest = max(float(o.grid.pixel_scale) for o in observations)
-        scene = scene.replace(lens_light=[p.for_pixels(widest) for p in scene.lens_light])
+        if observations:
+            widest = max(float(o.grid.pixel_scale) for o in observations)
+            scene = scene.replace(lens_light=[p.for_pixels(widest) for p in scene.lens_light])
         return Posterior(prior=Prior.of(scene, dtype), data=data,
                          amplitude_sd=None if amplitude_sd is None else np.asarray(amplitude_sd, dtype),
+                         points=jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tuple(points)),
                          amplitudes=amplitudes)
 
     def log_prob(self, z: Array) -> Array:
@@ -98,7 +111,13 @@ class Posterior(Component):
     def log_likelihood(self, z: Array) -> Array:
         """Log-likelihood relative to the saturated fit."""
         scene = self._scene(z)
-        return sum((self._one(d.seen(scene), d) for d in self.data_of(scene)), jnp.zeros((), z.dtype))
+        total = sum((self._one(d.seen(scene), d) for d in self.data_of(scene)), jnp.zeros((), z.dtype))
+        return sum((term.log_likelihood(scene) for term in self.points), total)
+
+    def point_residuals(self, z: Array) -> Array:
+        """What is left of all that was measured of point images, over its standard deviations; there is a term."""
+        scene = self._scene(z)
+        return jnp.concatenate([term.residuals(scene) for term in self.points])
 
     def data_of(self, scene: Scene) -> tuple[Data, ...]:
         """The data with the noise that a scene gives them."""

@@ -27,7 +27,9 @@ def fit_many_command(
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Column to pass over.")] = None,
     together: Annotated[int | None, typer.Option("--together", min=1, help="Lenses in one compiled call.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed lenses again.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse a catalogue with missing files.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a catalogue with missing files, and each lens "
+                                            "with a serious finding of the audit.")] = False,
+    audit: Annotated[bool, typer.Option("--audit/--no-audit", help="Audit the data of each lens first.")] = True,
     check: Annotated[bool, typer.Option("--check", help="Load all data, say what is wrong, fit nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the lenses of other workers.")] = True,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
@@ -42,12 +44,13 @@ def fit_many_command(
     fleet = plan_fleet(catalogue, config, data_dir=data, overrides=dict(map(parse_override, override or [])),
                        ignore=ignore or (), strict=strict)
     if check:
-        status = check_data(fleet, console)
+        status = check_data(fleet, console, audit=audit, strict=strict)
     else:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's notice: claims are given back
         try:
             status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait,
-                               retry_failed=retry_failed, draw=pictures, console=console)
+                               retry_failed=retry_failed, draw=pictures, audit=audit, strict=strict,
+                               console=console)
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on", code=130)
         console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)

@@ -27,7 +27,8 @@ class LensLight(StrEnum):
 @app.command("init")
 @edge
 def init_command(
-        image: Annotated[Path, typer.Argument(help="FITS file of the image.")],
+        image: Annotated[Path, typer.Argument(help="FITS file of the image; or HDF5 as lenstronomy has it, or a "
+                                               "folder as PyAutoLens has it.")],
         out: Annotated[Path, typer.Option("--out", help="The configuration; its picture lies beside it.")] =
         Path("lens.toml"),
         noise: Annotated[Path | None, typer.Option(help="Noise map, standard deviations; without one the scatter of "

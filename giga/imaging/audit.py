@@ -82,7 +82,7 @@ def audit(observation: Observation, centre: tuple[float, float] | None = None) -
     found += _psf(observation, numbers)
     odd = odd_pixels(observation, sigma, good)
     found += _odd(odd, observation.mask, numbers)
-    found += _saturated(observation, good)
+    found += _saturated(observation, good, numbers)
     if observation.noise_map is None and observation.exposure_time is None:
         found += _photons(observation, sigma)
     seen = None
@@ -201,11 +201,19 @@ def _odd(odd: np.ndarray, mask: np.ndarray, numbers: dict[str, float]) -> list[F
                     f"or dead pixels), the first at [y={row}, x={column}] of the part that is used: mask them")]
 
 
-def _saturated(observation: Observation, good: np.ndarray) -> list[Finding]:
-    """A flat top: several adjoining pixels with exactly the largest value."""
+def _saturated(observation: Observation, good: np.ndarray, numbers: dict[str, float]) -> list[Finding]:
+    """Pixels at the level that the header tells, or a flat top: several with exactly the largest value."""
     fitted = observation.mask & good
     if not fitted.any():
         return []
+    if observation.saturation is not None:
+        full = fitted & (observation.image >= observation.saturation)
+        numbers["saturated pixels"] = float(full.sum())
+        if full.any():
+            row, column = (int(k) for k in np.argwhere(full)[0])
+            return [Finding("saturation", True,
+                            f"{int(full.sum())} fitted pixels are at or above the saturation level that the header "
+                            f"tells, the first at [y={row}, x={column}] of the part that is used: mask them")]
     top = fitted & (observation.image >= observation.image[fitted].max() * (1.0 - 1e-6))
     if top.sum() < FLAT:
         return []

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.observation import Data
-from giga.imaging.render import average, sampled_at, supersamplings, total
+from giga.imaging.render import average, lensed, sampled_at, supersamplings, total
+from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 
@@ -59,6 +60,8 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     source = at(scene.source_light, columns.source_light, slopes.source_light)
     if not source:
         return out
+    if isinstance(scene.planes, Planes):
+        return _through_planes(out, scene, columns, slopes, source, x, y)
     beta_x, beta_y = trace(scene.mass, x, y)
     for profile, mark, slope in source:
         out = _accumulate(out, profile, mark, slope, lambda p: p.brightness(beta_x, beta_y))
@@ -74,6 +77,20 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
     for entry in zip(scene.mass, columns.mass, slopes.mass, strict=True):
         out = _accumulate(out, *entry, displaced)
     return out
+
+
+def _through_planes(out: Array, scene: Scene, columns: Scene, slopes: Scene, source: Sequence[tuple[Any, ...]],
+                    x: Array, y: Array) -> Array:
+    """The same of several planes, where a mass moves the rays that others bend: forward mode through all of them."""
+    at = scene.rays(x, y)
+    for profile, mark, slope in source:
+        out = _accumulate(out, profile, mark, slope, lambda p, profile=profile: p.brightness(*at(profile)))
+
+    def image(lenses: tuple[Any, Any]) -> Array:
+        return lensed([p for p, *_ in source], scene.replace(mass=lenses[0], planes=lenses[1]).rays(x, y))
+
+    return _accumulate(out, (scene.mass, scene.planes), (columns.mass, columns.planes), (slopes.mass, slopes.planes),
+                       image)
 
 
 def _accumulate(out: Array, profile: Any, mark: Any, slope: Any, image) -> Array:

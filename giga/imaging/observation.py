@@ -44,6 +44,7 @@ class Observation:
         supersampling: Subpixels a side when there is no PSF.
         band: Name of the band.
         zero_point: Magnitude of 1 count / s, for magnitudes of what was fitted; None is not known.
+        saturation: Level from which a pixel is saturated [counts / s], one number or of each pixel; it is only said.
         header: FITS header cards of the WCS, kept in what is written.
         correlation: Correlation of the noise of pixels by lag (row, column), of odd sides, lag zero in the middle; see
             `giga.imaging.correlation`. None is independent pixels.
@@ -64,6 +65,7 @@ class Observation:
     header: str = ""
     correlation: np.ndarray | None = None
     zero_point: float | None = None
+    saturation: float | np.ndarray | None = None
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image, float)

@@ -1,6 +1,6 @@
 """From a scene to pixels: trace, evaluate on subpixels, convolve, times the pixel area."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Data
 from giga.imaging.psf import Convolution
 from giga.lensing.scene import Scene
-from giga.lensing.tracing import trace
 from giga.light.base import LightProfile
 
 MANY = 100  # amplitudes of a profile from which its images stay one stack: a program with each by itself grows too long
@@ -34,7 +33,7 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
         x, y = grid.phases(factor)
         brightness = total(lens, x, y)
         if source:
-            brightness = brightness + total(source, *trace(scene.mass, x, y))
+            brightness = brightness + lensed(source, scene.rays(x, y))
         image = image + convolution(average(brightness, factor, s))
     if bare := unconvolved(scene):
         image = image + total(bare, *grid.coordinates())
@@ -50,8 +49,8 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
     s = convolution.supersampling
     images: list[Array] = []
-    rays: dict[tuple[int, bool], tuple] = {}
-    for profiles, lensed in ((scene.lens_light, False), (scene.source_light, True)):
+    rays: dict[tuple[int, bool], Callable[[LightProfile], tuple[Array, Array]]] = {}
+    for profiles, is_lensed in ((scene.lens_light, False), (scene.source_light, True)):
         for profile in profiles:
             if not profile.is_linear:
                 continue
@@ -60,11 +59,10 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
                 continue
             for part in profile.sampled_apart():
                 factor = sampling(part, s)
-                if (factor, lensed) not in rays:
-                    x, y = grid.phases(factor)
-                    rays[factor, lensed] = trace(scene.mass, x, y) if lensed else (x, y)
-                x, y = rays[factor, lensed]
-                stack = average(part.basis(x, y), factor, s)
+                if (factor, is_lensed) not in rays:
+                    at = grid.phases(factor)
+                    rays[factor, is_lensed] = scene.rays(*at) if is_lensed else lambda _, at=at: at
+                stack = average(part.basis(*rays[factor, is_lensed](part)), factor, s)
                 images += list(stack) if part.n_amp < MANY else [stack]
     # Images of one number of phases are convolved together; those of two axes not at all; a stack by itself.
     alike = [list(run) for _, run in groupby(images, key=lambda image: (image.ndim, len(image) * (image.ndim == 3)))]
@@ -78,6 +76,14 @@ def total(profiles: Iterable[LightProfile], x: Array, y: Array) -> Array:
     value = jnp.zeros_like(x)
     for profile in profiles:
         value = value + profile.brightness(x, y)
+    return value
+
+
+def lensed(profiles: Sequence[LightProfile], rays: Callable[[LightProfile], tuple[Array, Array]]) -> Array:
+    """Sum of the brightness of one or more sources where rays meet their planes; see `Scene.rays`."""
+    value = jnp.zeros_like(rays(profiles[0])[0])
+    for profile in profiles:
+        value = value + profile.brightness(*rays(profile))
     return value
 
 

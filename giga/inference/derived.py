@@ -94,7 +94,7 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None) -> 
     x = np.stack([result.samples[name][:, of] for name in prior.names], -1).reshape(-1, prior.size)
     x = x.astype(prior.shift.dtype)
     table = _Table(shape[0], of)
-    if middle(result.scenes[0].mass) is not None:
+    if middle(result.scenes[0].lenses()) is not None:
         _einstein(table, prior, x, result)
     seen: set[str | None] = set()
     for k, observation in enumerate(result.observations):
@@ -136,7 +136,7 @@ def _einstein(table: _Table, prior: Prior, x: np.ndarray, result: Result) -> Non
     mass = _masses(prior, x)
     # Set up for what the prior allows, as the draws are.
     mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None]
-                                                         for leaf in jax.tree.leaves(list(result.scenes[0].mass))])
+                                                         for leaf in jax.tree.leaves(list(result.scenes[0].lenses()))])
     found, best = einstein_numbers(mass, reach), einstein_numbers(mine, reach)
     for name, unit, one, at_best in (("einstein_radius", "arcsec", found.radius, best.radius),
                                      (AREA, "arcsec2", found.mass, best.mass), ("slope", "", found.slope, best.slope)):
@@ -160,6 +160,7 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
     _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), observation, suffix)
     if not scene.source_light:
         return
+    scene = scene.of_plane()
     square, share = _arcs_square(scene, observation)
     if square is None:
         table.missing[f"source.magnification{suffix}"] = "the source is nowhere bright in the image"
@@ -265,7 +266,7 @@ _flux_at_best = jax.jit(_flux_of, compiler_options=ON_VECTORS)
 
 @partial(jax.jit, compiler_options=ON_VECTORS)
 def _masses(prior: Prior, x: Array) -> Any:
-    return jax.vmap(lambda one: jax.tree.map(jnp.asarray, list(prior.fill(one).mass)))(x)
+    return jax.vmap(lambda one: jax.tree.map(jnp.asarray, list(prior.fill(one).lenses())))(x)
 
 
 @partial(jax.jit, static_argnums=3, compiler_options=ON_VECTORS)
@@ -279,7 +280,7 @@ def _of_draws(prior: Prior, x: Array, amplitudes: list[Array], square: Square, s
     """The lensed source and the half-light ellipse of some draws."""
 
     def one(entry: tuple[Array, list[Array]]) -> tuple[Lensed, Shape]:
-        scene = _filled(prior, *entry, band)
+        scene = _filled(prior, *entry, band).of_plane()
         return lensed(scene, square, share, SIDE, SIDE), half_light(scene.source_light, *begin)
 
     return jax.lax.map(one, (x, amplitudes))

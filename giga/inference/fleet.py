@@ -73,7 +73,8 @@ def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitu
                 clock.idle += time.perf_counter() - begun - ran - compiled
                 return out
 
-            posterior = Posterior.of(lens.prior, lens.observations, amplitudes, amplitude_sd, dtype, CROP)
+            posterior = Posterior.of(lens.prior, lens.observations, amplitudes, amplitude_sd, dtype, CROP,
+                                     lens.points)
             return fit_posterior(lens, posterior, config, over, call, clock)
 
     fleet = Fleet(together, over)

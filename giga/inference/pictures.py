@@ -78,7 +78,7 @@ def pictures(result: Found) -> list[Picture]:
         if found is None:  # all observations see one mass
             half_width = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
             center = float(observation.grid.center_x), float(observation.grid.center_y)
-            found = critical_curves(scene.mass, half_width, center=center)
+            found = critical_curves(scene.lenses(), half_width, center=center)
         source, source_grid = source_plane(scene, observation, found)
         lens_light, lensed_source = _parts(scene, observation.data(trim=False))
         out.append(Picture(
@@ -103,7 +103,7 @@ def _source_error(result: Found, k: int, grid: Grid) -> np.ndarray | None:
 
 def _held(scene: Scene, source: np.ndarray, grid: Grid) -> float:
     """Share of the source's flux on the pixels of a grid in the source plane."""
-    total = sum((float(profile.flux()) for profile in scene.source_light), 0.0)
+    total = sum((float(profile.flux()) for profile in scene.of_plane().source_light), 0.0)
     return float(source.sum()) * float(grid.pixel_area) / total if total > 0.0 else float("nan")
 
 
@@ -127,12 +127,13 @@ def source_plane(scene: Scene, observation: Observation, curves: Sequence[Curve]
     middle = 0.5 * (low + high)
     grid = Grid(shape=(SOURCE_PIXELS, SOURCE_PIXELS), pixel_scale=side / SOURCE_PIXELS,
                 center_x=float(middle[0]), center_y=float(middle[1]))
-    return np.asarray(_brightness(scene.source_light, grid), float), grid
+    return np.asarray(_brightness(scene.of_plane().source_light, grid), float), grid
 
 
 @jax.jit
 def _traced(scene: Scene, grid: Grid) -> tuple[Array, Array, Array]:
-    """Places in the source plane that subpixels are traced to, and the brightness there."""
+    """Places in the last source plane that subpixels are traced to, and the brightness there."""
+    scene = scene.of_plane()
     x, y = trace(scene.mass, *grid.coordinates(2))
     return x, y, total(scene.source_light, x, y)
 

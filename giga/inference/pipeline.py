@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from giga.bayes.points import PointTerm
 from giga.bayes.posterior import AmplitudeMethod, Posterior
 from giga.imaging.observation import Observation
 from giga.inference.gather import found_by_search, gathered
@@ -29,7 +30,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         amplitudes: AmplitudeMethod = "nonnegative", amplitude_sd: float | None = None,
         truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
         report: Report = quiet, store: Store | None = None, over: Mesh | None = None, starts: Starts | None = None,
-        keep: Callable[[Found], object] | None = None) -> Result:
+        keep: Callable[[Found], object] | None = None, points: Sequence[PointTerm] = ()) -> Result:
     """Fit a scene of distributions to observations.
 
     Args:
@@ -47,6 +48,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         over: Device mesh; all devices by default.
         starts: What a network proposes; the search is then smaller, see `giga.inference.search.starts`.
         keep: Called with what the search has found, before anything is sampled.
+        points: Images of point sources, see `giga.bayes.points`; their likelihoods are added to that of the pixels.
 
     Returns:
         The result, on the host.
@@ -57,9 +59,9 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         FloatingPointError: The search or the variational posterior ended where the log-posterior is
             not a number.
     """
-    lens = Lens("", prior, observations, seed, truth, start, starts, store, report, keep)
+    lens = Lens("", prior, observations, seed, truth, start, starts, store, report, keep, points)
     over = over or parallel.mesh()
-    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision))
+    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision), points=points)
     with Clock() as clock:
         return fit_posterior(lens, posterior, config or FitConfig(), over, Alone(over), clock)
 
@@ -68,14 +70,14 @@ def search(prior: Scene, observations: Sequence[Observation], *, config: FitConf
            amplitudes: AmplitudeMethod = "nonnegative", amplitude_sd: float | None = None,
            truth: Mapping[str, float] | None = None, precision: str = "float32",
            start: Mapping[str, float] | None = None, report: Report = quiet, store: Store | None = None,
-           over: Mesh | None = None, starts: Starts | None = None) -> Found:
+           over: Mesh | None = None, starts: Starts | None = None, points: Sequence[PointTerm] = ()) -> Found:
     """The first stage of `fit` alone: the best fit, without a posterior.
 
     Arguments and errors are those of `fit`, which goes on from here when it is given the same store.
     """
-    lens = Lens("", prior, observations, seed, truth, start, starts, store, report)
+    lens = Lens("", prior, observations, seed, truth, start, starts, store, report, points=points)
     over = over or parallel.mesh()
-    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision))
+    posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision), points=points)
     with Clock() as clock, _begun(lens, posterior, config or FitConfig(), over, Alone(over), clock) as run:
         found, _ = run.map()
         return found_by_search(run, found)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.bayes.exchange import exchanges
+from giga.bayes.points import PointTerm
 from giga.bayes.posterior import Posterior
 from giga.imaging.observation import Observation
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
@@ -56,6 +57,7 @@ class Lens:
         store: Where to keep checkpoints, and to go on from.
         report: Progress callback.
         keep: Called with what the search found, before anything else is done with it.
+        points: Images of point sources of it, see `giga.bayes.points`.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Lens:
     store: Store | None = None
     report: Report = quiet
     keep: Callable[[Found], object] | None = None
+    points: Sequence[PointTerm] = ()
 
     def start_of(self, posterior: Posterior) -> np.ndarray | None:
         """The start as rows of unconstrained vectors, shape (1, n)."""

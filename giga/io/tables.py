@@ -191,22 +191,25 @@ def to_table(value: Any) -> Any:
 
 
 def write_toml(sections: Mapping[str, Any]) -> str:
-    """Write sections (a table, or a list of tables) with one line a field."""
-    blocks = []
+    """Write single values, then sections (a table, or a list of tables) with one line a field."""
+    single = {name: value for name, value in sections.items() if isinstance(value, str | int | float)}
+    blocks = ["\n".join(f"{_key(name)} = {inline(value)}" for name, value in single.items())] if single else []
     for name, section in sections.items():
+        if name in single:
+            continue
         head, tables = (f"[[{name}]]", section) if isinstance(section, list) else (f"[{name}]", [section])
         for table in tables:
-            blocks.append("\n".join([head, *(f"{_key(key)} = {_text(value)}" for key, value in table.items())]))
+            blocks.append("\n".join([head, *(f"{_key(key)} = {inline(value)}" for key, value in table.items())]))
     return "\n\n".join(blocks) + "\n"
 
 
 def _key(key: str) -> str:
     bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
-    return key if bare else _text(key)
+    return key if bare else inline(key)
 
 
-def _text(value: Any) -> str:
-    """One value; JSON's escapes are TOML's, but for the raw DEL that TOML forbids."""
+def inline(value: Any) -> str:
+    """One value as TOML; JSON's escapes are TOML's, but for the raw DEL that TOML forbids."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -214,5 +217,5 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {_text(item)}" for key, item in value.items()) + "}"
-    return "[" + ", ".join(_text(item) for item in value) + "]"
+        return "{" + ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(inline(item) for item in value) + "]"

@@ -15,6 +15,7 @@ from giga.component import leaves_with_names
 from giga.imaging.audit import Audit, audit
 from giga.imaging.observation import Observation
 from giga.io.errors import InputError
+from giga.io.results.audit import write_audit
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_bytes
 from giga.show.audit import audit_figure
@@ -65,6 +66,14 @@ def show_audits(audits: Sequence[Audit], console: Console) -> None:
             console.print(f"[{colour}]{name}:[/] {escape(finding.text)}", highlight=False, soft_wrap=True)
         if not one.findings:
             console.print(f"[green]{name}:[/] nothing found", highlight=False)
+
+
+def keep_audits(observations: Sequence[Observation], audits: Sequence[Audit], folder: Path, draw: bool = True) -> None:
+    """Leave what was found in the folder of a fit: audit.json, and audit.png when it is drawn. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if draw:
+        write_audits(observations, audits, folder / PICTURE)
+    write_audit(audits, folder)
 
 
 def write_audits(observations: Sequence[Observation], audits: Sequence[Audit], path: Path) -> Path:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from giga.component import leaves_with_names
+from giga.imaging.audit import Audit
 from giga.inference.checks.comparison import data_hash
 from giga.inference.fleet import FAILURES, Lens, fit_many
 from giga.inference.result import Result
@@ -24,6 +25,7 @@ from giga.io.configuration.toml import Config, read_toml, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.results.fleet import FleetFolder
 from giga.io.results.folder import read_summary
+from giga.jobs.audit import audited, keep_audits
 from giga.jobs.drawers import Drawers
 from giga.jobs.job import (
     CHECKPOINT,
@@ -108,11 +110,18 @@ def plan_fleet(catalogue: str | PathLike[str], config: str | PathLike[str], *,
                  [name for alike in kinds.values() for name in alike] + list(missing), _notes(kinds))
 
 
-def check_data(fleet: Fleet, console: Console) -> dict[str, tuple[str, str]]:
+def check_data(fleet: Fleet, console: Console, *, audit: bool = True,
+               strict: bool = False) -> dict[str, tuple[str, str]]:
     """Load the data of every lens and say what is wrong.
 
+    Args:
+        fleet: The lenses.
+        console: Where to print.
+        audit: Audit the data too.
+        strict: A serious finding of the audit refuses a lens.
+
     Returns:
-        Status ("waiting" or "failed") and reason of each lens.
+        Status ("waiting", "refused" or "failed") and reason of each lens.
     """
     status = dict.fromkeys(fleet.rows, ("waiting", "")) | {name: ("failed", why) for name, why in fleet.missing.items()}
     notes = list(fleet.notes)
@@ -121,8 +130,14 @@ def check_data(fleet: Fleet, console: Console) -> dict[str, tuple[str, str]]:
             job = prepare(fleet.configs[name])
             truth_of(fleet.rows[name], job.prior)
             notes += job.notes
+            found = _audits(job) if audit else []
         except InputError as error:
             status[name] = "failed", str(error)
+            continue
+        for text in (finding.text for one in found for finding in one.findings):
+            console.print(f"[yellow]{escape(name)}: audit:[/] {escape(text)}", highlight=False, soft_wrap=True)
+        if strict and (serious := _serious(found)):
+            status[name] = "refused", f"{serious} (--strict)"
     for note in dict.fromkeys(notes):
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     return status
@@ -144,8 +159,8 @@ def truth_of(row: Row, prior: Scene) -> Mapping[str, float] | None:
 
 
 def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: float = EXPIRY, wait: bool = True,
-              retry_failed: bool = False, draw: bool = True, console: Console | None = None,
-              fit: Callable[..., None] = fit_many) -> dict[str, tuple[str, str]]:
+              retry_failed: bool = False, draw: bool = True, audit: bool = True, strict: bool = False,
+              console: Console | None = None, fit: Callable[..., None] = fit_many) -> dict[str, tuple[str, str]]:
     """Fit the lenses of a fleet that are not fitted yet, beside other workers on the same folder.
 
     Args:
@@ -156,6 +171,8 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
         wait: Wait for the lenses of other workers.
         retry_failed: Try failed lenses again, from their beginning.
         draw: Draw pictures and reports.
+        audit: Audit the data of each lens before its fit.
+        strict: Refuse a lens with a serious finding of the audit; the others go on.
         console: Where to print; the standard output by default.
         fit: What fits, with the arguments of `giga.inference.fleet.fit_many`.
 
@@ -173,7 +190,7 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe(devices)}", highlight=False)
     with Claims(FleetFolder(out).claims, expiry) as claims, Drawers() as drawers:
-        worker = _Worker(fleet, FleetFolder(out), claims, drawers if draw else None)
+        worker = _Worker(fleet, FleetFolder(out), claims, drawers if draw else None, audit, strict)
         worker.look_at_results(retry_failed)
         with Board(console, worker.status()) as worker.board:
             for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
@@ -207,6 +224,8 @@ class _Worker:
     folder: FleetFolder
     claims: Claims
     drawers: Drawers | None
+    audit: bool = True
+    strict: bool = False
     board: Board | None = None
     jobs: dict[str, Job] = field(default_factory=dict)  # of the lenses that are being fitted
     refused: dict[str, str] = field(default_factory=dict)  # why results in the folder are not of this fleet
@@ -259,6 +278,7 @@ class _Worker:
                 if claim.deaths >= DEATHS:
                     raise CheckpointError(f"{claim.deaths} workers died while they fitted it")
                 job = self._prepared(name)
+                found = _audits(job) if self.audit else []
             except (CheckpointError, ValueError, ArithmeticError, LookupError) as error:
                 self._end(name, self.folder.fail(name, error))
                 continue
@@ -268,10 +288,18 @@ class _Worker:
                 self.refused[name] = str(error)
                 self._end(name, f"refused: {error}")
                 continue
-            for note in job.notes:
+            if self.audit:
+                keep_audits(job.observations, found, folder, self.drawers is not None)
+            serious = _serious(found)
+            if serious and self.strict:
+                self.refused[name] = f"{serious} (--strict)"
+                self._end(name, f"refused: {self.refused[name]}")
+                continue
+            for note in [*job.notes, *([f"{name}: {serious}"] if serious else [])]:
                 self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
+                       points=[one.term() for one in job.config.points],
                        truth=job.truth, store=store,
                        keep=partial(keep_search, folder=folder, config_text=job.text, draw=False))
 
@@ -364,6 +392,16 @@ class _Worker:
         if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations):
             return ""
         return f"{path}: a fit of other data; use another --out, or remove that folder"
+
+
+def _audits(job: Job) -> list[Audit]:
+    """What the audit finds in the data of a lens."""
+    return audited(job.prior, job.observations, job.config.run.precision, job.config.file)
+
+
+def _serious(audits: Sequence[Audit]) -> str:
+    """The first serious finding, in words; empty without one."""
+    return next((f"audit: {text}" for one in audits for text in one.serious), "")
 
 
 def _notes(kinds: Mapping[tuple, Sequence[str]]) -> list[str]:

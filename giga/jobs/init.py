@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from giga.imaging.audit import Audit, audit
 from giga.imaging.first_look import Look, centre_of, look
 from giga.imaging.grid import pixel_of, position_to_pixel
 from giga.imaging.observation import Observation
 from giga.imaging.psf import half_maximum
 from giga.imaging.sources import Blank, exposed, measure_blank, neighbours
 from giga.inference.settings import FitConfig
-from giga.io.configuration.start import Light, Start, quoted, text_of
+from giga.io.configuration.priors import Expected
+from giga.io.configuration.start import Light, Start, text_of
 from giga.io.configuration.toml import parse_config, read_toml_text, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.images.companion import Known, known
+from giga.io.images.datasets import Dataset, find_dataset
 from giga.io.images.fits import load_observation
 from giga.io.images.hdu import read_image, window
 from giga.io.images.sky import local_wcs
 from giga.io.images.units import kind_of, parse_unit
+from giga.io.tables import inline
 from giga.jobs.job import check_parameters
 from giga.simulate.surveys.presets import survey as preset
 
 FIELD = 16.0  # side of the part that is cut out of a larger image [arcsec], or as many Einstein radii times RADII
 RADII = 8.0
+SCATTER = 0.05  # from one, of the sky's scatter over the noise map, from which a likelihood with correlation needs it
 EDGE = 0.25  # arcsec between the outermost arcs and the edge of the mask
 UNKNOWN_FWHM = 2.5  # pixels, of a PSF of which nothing is known
 
@@ -69,6 +74,11 @@ class Wishes:
         pixel: Its column and row in the image, the first pixel being 0.
         theta_E: Radius of the ring [arcsec].
         light: What the light of the lens is made of.
+        mask: FITS file whose ones are left out.
+        noise_hdu, psf_hdu: HDUs of noise map and PSF.
+        rms: Scatter of the sky.
+        exposure_time: Exposure time [s], or the HDU of its map in the image's file.
+        scale_by: Where the pixel scale is from, in words.
     """
 
     noise: Path | None = None
@@ -82,6 +92,24 @@ class Wishes:
     pixel: tuple[float, float] | None = None
     theta_E: float | None = None
     light: Light = "gaussians"
+    mask: Path | None = None
+    noise_hdu: str | None = None
+    psf_hdu: str | None = None
+    rms: float | None = None
+    exposure_time: float | str | None = None
+    scale_by: str = "by --pixel-scale"
+
+    def beside(self, found: Dataset) -> Wishes:
+        """The same with what a data set has, where the user does not say otherwise."""
+        changes = {name: getattr(found, name) for name in ("pixel_scale", "z_lens", "z_source")
+                   if getattr(self, name) is None}
+        if "pixel_scale" in changes:
+            changes["scale_by"] = "of the data set"
+        if self.noise is None:
+            changes |= {name: getattr(found, name) for name in ("noise", "noise_hdu", "rms", "exposure_time")}
+        if self.psf is None:
+            changes |= {"psf": found.psf, "psf_hdu": found.psf_hdu}
+        return replace(self, mask=found.mask, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +139,17 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     """Look at an image and write a configuration for it.
 
     Args:
-        image: FITS file.
+        image: FITS file, HDF5 file as lenstronomy has it, or folder as PyAutoLens has it.
         wishes: What the user says.
         folder: That the configuration goes to, which its paths start from.
 
     Raises:
         InputError: What is missing or wrong, by its option.
     """
+    notes: list[str] = []
+    if (data := find_dataset(image, "IMAGE")) is not None:
+        image, wishes = data.image, wishes.beside(data)
+        notes += data.notes
     about = known(image, None, "IMAGE")
     telescope = _telescope(wishes.survey, about)
     full, _, _ = read_image(image, about.number, "IMAGE")
@@ -126,34 +158,61 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     rows, columns = _part(full.shape, centre, scale, wishes.theta_E)
     part, good = full[rows, columns], exposed(full[rows, columns])
     centre = (centre[0] - columns.start, centre[1] - rows.start)
-    noise_full = None if wishes.noise is None else _noise_map(wishes.noise, full)
+    noise_full = None if wishes.noise is None else _noise_map(wishes.noise, wishes.noise_hdu, full)
     if noise_full is not None:
         good &= np.isfinite(noise_full[rows, columns]) & (noise_full[rows, columns] > 0.0)
         good &= noise_full[rows, columns] < 1e4 * np.median(noise_full[rows, columns][good])
-    fwhm, kernel = _fwhm(wishes.psf, scale, telescope)
+    if wishes.mask is not None:
+        good &= _noise_map(wishes.mask, None, full, "mask")[rows, columns] == 0.0
+    fwhm, kernel = _fwhm(wishes.psf, wishes.psf_hdu, scale, telescope)
     sky, found, extent, others = _look(part, noise_full if noise_full is None else noise_full[rows, columns], good,
                                        scale, fwhm, centre, wishes.theta_E, image)
     whole = rows.stop - rows.start == full.shape[0] and columns.stop - columns.start == full.shape[1]
     x, y = ((at - 0.5 * (side - 1)) * scale for at, side in zip(centre, part.shape[::-1], strict=True))
-    notes: list[str] = []
     fields = [*_image_fields(image, about, wishes, folder, scale, telescope)]
     if not whole:
         middle_x, middle_y = (0.5 * (one.start + one.stop - 1) for one in (columns, rows))
         fields.append(("cutout", f"{{size = [{part.shape[0]}, {part.shape[1]}], x = {middle_x:g}, y = {middle_y:g}}}",
                        "the part around the lens"))
-    fields += _noise_fields(wishes, folder, sky)
-    fields += _psf_fields(wishes.psf, kernel, telescope, scale, min(part.shape), folder, fwhm, notes)
+    fields += _noise_fields(wishes, image, folder, sky)
+    fields += _psf_fields(wishes, kernel, telescope, scale, min(part.shape), folder, fwhm, notes)
+    if wishes.mask is not None:
+        fields += [("mask", inline(_path(wishes.mask, folder)), ""), ("mask_is", '"bad"', "its ones are left out")]
     fields.append(("mask_keep", f"[{{x = {x:.3f}, y = {y:.3f}, radius = {extent:.3g}}}]", "arcsec from the middle"))
     if others.any():
         fields.append(("mask_neighbours", "true", "sources that peak outside the circle"))
     fields += _zero_point(about, wishes, telescope)
-    start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, x, y, found.e1, found.e2,
-                  found.half_light, found.theta_E, float(np.exp(found.uncertainty)), scale, extent, wishes.light)
-    text = text_of(start)
+    expected = Expected(x, y, max(0.05, 0.5 * scale), found.theta_E, float(np.exp(found.uncertainty)), found.half_light,
+                        1.7, scale, extent, found.e1, found.e2, 0.1)
+    start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, expected, wishes.light)
+    text, observation, said = _made(start, folder)
+    if more := _correlated(audit(observation), wishes.noise is not None):
+        try:
+            text, observation, said = _made(replace(start, observation=[*fields, *more]), folder)
+        except InputError as error:
+            said.append(f"the noise is correlated, which the configuration leaves out: {error}")
+    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, [*notes, *said])
+
+
+def _made(start: Start, folder: Path) -> tuple[str, Observation, list[str]]:
+    """A configuration as text, its data as a fit loads them, and what is said of these. Raises InputError."""
+    text, notes = text_of(start), []
     config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
     observation = load_observation(config.observation[0], notes=notes, path="observation.0")
     check_parameters(config, scene_from_config(config))
-    return Begun(text, observation, found, sky, part - sky.level - found.light, extent, notes)
+    return text, observation, notes
+
+
+def _correlated(found: Audit, has_map: bool) -> list[tuple[str, str, str]]:
+    """Fields of noise whose pixels are correlated, where the audit finds that; none where it does not."""
+    if not any(finding.kind == "correlation" for finding in found.findings):
+        return []
+    along, up = (found.numbers[f"correlation along {way}"] for way in ("rows", "columns"))
+    rows = [("correlation", '"measure"', f"of neighbouring sky pixels: {along:.2f} along rows, {up:.2f} along columns")]
+    scatter = found.numbers["scatter over noise"]
+    if has_map and abs(scatter - 1.0) > SCATTER:
+        rows.append(("noise_scale", '"measure"', f"the sky scatters {scatter:.2f} times as much as the map says"))
+    return rows
 
 
 def _look(part: np.ndarray, noise: np.ndarray | None, good: np.ndarray, scale: float, fwhm: float,
@@ -248,22 +307,22 @@ def _part(shape: tuple[int, ...], centre: tuple[float, float], scale: float, the
     return window(shape, (sides[0], sides[1]), None, (middles[1], middles[0]))
 
 
-def _noise_map(file: Path, image: np.ndarray) -> np.ndarray:
-    known(file, None, "--noise", "noise_hdu")
-    noise, _, _ = read_image(file, None, "--noise")
+def _noise_map(file: Path, hdu: str | None, image: np.ndarray, field: str = "--noise") -> np.ndarray:
+    known(file, hdu, field, "noise_hdu")
+    noise, _, _ = read_image(file, hdu, field)
     if noise.shape != image.shape:
-        raise InputError(file, "--noise", f"shape {noise.shape}", f"{image.shape}, the shape of the image")
-    if not (np.isfinite(noise) & (noise > 0.0)).any():
+        raise InputError(file, field, f"shape {noise.shape}", f"{image.shape}, the shape of the image")
+    if field == "--noise" and not (np.isfinite(noise) & (noise > 0.0)).any():
         raise InputError(file, "--noise", "no pixel above 0", "standard deviations")
     return noise
 
 
-def _fwhm(file: Path | None, scale: float, telescope: Telescope | None) -> tuple[float, int]:
+def _fwhm(file: Path | None, hdu: str | None, scale: float, telescope: Telescope | None) -> tuple[float, int]:
     """FWHM of the PSF [arcsec], and samples a side of a pixel of its kernel."""
     if file is None:
         return (UNKNOWN_FWHM * scale if telescope is None else telescope.fwhm), 1
-    samples = known(file, None, "--psf", "psf_hdu").samples or 1.0
-    kernel, _, _ = read_image(file, None, "--psf")
+    samples = known(file, hdu, "--psf", "psf_hdu").samples or 1.0
+    kernel, _, _ = read_image(file, hdu, "--psf")
     if kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0 or not np.isfinite(kernel).all():
         raise InputError(file, "--psf", f"shape {kernel.shape}", "a square kernel of finite values with an odd side")
     return half_maximum(kernel) * scale / round(samples), round(samples)
@@ -271,7 +330,7 @@ def _fwhm(file: Path | None, scale: float, telescope: Telescope | None) -> tuple
 
 def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale: float,
                   telescope: Telescope | None) -> list[tuple[str, str, str]]:
-    rows = [("image", quoted(_path(image, folder)), "")]
+    rows = [("image", inline(_path(image, folder)), "")]
     if about.number:
         rows.append(("hdu", str(about.number), ""))
     units, said = _units(about)
@@ -281,7 +340,7 @@ def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale
             raise InputError(image, "IMAGE", f"BUNIT {about.unit!r}, and the header has no exposure time",
                              "a header with EXPTIME, or an image in counts / s")
     if about.wcs is None:
-        way = "by --pixel-scale" if wishes.pixel_scale else "by the header" if about.side else f"of {wishes.survey}"
+        way = wishes.scale_by if wishes.pixel_scale else "by the header" if about.side else f"of {wishes.survey}"
         rows.append(("pixel_scale", f"{scale:.6g}", f"arcsec, {way}; the header has no WCS"))
     return rows
 
@@ -302,17 +361,26 @@ def _units(about: Known) -> tuple[str | None, str]:
     return kind, f"BUNIT is {about.unit!r}"
 
 
-def _noise_fields(wishes: Wishes, folder: Path, sky: Blank) -> list[tuple[str, str, str]]:
+def _noise_fields(wishes: Wishes, image: Path, folder: Path, sky: Blank) -> list[tuple[str, str, str]]:
     if wishes.noise is not None:
-        return [("noise_map", quoted(_path(wishes.noise, folder)), "")]
-    return [("background_rms", f"{sky.rms:.4g}", f"scatter of {int(sky.pixels.sum())} pixels of sky")]
+        rows = [("noise_map", inline(_path(wishes.noise, folder)), "")]
+        return rows + ([("noise_hdu", inline(wishes.noise_hdu), "")] if wishes.noise_hdu else [])
+    if wishes.rms is not None:
+        rows = [("background_rms", f"{wishes.rms:.6g}", "of the file")]
+    else:
+        rows = [("background_rms", f"{sky.rms:.4g}", f"scatter of {int(sky.pixels.sum())} pixels of sky")]
+    if isinstance(wishes.exposure_time, str):
+        return [*rows, ("exposure_map", inline(_path(image, folder)), ""),
+                ("exposure_hdu", inline(wishes.exposure_time), "")]
+    return rows + ([("exposure_time", f"{wishes.exposure_time:.6g}", "of the file")] if wishes.exposure_time else [])
 
 
-def _psf_fields(file: Path | None, samples: int, telescope: Telescope | None, scale: float, most: int, folder: Path,
+def _psf_fields(wishes: Wishes, samples: int, telescope: Telescope | None, scale: float, most: int, folder: Path,
                 fwhm: float, notes: list[str]) -> list[tuple[str, str, str]]:
     fine = 2 if fwhm < 2.5 * scale else 1
-    if file is not None:
-        rows = [("psf", quoted(_path(file, folder)), f"FWHM {fwhm:.3g} arcsec")]
+    if wishes.psf is not None:
+        rows = [("psf", inline(_path(wishes.psf, folder)), f"FWHM {fwhm:.3g} arcsec")]
+        rows += [("psf_hdu", inline(wishes.psf_hdu), "")] if wishes.psf_hdu else []
         if samples > 1:
             fine = 2 if samples % 2 == 0 else samples
             rows.append(("psf_supersampling", str(samples), "by its header"))

@@ -24,6 +24,7 @@ from giga.io.configuration.toml import Config, differences, dump_config, listed,
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig
 from giga.io.images.fits import load_observations
+from giga.io.results.audit import AUDIT
 from giga.io.results.folder import FILES, SEARCH_FILES
 from giga.jobs.amortised import Predictor
 from giga.jobs.audit import PICTURE, audited
@@ -170,7 +171,9 @@ def prepare(config: Config) -> Job:
     if config.start.folder is not None:
         start, said = start_of(config, prior)
         notes += said
-    return Job(config, dump_config(config), prior, observations, notes, dates=dates, start=start)
+    notes += config.said
+    text = "".join(f"# {line}\n" for line in config.said) + dump_config(config)
+    return Job(config, text, prior, observations, notes, dates=dates, start=start)
 
 
 def dates_of(config: Config) -> dict[str, list[int]]:
@@ -264,9 +267,13 @@ def _units(config: Config) -> tuple[Any, ...]:
 
 
 def _what(config: Config) -> str:
-    """The part of a configuration that a fit depends on; redshifts and zero points turn its numbers into others."""
+    """The part of a configuration that a fit depends on.
+
+    Redshifts and zero points turn its numbers into others; the set that priors came from is in the priors.
+    """
     observation = tuple(dataclasses.replace(one, zero_point=None) for one in config.observation)
-    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig()))
+    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig(),
+                                           priors=None))
 
 
 def together(work: Callable[[], T]) -> T:
@@ -323,7 +330,8 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
     return devices
 
 
-def claim(out: Path, *, resume: bool, overwrite: bool, files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE)) -> None:
+def claim(out: Path, *, resume: bool, overwrite: bool,
+          files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE, AUDIT)) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
 
     Raises:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from giga.inference.pipeline import fit, search
 from giga.inference.result import Found, Result
 from giga.io.configuration.toml import Config
-from giga.jobs.audit import PICTURE, show_audits, write_audits
+from giga.jobs.audit import keep_audits, show_audits
 from giga.jobs.job import Opened, opened
 from giga.jobs.results import in_units, keep_search, write_results
 from giga.show.terminal import FitProgress, show_found, show_result
@@ -93,7 +93,7 @@ def _console(begun: Opened, out: Path, console: Console | None) -> Console:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     show_audits(begun.audits, console)
     if begun.first:
-        write_audits(begun.job.observations, begun.audits, out / PICTURE)
+        keep_audits(begun.job.observations, begun.audits, out)
     console.print(f"fitting on {begun.where}", highlight=False)
     return console
 
@@ -101,7 +101,8 @@ def _console(begun: Opened, out: Path, console: Console | None) -> Console:
 def _arguments(begun: Opened) -> dict[str, Any]:
     """What `fit` and `search` are called with."""
     job, config = begun.job, begun.job.config
-    return dict(prior=job.prior, observations=job.observations, config=config.inference, seed=config.run.seed,
+    return dict(prior=job.prior, observations=job.observations, points=[one.term() for one in config.points],
+                config=config.inference, seed=config.run.seed,
                 amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
                 precision=config.run.precision, truth=job.truth, start=job.start, store=begun.store, over=begun.over,
                 starts=job.starts)

@@ -21,7 +21,7 @@ TERMS = 16  # of the series in curvature: below 1e-12 for |Ok0| (D_C / D_H)^2 up
 
 
 class Cosmology(Component):
-    """A universe of matter, curvature and dark energy with w(z) = w0 + wa z / (1 + z); no radiation.
+    """A universe of matter, curvature and dark energy with w(z) = w0 + wa z / (1 + z); radiation is in `Radiant`.
 
     Distances are in Mpc and may be differentiated by redshifts and by the fields. Redshifts are arrays of shapes that
     broadcast.
@@ -49,9 +49,16 @@ class Cosmology(Component):
 
     def efunc(self, z: Array) -> Array:
         """Hubble parameter in units of its value today, E(z) = H(z) / H0."""
-        z = jnp.asarray(z, float)
-        dark = (1.0 + z) ** (3.0 * (1.0 + self.w0 + self.wa)) * jnp.exp(-3.0 * self.wa * z / (1.0 + z))
-        return jnp.sqrt(self.Om0 * (1.0 + z) ** 3 + self.Ok0 * (1.0 + z) ** 2 + (1.0 - self.Om0 - self.Ok0) * dark)
+        return jnp.sqrt(self.density(jnp.asarray(z, float)))
+
+    def density(self, z: Array) -> Array:
+        """E(z)^2, the sum of matter, curvature and dark energy."""
+        return self._with(z, 1.0 - self.Om0 - self.Ok0)
+
+    def _with(self, z: Array, dark: Param) -> Array:
+        """E(z)^2 of a density of dark energy today."""
+        growth = (1.0 + z) ** (3.0 * (1.0 + self.w0 + self.wa)) * jnp.exp(-3.0 * self.wa * z / (1.0 + z))
+        return self.Om0 * (1.0 + z) ** 3 + self.Ok0 * (1.0 + z) ** 2 + dark * growth
 
     def comoving_distance(self, z: Array, z2: Array | None = None) -> Array:
         """Line-of-sight comoving distance D_C to a redshift, or from the first to the second [Mpc].
@@ -122,3 +129,33 @@ class Cosmology(Component):
         """Velocity dispersion of the isothermal sphere of an Einstein radius [km / s]; z_source above z_lens."""
         efficiency = self.lensing_efficiency(z_lens, z_source)
         return SPEED_OF_LIGHT * jnp.sqrt(theta_E * ARCSEC / (4.0 * math.pi * efficiency))
+
+
+NEUTRINOS, KNEE, BEND = 0.22710731766, 0.3173, 1.83  # density of a massless species over the photons'; fit of eq. 26
+
+
+class Radiant(Cosmology):
+    """A universe with photons and neutrinos too, as astropy's cosmologies with a temperature of the background have it.
+
+    Attributes:
+        Ogamma0: Density of photons today.
+        N_eff: Effective number of massless neutrinos, shared evenly by the species.
+        masses: For each species its mass over its temperature today, m c^2 / (k T).
+
+    References:
+        Komatsu et al. (2011), ApJS 192, 18, eq. 26 (neutrinos, good to 0.3% of their density).
+    """
+
+    Ogamma0: Param = 0.0
+    N_eff: Param = 0.0
+    masses: tuple[Param, ...] = ()
+
+    def density(self, z: Array) -> Array:
+        dark = 1.0 - self.Om0 - self.Ok0 - self._radiation(jnp.zeros_like(z))
+        return self._with(z, dark) + (1.0 + z) ** 4 * self._radiation(z)
+
+    def _radiation(self, z: Array) -> Array:
+        """Density of photons and neutrinos over (1 + z)^4."""
+        species = [(1.0 + (KNEE * mass / (1.0 + z)) ** BEND) ** (1.0 / BEND) for mass in self.masses]
+        share = self.N_eff / max(len(species), 1)
+        return self.Ogamma0 * (1.0 + NEUTRINOS * share * sum(species, jnp.zeros_like(z)))

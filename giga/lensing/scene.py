@@ -1,10 +1,12 @@
 """A scene: the masses and lights of one strong lens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jax import Array
 
 from giga.component import Component, Param
+from giga.lensing.planes import Planes, Sightline, rays
+from giga.lensing.tracing import trace
 from giga.light.base import LightProfile
 from giga.mass.base import MassProfile
 
@@ -16,16 +18,63 @@ class Scene(Component):
     sample.
 
     Attributes:
-        mass: Mass profiles of the lens plane.
+        mass: Mass profiles of the lens plane, or of the planes that they name.
         lens_light: Light profiles that are not lensed.
-        source_light: Light profiles of the source plane.
+        source_light: Light profiles of the source plane, or of the planes that they name.
         noise_scale: What the noise of each observation is multiplied by, one entry each; none is one.
+        planes: Redshifts of several planes; empty is one lens plane and one source plane, whatever their redshifts.
     """
 
     mass: Sequence[MassProfile] = ()
     lens_light: Sequence[LightProfile] = ()
     source_light: Sequence[LightProfile] = ()
     noise_scale: Sequence[Param] = ()
+    planes: Planes | tuple[()] = ()
+
+    def check(self) -> None:
+        """Refuse planes that do not fit the profiles. Raises ValueError."""
+        for k, profile in enumerate(self.lens_light):
+            if profile.plane is not None:
+                raise ValueError(f"lens_light.{k}.plane: got {profile.plane}; expected none, for lens light is not "
+                                 "lensed (light behind a lens is source light)")
+        if isinstance(self.planes, Planes):
+            self.planes.check(self.mass, self.source_light)
+            return
+        for name, profiles in (("mass", self.mass), ("source_light", self.source_light)):
+            for k, profile in enumerate(profiles):
+                if profile.plane is not None:
+                    raise ValueError(f"{name}.{k}.plane: got {profile.plane}, but the scene has no planes; expected "
+                                     "planes with their redshifts")
+
+    def lenses(self, source: int = -1) -> Sequence[MassProfile]:
+        """The masses as thin lenses of one plane, as a source plane sees them; without planes they are `mass`."""
+        if not isinstance(self.planes, Planes):
+            return self.mass
+        return [Sightline(mass=self.mass, planes=self.planes, source=source)]
+
+    def of_plane(self, source: int = -1) -> "Scene":
+        """What one source plane sees, as a scene of one lens plane and that source plane; without planes the scene."""
+        planes = self.planes
+        if not isinstance(planes, Planes):
+            return self
+        sources = [p for p in self.source_light if planes.light_plane(p) == source % len(planes.redshifts)]
+        return self.replace(mass=self.lenses(source), source_light=sources, planes=())
+
+    def rays(self, x: Array, y: Array) -> Callable[[LightProfile], tuple[Array, Array]]:
+        """Trace rays from the sky to the sources.
+
+        Args:
+            x, y: Directions, any one shape [arcsec].
+
+        Returns:
+            A function that tells of a profile in `source_light` where the rays meet its plane, two arrays [arcsec].
+        """
+        planes = self.planes
+        if not isinstance(planes, Planes):
+            beta = trace(self.mass, x, y)
+            return lambda profile: beta
+        crossed = rays(self.mass, planes, x, y)
+        return lambda profile: crossed[planes.light_plane(profile)]
 
     @property
     def light(self) -> list[LightProfile]:

@@ -24,11 +24,13 @@ class LightProfile(Component):
         supersampling: Subpixels a side at which this profile is evaluated: a multiple of the PSF's
             own supersampling, or 1; None takes the PSF's.
         bands: Bands in which the profile shines; None is all of them.
+        plane: Number of the plane that a source lies on, in a scene of several; None is the last.
     """
 
     amp: Param = None
     supersampling: int | None = static(default=None)
     bands: tuple[str, ...] | None = static(default=None)
+    plane: int | None = static(default=None)
 
     scalar_amp: ClassVar[bool] = True  # one amplitude, of shape ()
     positive: ClassVar[bool] = True  # solved amplitudes below zero are no light

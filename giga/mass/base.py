@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from numpy.typing import DTypeLike
 
-from giga.component import Component
+from giga.component import Component, static
 
 
 class MassProfile(Component):
@@ -13,7 +13,12 @@ class MassProfile(Component):
 
     A subclass defines `potential` or `deflection` (or both); whatever it leaves out follows by
     automatic differentiation. Coordinates are arrays of any one shape; all methods are elementwise.
+
+    Attributes:
+        plane: Number of the plane that it lies on, in a scene of several; None is the first.
     """
+
+    plane: int | None = static(default=None)
 
     def reaching(self, ellipticity: float, dtype: DTypeLike) -> "MassProfile":
         """The profile set up for all |e| up to one, as a prior allows it, where its way of computing depends on it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -43,7 +44,8 @@ def gallery_page(table: Table, shown: Mapping[str, Shown]) -> str:
         table: One row a lens, as `giga.io.results.fleet.FleetFolder.table` makes it.
         shown: Folder of each lens by name.
     """
-    rows = [dict(zip(table.colnames, row, strict=True)) for row in table.as_array()]
+    values: Any = table.as_array()
+    rows = [dict(zip(table.colnames, row, strict=True)) for row in values]
     status = [str(row["status"]) for row in rows]
     counts = ", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status))
     parts = ["<h1>giga: a fleet</h1>", f'<p class="sub">{len(rows)} lenses: {escape(counts)}</p>',
@@ -82,6 +84,8 @@ def _lens(row: Mapping, shown: Shown) -> str:
     links = [f'<a href="{folder}/{file}">{text}</a>' for file, text in
              (("report.html", "report"), ("corner.png", "posterior"), ("audit.png", "data")) if file in shown.files]
     said = [f'<p class="bad">{escape(text)}</p>' for text in (_said(row, "reason"), _said(row, "look_at")) if text]
+    if found := _said(row, "audit"):
+        said.append(f'<p class="{"bad" if _known(row, "audit_serious") > 0.0 else "note"}">audit: {escape(found)}</p>')
     picture = '<p class="note">No picture.</p>'
     if "fit.png" in shown.files:
         picture = f'<figure><img loading="lazy" src="{folder}/fit.png" alt="the fit of {escape(name)}"></figure>'

@@ -125,11 +125,12 @@ def _row(figure: Figure, axes: Sequence[Axes], picture: Picture) -> None:
                            norm=AsinhNorm(0.1 * top, vmin=min(float(picture.source.min()), 0.0), vmax=top))
     _color_bar(figure, axes[3], shown, r"counts s$^{-1}$ arcsec$^{-2}$")
     planes = [axes[3]]
-    if len(axes) > 4 and picture.source_error is None:
+    error = picture.source_error
+    if len(axes) > 4 and error is None:
         axes[4].set_axis_off()
-    elif len(axes) > 4:
+    elif error is not None:
         planes.append(axes[4])
-        shown = axes[4].imshow(picture.source_error, origin="lower", extent=picture.source_grid.extent, cmap="viridis",
+        shown = axes[4].imshow(error, origin="lower", extent=picture.source_grid.extent, cmap="viridis",
                                vmin=0.0)
         _color_bar(figure, axes[4], shown, r"counts s$^{-1}$ arcsec$^{-2}$")
     _draw_curves(axes[0], [(c.kind, _to_axes(grid, c.critical)) for c in picture.curves], _extent(grid))

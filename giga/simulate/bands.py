@@ -27,7 +27,7 @@ def band_images(scene: Scene, rays: dict[int, tuple], optics: Optics, variant: A
 
     Args:
         scene: Numbers on its leaves, shape () or (bands,).
-        rays: By supersampling, the positions on the sky and on the source plane, see `rays_of`.
+        rays: By supersampling, the positions on the sky and `Scene.rays`.
         optics: The PSFs.
         variant: Which of their variants.
         bands: Number of bands.
@@ -35,8 +35,8 @@ def band_images(scene: Scene, rays: dict[int, tuple], optics: Optics, variant: A
     Returns:
         Two arrays of shape (ny, nx, bands): mean surface brightness of each pixel.
     """
-    return (_image(scene.lens_light, rays, 0, optics, variant, bands),
-            _image(scene.source_light, rays, 1, optics, variant, bands))
+    return (_image(scene.lens_light, rays, False, optics, variant, bands),
+            _image(scene.source_light, rays, True, optics, variant, bands))
 
 
 def banded(profile: LightProfile) -> set[str]:
@@ -46,11 +46,11 @@ def banded(profile: LightProfile) -> set[str]:
             and jnp.ndim(getattr(profile, field.name)) > (0 if field.name != "amp" or profile.scalar_amp else 1)}
 
 
-def _phases(profile: LightProfile, rays: dict[int, tuple], plane: int, optics: Optics) -> Array:
+def _phases(profile: LightProfile, rays: dict[int, tuple], lensed: bool, optics: Optics) -> Array:
     """Brightness on the phases of a pixel, shape (1 or bands, s*s, ny, nx): of unit amplitude if it alone is banded."""
     s = optics.supersampling
     factor = sampling(profile, s)
-    x, y = rays[factor][plane]
+    x, y = rays[factor][1](profile) if lensed else rays[factor][0]
     several = banded(profile)
     if _by_amplitude(profile):
         phases = profile.basis(x, y)
@@ -77,7 +77,7 @@ def _unless_dark(profile: LightProfile, work: Callable[[], Array]) -> Array:
     return jax.lax.cond(jnp.any(jnp.asarray(profile.amp) != 0.0), work, lambda: jnp.zeros(out.shape, out.dtype))
 
 
-def _image(profiles: Sequence[LightProfile], rays: dict[int, tuple], plane: int, optics: Optics, variant: Array,
+def _image(profiles: Sequence[LightProfile], rays: dict[int, tuple], lensed: bool, optics: Optics, variant: Array,
            bands: int) -> Array:
     """Convolved light of profiles of one plane, shape (ny, nx, bands)."""
     ny, nx = optics.convolutions.shape
@@ -90,12 +90,12 @@ def _image(profiles: Sequence[LightProfile], rays: dict[int, tuple], plane: int,
         convolve = optics.convolution(variant, 0)
         for profile, count, amp in zip(profiles, counts, amps, strict=True):
             def light(profile: LightProfile = profile, count: int = count, amp: Array = amp) -> Array:
-                images = [convolve(one) for one in _phases(profile, rays, plane, optics)]
+                images = [convolve(one) for one in _phases(profile, rays, lensed, optics)]
                 return jnp.stack(images if count > 1 else images * bands, -1) * amp
 
             out = out + _unless_dark(profile, light)
         return out
-    units = [_unless_dark(p, lambda p=p: _phases(p, rays, plane, optics)) for p in profiles]
+    units = [_unless_dark(p, lambda p=p: _phases(p, rays, lensed, optics)) for p in profiles]
     images = []
     for band in range(bands):
         convolve, image = optics.convolution(variant, band), jnp.zeros((ny, nx), dtype)

@@ -17,7 +17,6 @@ from giga.imaging.grid import Grid
 from giga.imaging.psf import PSF
 from giga.imaging.render import supersamplings
 from giga.lensing.scene import Scene
-from giga.lensing.tracing import trace
 from giga.runtime import parallel
 from giga.simulate.bands import band_images
 from giga.simulate.batch import Batch, dihedral
@@ -120,7 +119,7 @@ class Simulator(Component):
         rays = {}
         for factor in supersamplings(scene, self.optics.supersampling):
             x, y = self.grid.phases(factor)
-            rays[factor] = ((x, y), trace(scene.mass, x, y) if scene.source_light else None)
+            rays[factor] = ((x, y), scene.rays(x, y) if scene.source_light else None)
         lens, source = band_images(scene, rays, self.optics, variant, bands)
         return lens * self.grid.pixel_area, source * self.grid.pixel_area
 

@@ -38,7 +38,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     The gradient is exact. The precision is that of Gauss and Newton, with the Fisher information of
     a Gaussian whose variance follows the model, 1/s^2 + (d s^2/dm / s^2)^2 / 2. Solved linear
     amplitudes are projected out of it (variable projection; Kaufman 1975, BIT 15, 49). That of the logarithm of a
-    noise scale is twice the number of pixels.
+    noise scale is twice the number of pixels. Point images add the products of their residuals' derivatives.
     """
     prior = posterior.prior
     unbent, own = prior.slopes(z)
@@ -76,6 +76,10 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         if data.whitening is not None and data.poisson:
             own = jacobian * jnp.sqrt(photon_weight(model, data))
             precision = precision + einsum("kyx,lyx->kl", own, own)
+    if posterior.points:
+        left, rows = posterior.point_residuals(z), jax.jacfwd(posterior.point_residuals)(z)
+        value = value + sum(term.data.log_norm for term in posterior.points) - 0.5 * jnp.sum(left**2)
+        gradient, precision = gradient - einsum("ik,i->k", rows, left), precision + einsum("ik,il->kl", rows, rows)
     if posterior.integrates(scene):
         value, gradient = jax.value_and_grad(posterior.log_prob)(z)
     return Quadratic(value, chi2, gradient, precision)

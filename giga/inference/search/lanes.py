@@ -15,7 +15,6 @@ from giga.bayes.prior import Prior
 from giga.component import AnyArray
 from giga.imaging.linear import solve
 from giga.inference.search.curvature import parameter_numbers, quadratic
-from giga.lensing.scene import Scene
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
 
@@ -95,9 +94,8 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
             continue
         seen = data.seen(scene)
         flags = iter(sampled)
-        opened = Scene(mass=seen.mass,
-                       lens_light=[p.replace(amp=None) if next(flags) else p for p in seen.lens_light],
-                       source_light=[p.replace(amp=None) if next(flags) else p for p in seen.source_light])
+        opened = seen.replace(lens_light=[p.replace(amp=None) if next(flags) else p for p in seen.lens_light],
+                              source_light=[p.replace(amp=None) if next(flags) else p for p in seen.source_light])
         frozen = data.replace(variance=variance(data.image, data), poisson=False)
         values = iter(solve(opened, frozen, nonnegative=True).values)
         for profile, mark, free in zip(opened.light, marks.light, sampled, strict=True):

@@ -43,7 +43,7 @@ DISTRIBUTIONS: Mapping[str, Family] = {
     "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
     "HalfNormal": Family(dist.HalfNormal, ("scale",)),
 }
-SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1, "n_pixels": 4}
+SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1, "plane": 0, "n_pixels": 4}
 SETTING_MAXIMUM = {"n_pixels": 48}  # of which a matrix of n^4 numbers is factored at every step
 OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
 EXPECTED = "a number, {dist = ...} or {same_as = ...}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import tomllib
@@ -13,6 +14,9 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from giga.io.configuration.expected import filled, said
+from giga.io.configuration.planes import PlanesConfig, read_planes
+from giga.io.configuration.points import PointsConfig
 from giga.io.configuration.profiles import (
     SECTIONS,
     DistributionConfig,
@@ -29,7 +33,7 @@ from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
-LISTS = ("observation", *SECTIONS)
+LISTS = ("observation", *SECTIONS, "points")
 """Sections in double brackets."""
 
 
@@ -45,20 +49,37 @@ class Config:
     likelihood: LikelihoodConfig  # [likelihood]: how amplitudes are solved
     inference: Any  # [inference]: an instance of the dataclass given to load_config
     lens: LensConfig = field(default_factory=LensConfig)  # [lens]: redshifts and cosmology
+    priors: str | None = None  # named set of priors, for the parameters that are not written
+    taken: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what came from it, as TOML, by path
+    planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
+    points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
     start: StartConfig = field(default_factory=StartConfig)  # [start]: an earlier fit to go on from
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
+
+    @property
+    def said(self) -> list[str]:
+        """What came from the named set of priors, in words, a line a profile."""
+        profiles = {f"{section}.{k}": one.profile for section in SECTIONS
+                    for k, one in enumerate(getattr(self, section))}
+        return said(self.priors, self.taken, profiles) if self.priors is not None else []
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
         """Return a checked copy with some values changed.
 
         Args:
             overrides: New values by path: `inference.n_chains`, `mass.0.theta_E`, `observation.0.hdu`.
-                None takes a value away, which leaves its default.
+                None takes a value away, which leaves its default. What came from the named set of priors is taken from
+                it again, by the new field, except what is set.
 
         Raises:
             InputError: An unknown path, or a value that the configuration refuses.
         """
         tables = to_tables(self)
+        for path, value in self.taken.items():
+            section, k, key = path.split(".")
+            del tables[section][int(k)][key]
+            if any(f"{one}.".startswith(f"{path}.") for one in overrides):
+                tables[section][int(k)][key] = copy.copy(value)
         for path, value in overrides.items():
             override(tables, path, value, Place(self.file))
         return parse_config(tables, self.file, type(self.inference))
@@ -107,7 +128,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
                  data_dir: str | PathLike[str] | None = None) -> Config:
     """Check the tables of a configuration; see `load_config`."""
     place = Place(file, "", Path(data_dir) if data_dir is not None else file.parent)
-    valid = [f.name for f in dataclasses.fields(Config) if f.name != "file"]
+    valid = [f.name for f in dataclasses.fields(Config) if f.name not in ("file", "taken")]
     for name, table in tables.items():
         if name not in valid:
             raise place.at(name).error("unknown section", nearest(name, valid))
@@ -116,15 +137,22 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     observations = _list(tables, "observation", place)
     if not observations:
         raise place.at("observation").error("missing", "at least one [[observation]]")
+    observation = tuple(read_table(ObservationConfig, table, at) for table, at in observations)
+    priors, taken = tables.get("priors"), {}
+    if priors is not None:
+        tables, taken = filled(tables, priors, observation[0], SECTIONS, place)
+    lens = read_table(LensConfig, tables.get("lens", {}), place.at("lens"))
+    planes = read_planes(tables["planes"], place.at("planes"), {"H0": lens.H0, "Om0": lens.Om0}) \
+        if "planes" in tables else None
     config = Config(
-        run=read_table(RunConfig, tables.get("run", {}), place.at("run")),
-        observation=tuple(read_table(ObservationConfig, table, at) for table, at in observations),
+        run=read_table(RunConfig, tables.get("run", {}), place.at("run")), observation=observation,
         **{section: tuple(read_profile(table, at, section) for table, at in _list(tables, section, place))
            for section in SECTIONS},
         likelihood=read_table(LikelihoodConfig, tables.get("likelihood", {}), place.at("likelihood")),
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
-        lens=read_table(LensConfig, tables.get("lens", {}), place.at("lens")),
-        start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)), file=file)
+        points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
+        start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)),
+        lens=lens, planes=planes, priors=priors, taken=taken, file=file)
     _check(config, place)
     return config
 
@@ -132,19 +160,26 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
 def dump_config(config: Config) -> str:
     """Write a configuration with every default as TOML that reads back to an equal one.
 
-    Paths are written absolute, so that it can be run from anywhere; a field left out means none.
+    Paths are written absolute, so that it can be run from anywhere; a field left out means none. What came from a
+    named set of priors is written as any other.
     """
     return write_toml(to_tables(config))
 
 
 def to_tables(config: Config) -> dict[str, Any]:
     """The sections of a configuration as nested dicts and lists."""
-    tables = {"run": to_table(config.run), "observation": to_table(config.observation)}
+    tables: dict[str, Any] = {} if config.priors is None else {"priors": config.priors}
+    tables |= {"run": to_table(config.run), "observation": to_table(config.observation)}
     for section in SECTIONS:
         if profiles := getattr(config, section):
             tables[section] = [_profile_table(profile) for profile in profiles]
-    return tables | {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
-                     "lens": to_table(config.lens)} | ({"start": start} if (start := to_table(config.start)) else {})
+    tables |= {"likelihood": to_table(config.likelihood), "inference": to_table(config.inference),
+               "lens": to_table(config.lens)}
+    if start := to_table(config.start):
+        tables["start"] = start
+    if config.planes is not None:
+        tables["planes"] = config.planes.table()
+    return tables | {"points": to_table(config.points)} if config.points else tables
 
 
 def scene_from_config(config: Config) -> Scene:
@@ -163,7 +198,8 @@ def scene_from_config(config: Config) -> Scene:
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
             for k, profile in enumerate(getattr(config, section))]
-    return Scene(**parts, noise_scale=_noise_scales(config))
+    planes = () if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
+    return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
 
 
 def _noise_scales(config: Config) -> list[float | dist.Distribution]:
@@ -249,15 +285,17 @@ def _profile_table(profile: ProfileConfig) -> dict[str, Any]:
 
 def _values(config: Config) -> dict[str, Value]:
     """Value of each parameter of the scene by path."""
-    return {f"{section}.{k}.{key}": value for section in SECTIONS
-            for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    profiles = {f"{section}.{k}.{key}": value for section in SECTIONS
+                for k, profile in enumerate(getattr(config, section)) for key, value in profile.parameters}
+    return profiles if config.planes is None else profiles | config.planes.values()
 
 
 def _ranges(config: Config) -> dict[str, tuple[float, float]]:
     """Physical ranges by path, of the parameters that have one."""
-    return {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
-            for k, profile in enumerate(getattr(config, section))
-            for key, limits in classes[profile.profile].ranges.items()}
+    ranges = {f"{section}.{k}.{key}": limits for section, classes in SECTIONS.items()
+              for k, profile in enumerate(getattr(config, section))
+              for key, limits in classes[profile.profile].ranges.items()}
+    return ranges if config.planes is None else ranges | config.planes.ranges()
 
 
 def _solved(config: Config) -> set[str]:
@@ -273,6 +311,21 @@ def _check(config: Config, place: Place) -> None:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
+    for k, points in enumerate(config.points):
+        try:
+            points.term().check(scene_from_config(config))
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the field
+            raise InputError(place.file, f"points.{k}", str(error)) from None
+    if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
+                                        for profile in getattr(config, section)):
+        try:
+            scene_from_config(config).check()
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the path of the value
+            raise InputError(place.file, "", str(error)) from None
 
 
 def _check_bands(config: Config, place: Place) -> None:

@@ -13,7 +13,7 @@ from giga.io.images.units import parse_unit
 EXPOSURES = ("EXPTIME", "EFFEXPTM", "XPOSURE", "EXPOSURE", "TEXPTIME", "ITIME")  # [s]
 GAINS = ("GAIN", "EGAIN", "CCDGAIN", "ARAWGAIN")  # electrons per count
 ZERO_POINTS = ("MAGZERO", "MAGZPT", "MAGZP", "MAGZEROP", "PHOTZP", "ZEROPT", "ZPAB", "ABZPT", "ZEROPOIN", "ZP")  # mag
-SATURATIONS = ("SATURATE", "SATURATA", "SATLEVEL")  # in the image's unit
+SATURATIONS = ("SATURATE", "SATURATA", "SATURATB", "SATLEVEL")  # in the image's unit
 ST_ZERO = -21.1  # of PHOTZPT, which is that of the ST system and no AB zero point
 NANOMAGGY = 22.5  # AB magnitude of one
 

@@ -24,7 +24,7 @@ from giga.io.images.sky import OFFSET, SCALE, celestial_wcs, difference, local_w
 from giga.io.images.units import kind_of, parse_unit, power_of
 
 POWER = {"sigma": 1.0, "variance": 2.0, "weight": -2.0}  # of the image's unit, in which each kind of noise is
-SIDES = ("PIXELSCL", "PIXSCALE", "PIXSCL", "PIXSCAL1", "GS_SCALE", "D001SCAL")  # side of a pixel [arcsec]
+SIDES = ("PIXELSCL", "PIXSCALE", "PIXSCL", "PIXSCAL1", "PIXSCAY", "GS_SCALE", "D001SCAL")  # side of a pixel [arcsec]
 SAMPLES = ("OVERSAMP", "OSAMP", "SUPERSAM", "DET_SAMP", "SAMPLING", "PSF_SAMP", "SAMP")  # samples a side of a pixel
 DEGREES = (1e-7, 2e-3)  # range of CDELT in which it is in degrees where no unit says so
 NOMINAL = 0.05  # share by which a side in a keyword, which may be that of the design, may differ

@@ -88,7 +88,7 @@ class RingConfig:
 class ObservationConfig:
     """Section [[observation]]. Paths are absolute once read."""
 
-    image: Path  # FITS file of the image
+    image: Path  # FITS file of the image, or HDF5 as lenstronomy has it
     hdu: int | str | None = None  # number or name of its HDU ("SCI", "SCI,2"); none is the first 2-D image
     units: Literal["counts/s", "counts", "surface_brightness"] | None = None  # none trusts BUNIT
     exposure_time: float | None = above(0.0, None)  # exposure time [s]; none takes it from the header

@@ -109,7 +109,7 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
             background_rms=_times(scale * factor, config.background_rms if weights is None else weights),
             exposure_time=_times(1.0 / scale**2, exposure.photons),
             mask=mask, supersampling=config.supersampling, band=config.band, correlation=correlation,
-            zero_point=_zero_point(config, about, factor, notes),
+            zero_point=_zero_point(config, about, factor, notes), saturation=_saturation(config, about, factor, notes),
             header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     except InputError:
         raise
@@ -119,6 +119,18 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
         notes.append(f"{Path(config.noise_map or config.image).name}: {without} pixels have more than {WEIGHTLESS:g} "
                      "times the noise of the others and are masked")
     return observation
+
+
+def frame_of(config: ObservationConfig, path: str = "observation") -> tuple[Grid, Window, WCS | None]:
+    """Grid of the part of an image that is used, its rows and columns, and the WCS of the whole, by its header alone.
+
+    Raises:
+        InputError: What `load_observation` refuses of them.
+    """
+    about = known(config.image, config.hdu, f"{path}.image")
+    window = part_of(config, about, path)
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    return _grid(config, shape, _linear(config, about, window, [], path), None, [], path), window, about.wcs
 
 
 def wcs_header(observation: Observation) -> fits.Header:
@@ -232,6 +244,16 @@ def _zero_point(config: ObservationConfig, about: Known, factor: float | np.ndar
         notes.append(f"{Path(config.image).name}: counts by an exposure map have no one zero point: no magnitudes")
         return None
     return zero + 2.5 * float(np.log10(factor))
+
+
+def _saturation(config: ObservationConfig, about: Known, factor: float | np.ndarray,
+                notes: list[str]) -> float | np.ndarray | None:
+    """Level of saturated pixels by the header, in counts a second; None where it has none."""
+    if not config.from_header or about.saturation is None:
+        return None
+    level, key = about.saturation
+    notes.append(f"{Path(config.image).name}: pixels are saturated from {level:g} on by its header ({key})")
+    return factor * level
 
 
 def _correlated(config: ObservationConfig, image: np.ndarray, window: Window, grid: Grid, wcs: WCS | None,

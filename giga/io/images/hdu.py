@@ -1,4 +1,4 @@
-"""Images in FITS files: choice of the HDU, byte order, cutout."""
+"""Images in FITS files, and in HDF5 as lenstronomy has them: choice of the HDU, byte order, cutout."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from astropy.wcs import WCS
 
 from giga.imaging.grid import position_to_pixel
 from giga.io.errors import InputError
+from giga.io.images.hdf5 import as_hdus, is_hdf5
 from giga.io.images.sky import local_wcs
 
 COMPANIONS = frozenset("""
@@ -24,6 +25,10 @@ COMPANIONS = frozenset("""
     DQ MASK FLAG FLAGS BPM CON CTX EXP EXPMAP EXPOSURE TIME SAMP AREA PSF SKY BKG BACKGROUND SEG SEGMAP
 """.split())
 """Names of HDUs that go with an image and are none."""
+MARKS = {b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"\x93NUMPY": "an array of NumPy (.npy)",
+         b"PK": "a zip archive (as .npz is)", b"II*\0": "a TIFF picture", b"MM\0*": "a TIFF picture", b"%PDF": "a PDF",
+         b"\x80\x04": "a pickle", b"\x80\x05": "a pickle"}
+"""What files begin with that are taken for images."""
 DISTORTIONS = frozenset(("WCSDVARR", "D2IMARR"))
 """Names of HDUs that are tables of a WCS."""
 
@@ -73,12 +78,28 @@ def opened(path: str | PathLike[str], field: str, expected: str = "a FITS file")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "File may have been truncated")
+            if is_hdf5(path):
+                yield as_hdus(path)
+                return
             with open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
                 yield hdus
     except InputError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError, Warning) as error:
-        raise InputError(path, field, f"cannot be read ({' '.join(str(error).split())[:200]})", expected) from error
+        seen = f"cannot be read ({' '.join(str(error).split())[:200]}){_looks_like(path)}"
+        raise InputError(path, field, seen, expected) from error
+
+
+def _looks_like(path: str | PathLike[str]) -> str:
+    """What a file is that is not FITS, by its first bytes; empty where they do not tell."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    found = next((words for mark, words in MARKS.items() if start.startswith(mark)), "")
+    if not found and not start:
+        found = "an empty file"
+    if not found and not start.startswith(b"SIMPLE") and start.isascii() and b"\0" not in start:
+        found = "a text"
+    return f", it is {found}" if found else ""
 
 
 def choose(hdus: fits.HDUList, path: str | PathLike[str], hdu: int | str | None, field: str,

@@ -81,23 +81,30 @@ def ring_mask(rings: Sequence[RingConfig], grid: Grid, window: Window, wcs: WCS 
     x, y = (np.asarray(a, float) for a in grid.coordinates())
     inside = np.zeros(grid.shape, bool)
     for k, ring in enumerate(rings):
-        center_x, center_y = ring.x, ring.y
-        pixel = (ring.column, ring.row)
-        if ring.ra is not None and ring.dec is not None:
-            if wcs is None:
-                raise InputError(file, f"{field}.{k}.ra", "a sky position, but the header has no celestial WCS",
-                                 "x and y [arcsec], or column and row")
-            pixel = position_to_pixel(wcs, ring.ra, ring.dec)
-            if not np.isfinite(pixel).all():
-                raise InputError(file, f"{field}.{k}.ra", f"ra {ring.ra:.6g}, dec {ring.dec:.6g} is too far from the "
-                                 "image for its WCS", "a place in the image")
-        if pixel[0] is not None and pixel[1] is not None:
-            scale, (ny, nx) = float(grid.pixel_scale), grid.shape
-            center_x, center_y = grid._to_sky((pixel[0] - window[1].start - 0.5 * (nx - 1)) * scale,
-                                              (pixel[1] - window[0].start - 0.5 * (ny - 1)) * scale)
-        r = np.hypot(x - float(center_x), y - float(center_y))
+        center_x, center_y = ring_center(ring, grid, window, wcs, file, f"{field}.{k}")
+        r = np.hypot(x - center_x, y - center_y)
         inside |= (r < ring.radius) & (r >= ring.inner)
     return inside
+
+
+def ring_center(ring: RingConfig, grid: Grid, window: Window, wcs: WCS | None, file: Path,
+                field: str) -> tuple[float, float]:
+    """Centre of a circle in the angles of the scene [arcsec]. Raises InputError."""
+    pixel = (ring.column, ring.row)
+    if ring.ra is not None and ring.dec is not None:
+        if wcs is None:
+            raise InputError(file, f"{field}.ra", "a sky position, but the header has no celestial WCS",
+                             "x and y [arcsec], or column and row")
+        pixel = position_to_pixel(wcs, ring.ra, ring.dec)
+        if not np.isfinite(pixel).all():
+            raise InputError(file, f"{field}.ra", f"ra {ring.ra:.6g}, dec {ring.dec:.6g} is too far from the "
+                             "image for its WCS", "a place in the image")
+    if pixel[0] is None or pixel[1] is None:
+        return ring.x, ring.y
+    scale, (ny, nx) = float(grid.pixel_scale), grid.shape
+    x, y = grid._to_sky((pixel[0] - window[1].start - 0.5 * (nx - 1)) * scale,
+                        (pixel[1] - window[0].start - 0.5 * (ny - 1)) * scale)
+    return float(x), float(y)
 
 
 def read_regions(file: Path, shape: tuple[int, ...], window: Window, wcs: WCS | None, field: str) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from giga.io.errors import InputError
+from giga.io.results.audit import AUDIT, read_findings
 from giga.io.results.folder import read_summary
+from giga.io.results.paper import fleet_rows
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_atomically, write_text
 from giga.runtime.checkpoint import CheckpointError
 
 MOMENTS = ("mean", "sd", "q16", "q50", "q84")
 HEAD = {"reduced_chi2": "", "worst_rhat": "", "smallest_ess": "", "converged": "", "seconds": "s", "findings": "",
-        "look_at": ""}
-KINDS = {"converged": bool, "findings": int, "look_at": str}  # of columns that are not numbers
+        "look_at": "", "audit_serious": "", "audit": ""}
+KINDS = {"converged": bool, "findings": int, "look_at": str, "audit_serious": int, "audit": str}  # not numbers
 DATE = "%Y-%m-%dT%H:%M:%SZ"
 PLAIN = (InputError, CheckpointError, FloatingPointError)  # their messages stand alone
 SAID = {"reduced_chi2": "reduced chi2 {:.3f}", "worst_rhat": "worst R-hat {:.3f}",
@@ -39,7 +41,7 @@ class FleetFolder:
     """
 
     path: Path
-    _known: dict[str, tuple[int, Numbers]] = field(default_factory=dict)  # finished lenses, with their date
+    _known: dict[Path, tuple[int, Any]] = field(default_factory=dict)  # what files hold, with their dates
 
     def lens(self, name: str) -> Path:
         """Folder of a lens."""
@@ -97,15 +99,25 @@ class FleetFolder:
             InputError: The summary cannot be read.
             FileNotFoundError: There is none.
         """
-        path = self.lens(name) / "summary.json"
+        return self._read(self.lens(name) / "summary.json", _of_summary)[0]
+
+    def derived(self, name: str) -> Mapping[str, Any]:
+        """The numbers for a paper of a finished lens, as its summary has them; raises as `numbers`."""
+        return self._read(self.lens(name) / "summary.json", _of_summary)[1]
+
+    def audit(self, name: str) -> Numbers:
+        """What the audit has found in the data of a lens; empty without one, or where it cannot be read."""
+        try:
+            return self._read(self.lens(name) / AUDIT, _of_audit)
+        except (FileNotFoundError, InputError):
+            return {}
+
+    def _read(self, path: Path, how: Callable[[Path], Any]) -> Any:
+        """What a file holds; one that did not change is not read again."""
         date = path.stat().st_mtime_ns
-        if name not in self._known or self._known[name][0] != date:
-            try:
-                self._known[name] = (date, _numbers(read_summary(path)))
-            except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another structure
-                raise InputError(path, "", f"cannot be read ({type(error).__name__}: {error})",
-                                 "the summary of a finished fit") from error
-        return self._known[name][1]
+        if path not in self._known or self._known[path][0] != date:
+            self._known[path] = (date, how(path))
+        return self._known[path][1]
 
     def says(self, name: str) -> str:
         """How the fit of a finished lens went, on one line."""
@@ -116,24 +128,28 @@ class FleetFolder:
         return ", ".join(parts) + (f"; look: {look}" if look else "")
 
     def write_table(self, status: Mapping[str, tuple[str, str]]) -> list[Path]:
-        """Write summary.fits and summary.csv.
+        """Write summary.fits and summary.csv, and summary.tex where lenses have numbers for a paper.
 
         Args:
             status: Status and reason of each lens, by name; a lens that is "done" has its numbers.
         """
         table = self.table(status)
         plain = table.copy()  # FITS has ASCII alone
-        for column in ("reason", "look_at"):
+        for column in ("reason", "look_at", "audit"):
             texts = np.ma.filled(np.ma.asarray(plain[column]), "")
             plain[column] = [text.encode("ascii", "backslashreplace").decode() for text in texts]
+        derived = {name: self.derived(name) for name, (said, _) in status.items() if said == "done"}
+        paper = [write_text(self.path / "summary.tex", fleet_rows(derived))] if any(derived.values()) else []
         return [
+            *paper,
             write_atomically(self.path / "summary.fits", lambda to: plain.write(to, format="fits", overwrite=True)),
             write_atomically(self.path / "summary.csv", lambda to: table.write(to, format="ascii.csv", overwrite=True)),
         ]
 
     def table(self, status: Mapping[str, tuple[str, str]]) -> Table:
         """One row a lens; see `write_table`."""
-        rows = [self.numbers(name) if said == "done" else {} for name, (said, _) in status.items()]
+        rows = [(self.numbers(name) if said == "done" else {}) | self.audit(name)
+                for name, (said, _) in status.items()]
         table = Table({"name": list(status), "status": [said for said, _ in status.values()],
                        "reason": [reason for _, reason in status.values()]}, dtype=[str, str, str])
         units = HEAD | {column: physical for row in rows for column, (_, physical) in row.items()}
@@ -145,6 +161,23 @@ class FleetFolder:
         return table
 
 
+def _of_audit(path: Path) -> Numbers:
+    """Columns of an audit."""
+    found = read_findings(path)
+    return {"audit_serious": (sum(one["serious"] for one in found), ""),
+            "audit": ("; ".join(one["text"] for one in found), "")}
+
+
+def _of_summary(path: Path) -> tuple[Numbers, Mapping[str, Any]]:
+    """Columns of a finished fit, and its numbers for a paper."""
+    summary = read_summary(path)
+    try:
+        return _numbers(summary), summary.get("derived", {})
+    except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another structure
+        raise InputError(path, "", f"cannot be read ({type(error).__name__}: {error})",
+                         "the summary of a finished fit") from error
+
+
 def _numbers(summary: Mapping[str, Any]) -> Numbers:
     parameters, truth = summary["parameters"], summary.get("truth", {})
     found = summary.get("findings")  # which fits of earlier versions have not
@@ -154,8 +187,11 @@ def _numbers(summary: Mapping[str, Any]) -> Numbers:
               "converged": bool(summary["stages"].get("hmc", {}).get("converged", False)),
               "seconds": sum(summary["timings_s"].values()), "findings": None if found is None else len(found),
               "look_at": None if found is None else "; ".join(row["text"] for row in found)}
-    row: Numbers = {column: (values[column], physical) for column, physical in HEAD.items()}
+    row: Numbers = {column: (values[column], physical) for column, physical in HEAD.items() if column in values}
     for name, moments in parameters.items():
         known = {key: moments[key] for key in MOMENTS} | ({"truth": truth[name]} if name in truth else {})
         row |= {f"{name.replace('.', '_')}_{key}": (value, unit(name)) for key, value in known.items()}
+    for name, moments in summary.get("derived", {}).items():
+        if moments is not None:  # which what lacks a redshift is
+            row |= {f"{name.replace('.', '_')}_{key}": (moments[key], moments["unit"]) for key in MOMENTS}
     return row

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 from astropy.table import Table
 
@@ -11,6 +13,10 @@ from giga.inference.result import Result
 from giga.lensing.labels import labels, unit
 
 UNITS = {"arcsec": r"\arcsec", "kpc": "kpc", "solMass": r"$M_\odot$", "arcsec2": r"arcsec$^2$", "mag": "mag", "": ""}
+
+
+BESIDE = ("einstein_mass_over_critical", "source.magnification_")
+"""Beginnings of the numbers that a fleet's LaTeX leaves to its other tables."""
 
 
 def latex_rows(result: Result) -> str:
@@ -36,6 +42,24 @@ def csv_row(result: Result) -> str:
     out = io.StringIO()
     Table(columns).write(out, format="ascii.csv")
     return out.getvalue()
+
+
+def fleet_rows(lenses: Mapping[str, Mapping[str, Any]]) -> str:
+    """Rows of a LaTeX table, one a lens, under a comment that names the columns.
+
+    Args:
+        lenses: By the name of the lens, the section `derived` of its summary.
+    """
+    known = {name: row["unit"] for derived in lenses.values() for name, row in derived.items() if row is not None}
+    shown = {name: unit for name, unit in known.items() if not name.startswith(BESIDE)}
+    heads = [name.replace("_", " ") + (f" [{unit}]" if unit else "") for name, unit in shown.items()]
+    lines = [f"% {' & '.join(['name', *heads])}"]
+    for lens, derived in lenses.items():
+        rows = [derived.get(name) for name in shown]
+        cells = [r"\nodata" if row is None or row["q50"] is None else f"${latex(row['q16'], row['q50'], row['q84'])}$"
+                 for row in rows]
+        lines.append(" & ".join([lens.replace("_", r"\_"), *cells]) + r" \\")
+    return "\n".join(lines) + "\n"
 
 
 def _value(draws) -> str:

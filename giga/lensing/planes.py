@@ -1,0 +1,193 @@
+"""Any number of lens and source planes: the exact recursion of rays from plane to plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from giga.component import Component, Param, is_distribution, static
+from giga.lensing.cosmology import Cosmology
+from giga.lensing.tracing import deflection
+from giga.light.base import LightProfile
+from giga.mass.base import MassProfile
+
+
+class Planes(Component):
+    """Redshifts of the planes that the profiles of a scene lie on, nearest first.
+
+    A profile says by its field `plane` which one it lies on; a mass that does not lies on the first, a lensed light
+    that does not on the last. Light of the first plane that shines is lens light, whatever lies further away is
+    source light. Redshifts and the cosmology may be free like every leaf.
+
+    Attributes:
+        redshifts: One a plane, increasing.
+        reference: Redshift of the source that the deflections of all masses are scaled to, behind them all; None is
+            the last plane.
+        cosmology: What makes redshifts distances.
+    """
+
+    redshifts: Sequence[Param]
+    reference: Param | None = None
+    cosmology: Cosmology = Cosmology()
+
+    def mass_plane(self, profile: MassProfile) -> int:
+        """Number of the plane of a mass profile."""
+        return profile.plane or 0
+
+    def light_plane(self, profile: LightProfile) -> int:
+        """Number of the plane of a lensed light profile."""
+        return len(self.redshifts) - 1 if profile.plane is None else profile.plane
+
+    @property
+    def scaled_to(self) -> Param:
+        """Redshift of the source that deflections are scaled to."""
+        return self.redshifts[-1] if self.reference is None else self.reference
+
+    def weights(self, lenses: Sequence[int]) -> Array:
+        """What deflections of some planes are multiplied by on each: D_ls / D_s over that of the reference.
+
+        Args:
+            lenses: Numbers of the planes.
+
+        Returns:
+            Shape (lenses, planes); zero on the planes in front.
+        """
+        z = jnp.stack([jnp.asarray(one, float) for one in self.redshifts])
+        behind = jnp.append(z, self.scaled_to)
+        ratio = self.cosmology.lensing_efficiency(z[jnp.asarray(lenses, int)][:, None], behind)
+        return ratio[:, :-1] / ratio[:, -1:]
+
+    def lenses(self, mass: Sequence[MassProfile], source: int) -> dict[int, list[MassProfile]]:
+        """The masses in front of a plane, by the number of theirs, nearest first."""
+        last = source % len(self.redshifts)
+        groups = {k: [p for p in mass if self.mass_plane(p) == k] for k in range(last)}
+        return {k: profiles for k, profiles in groups.items() if profiles}
+
+    def check(self, mass: Sequence[MassProfile], light: Sequence[LightProfile]) -> None:
+        """Refuse planes that are out of order, or that a profile names and are not there.
+
+        Args:
+            mass: The masses of the scene.
+            light: Its lensed lights.
+
+        Raises:
+            ValueError: What is wrong, by its path in a scene.
+        """
+        count = len(self.redshifts)
+        if not count:
+            raise ValueError("planes.redshifts: empty; expected one redshift a plane, nearest first")
+        for name, profiles in (("mass", mass), ("source_light", light)):
+            for k, profile in enumerate(profiles):
+                if profile.plane is not None and not 0 <= profile.plane < count:
+                    raise ValueError(f"{name}.{k}.plane: got {profile.plane}; expected 0 to {count - 1}, one of the "
+                                     f"{count} planes")
+        before = (0.0, 0.0)
+        for k, z in enumerate(self.redshifts):
+            here = _ends(z)
+            if not here[0] >= before[1] or not here[1] > before[0]:
+                behind = f"that of planes.redshifts.{k - 1}, {_shown(before)}" if k else "0"
+                raise ValueError(f"planes.redshifts.{k}: got {_shown(here)}; expected redshifts above {behind}"
+                                 " (give distributions bounds)")
+            before = here
+        lens = max((self.mass_plane(p) for p in mass), default=None)
+        if lens is None:
+            return
+        front, behind = _ends(self.redshifts[lens]), _ends(self.scaled_to)
+        if self.reference is None and lens == count - 1 or not behind[0] >= front[1] or not behind[1] > front[0]:
+            raise ValueError(f"planes.reference: got {_shown(behind)}; expected a redshift behind every mass, above "
+                             f"{_shown(front)} of planes.redshifts.{lens}")
+
+
+def rays(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Array) -> list[tuple[Array, Array]]:
+    """Where the light that is seen in a direction crosses each plane.
+
+    theta_j = theta - sum_{i < j} w_ij alpha_i(theta_i), with w_ij = (D_ij D_r) / (D_j D_ir) and alpha_i scaled to the
+    reference r. Exact for thin planes, in a curved universe too.
+
+    Args:
+        mass: The masses.
+        planes: The planes.
+        x, y: Directions on the sky, any one shape [arcsec].
+
+    Returns:
+        For each plane two arrays of the shape of x [arcsec].
+
+    References:
+        Schneider, Ehlers & Falco (1992), Gravitational Lenses, chapter 9; Schneider (2014), arXiv:1409.0015.
+    """
+    lenses = planes.lenses(mass, -1)
+    weights = dict(zip(lenses, planes.weights(list(lenses)), strict=True)) if lenses else {}
+    bent: dict[int, tuple[Array, Array]] = {}
+    out = []
+    for k in range(len(planes.redshifts)):
+        at_x, at_y = x, y
+        for lens, (alpha_x, alpha_y) in bent.items():
+            weight = weights[lens][k].astype(alpha_x.dtype)
+            at_x, at_y = at_x - weight * alpha_x, at_y - weight * alpha_y
+        out.append((at_x, at_y))
+        if k in lenses:
+            bent[k] = deflection(lenses[k], at_x, at_y)
+    return out
+
+
+class Sightline(MassProfile):
+    """All masses in front of one source plane as one thin lens: alpha = theta - theta_source(theta).
+
+    With it whatever takes a list of masses takes several planes: critical curves, images, magnifications. Its
+    deflection has a curl where lenses lie behind each other, so only one lens plane has a potential.
+
+    Attributes:
+        mass: The masses.
+        planes: The planes.
+        source: Number of the source plane; -1 is the last.
+    """
+
+    mass: Sequence[MassProfile]
+    planes: Planes
+    source: int = static(default=-1)
+
+    from_numbers = False
+
+    @property
+    def center_x(self) -> Param:
+        """Centre of the first mass that has one [arcsec]."""
+        return self._middle().center_x
+
+    @property
+    def center_y(self) -> Param:
+        return self._middle().center_y
+
+    def potential(self, x: Array, y: Array) -> Array:
+        lenses = self.planes.lenses(self.mass, self.source)
+        if len(lenses) != 1:
+            raise NotImplementedError(f"a line of sight with {len(lenses)} lens planes has no potential")
+        (lens, profiles), = lenses.items()
+        total = sum((profile.potential(x, y) for profile in profiles), jnp.zeros_like(x))
+        return self.planes.weights([lens])[0, self.source].astype(total.dtype) * total
+
+    def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
+        at_x, at_y = rays(self.mass, self.planes, x, y)[self.source]
+        return x - at_x, y - at_y
+
+    def _middle(self) -> Any:
+        for profile in self.mass:
+            if "center_x" in vars(profile):
+                return profile
+        raise AttributeError("no mass of this line of sight has a centre")
+
+
+def _ends(z: Any) -> tuple[float, float]:
+    """Smallest and largest redshift that a number or a distribution stands for."""
+    if not is_distribution(z):
+        return float(z), float(z)
+    support = z.support
+    return (float(getattr(support, "lower_bound", -math.inf)), float(getattr(support, "upper_bound", math.inf)))
+
+
+def _shown(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:g}" if ends[0] == ends[1] else f"{ends[0]:g} to {ends[1]:g}"
+
