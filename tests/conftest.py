@@ -15,8 +15,8 @@ import pytest
 # fused loops compile faster than those that have replaced them on CPUs, and with them the second level of optimisation
 # takes half the time of the third for programs that are as fast. XLA ends a process that names a flag it does not know,
 # so the emitters' is looked for first. Set before JAX starts, and inherited by the processes of tests. Users' programs
-# are compiled otherwise: so are those of the first example and of the demonstration, and of the comparisons with
-# lenstronomy that `make test` runs once more with AS_USERS set.
+# are compiled otherwise: so are those of the examples, and of the comparisons with lenstronomy that `make test` runs
+# once more with AS_USERS set.
 #
 # What is compiled is kept for the run, for all its processes: the workers, and those that tests start.
 AS_USERS = os.environ.get("AS_USERS", "0") == "1"
