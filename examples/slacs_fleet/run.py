@@ -26,11 +26,11 @@ from giga.jobs.job import start_devices
 CONFIG = Path(__file__).with_name("fleet.toml")
 SHORT = {"observation.0.cutout": {"x": 22, "y": 22, "size": 41}, "observation.0.mask_keep": [{"radius": 1.0}],
          "observation.0.supersampling": 1, "observation.0.correlation": "none", "observation.0.noise_scale": 1.0,
-         "lens_light.0.n_gaussians": 6, "inference.derived": False,
-         "inference.n_screen": 64, "inference.n_starts": 8, "inference.n_finalists": 4, "inference.map_steps": 4,
-         "inference.map_rounds": 2, "inference.vi_steps": 4, "inference.vi_samples": 16, "inference.n_chains": 4,
-         "inference.n_block": 25, "inference.n_pilot": 1, "inference.min_iterations": 25,
-         "inference.max_iterations": 50}
+         "lens_light.0.n_gaussians": 6, "inference.derived": False, "inference.n_predictive": 0,
+         "inference.n_screen": 16, "inference.n_starts": 4, "inference.n_finalists": 4, "inference.map_steps": 3,
+         "inference.map_rounds": 2, "inference.vi_steps": 2, "inference.vi_samples": 8, "inference.n_chains": 4,
+         "inference.n_block": 10, "inference.n_pilot": 1, "inference.min_iterations": 10,
+         "inference.max_iterations": 10, "inference.n_bridge": 16}
 RMS = 0.01  # counts / s
 
 
