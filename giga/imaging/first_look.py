@@ -78,7 +78,11 @@ def centre_of(image: np.ndarray, good: np.ndarray, near: tuple[float, float] | N
     smooth = _smooth(image, good, smoothing)
     y, x = np.unravel_index(np.argmax(np.where(there, smooth, -np.inf)), image.shape)
     y0, x0 = max(int(y) - 3, 0), max(int(x) - 3, 0)
-    fine = centroid_quadratic(smooth[y0:y0 + 7, x0:x0 + 7]) + [x0, y0]
+    stamp = smooth[y0:y0 + 7, x0:x0 + 7]
+    brightest = np.unravel_index(np.argmax(stamp), stamp.shape)
+    if any(place in (0, side - 1) for place, side in zip(brightest, stamp.shape, strict=True)):
+        return float(x), float(y)  # something brighter is near, or the edge of the image: no peak to refine
+    fine = centroid_quadratic(stamp) + [x0, y0]
     if not (np.isfinite(fine).all() and np.hypot(fine[0] - x, fine[1] - y) < 2.0):
         return float(x), float(y)  # on the edge of the image a parabola has no peak
     return float(fine[0]), float(fine[1])
