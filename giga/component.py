@@ -19,9 +19,14 @@ AnyArray: TypeAlias = Any
 T = TypeVar("T")
 
 
-def static(**kwargs: Any) -> Any:
-    """Mark a field as static: a hashable Python setting that is not a leaf of the pytree."""
-    return dataclasses.field(metadata={"static": True}, **kwargs)
+def static(inner: bool = False, **kwargs: Any) -> Any:
+    """Mark a field as static: a hashable Python setting that is not a leaf of the pytree.
+
+    Args:
+        inner: Whether giga alone sets it, so that a configuration has no such field.
+        kwargs: Those of `dataclasses.field`.
+    """
+    return dataclasses.field(metadata={"static": True, "inner": inner}, **kwargs)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(static,))

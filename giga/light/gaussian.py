@@ -8,7 +8,6 @@ from functools import reduce
 from typing import ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from giga.component import Param, is_distribution, static
@@ -78,8 +77,8 @@ class MultiGaussian(LightProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     n_gaussians: int = static(default=30)
-    n_smooth: int = static(default=0)
-    part: tuple[int, int] | None = static(default=None)
+    n_smooth: int = static(inner=True, default=0)
+    part: tuple[int, int] | None = static(inner=True, default=None)
 
     ranges: ClassVar = {"sigma_min": (0.0, math.inf), "sigma_max": (0.0, math.inf), **ELLIPTICITY}
     scalar_amp: ClassVar[bool] = False
@@ -91,15 +90,14 @@ class MultiGaussian(LightProfile):
 
     def sigmas(self) -> list[Array]:
         """Widths of the Gaussians [arcsec]."""
-        steps, ratio = max(self.n_gaussians - 1, 1), jnp.log(self.sigma_max / self.sigma_min)
-        return [self.sigma_min * jnp.exp(ratio * (k / steps)) for k in range(self.n_gaussians)]
+        ratio = jnp.log(self.sigma_max / self.sigma_min)
+        return [self.sigma_min * jnp.exp(ratio * step) for step in self._steps()]
 
     def for_pixels(self, pixel_scale: float) -> MultiGaussian:
         if any(is_distribution(width) for width in (self.sigma_min, self.sigma_max)) or self.part is not None:
             return self.replace(n_smooth=0)
         low, high = float(self.sigma_min), float(self.sigma_max)
-        widths = low * (high / low) ** (np.arange(self.n_gaussians) / max(self.n_gaussians - 1, 1))
-        return self.replace(n_smooth=int(np.sum(widths >= SMOOTH * pixel_scale)))
+        return self.replace(n_smooth=sum(low * (high / low) ** step >= SMOOTH * pixel_scale for step in self._steps()))
 
     def sampled_apart(self) -> tuple[MultiGaussian, ...]:
         first = self.n_gaussians - self.n_smooth
@@ -116,6 +114,10 @@ class MultiGaussian(LightProfile):
 
     def flux(self) -> Array:
         return jnp.sum(jnp.asarray(self.amp))
+
+    def _steps(self) -> list[float]:
+        """Place of each width on the way from the first, 0, to the last, 1."""
+        return [k / max(self.n_gaussians - 1, 1) for k in range(self.n_gaussians)]
 
     def _terms(self, x: Array, y: Array) -> dict[int, Array]:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)

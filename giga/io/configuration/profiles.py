@@ -102,7 +102,8 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     cls = classes[name]
     if section == "source_light" and not getattr(cls, "convolved", True):
         raise place.at("profile").error(f"{name}, which is not lensed", "it in a [[lens_light]]")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    fields = {f.name: f for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+              if not f.metadata.get("inner")}
     for key in table:
         if key != "profile" and key not in fields:
             raise place.at(key).error("unknown parameter", f"{nearest(key, fields)}, which {name} has")
