@@ -287,15 +287,18 @@ class PointTerm(Component):
 
     def residuals(self, scene: Scene) -> Array:
         """See `residuals`."""
-        beta = None
-        if self.source is not None:
-            profile: Any = scene.source_light[self.source]
-            beta = jnp.stack([jnp.asarray(profile.center_x), jnp.asarray(profile.center_y)])
-        return residuals(scene, self.data, self.ladder, self.finder, beta)
+        return residuals(scene, self.data, self.ladder, self.finder, self._beta(scene))
 
     def log_likelihood(self, scene: Scene) -> Array:
-        """Log-likelihood of all that was measured."""
-        return -0.5 * jnp.sum(self.residuals(scene) ** 2) + self.data.log_norm
+        """See `log_likelihood`."""
+        return log_likelihood(scene, self.data, self.ladder, self.finder, self._beta(scene))
+
+    def _beta(self, scene: Scene) -> Array | None:
+        """Position of the source, where a profile of the scene tells it."""
+        if self.source is None:
+            return None
+        profile: Any = scene.source_light[self.source]
+        return jnp.stack([jnp.asarray(profile.center_x), jnp.asarray(profile.center_y)])
 
 
 def _solved(matrix: Array, right: Array) -> Array:

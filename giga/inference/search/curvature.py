@@ -77,7 +77,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
             own = jacobian * jnp.sqrt(photon_weight(model, data))
             precision = precision + einsum("kyx,lyx->kl", own, own)
     if posterior.points:
-        left, rows = posterior.point_residuals(z), jax.jacfwd(posterior.point_residuals)(z)
+        rows, left = jax.jacfwd(lambda z: (left := posterior.point_residuals(z), left), has_aux=True)(z)
         value = value + sum(term.data.log_norm for term in posterior.points) - 0.5 * jnp.sum(left**2)
         gradient, precision = gradient - einsum("ik,i->k", rows, left), precision + einsum("ik,il->kl", rows, rows)
     if posterior.integrates(scene):
