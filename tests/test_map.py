@@ -12,7 +12,7 @@ from _problems import blank, draw, lens, lens_prior, log_prob, observe
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.inference.search.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
-from giga.inference.search.map import MapConfig, _arriving, _climbing, _hopped, _kept, find_map, multi_start_adam
+from giga.inference.search.map import MapConfig, _arriving, _climbing, _hopped, _idle, _kept, find_map, multi_start_adam
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.runtime.parallel import mesh
@@ -246,7 +246,8 @@ def test_lanes_of_no_use_become_draws_about_the_best():
     lanes = Lanes(np.tile(np.float32([1.0, 2.0, 3.0]), (width, 1)), log_prob, np.ones(width, np.float32),
                   np.ones(width, np.float32))
     climbing = np.arange(width) == 2
-    after, drawn = _hopped(jax.random.key(1), lanes, precision, climbing, 0.5, first=0, most=width)
+    idle = _idle(lanes, precision[0], climbing, 0.5)
+    after, drawn = _hopped(jax.random.key(1), lanes, precision[0], idle, first=0, most=width)
     assert not drawn[:3].any() and drawn[3:].all()
     np.testing.assert_array_equal(after.z[:3], lanes.z[:3])
     np.testing.assert_array_equal(after.log_prob[:3], lanes.log_prob[:3])
@@ -260,13 +261,14 @@ def test_lanes_of_no_use_become_draws_about_the_best():
 
 def test_draws_about_the_best_are_counted():
     """No more of them than are left, and their widths go on in turn where the draws before ended."""
-    precision = np.tile(4.0 * np.eye(1), (4001, 1, 1))
+    precision = 4.0 * np.eye(1)
     lanes = Lanes(np.zeros((4001, 1), np.float32), *3 * [np.zeros(4001, np.float32)])
-    idle = np.zeros(4001, bool)
-    after, drawn = _hopped(jax.random.key(1), lanes, precision, idle, 0.5, first=1, most=3000)
+    idle = _idle(lanes, precision, np.zeros(4001, bool), 0.5)
+    assert idle[1:].all() and not idle[0]
+    after, drawn = _hopped(jax.random.key(1), lanes, precision, idle, first=1, most=3000)
     assert drawn.sum() == 3000 and not drawn[0]
     np.testing.assert_allclose([after.z[drawn][k::4].std() for k in range(4)], [2.0, 2.0, 2.0, 1.0], rtol=0.1)
-    assert not _hopped(jax.random.key(1), lanes, precision, idle, 0.5, first=1, most=0)[1].any()
+    assert not _hopped(jax.random.key(1), lanes, precision, idle, first=1, most=0)[1].any()
 
 
 def test_a_lane_on_the_parabola_of_the_best_is_on_its_way_there():

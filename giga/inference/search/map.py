@@ -105,10 +105,9 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         settled = sound and least <= rounds < config.rounds and not climbing[0]
         if settled and (hops or _alone(lanes, config.agree)):
             vain, top = 0 if best > top + config.agree else vain, max(best, top)
-            climbing = climbing & ~_arriving(lanes, precision[0], config.agree)
-            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision, climbing, config.agree,
-                                   first=vain, most=most - vain)
-            climbing, hops, vain = climbing | drawn, hops + int(drawn.sum()), vain + int(drawn.sum())
+            idle = _idle(lanes, precision[0], climbing, config.agree)
+            lanes, drawn = _hopped(jax.random.fold_in(key, rounds), lanes, precision[0], idle, vain, most - vain)
+            climbing, hops, vain = climbing & ~idle | drawn, hops + int(drawn.sum()), vain + int(drawn.sum())
         waiting = -(-(most - vain) // max(width - 1, 1)) if hops or _alone(lanes, config.agree) else 0
         left = ROUNDS_OF_A_DRAW * (waiting + int(climbing.any())) if climbing.any() or rounds < least else 0
         report(_progress(lanes, soft, (rounds + 1) / (1 + min(config.rounds, max(least, rounds) + left))))
@@ -161,9 +160,18 @@ def _arriving(lanes: Lanes, precision: AnyArray, agree: float) -> np.ndarray:
     return np.isfinite(gap) & (np.abs(fall - gap) < agree + ON_ITS_WAY * gap)
 
 
-def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray, agree: float, first: int,
+def _idle(lanes: Lanes, precision: AnyArray, climbing: np.ndarray, agree: float) -> np.ndarray:
+    """Lanes whose places are free: copies of the best, those on their way to it, hopeless ones that do not climb."""
+    log_prob = np.asarray(lanes.log_prob, float)
+    other = (log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree)
+    idle = _arriving(lanes, precision, agree) | ~climbing & ~other
+    idle[0] = False
+    return idle
+
+
+def _hopped(key: Array, lanes: Lanes, precision: AnyArray, idle: np.ndarray, first: int,
             most: int) -> tuple[Lanes, np.ndarray]:
-    """The lanes, with draws about the best in the places of its copies and of those that are hopeless; and which.
+    """The lanes, with draws about the best in the places of idle ones; and which.
 
     They are draws of the Gaussian of its curvature, `HOPS` times as wide but nowhere wider than `WIDEST`, so they
     look for what is better near by and further off: two profiles that lie one on the other come apart, a source
@@ -172,25 +180,20 @@ def _hopped(key: Array, lanes: Lanes, precision: AnyArray, climbing: np.ndarray,
     Args:
         key: Random key.
         lanes: The lanes, best first.
-        precision: Of each.
-        climbing: Which of them stay because they climb.
-        agree: As in `MapConfig`.
+        precision: Of the best.
+        idle: From `_idle`.
         first: Draws made before, which tells whose width is next.
         most: Draws that may be made.
     """
-    log_prob = np.asarray(lanes.log_prob, float)
-    other = (log_prob > log_prob[0] - HOPELESS) & (log_prob <= log_prob[0] - agree)
-    lost = ~climbing & (~other | _arriving(lanes, precision[0], agree))
-    lost[0] = False
-    lost &= np.cumsum(lost) <= most
-    values, vectors = np.linalg.eigh(np.asarray(precision[0], float))
+    lost = idle & (np.cumsum(idle) <= most)
+    values, vectors = np.linalg.eigh(np.asarray(precision, float))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     widths = np.resize(np.roll(HOPS, -first), lost.sum())[:, None] / np.sqrt(np.maximum(values, 1.0))
     steps = np.minimum(widths, WIDEST) * rng.standard_normal(widths.shape)
-    z, damping, chi2 = np.array(lanes.z), np.array(lanes.damping), np.array(lanes.chi2)
+    z, log_prob, damping, chi2 = (np.array(a) for a in lanes)
     z[lost] = z[0] + steps @ vectors.T
     damping[lost], log_prob[lost], chi2[lost] = 1.0, -np.inf, np.inf
-    return Lanes(z, log_prob.astype(z.dtype), damping, chi2), lost
+    return Lanes(z, log_prob, damping, chi2), lost
 
 
 def _progress(lanes: Lanes, soft: np.ndarray, done: float) -> dict:
