@@ -205,6 +205,11 @@ class Posterior(Component):
         values = jax.lax.stop_gradient(solved.values)
         return scene.with_amplitudes(values), solved._replace(values=values, penalty=penalty(scene, values, sd))
 
+    @property
+    def has_own_priors(self) -> bool:
+        """Whether linear amplitudes have a prior of their profile's own."""
+        return jax.tree.unflatten(self.prior.treedef, self.prior.slots).has_own_priors
+
     def integrates(self, scene: Scene) -> bool:
         """Whether some linear amplitudes of a scene are integrated out, so that a determinant depends on it."""
         return scene.is_linear and (self.amplitudes == "marginal" or scene.has_own_priors)

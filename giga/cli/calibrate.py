@@ -77,6 +77,7 @@ class Subject(NamedTuple):
 
 def _of_config(config: Path, data: Path | None, changes: Mapping[str, Any]) -> Subject:
     settings = load_config(config, fit_config_type=FitConfig, data_dir=data).with_overrides(changes)
+    settings.refuse("giga calibrate, which simulates images alone,", "points")
     start_devices_of(settings)
     job = prepare(settings)
     return Subject(job.prior, job.observations, settings.run, settings.likelihood, settings.inference, str(config))

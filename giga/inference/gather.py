@@ -79,7 +79,7 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
         if run.config.n_predictive else {}
     if run.config.n_pointwise:
         result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
-    note = checks(result, posterior.amplitudes if result.amplitudes.best else None, predicted)
+    note = checks(result, posterior.amplitudes if result.amplitudes.best else None, predicted, run.lens.points)
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, result.amplitudes, result.prior,
                                    result.observations)
     result = result.replace(info={**result.info, "checks": note}, amplitudes=amplitudes)
@@ -137,16 +137,16 @@ _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_pro
 
 @jax.jit
 def _best_fit(posterior: Posterior, z: Array,
-              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array], tuple[Any, Array]]:
+              whole: list[Data]) -> tuple[tuple[Scene, ...], list[Array], list[Array], tuple[Any, Array | None]]:
     """The scene as each observation sees it, and its image on all of its pixels with their variance, in its unit.
 
-    Besides, `Posterior.own_roots` and the log-likelihood.
+    Besides, of amplitudes with a prior of their own, `Posterior.own_roots` and the log-likelihood; without such, None.
     """
     scenes = posterior.scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
     return scenes, models, [variance(model, data.with_noise_of(scene, k))
                             for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))], \
-        (posterior.own_roots(z), posterior.log_likelihood(z))
+        (posterior.own_roots(z), posterior.log_likelihood(z)) if posterior.has_own_priors else (None, None)
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:

@@ -86,6 +86,7 @@ def _source(config: PosteriorConfig) -> tuple[Scene, Sequence[Observation], floa
         problem = PROBLEMS[config.problem]()
         return problem.prior, problem.observations, None
     settings = load_config(config.fit, fit_config_type=FitConfig)
+    settings.refuse("giga train, which learns from images of this model,", "points", "start")
     return scene_from_config(settings), load_observations(settings.observation), settings.likelihood.amplitude_sd
 
 

@@ -192,21 +192,23 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
     with Claims(FleetFolder(out).claims, expiry) as claims, Drawers() as drawers:
         worker = _Worker(fleet, FleetFolder(out), claims, drawers if draw else None, audit, strict)
         worker.look_at_results(retry_failed)
-        with Board(console, worker.status()) as worker.board:
-            for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
-                fit(worker.lenses(turn), config=shared.inference, amplitudes=shared.likelihood.amplitudes,
-                    amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
-                    over=parallel.mesh(devices), done=worker.done)
-                worker.board.look(worker.status())
-        if draw:
-            with console.status("drawing pictures"):
-                drawers.finish()
-            for problem in drawers.problems:
-                console.print(f"[yellow]note:[/] pictures: {escape(problem)}", highlight=False)
-        status = worker.status()
-        worker.folder.write_table(status)
-        if draw:
-            write_gallery(worker.folder, status)
+        try:
+            with Board(console, worker.status()) as worker.board:
+                for turn in turns(fleet.order, claims, worker.has_ended, wait=wait):
+                    fit(worker.lenses(turn), config=shared.inference, amplitudes=shared.likelihood.amplitudes,
+                        amplitude_sd=shared.likelihood.amplitude_sd, precision=shared.run.precision, together=together,
+                        over=parallel.mesh(devices), done=worker.done)
+                    worker.board.look(worker.status())
+            if draw:
+                with console.status("drawing pictures"):
+                    drawers.finish()
+                for problem in drawers.problems:
+                    console.print(f"[yellow]note:[/] pictures: {escape(problem)}", highlight=False)
+        finally:  # also of a fleet that is interrupted
+            status = worker.status()
+            worker.folder.write_table(status)
+            if draw:
+                write_gallery(worker.folder, status)
     return status
 
 
@@ -389,7 +391,8 @@ class _Worker:
             return f"{path}: truth: not that of the catalogue; use another --out, or remove that folder"
         if all(max(dates[1:]) < date for dates in dates_of(config).values()):
             return ""
-        if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations):
+        if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations,
+                                                                     [one.term() for one in config.points]):
             return ""
         return f"{path}: a fit of other data; use another --out, or remove that folder"
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from giga.bayes.points import PointTerm
 from giga.bayes.posterior import Posterior, variance
 from giga.imaging.observation import Observation, facts_of
 from giga.inference.result import Result
@@ -21,8 +22,8 @@ DISCREPANCIES = ("chi2", "correlation")
 PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose place in the prior is told
 
 
-def data_hash(observations: Sequence[Observation]) -> str:
-    """Hash of what was fitted: images, masks, noise, pixels and where they lie, but for the place on the sky.
+def data_hash(observations: Sequence[Observation], points: Sequence[PointTerm] = ()) -> str:
+    """Hash of what was fitted: images, masks, noise, pixels and where they lie, but for the place on the sky; points.
 
     The PSF is part of the model, not of the data; pixels that are masked were not fitted.
     """
@@ -33,6 +34,7 @@ def data_hash(observations: Sequence[Observation]) -> str:
                 facts[f"observation.{k}.{name}"] = np.where(one.mask, values, 0.0)
         if one.noise_map is not None:
             facts[f"observation.{k}.background_rms"] = None  # not looked at
+    facts |= {f"points.{k}": one.data for k, one in enumerate(points)}
     return identity_of(facts)
 
 
@@ -172,16 +174,18 @@ def against_prior(samples: np.ndarray, prior: np.ndarray) -> dict[str, Any]:
             "places": [float(p) for p in below]}
 
 
-def checks(result: Result, amplitudes: str | None, predicted: Mapping[str, Any]) -> dict[str, Any]:
+def checks(result: Result, amplitudes: str | None, predicted: Mapping[str, Any],
+           points: Sequence[PointTerm] = ()) -> dict[str, Any]:
     """All that a fit says about itself for comparison with others.
 
     Args:
         result: The fit.
         amplitudes: How linear amplitudes were treated; None when there are none.
         predicted: From `predictive`.
+        points: Images of point sources that were fitted too.
     """
     best = log_likelihood_of(result)
-    return {"data_hash": data_hash(result.observations), "log_likelihood": best,
+    return {"data_hash": data_hash(result.observations, points), "log_likelihood": best,
             "bic": bic(best, result.n_free, result.n_pixels), "amplitudes": amplitudes, "predictive": dict(predicted),
             "prior": {name: against_prior(values, result.prior_samples[name])
                       for name, values in result.samples.items()}}

@@ -63,6 +63,12 @@ class Config:
                     for k, one in enumerate(getattr(self, section))}
         return said(self.priors, self.taken, profiles) if self.priors is not None else []
 
+    def refuse(self, by: str, *sections: str) -> None:
+        """Refuse sections that a command would leave out without a word. Raises InputError."""
+        for name in sections:
+            if to_tables(self).get(name):
+                raise InputError(self.file, name, "given", f"no such section: {by} leaves it out")
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Config:
         """Return a checked copy with some values changed.
 

@@ -106,11 +106,13 @@ class FleetFolder:
         return self._read(self.lens(name) / "summary.json", _of_summary)[1]
 
     def audit(self, name: str) -> Numbers:
-        """What the audit has found in the data of a lens; empty without one, or where it cannot be read."""
+        """What the audit has found in the data of a lens, or why that cannot be read; empty without one."""
         try:
             return self._read(self.lens(name) / AUDIT, _of_audit)
-        except (FileNotFoundError, InputError):
+        except FileNotFoundError:
             return {}
+        except InputError as error:
+            return {"audit": (str(error), "")}
 
     def _read(self, path: Path, how: Callable[[Path], Any]) -> Any:
         """What a file holds; one that did not change is not read again."""
