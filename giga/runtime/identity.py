@@ -27,8 +27,6 @@ SETTINGS = ("jax_default_prng_impl", "jax_threefry_partitionable")
 LONGEST = 60  # characters of a fact that are kept as they are
 
 
-
-
 def identity_of(*parts: Any) -> str:
     """Hash of anything that a result depends on, by value.
 

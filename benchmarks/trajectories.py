@@ -1,0 +1,73 @@
+"""What trajectories that grow with the reach of the draws save: gradients to the same targets, beside fixed lengths.
+
+Posteriors in closed form of three dimensions, a Gaussian whose second coordinate has a parabola of the first added: the
+stronger it bends and the narrower it is, the further it reaches in coordinates that are whitened. A row a posterior and
+a seed: gradients with warm-up, iterations and the length at the end, with growth and without.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+from _common import parser, write
+from jax import Array
+
+from giga.bayes.prior import Prior
+from giga.component import Component
+from giga.inference.chains import hmc
+from giga.inference.chains.hmc import HMCConfig, sample_hmc, sampler, warm_up
+from giga.inference.variational.transport import gaussian
+from giga.inference.variational.vi import ascender
+from giga.runtime.parallel import mesh
+
+SHAPES = ((0.0, 0.3), (0.3, 0.3), (1.0, 0.3), (2.0, 0.3), (1.0, 0.05))  # bend, variance across
+
+
+class Banana(Component):
+    """A Gaussian of unit variance and one of another, to which bend (z0^2 - 1) is added, and a third coordinate."""
+
+    prior: Prior
+    bend: Array
+    variance: Array
+
+    def log_prob(self, z: Array) -> Array:
+        """Log-density, up to a constant."""
+        across = z[1] - self.bend * (z[0] ** 2 - 1.0)
+        return -0.5 * (z[0] ** 2 + across**2 / self.variance + z[2] ** 2)
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "", "trajectories")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = arguments.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    config = HMCConfig(n_chains=8, n_block=100, n_min=200, n_max=6000, ess=1000.0)
+    programs = sampler(mesh(), config), ascender(mesh(), 16, 1)
+    prior, rows = Prior.of([dist.Normal(0.0, 1.0)] * 3, np.float64), []
+    for bend, variance in SHAPES[2:3] if options.smoke else SHAPES:
+        shape: dict[str, Any] = dict(bend=np.asarray(bend), variance=np.asarray(variance))
+        posterior: Any = Banana(prior=prior, **shape)
+        start = gaussian(np.zeros(3), np.diag([1.0, variance + 2.0 * bend**2, 1.0]), 0, np.float64)
+        for seed in options.seeds[:1] if options.smoke else options.seeds:
+            row = dict(bend=bend, variance=variance, seed=seed)
+            for way, longest in (("fixed", 1.0), ("growing", hmc.LONGEST)):
+                kept, hmc.LONGEST = hmc.LONGEST, longest
+                first, second = jax.random.split(jax.random.key(seed))
+                state, warm = warm_up(first, posterior, start, *programs)
+                _, _, info = sample_hmc(second, posterior, state, programs[0])
+                hmc.LONGEST = kept
+                row |= {f"{way}_gradients": warm["evaluations"] + info["evaluations"],
+                        f"{way}_iterations": info["iterations"], f"{way}_length": round(info["length"], 2),
+                        f"{way}_converged": info["converged"]}
+            row["ratio"] = round(row["growing_gradients"] / row["fixed_gradients"], 3)
+            rows.append(row)
+    shapes = sorted({(row["bend"], row["variance"]) for row in rows})
+    medians = [dict(bend=b, variance=v, ratio=float(np.median([row["ratio"] for row in rows
+                                                               if (row["bend"], row["variance"]) == (b, v)])))
+               for b, v in shapes]
+    write(options.out, dict(chains=config.n_chains, ess=config.ess, median_ratio=medians, rows=rows))
+
+
+if __name__ == "__main__":
+    main()
