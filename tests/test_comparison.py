@@ -12,6 +12,7 @@ from _factory import make_result
 from _problems import blank, lens, lens_prior, observe
 from typer.testing import CliRunner
 
+from giga.bayes.points import PointImages, PointTerm
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import values_of
 from giga.cli import app
@@ -87,6 +88,8 @@ def test_hash_is_that_of_the_fitted_data():
     others = [plain, plain.replace(mask=mask, image=inside), plain.replace(mask=mask, background_rms=0.021),
               plain.replace(mask=mask, exposure_time=10.0), plain.replace(mask=mask, noise_map=0.02 + plain.image)]
     hashes = [data_hash([o]) for o in others] + [data_hash([plain.replace(mask=mask)] * 2), base]
+    images = [PointTerm(data=PointImages.of(x=[x, -1.0], y=[0.0, 0.0], sigma=0.01)) for x in (1.0, 1.1)]
+    hashes += [data_hash([plain.replace(mask=mask)], [one]) for one in images]
     assert len(set(hashes)) == len(hashes)
 
 

@@ -293,6 +293,16 @@ def test_an_interrupted_worker_gives_its_lenses_back(folder):
     assert go(folder, fit, wait=False)[0]["two"] == "done" and fit.seen == ["two", "three"]
 
 
+def test_an_interrupted_fleet_leaves_its_page(folder):
+    def interrupted(lenses, **settings):
+        raise KeyboardInterrupt
+
+    fleet = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml")
+    with pytest.raises(KeyboardInterrupt):
+        run_fleet(fleet, folder / "out", console=Console(record=True), fit=interrupted)
+    assert "3 waiting, 1 failed" in (folder / "out/gallery.html").read_text(encoding="utf-8")
+
+
 DAMAGED = {"{": "cannot be read", "3": "holds a int", "{}": "parameters: missing",
            json.dumps(dict.fromkeys(["parameters", "chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations",
                                      "stages", "devices", "versions", "seed"], 1)): "cannot be read (AttributeError"}

@@ -81,6 +81,12 @@ def test_bad_points_are_refused(old, new, says):
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+def test_who_would_leave_points_out_refuses_them():
+    with pytest.raises(InputError, match="points: given; expected no such section: giga calibrate leaves it out"):
+        parsed(TEXT).refuse("giga calibrate", "start", "points")
+    parsed(TEXT).refuse("giga calibrate", "start")
+
+
 def test_a_search_takes_points():
     """Pixels of noise alone tell nothing of the mass; the images of a point do."""
     noise = np.random.default_rng(0).normal(0.0, 1.0, (8, 8))
