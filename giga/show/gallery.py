@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from giga.inference.digits import rounded
-from giga.show.report import CSS, ESS_LIMIT, RHAT_LIMIT
+from giga.show.report import ESS_LIMIT, RHAT_LIMIT, html_page
 
 MORE = """
 body { max-width: 1500px; }
@@ -50,9 +50,7 @@ def gallery_page(table: Table, shown: Mapping[str, Shown]) -> str:
     counts = ", ".join(f"{status.count(kind)} {kind}" for kind in dict.fromkeys(status))
     parts = ["<h1>giga: a fleet</h1>", f'<p class="sub">{len(rows)} lenses: {escape(counts)}</p>',
              _overview(rows), *(_lens(row, shown[str(row["name"])]) for row in rows)]
-    return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>giga: a fleet</title>\n'
-            f"<style>{CSS}{MORE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n")
+    return html_page("a fleet", parts, MORE)
 
 
 def _overview(rows: list[dict]) -> str:

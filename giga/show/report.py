@@ -104,10 +104,15 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
         parts.append(f"<details><summary>Chains</summary>{figure}</details>")
     parts += ["<h2>Stages</h2>", _stages(result), "<h2>Configuration</h2>", f"<pre>{escape(config_text)}</pre>",
               "<h2>Run</h2>", _run(result, files)]
+    return html_page(kind, parts)
+
+
+def html_page(title: str, parts: Sequence[str], style: str = "") -> str:
+    """A page that stands alone: its parts under one another, in the styles of a report and more."""
     return ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>giga: {kind}</title>\n"
-            f"<style>{CSS}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n")
+            f"<title>giga: {title}</title>\n"
+            f"<style>{CSS}{style}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n")
 
 
 def _unfinished(result: Found) -> list[str]:
