@@ -154,7 +154,8 @@ def test_a_curved_ridge_is_made_straight(x64, programs):
     assert not plain.transport.bend.curve.any() and straight.transport.bend.curve.any()
     assert after["converged"] and after["evaluations"] < 0.3 * before["evaluations"]
     z0, z1 = draws.z[..., :1], draws.z[..., 1:2]
-    for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.02 + 2.0 * bend**2), (z0**2 * z1, 2.0 * bend)):
+    for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.02 + 2.0 * bend**2),
+                             (z0**2 * z1, 2.0 * bend)):
         check_mean(values, expected, ess_mean(values)[0])
 
 
