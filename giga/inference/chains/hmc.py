@@ -147,8 +147,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         report: Called after each round with "acceptance".
 
     Returns:
-        State from which `sample_hmc` goes on, the gradients used, and how many starts were replaced
-        because their log-density is not finite.
+        State from which `sample_hmc` goes on, the gradients used, how many starts were replaced
+        because their log-density is not finite, and along how many coordinates a ridge was made straight.
 
     Raises:
         FloatingPointError: No start has a finite log-density.
@@ -168,7 +168,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         if part is not rounds[-1]:
             seen = Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True)))
             state = _rewhiten(posterior, state, seen, config.length, ascent, bend=part is rounds[0])
-    return state, {"evaluations": gradients, "replaced_starts": replaced}
+    return state, {"evaluations": gradients, "replaced_starts": replaced,
+                   "bent_along": state.transport.bend.soft}
 
 
 def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
