@@ -174,6 +174,19 @@ def state_at(toy, transport, u, step_size: float = 0.3) -> HMCState:
                     np.asarray(CONFIG.length), transport)
 
 
+def test_a_chain_that_is_stuck_alone_makes_the_step_shorter(x64, programs):
+    """Seven chains where a ridge is wide and one where it is narrow: the mean acceptance alone would not tell."""
+    toy = Toy.of(np.zeros(3), np.diag([1.0, 0.3, 1.0]), bend=1.0)
+    transport = gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    u = np.zeros((8, 3))
+    u[:, 1] = -1.0
+    u[7, :2] = 6.0, 35.0
+    short = programs[0]._replace(config=replace(CONFIG, n_max=400, ess=1.0, tail_ess=0.0, rhat=10.0))
+    state, draws, info = sample_hmc(jax.random.key(4), toy, state_at(toy, transport, u, 0.2), short)
+    assert 0 < info["resets"] <= 3 and float(state.step_size) == 0.2 * 0.5 ** info["resets"]
+    assert info["dead_chains"] == 0 and draws.acceptance_rate.mean(1).min() > 0.4
+
+
 def test_divergences_are_counted_and_never_accepted(x64, programs):
     """Beyond the hole the density is NaN: no draw lies there, and what ran into it is counted."""
     toy = Toy.of(np.zeros(3), np.eye(3), hole=0.5)
