@@ -215,6 +215,23 @@ def test_the_mean_of_the_weights():
     assert averaged(1.0, 0.5, jnp.int32(10), 0.0) == 0.5
 
 
+def test_the_network_that_training_starts_from_is_left_as_it_is(tmp_path):
+    """A task may give a network that was loaded, or one and the same twice: its steps must not take its arrays."""
+    loaded = Toy(ToyConfig(), rngs=nnx.Rngs(3))
+
+    class Tuned(ToyTask):
+        def network(self, rngs):
+            return loaded
+
+    before = jax.tree.map(np.array, nnx.state(loaded, nnx.Any(nnx.Param, nnx.BatchStat)))
+    task, config = Tuned(), toy_config(steps=4, validation_size=0, validate_every=4)
+    first, second = (train(task, config, tmp_path / name, over=one_device()) for name in ("a", "b"))
+    close(second.state.params, first.state.params, rtol=0, atol=0)
+    assert not np.array_equal(first.state.params["conv"]["kernel"][...], before["conv"]["kernel"][...])
+    close(nnx.state(loaded, nnx.Any(nnx.Param, nnx.BatchStat)), before, rtol=0, atol=0)
+    assert np.isfinite(loaded(jnp.ones((1, SIZE, SIZE, 1)))).all()
+
+
 def test_weights_of_half_precision_are_refused():
     class Half(ToyTask):
         def network(self, rngs):

@@ -83,6 +83,8 @@ def _renewed(leaf: jax.Array, key: jax.Array) -> jax.Array:
 def start(task: Task, config: TrainConfig, optimiser: optax.GradientTransformation) -> tuple[Network, TrainState]:
     """Make the network of a task and the state before the first step.
 
+    The state has arrays of its own: those of the network that the task gives, which may be one that was loaded, stay.
+
     Raises:
         ValueError: A weight that is not float32; names it.
     """
@@ -92,7 +94,7 @@ def start(task: Task, config: TrainConfig, optimiser: optax.GradientTransformati
         if leaf.dtype != jnp.float32:
             raise ValueError(f"network: weight {weight_name(path)} is {leaf.dtype}, expected float32 (bfloat16 is for "
                              "activations)")
-    ema = jax.tree.map(jnp.copy, params)  # an array may not be donated twice
+    params, stats, ema = jax.tree.map(jnp.copy, (params, stats, params))  # every step donates them, each once
     return Network(structure, rest), TrainState(step=jnp.int32(0), params=params, stats=stats, ema=ema,
                                                 moments=optimiser.init(params))
 
