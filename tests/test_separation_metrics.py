@@ -54,6 +54,24 @@ def test_as_printed_the_second_chi_squared_cannot_exceed_one(rng):
     assert (measure(batch, useless)["chi2_2_expected"] > 50.0).all()
 
 
+@pytest.mark.parametrize("each", [False, True], ids=["one rms", "an rms of each image"])
+def test_the_unit_of_the_images_does_not_matter(rng, each):
+    """Recipes divide an image by its peak or by its noise: the floor of sigma means the same in both."""
+    batch, parts = made(20, rng)
+    half = parts | {"source": 0.5 * parts["source"]}
+    units = rng.uniform(1e-3, 1e3, (20, 1, 1, 1)).astype(np.float32) if each else np.float32(1e3)
+
+    def scaled(images):
+        return {name: part * units for name, part in images.items()}
+
+    other = batch.replace(image=batch.image * units, parts=scaled(batch.parts), sigma=batch.sigma * units)
+    rms = RMS * units[:, 0, 0] if each else RMS * units
+    rows, same = measure(batch, half), separation_metrics.measure(other, scaled(half), rms)
+    for name in rows:
+        if name.startswith(("chi2", "source_share")):
+            np.testing.assert_allclose(same[name], rows[name], rtol=1e-3, err_msg=name)
+
+
 def test_light_of_companions_is_no_error(rng):
     batch, parts = made(20, rng)
     near = np.full_like(batch.image, 5.0)

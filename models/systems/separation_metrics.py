@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from giga.models.zoo.magnitudes import Corrections, correction, flux_error, robust_scatter
 
-FLOOR = 1e-3  # epsilon of the paper's sigma = |F_n| + epsilon, in units of the normalised image
+FLOOR = 1e-3  # epsilon of sigma = |F_n| + epsilon, of the background's rms in every recipe
 COMPONENTS = ("lens", "source")
 KINDS = ("printed", "realised", "expected")  # of sigma in chi2, see `measure`
 
@@ -40,8 +40,9 @@ def chi2(image: Array, lens: Array, source: Array, sigma: Array) -> tuple[Array,
 def measure(batch: Any, predicted: dict[str, Array], background_rms: Any) -> dict[str, Array]:
     """Per-image measures of a separation; `summary` condenses them.
 
-    The paper takes sigma = |F_n| + 1e-3 with the predicted noise. Since F_n is then the very residual of eq. 15, its
-    chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, companions
+    The paper takes sigma = |F_n| + 1e-3 with the predicted noise, in units of an image that is divided by the peak of
+    its centre; here 1e-3 is of the background's rms, the same of every recipe and unit. Since F_n is then the very
+    residual of eq. 15, its chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, companions
     included; "expected" the true standard deviation, and leaves out the companions' light, which is no error.
 
     Args:
@@ -51,9 +52,11 @@ def measure(batch: Any, predicted: dict[str, Array], background_rms: Any) -> dic
     """
     lens, source = predicted["lens"], predicted["source"]
     residual = batch.image - lens - source
-    total = jnp.maximum(jnp.sum(batch.parts["lens"], axis=(-3, -2, -1)), FLOOR)
+    background_rms = jnp.asarray(background_rms)
+    floor = FLOOR * background_rms[..., None, None, :]
+    total = jnp.maximum(jnp.sum(batch.parts["lens"], axis=(-3, -2, -1)), FLOOR * jnp.mean(background_rms, -1))
     out: dict[str, Any] = dict(label=batch.label, source_share=jnp.sum(source, axis=(-3, -2, -1)) / total)
-    sigmas = (jnp.abs(residual) + FLOOR, jnp.abs(batch.parts["noise"]) + FLOOR, batch.sigma)
+    sigmas = (jnp.abs(residual) + floor, jnp.abs(batch.parts["noise"]) + floor, batch.sigma)
     images = (batch.image, batch.image, batch.image - batch.companions)
     for kind, sigma, image in zip(KINDS, sigmas, images, strict=True):
         out[f"chi2_1_{kind}"], out[f"chi2_2_{kind}"] = chi2(image, lens, source, sigma)
