@@ -22,6 +22,7 @@ from giga.models import zoo
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems import ggsl
 from giga.models.zoo import Card, save_weights
+from giga.simulate.surveys.noise import CameraNoise
 
 CONFIG = GGSLConfig(channels=(4, 8))
 SHAPE = (64, 64)
@@ -222,6 +223,13 @@ def test_test_sets_of_a_separator_are_measured():
     assert set(found) == {"mock", "shifted", "half empty"}
     assert all(numbers["images"] == 6 for numbers in found.values())
     assert found == ggsl.evaluate(CONFIG, model, 6, together=4)
+    # The noise that a network was trained with is that of the sets which are as in training.
+    survey = CONFIG.observed
+    louder = CameraNoise.of(survey.replace(bands=tuple(band.replace(read_noise=900.0) for band in survey.bands)))
+    other = ggsl.evaluate(CONFIG, model, 6, together=4, noise=louder)
+    assert other["shifted"] == found["shifted"]
+    for name in ("mock", "half empty"):
+        assert other[name]["psnr_lens"] != found[name]["psnr_lens"]
 
 
 @pytest.mark.parametrize("recipe", ["paper", "code", "physical"])

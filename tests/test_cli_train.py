@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from _toy import CONFIG, Toy, ToyConfig, ToyTask, toy_evaluate
 from rich.console import Console
@@ -17,6 +18,8 @@ from giga.io.tables import to_table, write_toml
 from giga.jobs.systems import System
 from giga.models.zoo import from_config, load
 from giga.show.terminal import TrainingProgress, describe_row
+from giga.simulate.surveys.noise import CutoutNoise, Noise
+from giga.simulate.surveys.presets import SURVEYS
 
 TOY = System(ToyConfig, ToyTask, lambda config: {"network": "Toy", "config": dataclasses.asdict(config), "flops": 1.0,
                                                  "limits": ("a toy",)}, toy_evaluate)
@@ -81,13 +84,52 @@ def test_reuse_is_declared(config, tmp_path):
     ("train.stesp=3", "toy.toml: train.stesp: unknown field"),
     ("train.steps=0", "toy.toml: train.steps: got 0, expected a number above 0"),
     ("train.clip=strong", "toy.toml: train.clip: got 'strong'; expected a number"),
-    ("tarin.steps=3", "toy.toml: tarin: unknown section; expected one of 'system', 'train', 'run'"),
+    ("tarin.steps=3", "toy.toml: tarin: unknown section; expected one of 'system', 'train', 'noise', 'run'"),
     ("run.devices=tpu", "toy.toml: run.devices: got 'tpu'; expected one of"),
 ])
 def test_what_is_wrong_is_named(config, tmp_path, change, message):
     result = run(config, "--out", tmp_path / "run", "--set", change)
     assert result.exit_code == 2 and not (tmp_path / "run").exists()
     assert message in " ".join(result.stderr.split())
+
+
+def test_noise_is_said_as_in_a_simulation_and_evaluated_as_trained(config, tmp_path, monkeypatch, rng):
+    """Section [noise] reaches the task, the card, and what `giga evaluate` measures with."""
+    survey = SURVEYS["lsst"].select("g").replace(shape=(8, 8))
+    given: list[Noise | None] = []
+
+    def task(config, noise=None):
+        given.append(noise)
+        return ToyTask(config)
+
+    def evaluate(config, model, images, seed, noise=None):
+        given.append(noise)
+        return toy_evaluate(config, model, images, seed)
+
+    monkeypatch.setitem(SYSTEMS, "toy", dataclasses.replace(TOY, task=task, evaluate=evaluate,
+                                                            survey=lambda config: survey))
+    monkeypatch.setattr("giga.cli.evaluate.load", lambda name: load(name, {"Toy": from_config(Toy, ToyConfig)}))
+    np.save(tmp_path / "sky.npy", rng.normal(0.0, 0.3, (5, 8, 8, 1)))
+    plain = config.read_text()
+    config.write_text(plain + '\n[noise]\nkind = "cutouts"\ncutouts = "sky.npy"\n')
+    out = tmp_path / "run"
+    result = run(config, "--out", out, "--set", "train.steps=4")
+    assert result.exit_code == 0, result.output
+    card = json.loads((out / "model.json").read_text())
+    assert card["recipe"]["noise"]["cutouts"] == str(tmp_path / "sky.npy") and "real sky" in card["limits"][-1]
+    assert load_training(out / "config.toml", {"toy": ToyConfig}).noise.kind == "cutouts"
+    measured = CliRunner().invoke(app, ["evaluate", str(out / "model"), "--images", "4"])
+    assert measured.exit_code == 0, measured.output
+    assert [type(noise) for noise in given] == [CutoutNoise, CutoutNoise]
+    np.testing.assert_array_equal(given[0].bank, given[1].bank)
+    (tmp_path / "sky.npy").unlink()
+    gone = CliRunner().invoke(app, ["evaluate", str(out / "model"), "--images", "4"])
+    assert gone.exit_code == 2 and "sky.npy: noise.cutouts: no such file" in " ".join(gone.stderr.split())
+    monkeypatch.setitem(SYSTEMS, "toy", TOY)
+    np.save(tmp_path / "sky.npy", np.zeros((1, 8, 8, 1)))
+    refused = run(config, "--out", tmp_path / "other")
+    assert refused.exit_code == 2 and not (tmp_path / "other").exists()
+    assert "toy.toml: noise: given for a system that has its noise from elsewhere" in " ".join(refused.stderr.split())
 
 
 def test_a_catalogue_that_is_missing_names_its_field(config, tmp_path):

@@ -31,7 +31,7 @@ from giga.runtime import identity
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.identity import changed, hash_of, identity_of, told
 from giga.runtime.nodes import NodeError
-from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.surveys.noise import CameraNoise, CutoutNoise
 from giga.simulate.surveys.presets import SURVEYS
 
 PLAIN = make_observation(make_scene(), 24, 0.15, seed=0)
@@ -175,6 +175,11 @@ def test_trainings_belong_to_their_survey_and_noise(monkeypatch):
     assert GGSLTask(config).identity == before[0]
     louder = CameraNoise.of(survey.replace(bands=tuple(band.replace(read_noise=99.0) for band in survey.bands)))
     assert GGSLTask(config, louder).identity != before[0]
+    sky = np.random.default_rng(3).normal(size=(2, 64, 64, 4))
+    cutouts = [GGSLTask(config, CutoutNoise.of(bank, survey.shape)).identity for bank in (sky, sky, sky[::-1])]
+    assert cutouts[0] == cutouts[1] and len({*cutouts, before[0]}) == 3
+    modular = ModularConfig(stage="find")
+    assert ModularTask(modular, noise=CameraNoise.of(modular.observed)).identity != before[1]
     for name in ("kids-ggsl-unet", "lsst"):
         bands = tuple(band.replace(zero_point=band.zero_point + 0.1) for band in SURVEYS[name].bands)
         monkeypatch.setitem(SURVEYS, name, SURVEYS[name].replace(bands=bands))

@@ -15,6 +15,7 @@ from flax import nnx
 from rich.table import Table
 
 from giga.cli.base import app, check_out, console, edge
+from giga.io.configuration.survey import NoiseConfig
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
@@ -24,6 +25,7 @@ from giga.models.systems.modular_table import TooFew
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.runtime import parallel
 from giga.runtime.environment import git_hash
+from giga.simulate.surveys.noise import Noise
 
 TOGETHER = 16  # images of one call when the speed of a network is measured
 
@@ -43,12 +45,13 @@ def evaluate_command(
     check_out([] if out is None else [out], overwrite=True)
     parallel.start()
     network, known = loaded(model)
-    system, config = system_of(known, model)
+    system, config, noise = system_of(known, model)
     if card and system.calibrate is not None:
-        known = dataclasses.replace(known, magnitudes=system.calibrate(config, network, seed))
+        known = dataclasses.replace(known, magnitudes=system.calibrate(config, network, seed,
+                                                                          **noise))
     corrected = {"corrections": known.magnitudes} if known.magnitudes else {}
     try:
-        sets = system.evaluate(config, network, images, seed, **corrected)
+        sets = system.evaluate(config, network, images, seed, **corrected, **noise)
     except TooFew as error:
         raise InputError("", "--images", str(error)) from error
     found = {name: dict(numbers) for name, numbers in sets.items()}
@@ -88,13 +91,16 @@ def loaded(model: str) -> tuple[Any, Card]:
         raise InputError("", "--model", str(error)) from error
 
 
-def system_of(card: Card, model: str) -> tuple[System, Any]:
-    """The system that a network was trained in, and its configuration."""
+def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Noise]]:
+    """The system that a network was trained in, its configuration, and the noise if it was another than the system's."""
     settings = dict(card.recipe.get("system", {}))
     name = settings.pop("name", None)
     if name not in SYSTEMS:
         raise InputError("", "model", f"the card of {model} names the system {name!r}", f"one of {', '.join(SYSTEMS)}")
-    return SYSTEMS[name], read_table(SYSTEMS[name].config, settings, Place(Path(f"card of {model}"), "recipe.system"))
+    system, recipe = SYSTEMS[name], Place(Path(f"card of {model}"), "recipe")
+    config, at = read_table(system.config, settings, recipe.at("system")), recipe.at("noise")
+    noise = read_table(NoiseConfig, card.recipe["noise"], at) if "noise" in card.recipe else None
+    return system, config, system.noise(config, noise, at)
 
 
 def _table(found: Mapping[str, Mapping[str, float]]) -> Table:

@@ -14,8 +14,9 @@ from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, con
 from giga.io.configuration.toml import differences, listed, parse_override
 from giga.io.configuration.training import TrainingConfig, load_training
 from giga.io.errors import InputError
+from giga.io.tables import Place
 from giga.jobs.job import claim
-from giga.jobs.systems import SYSTEMS
+from giga.jobs.systems import SYSTEMS, seen_in
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.train import Trained, train
 from giga.models.zoo import Card, save_weights
@@ -24,8 +25,12 @@ from giga.runtime.atomic import write_text
 from giga.runtime.checkpoint import ForeignCheckpoint
 from giga.runtime.environment import git_hash
 from giga.show.terminal import TrainingProgress
+from giga.simulate.surveys.noise import Noise
 
 FILES = ("config.toml", "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
+NOISES = {"camera": "Its noise in training was that of the survey's camera.",
+          "cutouts": "Its noise in training was pieces of the real sky that its recipe names.",
+          "correlated": "Its noise in training was Gaussian, correlated as the real sky that its recipe names."}
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too (giga\\[tensorboard]).")]
 
 
@@ -44,8 +49,9 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         raise InputError(config, f"train.{field}", seen) from error
     if tensorboard and find_spec("tensorboardX") is None:
         raise InputError("", "--tensorboard", "tensorboardX is not installed", "giga[tensorboard]")
+    noise = system.noise(settings.system, settings.noise, Place(config, "noise"))
     try:
-        task = system.task(settings.system)
+        task = system.task(settings.system, **noise)
     except ValueError as error:  # a file or weights that the settings name, or settings that do not go together
         raise InputError(config, "system", str(error)) from error
     claim(out, resume=resume, overwrite=overwrite, files=FILES)
@@ -63,7 +69,7 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     write_text(out / "config.toml", settings.dump())
     model = system.finish(settings.system, trained.model())
     save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
-                                             _again(config, out, override or [])))
+                                             _again(config, out, override or []), **noise))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
 
@@ -83,7 +89,8 @@ def _systems() -> dict[str, type]:
     return {name: system.config for name, system in SYSTEMS.items()}
 
 
-def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]], made_by: str, command: str) -> Card:
+def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]], made_by: str, command: str,
+          noise: Noise | None = None) -> Card:
     """The card of weights that were validated, not yet tested; their speed is not measured either."""
     metrics: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -95,5 +102,8 @@ def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]]
     if (reuse := settings.train.reuse) > 1:
         settled["limits"] = (*settled["limits"], f"In training each simulated scene was seen {reuse} times, with noise "
                                                  "of its own each time.")
+    if noise is not None and settings.noise is not None:
+        settled["seen"] = seen_in(settings.system, noise)
+        settled["limits"] = (*settled["limits"], NOISES[settings.noise.kind])
     return Card(**settled, recipe=settings.recipe(), seed=settings.train.seed,
                 git_hash=made_by, command=command, metrics=metrics, images_per_s={}, validation=trained.sets)

@@ -9,11 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from giga.io.configuration.collett import read_collett
+from giga.io.configuration.survey import NoiseConfig, make_noise
 from giga.io.errors import InputError
-from giga.io.tables import to_table
+from giga.io.tables import Place, to_table
 from giga.jobs import amortised
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.networks.count import operations
@@ -22,8 +24,11 @@ from giga.models.systems import modular_table
 from giga.models.systems.ggsl import GGSLTask, calibrate, evaluate
 from giga.models.systems.modular import LENSED, ModularTask
 from giga.models.training.task import Task
+from giga.models.zoo import Seen
 from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys.noise import CameraNoise, CorrelatedNoise, CutoutNoise, Noise
 from giga.simulate.surveys.seeing import VARIANTS
+from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.ggsl import EMPTY
 
 
@@ -42,16 +47,45 @@ class System:
         shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
         forward: `forward(model, images)`, one pass of a network.
         finish: `finish(config, model)`, the network as it is kept, when training has ended.
+        survey: Of a config, whose noise another may take the place of: `task`, `evaluate` and `calibrate` then take it as
+            `noise`. None where the noise is settled otherwise.
     """
 
     config: type
-    task: Callable[[Any], Task]
+    task: Callable[..., Task]
     card: Callable[[Any], Mapping[str, Any]]
     evaluate: Callable[..., Mapping[str, Mapping[str, float]]]
     finish: Callable[[Any, Any], Any] = lambda config, model: model
-    calibrate: Callable[[Any, Any, int], Mapping[str, Any]] | None = None
+    calibrate: Callable[..., Mapping[str, Any]] | None = None
     shape: Callable[[Any], tuple[int, int, int]] | None = None
     forward: Callable[[Any, Any], Any] = lambda model, images: model(images)
+    survey: Callable[[Any], Survey] | None = None
+
+    def noise(self, config: Any, noise: NoiseConfig | None, place: Place) -> dict[str, Noise]:
+        """Section [noise] of a training as an argument of `task`, `evaluate` and `calibrate`; none without it.
+
+        Raises:
+            InputError: A system of no such noise, or cutouts that cannot be used.
+        """
+        if noise is None:
+            return {}
+        if self.survey is None:
+            raise place.error("given for a system that has its noise from elsewhere", "no such section")
+        return {"noise": make_noise(noise, self.survey(config), place)}
+
+
+def seen_in(config: Any, noise: Noise) -> Seen | None:
+    """What a network of a config has seen in noise that is not its survey's camera."""
+    seen = Seen.of(config)
+    if seen is None or not isinstance(noise, CameraNoise | CorrelatedNoise | CutoutNoise):
+        return seen
+    rms = np.asarray(noise.sigma if isinstance(noise, CutoutNoise) else noise.background_rms)
+    rms = rms.reshape(-1, rms.shape[-1])
+    return dataclasses.replace(seen, rms=tuple(zip(rms.min(0).tolist(), rms.max(0).tolist(), strict=True)))
+
+
+def _survey(config: GGSLConfig | ModularConfig) -> Survey:
+    return config.observed
 
 
 def _shape(config: GGSLConfig | ModularConfig) -> tuple[int, int, int]:
@@ -96,12 +130,13 @@ def _catalogue(config: ModularConfig) -> Catalogue | None:
         raise InputError("", "catalogue", str(error)) from error
 
 
-def _modular_task(config: ModularConfig) -> ModularTask:
-    return ModularTask(config, _catalogue(config))
+def _modular_task(config: ModularConfig, noise: Noise | None = None) -> ModularTask:
+    return ModularTask(config, _catalogue(config), noise=noise)
 
 
-def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:
-    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config))
+def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int,
+                      noise: Noise | None = None) -> Mapping[str, Mapping[str, float]]:
+    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config), noise=noise)
 
 
 def _through(model: Stage | Chain, images: Any) -> Any:
@@ -127,8 +162,9 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
 
 SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, calibrate=calibrate, shape=_shape,
-                        forward=_separated),
-    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through),
+                        forward=_separated, survey=_survey),
+    "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through,
+                      survey=_survey),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
                         amortised.finish, shape=amortised.image_shape),
 }

@@ -54,7 +54,8 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
         psfs = psfs_in_seeing(survey, config.seeing, SUPERSAMPLING, config.beta)
     else:
         psfs = [list(survey.psfs(SUPERSAMPLING))]
-    noise = noise or (other.noise(survey) if shifted else CameraNoise.of(survey))
+    if noise is None:
+        noise = other.noise(survey) if shifted else CameraNoise.of(survey)
     if config.recipe == "physical":
         return simulator(population, survey.grid, psfs, noise, companions=near)
     mixing = Mixing(bands=bands, missing=0.1 if config.recipe == "code" else 0.0)
@@ -140,7 +141,7 @@ def flux_error(found: Array, true: Array, sigma: Array) -> Array:
 
 
 def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, together: int = 32,
-             corrections: Corrections | None = None) -> dict[str, dict[str, float]]:
+             corrections: Corrections | None = None, noise: Noise | None = None) -> dict[str, dict[str, float]]:
     """Measure a separator on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
@@ -153,12 +154,13 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, t
         seed: Of the sets.
         together: Images that are simulated and separated at a time.
         corrections: Of its magnitudes, see `calibrate`.
+        noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
 
     Returns:
         Numbers by test set and name, see `giga.models.systems.separation_metrics.summary`.
     """
-    sets = {"mock": make_simulator(config), "shifted": make_simulator(config, shifted=True),
-            "half empty": make_simulator(config, empty=0.5)}
+    sets = {"mock": make_simulator(config, noise), "shifted": make_simulator(config, shifted=True),
+            "half empty": make_simulator(config, noise, empty=0.5)}
     names = [band.name for band in config.observed.bands]
     rows = _measured(config, model, together)
     return {name: summary(rows(made, images, jax.random.fold_in(jax.random.key(seed), number)), names,
@@ -167,7 +169,7 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, t
 
 
 def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int = CALIBRATION,
-              together: int = 32) -> dict[str, dict[str, dict[str, Any]]]:
+              together: int = 32, noise: Noise | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     """Measure what the magnitudes of a separator are off by, on images as it was trained on, of no test set.
 
     Args:
@@ -176,12 +178,13 @@ def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int =
         seed: As of `evaluate`, whose images these are not.
         images: Number of images.
         together: Images that are simulated and separated at a time.
+        noise: That it was trained with; None is the survey's camera.
 
     Returns:
         See `giga.models.zoo.magnitudes.Corrections`.
     """
     key = jax.random.fold_in(jax.random.key(seed), CALIBRATION_STREAM)
-    rows = _measured(config, model, together)(make_simulator(config), images, key)
+    rows = _measured(config, model, together)(make_simulator(config, noise), images, key)
     return measure_corrections(rows, [band.name for band in config.observed.bands])
 
 

@@ -18,7 +18,7 @@ from giga.simulate.batch import Batch
 from giga.simulate.generator import Geometry, Simulator, simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys import shifted as other
-from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.surveys.noise import CameraNoise, Noise
 from giga.simulate.systems.modular import catalogue_lenses, lsst_lenses, mass_parameters
 
 SUPERSAMPLING = 2
@@ -29,7 +29,7 @@ NEEDED = {"denoise": ("noisy", "blend"), "deblend": ("blend", "source"), "find":
 
 
 def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, lensed: float = LENSED,
-                   shifted: bool = False) -> Simulator:
+                   shifted: bool = False, noise: Noise | None = None) -> Simulator:
     """The simulator of a configuration.
 
     Args:
@@ -38,6 +38,7 @@ def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, le
         lensed: Share of images that are lensed.
         shifted: What the networks have not been trained for: a Moffat PSF that is a quarter wider, noise that is
             correlated between pixels, sources with clumps, or of a catalogue's ones with a bulge's profile.
+        noise: In the place of the camera's, for what is not shifted.
 
     Raises:
         ValueError: A configuration that names a catalogue, and none is given.
@@ -52,7 +53,8 @@ def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, le
         population = catalogue_lenses(catalogue, survey, *ranges, n_source=4.0 if shifted else 1.0)
     if shifted:
         return simulator(population, survey.grid, other.psfs(survey, SUPERSAMPLING), other.noise(survey))
-    return simulator(population, survey.grid, survey.psfs(SUPERSAMPLING), CameraNoise.of(survey))
+    return simulator(population, survey.grid, survey.psfs(SUPERSAMPLING),
+                     CameraNoise.of(survey) if noise is None else noise)
 
 
 def examples_of(config: ModularConfig, batch: Batch) -> dict[str, Array]:
@@ -105,25 +107,27 @@ class ModularTask:
         config: Stage, images and networks.
         catalogue: Lenses to draw from, if the configuration names a table.
         stages: Networks that "joint" starts from; None loads those that the configuration names.
+        noise: In the place of the camera's; the shifted set has its own.
 
     Raises:
         ValueError: "joint" without weights to start from, or weights that do not fit; a catalogue that is missing.
     """
 
     def __init__(self, config: ModularConfig, catalogue: Catalogue | None = None,
-                 stages: dict[str, Stage] | None = None):
-        self.config, self.catalogue = config, catalogue
+                 stages: dict[str, Stage] | None = None, noise: Noise | None = None):
+        self.config, self.catalogue, self.noise = config, catalogue, noise
         lensed = 1.0 if config.stage == "measure" else LENSED
-        self.simulator = make_simulator(config, catalogue, lensed)
+        self.simulator = make_simulator(config, catalogue, lensed, noise=noise)
         self.other = make_simulator(config, catalogue, lensed, shifted=True)
         self._chain = Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else None
 
     @property
     def identity(self) -> str:
-        """Hash of the configuration, its survey and catalogue, and of the weights that a chain starts from."""
+        """Hash of the configuration, its survey, catalogue and noise, and of the weights that a chain starts from."""
         own = dataclasses.replace(self.config, **dict.fromkeys(STAGES, ""))
         weights = {} if self._chain is None else tensors_of(self._chain)
-        return identity_of("modular", own, self.config.observed, self.catalogue, weights)
+        noise = [] if self.noise is None else [self.noise]
+        return identity_of("modular", own, self.config.observed, self.catalogue, weights, *noise)
 
     def network(self, rngs: nnx.Rngs) -> Stage | Chain:
         """A fresh network; or the chain of the trained ones, copied."""

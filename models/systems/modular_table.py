@@ -15,6 +15,7 @@ from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, 
 from giga.models.systems.modular import examples_of, make_simulator
 from giga.simulate.batch import Batch
 from giga.simulate.populations.catalogue import Catalogue
+from giga.simulate.surveys.noise import Noise
 from giga.simulate.systems.modular import mass_parameters
 
 
@@ -143,7 +144,7 @@ def summary(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int = 2, together: int = 32,
-             catalogue: Catalogue | None = None) -> dict[str, dict[str, float]]:
+             catalogue: Catalogue | None = None, noise: Noise | None = None) -> dict[str, dict[str, float]]:
     """Measure one network, or a chain, on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source. Half of the images are
@@ -156,6 +157,7 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
         seed: Of the sets.
         together: Images that are simulated and analysed at a time.
         catalogue: Lenses to draw from, if the configuration names a table.
+        noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
 
     Returns:
         Numbers by test set and name, see `summary`.
@@ -169,7 +171,7 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
 
     found, size = {}, min(together, images)  # the last batch is as large, else its programs are compiled for it alone
     for name, shifted in (("mock", False), ("shifted", True)):
-        made = make_simulator(config, catalogue, shifted=shifted)
+        made = make_simulator(config, catalogue, shifted=shifted, noise=noise)
         parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first), size)))
                  for first in range(0, images, size)]
         found[name] = summary({field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]})

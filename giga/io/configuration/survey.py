@@ -141,14 +141,19 @@ def read_noise(table: Any, survey: Survey, place: Place) -> tuple[Noise, NoiseCo
         InputError: File, path of the field, value seen and what was expected.
     """
     config = read_table(NoiseConfig, table, place)
+    return make_noise(config, survey, place), config
+
+
+def make_noise(config: NoiseConfig, survey: Survey, place: Place) -> Noise:
+    """The noise of a section that was read from a place, for a survey. Raises InputError."""
     if config.kind == "camera":
-        return CameraNoise.of(survey), config
+        return CameraNoise.of(survey)
     noise, vetted = load_cutout_noise(config.paths, survey, pixel_scale=config.pixel_scale,
                                       zero_points=config.zero_points)
     if config.kind == "cutouts":
-        return noise, config
+        return noise
     covariance = _checked(place.at("reach"), lambda: autocovariance(vetted.cutouts, config.reach))
-    return CorrelatedNoise.of(covariance, survey.shape, survey.photon), config
+    return CorrelatedNoise.of(covariance, survey.shape, survey.photon)
 
 
 def _changed(band: Band, survey: SurveyConfig, change: BandConfig, pixel_scale: float, place: Place) -> Band:

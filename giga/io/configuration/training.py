@@ -1,4 +1,4 @@
-"""Configurations of a training in TOML: sections [system], [train] and [run]."""
+"""Configurations of a training in TOML: sections [system], [noise], [train] and [run]."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from giga.io.configuration.survey import NoiseConfig
 from giga.io.configuration.toml import override, read_toml
 from giga.io.errors import nearest
 from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
 from giga.models.training.train import TrainConfig
+
+
+SECTIONS = ("system", "train", "noise", "run")
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,27 @@ class TrainingConfig:
     train: TrainConfig
     run: DevicesConfig
     file: Path  # where it was read from, for messages
+    noise: NoiseConfig | None = None  # as `giga simulate` has it; None is the system's own
 
     def to_tables(self) -> dict[str, Any]:
         """The sections as nested dicts and lists."""
-        return {"system": {"name": self.name, **to_table(self.system)}, "train": to_table(self.train),
+        noise = {} if self.noise is None else {"noise": to_table(self.noise)}
+        return {"system": {"name": self.name, **to_table(self.system)}, **noise, "train": to_table(self.train),
                 "run": to_table(self.run)}
 
     def recipe(self) -> dict[str, Any]:
         """The sections as a card has them: paths inside the working directory are relative to it."""
         tables, here = self.to_tables(), Path.cwd()
-        for name, value in vars(self.system).items():
-            if isinstance(value, Path) and value.is_relative_to(here):
-                tables["system"][name] = str(value.relative_to(here))
+
+        def short(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return [short(one) for one in value]
+            return str(value.relative_to(here) if value.is_relative_to(here) else value)
+
+        for section, settings in (("system", self.system), ("noise", self.noise)):
+            for name, value in vars(settings).items() if settings is not None else ():
+                if isinstance(value, Path) or isinstance(value, tuple) and value and isinstance(value[0], Path):
+                    tables[section][name] = short(value)
         return tables
 
     def dump(self) -> str:
@@ -65,8 +78,8 @@ def load_training(path: Path, systems: Mapping[str, type],
     for name, value in (overrides or {}).items():
         override(tables, name, value, Place(path))
     for section, table in tables.items():
-        if section not in ("system", "train", "run"):
-            raise place.at(section).error("unknown section", nearest(section, ["system", "train", "run"]))
+        if section not in SECTIONS:
+            raise place.at(section).error("unknown section", nearest(section, SECTIONS))
         if not isinstance(table, Mapping):
             raise place.at(section).error(show(table), "a table")
     settings = dict(tables.get("system", {}))
@@ -76,6 +89,7 @@ def load_training(path: Path, systems: Mapping[str, type],
     name = settings.pop("name")
     if name not in systems:
         raise at.at("name").error(show(name), nearest(str(name), systems))
+    noise = read_table(NoiseConfig, tables["noise"], place.at("noise")) if "noise" in tables else None
     return TrainingConfig(name, read_table(systems[name], settings, at),
                           read_table(TrainConfig, tables.get("train", {}), place.at("train")),
-                          read_table(DevicesConfig, tables.get("run", {}), place.at("run")), path)
+                          read_table(DevicesConfig, tables.get("run", {}), place.at("run")), path, noise)
