@@ -59,7 +59,7 @@ def test_the_schedule():
 def test_without_reuse_an_example_is_that_of_its_key():
     loop = make_loop()
     assert loop.scenes(0) is None
-    expected = loop.examples(TASK.example)
+    expected = loop.examples()
     for step, found in enumerate(drawn(loop, 2)):
         for name, values in expected(loop.config.seed, step, 0).items():
             np.testing.assert_array_equal(found[name], values)

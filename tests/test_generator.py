@@ -10,10 +10,11 @@ from _processes import devices, python
 from giga import PSF, SIE, Grid, Scene, Sersic, Shear
 from giga.imaging.psf import plan
 from giga.imaging.render import render
+from giga.runtime.parallel import rounded_up
 from giga.simulate.generator import simulator
 from giga.simulate.mixing import MEDIAN, Mixing
 from giga.simulate.populations.population import Derived, Population
-from giga.simulate.surveys.noise import CorrelatedNoise
+from giga.simulate.surveys.noise import CorrelatedNoise, Noise
 
 GRID = Grid(shape=(20, 24), pixel_scale=0.2)
 BANDS = 3
@@ -150,6 +151,26 @@ def test_a_population_of_the_same_structure_is_not_compiled_again():
     for lensed in (0.2, 0.8):
         run(simulator(population(lensed), GRID, psfs([0.7] * BANDS), noise()), jax.random.key(0))
     assert len(traces) <= 2  # functions of Deriveds are static: a new lambda is a new structure
+
+
+def test_a_new_number_of_images_is_not_compiled_for():
+    """Few sizes have a program: 9 takes that of 10."""
+    traces = []
+
+    class Counted(Noise):
+        inner: CorrelatedNoise
+
+        def __call__(self, key, model):
+            traces.append(0)
+            return self.inner(key, model)
+
+    made = simulator(population(), GRID, psfs([0.7] * BANDS), Counted(inner=noise()))
+    ten, before = made.simulate(jax.random.key(1), 10), len(traces)
+    nine = made.simulate(jax.random.key(1), 9)
+    assert before > 0 and len(traces) == before
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:9]), nine, ten)
+    sizes = [rounded_up(n) for n in range(1, 2000)]
+    assert len(set(sizes)) < 50 and all(n <= size <= 1.25 * n for n, size in enumerate(sizes, 1))
 
 
 def test_psfs_that_do_not_go_together():

@@ -18,6 +18,7 @@ from giga.inference.search.starts import Starts, chosen, completed, smaller
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.systems import posterior_task
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
 from giga.models.training.train import TrainConfig, train
 from giga.runtime.parallel import mesh
@@ -81,6 +82,22 @@ def test_measures_of_a_network(task, trained):
     assert found["temperature"] == 1.0 and found["best_temperature"] == pytest.approx(1.0, abs=0.15)
     for name in task.config.parameters:
         assert 0.2 < found[f"shrink {name}"] < 0.9
+
+
+def test_a_test_set_is_measured_by_one_program(task, trained, monkeypatch):
+    """40 images are 32 and 8, and the 8 are no other numbers than they were alone."""
+    traces = []
+    whiten = PosteriorNet.whiten
+    monkeypatch.setattr(PosteriorNet, "whiten", lambda *arguments: (traces.append(0), whiten(*arguments))[1])
+    rows = posterior_task._rows(task, trained)
+    parts = list(rows(40, 5, 30))
+    assert len(traces) == 1 and [part["draws"].shape for part in parts] == [(30, 32, 2), (30, 8, 2)]
+    list(rows(37, 6, 30))
+    assert len(traces) == 1
+    key, own = jax.random.split(jax.random.fold_in(jax.random.key(5), 32))
+    examples = jax.vmap(task.example)(jax.random.split(key, 8))
+    np.testing.assert_allclose(parts[1]["z"], examples["z"], rtol=1e-6)
+    np.testing.assert_allclose(parts[1]["draws"], trained.sample(own, examples["image"], 30), rtol=1e-4, atol=1e-4)
 
 
 def test_the_temperature_mends_widths(task, trained, examples):

@@ -1,8 +1,10 @@
 """Training: it learns, keeps to its keys, does not depend on the devices, and stops where it must."""
 
+import dataclasses
 import json
 import math
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +84,7 @@ def test_metrics_are_written_as_reported(trained):
 
 def test_an_example_has_the_key_of_its_step_and_number():
     loop, _ = make_loop(accumulate=2)
-    batch = loop.examples(PLAIN.example)(5, 3, 1)
+    batch = loop.examples()(5, 3, 1)
     key = jax.random.fold_in(jax.random.key(5), 3)
     expected = jax.vmap(lambda i: PLAIN.example(jax.random.fold_in(key, i)))(jnp.arange(8, 16))
     close(batch, expected, rtol=1e-6)
@@ -90,7 +92,7 @@ def test_an_example_has_the_key_of_its_step_and_number():
 
 def test_a_step_is_that_of_optax_on_the_mean_loss():
     loop, state = make_loop(ema=0.0)
-    batch = loop.examples(PLAIN.example)(loop.config.seed, 0, 0)
+    batch = loop.examples()(loop.config.seed, 0, 0)
 
     def loss(params):
         return PLAIN.loss(loop.network.model(params, state.stats), batch, jax.random.key(0))[0]
@@ -119,6 +121,31 @@ def test_a_scan_of_steps_is_the_steps_one_by_one(monkeypatch):
     close(scanned.chunk(3)(state), expected)
 
 
+def test_large_arrays_of_a_task_are_no_constants_of_its_programs(monkeypatch, tmp_path):
+    """A bank of cutouts is an argument: a constant is copied by the compiler, and held by every program."""
+    bank = jnp.asarray(np.random.default_rng(1).normal(0.0, 0.1, (500, SIZE, SIZE)), jnp.float32)
+
+    @dataclasses.dataclass(frozen=True)
+    class Banked(ToyTask):
+        arrays: Any = None
+
+        def holding(self, arrays):
+            return dataclasses.replace(self, arrays=arrays)
+
+        def finish(self, key, geometry):
+            return super().finish(key, (geometry[0], geometry[1] + self.arrays[jax.random.randint(key, (), 0, 500)]))
+
+    monkeypatch.setattr(loop_module, "one_by_one", lambda over: False)  # one program a chunk
+    limit = jax.config.jax_captured_constants_warn_bytes
+    jax.config.update("jax_captured_constants_warn_bytes", bank.nbytes // 2)
+    try:
+        for reuse in (1, 2):
+            config = toy_config(steps=4, validate_every=4, reuse=reuse, measure_rates=True)
+            train(Banked(arrays=bank), config, tmp_path / str(reuse), over=one_device())
+    finally:
+        jax.config.update("jax_captured_constants_warn_bytes", limit)
+
+
 def test_dropout_differs_from_step_to_step():
     class Dropping(ToyTask):
         def network(self, rngs):
@@ -131,7 +158,7 @@ def test_dropout_differs_from_step_to_step():
             return jnp.mean((first - batch["flux"][0])**2), {"first": first, "second": second}
 
     loop, state = make_loop(Dropping(ToyConfig(norm=False, channels=16)), learning_rate=1e-30)
-    fixed = loop.examples(PLAIN.example)(0, 0, 0)
+    fixed = loop.examples()(0, 0, 0)
     _, metrics = loop.chunk(3, simulated=False)(state, fixed)
     values = np.concatenate([metrics["first"], metrics["second"]])
     assert len(set(values.tolist())) == 6

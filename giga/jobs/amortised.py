@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from giga.bayes.prior import Prior
 from giga.imaging.observation import Observation
@@ -27,7 +29,7 @@ from giga.lensing.scene import Scene
 from giga.models.networks.count import operations
 from giga.models.networks.posterior import HEADS, TRUNKS, PosteriorNet, PosteriorNetConfig
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
-from giga.models.zoo import Seen, ZooError, load
+from giga.models.zoo import Card, Seen, ZooError, load
 
 FILES = ("image", "noise_map", "mask", "psf")
 """Fields of an observation that are files."""
@@ -187,6 +189,11 @@ class Predictor:
             model, known = load(name)
         except ZooError as error:
             raise InputError("", "model", str(error)) from error
+        return Predictor.made(name, model, known)
+
+    @staticmethod
+    def made(name: str, model: Any, known: Card) -> Predictor:
+        """Of a network that is loaded, and its card. Raises InputError for one that gives no posterior."""
         if not isinstance(model, PosteriorNet):
             raise InputError("", "model", f"{name} is a {known.network}", "a PosteriorNet, from `[system] name = "
                                                                           "\"posterior\"`")
@@ -204,8 +211,7 @@ class Predictor:
             Physical values by path name, each shape (count,).
         """
         graph, state = nnx.split(self.model)
-        draw = jax.jit(lambda state, key, image: nnx.merge(graph, state).sample(key, image[None], count)[:, 0])
-        z = draw(state, jax.random.key(seed), jnp.asarray(image, jnp.float32))
+        z = _drawn(graph, state, jax.random.key(seed), jnp.asarray(image, jnp.float32), count)
         x = physical(self.prior, self.config.parameters, z)
         return {name: x[:, k] for k, name in enumerate(self.config.parameters)}
 
@@ -230,6 +236,11 @@ class Predictor:
     def check_scale(self, pixel_scale: float, file: str | PathLike[str], field: str) -> None:
         """Refuse pixels of another size than the network knows. Raises InputError."""
         check_pixel_scale(pixel_scale, self.config.pixel_scale, 0.01, f"which {self.name} learned", file, field)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _drawn(graph: Any, state: Any, key: Array, image: Array, count: int) -> Array:
+    return nnx.merge(graph, state).sample(key, image[None], count)[:, 0]
 
 
 def scene_of(config: PosteriorNetConfig) -> Scene:

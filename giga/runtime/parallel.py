@@ -266,6 +266,16 @@ def one_by_one(over: Mesh) -> bool:
     return over.devices.flat[0].platform == "cpu"
 
 
+def rounded_up(entries: int) -> int:
+    """The next of few sizes of a batch, at most a quarter larger, so that not every size needs a program of its own.
+
+    >>> [rounded_up(n) for n in (1, 7, 9, 31, 1000)]
+    [1, 7, 10, 32, 1024]
+    """
+    step = 1 << max(0, entries.bit_length() - 3)
+    return -(-entries // step) * step
+
+
 def spread(function: Callable[..., Any], over: Mesh) -> Callable[..., Any]:
     """Spread many problems, each with many lanes, over a mesh.
 

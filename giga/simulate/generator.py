@@ -107,13 +107,17 @@ class Simulator(Component):
         """Simulate a batch, spread over devices and in groups that fit their memory.
 
         Example i depends on the key and on i alone, whatever the number of devices. Each device keeps what it made.
+        Programs are compiled for few sizes: a number between two of them takes the larger, at most a quarter more, and
+        is cut; see `giga.runtime.parallel.rounded_up`.
 
         Args:
             key: Random key.
             n: Number of examples.
             over: Mesh of devices; None is all.
         """
-        return _simulator(over or parallel.mesh())(self, _keys(key, n))
+        size = parallel.rounded_up(n)
+        whole = _simulator(over or parallel.mesh())(self, _keys(key, size))
+        return whole if size == n else _cut(whole, n)
 
     def _images(self, scene: Scene, variant: Array, bands: int) -> tuple[Array, Array]:
         rays = {}
@@ -127,6 +131,11 @@ class Simulator(Component):
 @partial(jax.jit, static_argnums=1)
 def _keys(key: Array, n: int) -> Array:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(n))
+
+
+@partial(jax.jit, static_argnums=1)
+def _cut(batch: Batch, n: int) -> Batch:
+    return jax.tree.map(lambda a: a[:n], batch)
 
 
 @cache

@@ -107,9 +107,11 @@ class PosteriorNet(nnx.Module):
 
     def sample(self, key: Array, image: Array, draws: int) -> Array:
         """Draw parameters z given images, shape (draws, n, size)."""
-        features = self.features(image)
-        u = self.temperature[...] * jax.random.normal(key, (draws, len(features), len(self.config.parameters)))
-        return self.head.colour(features, u)
+        return self.placed(image, jax.random.normal(key, (draws, len(image), len(self.config.parameters))))
+
+    def placed(self, image: Array, normal: Array) -> Array:
+        """The draws that standard normal numbers make given images, both of shape (draws, n, size)."""
+        return self.head.colour(self.features(image), self.temperature[...] * normal)
 
     def density(self, u: Array, log_det: Array) -> Array:
         """Log-density of what `whiten` returned, shape (n,)."""

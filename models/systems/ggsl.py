@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -91,6 +92,17 @@ class GGSLTask:
     def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
         """The example of a scene."""
         return self.normalised(self.simulator.finish(jax.random.split(key)[1], geometry))
+
+    @property
+    def arrays(self) -> tuple[Simulator, Simulator]:
+        """The simulators: cutouts of real sky and tables are large."""
+        return self.simulator, self.other
+
+    def holding(self, arrays: tuple[Simulator, Simulator]) -> GGSLTask:
+        """The same task with these simulators."""
+        task = copy.copy(self)
+        task.simulator, task.other = arrays
+        return task
 
     def shifted_example(self, key: Array) -> dict[str, Array]:
         """One example of another PSF, another noise and other sources."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import jax
@@ -136,6 +137,17 @@ class ModularTask:
     def example(self, key: Array) -> dict[str, Array]:
         """One example: what the stage needs of `examples_of`."""
         return self.finish(key, self.geometry(key))
+
+    @property
+    def arrays(self) -> tuple[Simulator, Simulator]:
+        """The simulators: cutouts of real sky and tables are large."""
+        return self.simulator, self.other
+
+    def holding(self, arrays: tuple[Simulator, Simulator]) -> ModularTask:
+        """The same task with these simulators."""
+        task = copy.copy(self)
+        task.simulator, task.other = arrays
+        return task
 
     def shifted_example(self, key: Array) -> dict[str, Array]:
         """One example of another PSF, another noise and other sources."""

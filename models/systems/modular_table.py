@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -164,18 +165,18 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
     """
     key = jax.random.key(seed)
     structure, state = nnx.split(model)
-
-    @jax.jit
-    def rows(state: Any, batch: Batch) -> dict[str, Array]:
-        return rows_of(config, nnx.merge(structure, state), batch)
-
     found, size = {}, min(together, images)  # the last batch is as large, else its programs are compiled for it alone
     for name, shifted in (("mock", False), ("shifted", True)):
         made = make_simulator(config, catalogue, shifted=shifted, noise=noise)
-        parts = [jax.tree.map(np.asarray, rows(state, made.simulate(jax.random.fold_in(key, first), size)))
-                 for first in range(0, images, size)]
+        batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
+        parts = [jax.tree.map(np.asarray, _rows(config, structure, state, batch)) for batch in batches]
         found[name] = summary({field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]})
     return found
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _rows(config: ModularConfig, structure: Any, state: Any, batch: Batch) -> dict[str, Array]:
+    return rows_of(config, nnx.merge(structure, state), batch)
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:

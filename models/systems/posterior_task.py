@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from jax import Array
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
+from giga.component import Component, Param
 from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
 from giga.lensing.scene import Scene
@@ -26,8 +27,7 @@ RANKED = 99  # draws that a truth is ranked among
 DRAWS = 10 * RANKED  # draws that intervals are made of
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class Subject(Component):
     """What a network learns the posterior of: a prior and the observations that it is seen in.
 
     Attributes:
@@ -38,7 +38,7 @@ class Subject:
 
     prior: Prior
     data: tuple[Data, ...]
-    amplitude_sd: float = 0.0
+    amplitude_sd: Param = 0.0
 
     @staticmethod
     def of(scene: Scene, observations: Sequence[Observation], amplitude_sd: float | None = None) -> Subject:
@@ -57,7 +57,7 @@ class Subject:
         posterior = Posterior.of(scene, observations)
         data = tuple(o.data(np.float32, poisson=d.poisson, trim=False, scaled=True)
                      for o, d in zip(observations, posterior.data, strict=True))
-        return Subject(posterior.prior, data, amplitude_sd or 0.0)
+        return Subject(prior=posterior.prior, data=data, amplitude_sd=amplitude_sd or 0.0)
 
     @property
     def rms(self) -> tuple[float, ...]:
@@ -67,7 +67,7 @@ class Subject:
 
     def models(self, key: Array) -> tuple[Array, list[Array]]:
         """Draw z, shape (n,), and its images without noise, (ny, nx) in the units of the templates for each band."""
-        return draw_models(key, self.prior, self.data, jnp.float32(self.amplitude_sd))
+        return draw_models(key, self.prior, self.data, jnp.asarray(self.amplitude_sd, jnp.float32))
 
     def image(self, key: Array, models: list[Array]) -> Array:
         """Add noise, drawn from what `models` leaves of the same key; shape (ny, nx, bands) [counts / s]."""
@@ -87,6 +87,17 @@ class PosteriorTask:
         # Images of templates are not looked at.
         data = tuple(one.replace(image=jnp.zeros_like(one.image)) for one in self.subject.data)
         return identity_of("posterior", self.config, self.subject.prior, data, self.subject.amplitude_sd)
+
+    @property
+    def arrays(self) -> Subject:
+        """The subject: its templates are images."""
+        return self.subject
+
+    def holding(self, arrays: Subject) -> PosteriorTask:
+        """The same task with this subject."""
+        task = copy.copy(self)
+        task.subject = arrays
+        return task
 
     def network(self, rngs: nnx.Rngs) -> PosteriorNet:
         """A fresh network, with the mask of the templates."""
@@ -166,7 +177,7 @@ def measure(model: PosteriorNet, task: PosteriorTask, images: int, seed: int = 2
         rows = [row["coverage"][k]["share"] for row in found["quantities"].values()]
         out[f"coverage_{100 * level:.0f}"] = float(found["coverage"][k]["share"])
         out[f"gap_{100 * level:.0f}"] = float(max(abs(row - level) for row in rows))
-    prior = np.asarray(jax.jit(jax.vmap(Prior.log_probs, (None, 0)))(task.subject.prior, _filled(task, truth)))
+    prior = np.asarray(_log_priors(task.subject.prior, _filled(task, truth)))
     before = prior[:, task.places].sum(-1).mean()
     return out | {"p_ks": float(found["smallest"]["p_ks"]["adjusted"]), "temperature": float(model.temperature[...]),
                   "best_temperature": float(np.sqrt(np.mean(u**2))), "log_prob": float(log_prob.mean()),
@@ -188,7 +199,11 @@ def physical(prior: Prior, names: Sequence[str], z: Array) -> np.ndarray:
     places = np.array([prior.names.index(name) for name in names])
     whole = np.zeros((len(z), prior.size), prior.shift.dtype)
     whole[:, places] = z
-    return np.asarray(jax.jit(jax.vmap(Prior.constrain, (None, 0)))(prior, whole), float)[:, places]
+    return np.asarray(_constrain(prior, whole), float)[:, places]
+
+
+_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
+_log_priors = jax.jit(jax.vmap(Prior.log_probs, (None, 0)))
 
 
 def _filled(task: PosteriorTask, z: np.ndarray) -> np.ndarray:
@@ -201,18 +216,27 @@ def _rows(task: PosteriorTask, model: PosteriorNet, together: int = 32) -> Any:
     """Make `run(images, seed, draws)`, which yields batches: true z, their u and log-density, and draws."""
     structure, state = nnx.split(model)
 
-    @partial(jax.jit, static_argnums=(2, 3))
-    def batch(state: Any, key: Array, count: int, draws: int) -> dict[str, Array]:
-        model = nnx.merge(structure, state)
-        key, own = jax.random.split(key)
-        examples = jax.lax.map(task.example, jax.random.split(key, count))
-        u, log_det = model.whiten(examples["image"], examples["z"])
-        found = {"z": examples["z"], "u": u, "log_prob": model.density(u, log_det)}
-        return found | ({"draws": model.sample(own, examples["image"], draws)} if draws else {})
-
     def run(images: int, seed: int, draws: int) -> Iterator[dict[str, np.ndarray]]:
-        for first in range(0, images, together):
-            key = jax.random.fold_in(jax.random.key(seed), first)
-            yield jax.tree.map(np.asarray, batch(state, key, min(together, images - first), draws))
+        size = min(together, images)
+        for first in range(0, images, size):
+            key, own = jax.random.split(jax.random.fold_in(jax.random.key(seed), first))
+            count = min(size, images - first)
+            # The last batch is made as large as the others and cut, else its programs are compiled for it alone.
+            noise = np.zeros((draws, size, len(task.places)), np.float32)
+            noise[:, :count] = jax.random.normal(own, (draws, count, len(task.places)))
+            found = _batch(structure, task.config, state, task.subject, jax.random.split(key, size), noise)
+            yield {name: np.asarray(values)[:, :count] if name == "draws" else np.asarray(values)[:count]
+                   for name, values in found.items()}
 
     return run
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _batch(structure: Any, config: PosteriorNetConfig, state: Any, subject: Subject, keys: Array,
+           noise: Array) -> dict[str, Array]:
+    """A batch of examples, one a key, and draws of their posteriors, one for each entry of the noise."""
+    model = nnx.merge(structure, state)
+    examples = jax.lax.map(PosteriorTask(config, subject).example, keys)
+    u, log_det = model.whiten(examples["image"], examples["z"])
+    return {"z": examples["z"], "u": u, "log_prob": model.density(u, log_det),
+            "draws": model.placed(examples["image"], noise)}

@@ -11,7 +11,7 @@ ten steps reaches 122 and 84, but its compile time grows with the steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,11 +23,16 @@ from jax.sharding import Mesh, PartitionSpec
 
 from giga.models.training.config import TrainConfig, averaged
 from giga.models.training.state import Network, TrainState
-from giga.models.training.task import BankedTask, Task
-from giga.runtime.parallel import AXIS, batched, one_by_one
+from giga.models.training.task import BankedTask, HeavyTask, ShiftedTask, Task
+from giga.runtime.parallel import AXIS, batched, on_devices, one_by_one
 
 LOSS_STREAM = 2**32 - 1  # of the fold that makes the key of a loss; no example has this number
 BANK = PartitionSpec(None, None, AXIS)  # of arrays of shape (batches, micro-batches, images, ...)
+
+
+def never() -> bool:
+    """No reason to stop."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Loop:
     network: Network
     optimiser: optax.GradientTransformation
     over: Mesh
-    _programs: dict[Any, Callable[..., Any]] = field(default_factory=dict, repr=False)
+    _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def chunk(self, steps: int, simulated: bool = True) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
         """Compile `steps` steps.
@@ -97,19 +102,20 @@ class Loop:
             simulated: Whether each step simulates its examples; else every micro-batch is the one given.
 
         Returns:
-            `run(state, given=None) -> (state, metrics)`. What is given is the bank of `scenes`, if scenes are used
-            again, or the micro-batch. The state is donated. Metrics have shape (steps,): loss, gradient norm and what
-            the task reports, means over the batches of all devices.
+            `run(state, given=None, stop=never) -> (state, metrics)`. What is given is the bank of `scenes`, if scenes
+            are used again, or the micro-batch. The state is donated. Metrics have shape (steps,): loss, gradient norm
+            and what the task reports, means over the batches of all devices. Where steps are dispatched one by one,
+            none is after `stop()` is true; metrics then have as many entries as steps were made, at least one.
         """
         if not one_by_one(self.over):
             program = self._program(steps, simulated)
-            return lambda state, given=None: program(state, given)
+            return lambda state, given=None, stop=never: program(self._arrays, state, given)
         program = self._program(1, simulated)
 
-        def run(state, given=None):
+        def run(state, given=None, stop=never):
             rows = []
-            for _ in range(steps):
-                state, metrics = program(state, given)
+            while not rows or len(rows) < steps and not stop():
+                state, metrics = program(self._arrays, state, given)
                 rows.append(metrics)
             return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
 
@@ -117,47 +123,51 @@ class Loop:
 
     def _program(self, steps: int, simulated: bool) -> Callable[..., Any]:
         """Steps as one program; made once."""
-        draw = self._drawn if simulated else lambda batch, step, micro: batch
-
-        def local(state, given):
+        def local(arrays, state, given):
+            own = self._holding(arrays)
+            draw = partial(own._drawn if simulated else lambda batch, step, micro: batch, given)
             if steps == 1:  # a scan of one would do, but for the note on loops above
-                state, metrics = self._step(state, partial(draw, given))
+                state, metrics = own._step(state, draw)
                 return state, jax.tree.map(lambda a: a[None], metrics)
-            return jax.lax.scan(lambda state, _: self._step(state, partial(draw, given)), state, length=steps)
+            return jax.lax.scan(lambda state, _: own._step(state, draw), state, length=steps)
 
         if (steps, simulated) not in self._programs:
             whole = PartitionSpec()
             spread = jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=whole,
-                                   in_specs=(whole, BANK if simulated else PartitionSpec(AXIS)))
-            self._programs[steps, simulated] = jax.jit(spread, donate_argnums=0)
+                                   in_specs=(whole, whole, BANK if simulated else PartitionSpec(AXIS)))
+            self._programs[steps, simulated] = jax.jit(spread, donate_argnums=1)
         return self._programs[steps, simulated]
 
-    def examples(self, function: Callable[[Array], Any]) -> Callable[[int, int, int], Any]:
+    def examples(self, shifted: bool = False) -> Callable[[int, int, int], Any]:
         """Compile the simulation of one micro-batch by each device its share.
 
         Args:
-            function: One example of a key, as `Task.example`.
+            shifted: Whether examples are those of `ShiftedTask.shifted_example`.
 
         Returns:
             `draw(seed, step, micro)`, a batch of `config.micro` examples, laid out over the mesh.
         """
-        def local(seed, step, micro):
+        def local(arrays, seed, step, micro):
+            task = self._holding(arrays).task
+            function = cast(ShiftedTask, task).shifted_example if shifted else task.example
             return self._simulate(lambda i, key: function(key), seed, step, micro)
 
         spec = PartitionSpec()
-        program = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=(spec, spec, spec),
+        program = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=(spec, spec, spec, spec),
                                         out_specs=PartitionSpec(AXIS), check_vma=False))
-        return lambda seed, step, micro: program(jnp.uint32(seed), jnp.int32(step), jnp.int32(micro))
+        return lambda seed, step, micro: program(self._arrays, jnp.uint32(seed), jnp.int32(step), jnp.int32(micro))
 
     def evaluation(self) -> Callable[[Any, Any, Any], dict[str, Array]]:
         """Compile `evaluate(params, stats, batch)`: loss and metrics of a batch, the network in evaluation mode."""
-        def local(params, stats, batch):
+        def local(arrays, params, stats, batch):
             key = jax.random.fold_in(jax.random.key(self.config.validation_seed), jax.lax.axis_index(AXIS))
-            loss, metrics = self.task.loss(self.network.model(params, stats), batch, key)
+            loss, metrics = self._holding(arrays).task.loss(self.network.model(params, stats), batch, key)
             return jax.lax.pmean({"loss": loss, **metrics}, AXIS)
 
-        return jax.jit(jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=PartitionSpec(),
-                                     in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))))
+        spec = PartitionSpec()
+        program = jax.jit(jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=spec,
+                                        in_specs=(spec, spec, spec, PartitionSpec(AXIS))))
+        return lambda params, stats, batch: program(self._arrays, params, stats, batch)
 
     def scenes(self, step: int) -> Any:
         """Make the bank of the chunk that a step is in: scenes that its images share; None without reuse."""
@@ -165,24 +175,42 @@ class Loop:
         if config.reuse == 1:
             return None
         if "scenes" not in self._programs:
-            task, micros = self._banked, jnp.arange(config.accumulate)
+            micros = jnp.arange(config.accumulate)
 
-            def batch(step):
-                return jax.lax.map(lambda micro: self._simulate(lambda i, key: task.geometry(key), config.seed, step,
-                                                                micro), micros)
+            def local(arrays, first):
+                task = self._holding(arrays)._banked
 
-            def local(first):
+                def batch(step):
+                    return jax.lax.map(lambda micro: self._simulate(lambda i, key: task.geometry(key), config.seed,
+                                                                    step, micro), micros)
+
                 return jax.lax.map(batch, first + jnp.arange(self._reuse.batches))
 
-            self._programs["scenes"] = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=PartitionSpec(),
-                                                         out_specs=BANK, check_vma=False))
-        return self._programs["scenes"](jnp.int32(step - step % config.chunk))
+            whole = PartitionSpec()
+            self._programs["scenes"] = jax.jit(jax.shard_map(local, mesh=self.over, in_specs=(whole, whole),
+                                                             out_specs=BANK, check_vma=False))
+        return self._programs["scenes"](self._arrays, jnp.int32(step - step % config.chunk))
 
     def drawn(self) -> Callable[[Any, int, int], Any]:
         """Compile `draw(bank, step, micro)`, the examples of one micro-batch of a step as the training has them."""
-        program = jax.jit(jax.shard_map(self._drawn, mesh=self.over, check_vma=False, out_specs=PartitionSpec(AXIS),
-                                        in_specs=(BANK, PartitionSpec(), PartitionSpec())))
-        return lambda bank, step, micro: program(bank, jnp.int32(step), jnp.int32(micro))
+        def local(arrays, bank, step, micro):
+            return self._holding(arrays)._drawn(bank, step, micro)
+
+        whole = PartitionSpec()
+        program = jax.jit(jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=PartitionSpec(AXIS),
+                                        in_specs=(whole, BANK, whole, whole)))
+        return lambda bank, step, micro: program(self._arrays, bank, jnp.int32(step), jnp.int32(micro))
+
+    @property
+    def _arrays(self) -> Any:
+        """Large arrays of the task, whole on every device; None if it has none."""
+        if "arrays" not in self._programs and isinstance(self.task, HeavyTask):
+            self._programs["arrays"] = on_devices(self.task.arrays, self.over)
+        return self._programs.get("arrays")
+
+    def _holding(self, arrays: Any) -> Loop:
+        """The same loop whose task has these arrays."""
+        return self if arrays is None else replace(self, task=cast(HeavyTask, self.task).holding(arrays))
 
     @property
     def _banked(self) -> BankedTask:

@@ -48,6 +48,23 @@ class ShiftedTask(Task, Protocol):
 
 
 @runtime_checkable
+class HeavyTask(Task, Protocol):
+    """A task with large arrays, such as cutouts of real sky, which compiled programs take as an argument.
+
+    What a program closes over is a constant of it, which the compiler copies and every process of it holds again.
+    """
+
+    @property
+    def arrays(self) -> Any:
+        """The arrays, a pytree."""
+        ...
+
+    def holding(self, arrays: Any) -> Task:
+        """The same task with these in the place of its arrays, for a program that takes them."""
+        ...
+
+
+@runtime_checkable
 class BankedTask(Task, Protocol):
     """A task whose scenes can be used again: `example(key)` is `finish(key, geometry(key))`.
 

@@ -38,12 +38,10 @@ def draw_sets(loop: Loop) -> tuple[ValidationSet, ...]:
     Example i has the key fold_in(fold_in(key(validation_seed), -1 or -2), i), whatever the number of devices.
     """
     config, task = loop.config, loop.task
-    functions = {"fixed": task.example}
-    if isinstance(task, ShiftedTask):
-        functions["shifted"] = task.shifted_example
+    names = ("fixed", "shifted") if isinstance(task, ShiftedTask) else ("fixed",)
     sets = []
-    for name, function in functions.items() if config.validation_size else ():
-        draw = loop.examples(function)
+    for name in names if config.validation_size else ():
+        draw = loop.examples(name == "shifted")
         count = config.validation_size // config.micro
         batches = tuple(draw(config.validation_seed, STEPS[name], k) for k in range(count))
         sets.append(ValidationSet(name, batches, _hash(batches)))
