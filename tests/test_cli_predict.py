@@ -1,5 +1,6 @@
 """`giga predict` and the networks that help a fit: from training to files, and what is wrong is named."""
 
+import io
 import re
 
 import jax.numpy as jnp
@@ -10,17 +11,22 @@ from _networks import make
 from _problems import blank
 from astropy.io import fits
 from astropy.table import Table
+from rich.console import Console
 from typer.testing import CliRunner
 
-from giga.cli import app
+from giga.cli import app, predict
+from giga.cli.predict import NUMBERS
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
 from giga.io.errors import InputError
+from giga.io.tables import to_table
 from giga.jobs.amortised import Predictor
 from giga.jobs.job import helped, prepare
 from giga.jobs.separated_mask import MaskConfig, mask_of, masked
+from giga.models.networks.chain import Chain, ModularConfig
+from giga.models.networks.posterior import PosteriorNet
 from giga.models.networks.separator import GGSLConfig, Separator, separate
-from giga.models.zoo import load
+from giga.models.zoo import Card, load, save_weights
 
 NAMES = ("source_light.0.amp", "source_light.0.R_sersic", "source_light.0.center_x")
 
@@ -89,6 +95,13 @@ def test_numbers_in_physical_units(folder, model, tmp_path):
     np.testing.assert_allclose(table["mean"], [row["mean"] for row in rows.values()])
 
 
+def test_a_second_image_is_not_compiled_for(model, rng, monkeypatch):
+    predictor, traces, sample = Predictor.of(str(model)), [], PosteriorNet.sample
+    monkeypatch.setattr(PosteriorNet, "sample", lambda *arguments: (traces.append(0), sample(*arguments))[1])
+    first, second = (predictor.draws(rng.normal(size=(SIZE, SIZE, 1)), 123) for _ in range(2))
+    assert len(traces) == 1 and not np.array_equal(first[NAMES[0]], second[NAMES[0]])
+
+
 def image(folder, values, name="other.fits", **cards):
     hdu = fits.PrimaryHDU(np.asarray(values, float))
     hdu.header["BUNIT"] = "electron / s"
@@ -96,6 +109,74 @@ def image(folder, values, name="other.fits", **cards):
     path = folder / name
     hdu.writeto(path, overwrite=True)
     return path
+
+
+def test_names_of_parameters_are_never_cut():
+    """Of the 22 of the zoo seven began alike; where a terminal is narrow, a name goes on in the next line."""
+    _, card = load("posterior-gigalens80")
+    names = card.config["parameters"]
+    rows = {name: {key: -0.123456 for key in NUMBERS} | {"sd": 0.01} for name in names}
+    for width in (80, 60):
+        out = io.StringIO()
+        Console(file=out, width=width).print(predict._table(rows))
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        first = "".join(line.split()[0] if not line.startswith(" ") else "" for line in lines[2:])
+        assert all(name in first for name in names) and "\u2026" not in out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A chain that is not trained."""
+    path = tmp_path_factory.mktemp("chain") / "model"
+    config = ModularConfig(stage="joint", pixels=16, bands=("g", "r"), features=4, blocks=1, width=4)
+    network = make(Chain, config)
+    save_weights(network, path, Card(network="Chain", config=to_table(config), recipe={}, seed=0, git_hash="0" * 7,
+                                     command="", metrics={}, limits=(), flops=1.0, images_per_s={}))
+    return path, network
+
+
+def test_a_chain_on_images_of_ones_own(chain, tmp_path, rng):
+    path, network = chain
+    survey = network.config.observed
+    cubes = rng.normal(size=(2, 2, 16, 16)) * np.asarray(survey.background_rms)[:, None, None]
+    files = [image(tmp_path, cube, name=f"{name}.fits") for name, cube in zip("ab", cubes, strict=True)]
+    words = ("predict", *files, "--model", path)
+    result = run(*words, "--out", tmp_path / "p.json", "--out", tmp_path / "p.ecsv", "--parts", tmp_path / "parts")
+    assert result.exit_code == 0, result.output
+    denoised, source, logit, expected = network(jnp.asarray(np.moveaxis(cubes, 1, -1), jnp.float32))
+    rows = read(tmp_path / "p.json")["images"]
+    assert [row["image"] for row in rows] == [str(file) for file in files]
+    np.testing.assert_allclose([row["lens"] for row in rows], 1 / (1 + np.exp(-np.asarray(logit, float))), rtol=1e-3)
+    table = Table.read(tmp_path / "p.ecsv")
+    for name in ("theta_E", "q", "phi"):
+        np.testing.assert_allclose([row[name] for row in rows], expected[name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(table[name], [row[name] for row in rows])
+    with fits.open(tmp_path / "parts" / "b.fits") as hdus:
+        np.testing.assert_allclose(np.moveaxis(hdus["DENOISED"].data, 0, -1), denoised[1], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.moveaxis(hdus["SOURCE"].data, 0, -1), source[1], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(hdus["IMAGE"].data, cubes[1], rtol=1e-5)
+    # One and the same image in units of another zero point.
+    image(tmp_path, 10.0 * cubes[0], name="c.fits")
+    zero = [word for point in survey.zero_points + 2.5 for word in ("--zero-point", point)]
+    other = run("predict", tmp_path / "c.fits", "--model", path, *zero, "--out", tmp_path / "c.json")
+    assert other.exit_code == 0, other.output
+    assert read(tmp_path / "c.json")["images"][0]["theta_E"] == pytest.approx(rows[0]["theta_E"], rel=1e-4)
+    for options, message in ((("--draws", 200), "--draws: given for"),
+                             (("--zero-point", 1.0), "--zero-point: 1 values"),
+                             (("--parts", tmp_path / "parts"), "a.fits: --out: is there already")):
+        assert message in said(run(*words, *options))
+
+
+def test_several_images_and_their_posteriors(folder, model, tmp_path):
+    (tmp_path / "other.fits").write_bytes((folder / "image.fits").read_bytes())
+    words = ("predict", folder / "image.fits", tmp_path / "other.fits", "--model", model, "--draws", 500)
+    result = run(*words, "--out", tmp_path / "p.json", "--out", tmp_path / "p.ecsv")
+    assert result.exit_code == 0, result.output
+    first, second = read(tmp_path / "p.json")["images"]
+    assert first["parameters"] == second["parameters"] and second["image"] == str(tmp_path / "other.fits")
+    assert len(Table.read(tmp_path / "p.ecsv")) == 2 * len(NAMES)
+    assert "--parts: given for" in said(run(*words, "--parts", tmp_path / "parts"))
 
 
 @pytest.mark.parametrize(("shape", "options", "message"), [

@@ -73,6 +73,33 @@ def test_an_image_is_separated(separator, image, tmp_path):
     assert list(table["component"]) == ["lens", "source"] and table.meta["zero_points"]["r"] == 30.0
 
 
+def test_several_images_go_to_a_folder(separator, image, tmp_path):
+    """What each gives is what it gives alone, and one table has the magnitudes of all."""
+    with fits.open(image) as hdus:
+        fits.PrimaryHDU(2.0 * hdus[0].data, hdus[0].header).writeto(tmp_path / "other.fits")
+        fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(layer, hdus[0].header) for layer in hdus[0].data)]).writeto(
+            tmp_path / "same.fits")
+    words = ("separate", image, tmp_path / "other.fits", tmp_path / "same.fits", "--model", separator, "--out")
+    assert "one file for 3 images; expected a folder" in said(run(*words, tmp_path / "all.fits"))
+    result = run(*words, tmp_path / "all")
+    assert result.exit_code == 0, result.output
+    table = Table.read(tmp_path / "all" / "magnitudes.ecsv")
+    assert list(table["image"][::2]) == [str(path) for path in words[1:4]]
+    assert list(table["component"]) == ["lens", "source"] * 3 and table.meta["zero_points"]["r"] == 30.0
+    assert run("separate", image, "--model", separator, "--out", tmp_path / "alone.fits").exit_code == 0
+    alone = Table.read(tmp_path / "alone.ecsv")
+    for k in (0, 4):
+        np.testing.assert_allclose(table["flux_r"][k:k + 2], alone["flux_r"], rtol=1e-5)
+    with fits.open(tmp_path / "alone.fits") as one, fits.open(tmp_path / "all" / "image.fits") as many:
+        np.testing.assert_array_equal(one["LENS"].data, many["LENS"].data)
+    assert "image.fits: --out: is there already" in said(run(*words, tmp_path / "all"))
+    twice = run("separate", image, image, "--model", separator, "--out", tmp_path / "twice")
+    assert "image.fits: --out: written for two images" in said(twice) and not (tmp_path / "twice").exists()
+    fits.PrimaryHDU(np.ones((4, 64, 60), np.float32)).writeto(tmp_path / "wrong.fits")
+    wrong = run("separate", image, tmp_path / "wrong.fits", "--model", separator, "--out", tmp_path / "no")
+    assert "wrong.fits: image: 64 x 60 pixels" in said(wrong) and not (tmp_path / "no").exists()
+
+
 def test_the_unit_of_an_image_does_not_matter(separator, image, tmp_path):
     """The network sees an image over its noise: a thousand times the counts are a thousand times the parts."""
     with fits.open(image) as hdus:

@@ -25,6 +25,7 @@ from giga.models.systems.modular_table import TooFew
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.runtime import parallel
 from giga.runtime.environment import git_hash
+from giga.show.terminal import names_table
 from giga.simulate.surveys.noise import Noise
 
 TOGETHER = 16  # images of one call when the speed of a network is measured
@@ -92,7 +93,7 @@ def loaded(model: str) -> tuple[Any, Card]:
 
 
 def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Noise]]:
-    """The system that a network was trained in, its configuration, and the noise if it was another than the system's."""
+    """The system that a network was trained in, its configuration, and its noise if that was not the system's."""
     settings = dict(card.recipe.get("system", {}))
     name = settings.pop("name", None)
     if name not in SYSTEMS:
@@ -104,7 +105,7 @@ def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Noise]]:
 
 
 def _table(found: Mapping[str, Mapping[str, float]]) -> Table:
-    table = Table("", *found)
+    table = names_table("", *found)
     names = dict.fromkeys(name for numbers in found.values() for name in numbers)
     for name in names:
         table.add_row(name, *(f"{numbers[name]:g}" if name in numbers else "" for numbers in found.values()))

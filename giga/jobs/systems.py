@@ -47,8 +47,8 @@ class System:
         shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
         forward: `forward(model, images)`, one pass of a network.
         finish: `finish(config, model)`, the network as it is kept, when training has ended.
-        survey: Of a config, whose noise another may take the place of: `task`, `evaluate` and `calibrate` then take it as
-            `noise`. None where the noise is settled otherwise.
+        survey: Of a config, whose noise another may take the place of: `task`, `evaluate` and `calibrate` then take it
+            as `noise`. None where the noise is settled otherwise.
     """
 
     config: type

@@ -20,6 +20,15 @@ from giga.inference.result import Found, Result
 TITLES = {"map": "MAP", "svi": "VI", "hmc": "HMC", "smc": "SMC", "evidence": "lnZ"}
 
 
+def names_table(*titles: str) -> Table:
+    """A table of numbers by name, whose first column never cuts a name: where it is narrow, names go on below."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(titles[0], overflow="fold")
+    for one in titles[1:]:
+        table.add_column(one, justify="right", no_wrap=True)
+    return table
+
+
 def title(stage: str) -> str:
     """Name of a stage for people: `HMC 2` for the chains of the second mode."""
     name, _, number = stage.partition("-")
@@ -197,10 +206,7 @@ def inside(result: Result, name: str) -> bool:
 
 def show_found(found: Found, out: Path, console: Console) -> None:
     """Print the best fit of a search and how to go on."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("parameter", no_wrap=True)
-    for title in (*(["truth"] if found.truth else []), "best fit"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = names_table("parameter", *(["truth"] if found.truth else []), "best fit")
     for name, value in found.best.items():
         table.add_row(name, *([f"{found.truth[name]:.4g}"] if found.truth else []), f"{value:.4g}")
     console.print(table)
@@ -213,10 +219,7 @@ def show_found(found: Found, out: Path, console: Console) -> None:
 
 def show_result(result: Result, out: Path, console: Console) -> None:
     """Print the parameters with the truth if known, chi2, what must be looked at, and the times."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("parameter", no_wrap=True)
-    for title in (*(["truth"] if result.truth else []), "mean", "sd", "R-hat", "ESS", "tail"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = names_table("parameter", *(["truth"] if result.truth else []), "mean", "sd", "R-hat", "ESS", "tail")
     for name, values in result.samples.items():
         row, sd = result.diagnostics[name], float(values.std(ddof=1))
         truth = []

@@ -42,8 +42,9 @@ def measure(batch: Any, predicted: dict[str, Array], background_rms: Any) -> dic
 
     The paper takes sigma = |F_n| + 1e-3 with the predicted noise, in units of an image that is divided by the peak of
     its centre; here 1e-3 is of the background's rms, the same of every recipe and unit. Since F_n is then the very
-    residual of eq. 15, its chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in its place, companions
-    included; "expected" the true standard deviation, and leaves out the companions' light, which is no error.
+    residual of eq. 15, its chi2_2 cannot exceed one; "printed" is that number. "realised" takes the true noise image in
+    its place, companions included; "expected" the true standard deviation, and leaves out the companions' light, which
+    is no error.
 
     Args:
         batch: A `giga.simulate.batch.Batch`, normalised as the network sees it.

@@ -13,7 +13,6 @@ from giga.io.errors import nearest
 from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
 from giga.models.training.train import TrainConfig
 
-
 SECTIONS = ("system", "train", "noise", "run")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Column, Table
+from astropy.table import Column, Table, vstack
 
 from giga.io.images.cube import Cube
 from giga.models.zoo.magnitudes import Corrections, correction, flux_error
@@ -87,6 +87,16 @@ def magnitudes(parts: Mapping[str, np.ndarray], bands: Sequence[str], zero_point
                     Column(width, f"magerr_{band}", unit="mag"), Column(flux, f"flux_{band}")]
     zero = {band: float(value) for band, value in zip(bands, zero_points, strict=True)}
     return Table(columns, meta={"zero_points": zero, "corrected": corrected})
+
+
+def together(tables: Sequence[Table]) -> Table:
+    """The magnitudes of several images in one table; a band is corrected if it is in any of them."""
+    corrected = {name: [band for band in tables[0].meta["zero_points"]
+                        if any(band in table.meta["corrected"].get(name, ()) for table in tables)]
+                 for table in tables for name in table.meta["corrected"]}
+    table = vstack(list(tables), metadata_conflicts="silent")
+    table.meta = {"zero_points": tables[0].meta["zero_points"], "corrected": corrected}
+    return table
 
 
 def write_table(path: str | PathLike[str], table: Table) -> Path:
