@@ -2,15 +2,18 @@
 
 import json
 import os
+import signal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import StandardCheckpointer
 
 from giga.light import Sersic
 from giga.runtime.checkpoint import CheckpointError, Store, identity_of
+from giga.runtime.interrupt import held
 
 
 class State(NamedTuple):
@@ -105,6 +108,40 @@ def test_killed_while_writing_arrays(store, monkeypatch):
     assert not store.has("map")
     store.save("map", make(), {})
     assert store.has("map")
+
+
+def test_ctrl_c_waits_until_a_state_is_saved(store, monkeypatch):
+    save = StandardCheckpointer.save
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(StandardCheckpointer, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.save("map", make(), {"step": 3})
+    assert store.has("map") and store.meta("map") == {"step": 3}
+    store.load("map", make())
+
+
+def test_ctrl_c_is_held_back():
+    """Until the end of the block, by the outermost of several; a second one is not where one is enough."""
+    reached = []
+    with pytest.raises(KeyboardInterrupt), held(1) as came:
+        with held() as inner:
+            signal.raise_signal(signal.SIGINT)
+            assert inner() and not came()
+            signal.raise_signal(signal.SIGINT)
+        assert came()
+        reached.append(1)
+        signal.raise_signal(signal.SIGINT)
+        reached.append(2)
+    assert reached == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyError), held():
+        signal.raise_signal(signal.SIGINT)
+        raise KeyError  # an error of its own goes before
+    with held() as came:
+        assert not came()
 
 
 def test_another_identity_is_refused(store):

@@ -67,6 +67,35 @@ def test_from_a_configuration_to_weights(config, tmp_path):
     assert (out / "model.safetensors").read_bytes() == before
 
 
+def test_a_configuration_inside_the_folder_is_kept(config, tmp_path):
+    """A file that the user wrote is no run, and is not written over; one that a run has written is renewed."""
+    out = tmp_path / "run"
+    out.mkdir()
+    own = out / "config.toml"
+    text = "# mine\n" + config.read_text()
+    own.write_text(text)
+    assert run(own, "--out", out, "--set", "train.steps=4").exit_code == 0
+    assert own.read_text() == text and (out / "model.json").is_file()
+    assert "already holds a run (metrics.jsonl, " in " ".join(run(own, "--out", out).stderr.split())
+    assert run(own, "--out", out, "--overwrite", "--set", "train.steps=4").exit_code == 0
+    assert own.read_text() == text
+    assert run(config, "--out", out, "--overwrite", "--set", "train.steps=4").exit_code == 0
+    written = own.read_text()
+    assert written != text and "steps = 4" in written
+    assert run(own, "--out", out, "--resume", "--set", "train.steps=8").exit_code == 0
+    assert own.read_text() == written.replace("steps = 4", "steps = 8")
+
+
+def test_ctrl_c_says_what_is_saved(config, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt("the state after step 4 is saved as step-000000004")
+
+    monkeypatch.setattr("giga.cli.train.train", interrupted)
+    result = run(config, "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "interrupted: the state after step 4 is saved as step-000000004; go on" in " ".join(result.stderr.split())
+
+
 def test_reuse_is_declared(config, tmp_path):
     result = run(config, "--out", tmp_path / "run", "--set", "train.reuse=2", "--set", "train.measure_rates=true")
     assert result.exit_code == 0 and "2 images of each scene" in result.output

@@ -8,8 +8,9 @@ from _processes import environment, together
 
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
+from giga.io.errors import InputError
 from giga.jobs.demo import write_demo
-from giga.jobs.job import prepare
+from giga.jobs.job import opened, prepare
 from giga.runtime.checkpoint import CheckpointError
 
 
@@ -27,6 +28,26 @@ def test_a_checkpoint_belongs_to_what_is_computed_not_to_where(config, tmp_path)
                    {"observation.0.mask_keep": [{"radius": 1.0}]}):
         with pytest.raises(CheckpointError, match="belongs to other data or another configuration"):
             prepare(config.with_overrides(change)).store(tmp_path)
+
+
+def test_a_configuration_inside_the_folder_is_kept(tmp_path):
+    """A file that the user wrote is no run, and is neither removed nor written over."""
+    path = write_demo(tmp_path)
+    own = path.rename(tmp_path / "config.toml")
+    text = "# mine\n" + own.read_text() + "# and this\n"
+    own.write_text(text)
+    for overwrite in (False, True):
+        config = load_config(own, fit_config_type=FitConfig)
+        begun = opened(config, tmp_path, overwrite=overwrite)
+        assert own.read_text() == begun.job.text == text and (tmp_path / "checkpoint").is_dir()
+    with pytest.raises(InputError, match=r"already holds a run \(checkpoint\)"):
+        opened(config, tmp_path)
+    other = opened(load_config(own, fit_config_type=FitConfig), tmp_path / "other").job.text
+    written = tmp_path / "other" / "config.toml"
+    assert written.read_text() == other != text
+    more = load_config(written, fit_config_type=FitConfig).with_overrides({"inference.n_chains": 20})
+    opened(more, tmp_path / "other", overwrite=True)
+    assert written.read_text() == other.replace("n_chains = 4", "n_chains = 20") != other
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Checkpoints of training: the run that goes on is the unbroken one, bit for bit, and nothing else is gone on from."""
 
+import signal
 from dataclasses import replace
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from _toy import ToyConfig, ToyTask, toy_config
 
 from giga.models.training.config import optimiser, schedule
+from giga.models.training.loop import Loop
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.state import nothing_yet, start
 from giga.models.training.train import run_identity as identity
@@ -74,6 +76,29 @@ def test_a_run_that_goes_on_is_the_unbroken_one(tmp_path, unbroken):
     assert [row["step"] for row in numbers(tmp_path)] == [4, 8, 8, 12]
     same(run(tmp_path, resume=True), expected)
     assert numbers(tmp_path) == numbers(folder)
+
+
+def test_ctrl_c_saves_the_step_that_it_has_reached(tmp_path, unbroken, monkeypatch):
+    """In the sixth step, the second of its chunk: nothing of it is lost, and the run goes on to the same bits."""
+    expected, _ = unbroken
+    made, calls = Loop._program, []
+
+    def program(self, steps, simulated):
+        def called(*arguments):
+            calls.append(0)
+            if len(calls) == 6:
+                signal.raise_signal(signal.SIGINT)
+            return made(self, steps, simulated)(*arguments)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_program", program)
+        with pytest.raises(KeyboardInterrupt, match="the state after step 6 is saved as step-000000006"):
+            run(tmp_path)
+    assert len(calls) == 6 and [row["step"] for row in numbers(tmp_path)] == [4, 6]
+    same(run(tmp_path, resume=True), expected)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_run_that_uses_scenes_again_goes_on_as_the_unbroken_one(tmp_path):

@@ -53,8 +53,8 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
             fail(str(error))
         except FloatingPointError as error:
             fail(str(error), code=1)
-        except KeyboardInterrupt:
-            fail(f"interrupted{advice}", code=130)
+        except KeyboardInterrupt as error:
+            fail(f"interrupted{f': {error}' if str(error) else ''}{advice}", code=130)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 

@@ -29,7 +29,7 @@ def simulate_command(config: ConfigFile, out: Out, images: Annotated[int | None,
     simulation = load_simulation(config, changes)
     for note in simulation.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    claim(out, resume=resume, overwrite=overwrite, files=held(out))
+    claim(out, resume=resume, overwrite=overwrite, files=held(out), config=config)
     console.print(f"{simulation.output.images} images of {simulation.survey.name} on {parallel.describe(devices)}",
                   highlight=False)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge
+from giga.io.configuration.kept import CONFIG, text_beside
 from giga.io.configuration.toml import differences, listed, parse_override
 from giga.io.configuration.training import TrainingConfig, load_training
 from giga.io.errors import InputError
@@ -27,7 +28,7 @@ from giga.runtime.environment import git_hash
 from giga.show.terminal import TrainingProgress
 from giga.simulate.surveys.noise import Noise
 
-FILES = ("config.toml", "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
+FILES = (CONFIG, "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
 NOISES = {"camera": "Its noise in training was that of the survey's camera.",
           "cutouts": "Its noise in training was pieces of the real sky that its recipe names.",
           "correlated": "Its noise in training was Gaussian, correlated as the real sky that its recipe names."}
@@ -54,10 +55,11 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         task = system.task(settings.system, **noise)
     except ValueError as error:  # a file or weights that the settings name, or settings that do not go together
         raise InputError(config, "system", str(error)) from error
-    claim(out, resume=resume, overwrite=overwrite, files=FILES)
+    claim(out, resume=resume, overwrite=overwrite, files=FILES, config=config)
+    text = text_beside(out, settings.dump(), config, lambda: load_training(config, _systems()).dump())
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "config.toml").exists():
-        write_text(out / "config.toml", settings.dump())
+    if not (out / CONFIG).exists():
+        write_text(out / CONFIG, text)
     made_by = git_hash() or "unknown"  # the code as it was read, whatever is committed while it trains
     try:
         with TrainingProgress(settings.train.steps, console) as report:
@@ -66,7 +68,7 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     except ForeignCheckpoint as error:
         changes = listed(differences(_kept(out, settings).dump(), settings.dump()) or list(error.changes))
         raise ForeignCheckpoint(f"{error}: {changes or 'it was made by an older version of giga'}") from None
-    write_text(out / "config.toml", settings.dump())
+    write_text(out / CONFIG, text)
     model = system.finish(settings.system, trained.model())
     save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
                                              _again(config, out, override or []), **noise))
@@ -82,7 +84,7 @@ def _again(config: Path, out: Path, override: list[str]) -> str:
 
 def _kept(out: Path, settings: TrainingConfig) -> TrainingConfig:
     """The configuration that a folder was begun with, on the devices of another."""
-    return dataclasses.replace(load_training(out / "config.toml", _systems()), run=settings.run)
+    return dataclasses.replace(load_training(out / CONFIG, _systems()), run=settings.run)
 
 
 def _systems() -> dict[str, type]:

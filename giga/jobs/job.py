@@ -20,6 +20,7 @@ from giga.imaging.audit import Audit
 from giga.imaging.observation import Observation, facts_of
 from giga.imaging.steepness import steep_cores
 from giga.inference.search.starts import Starts, smaller
+from giga.io.configuration.kept import CONFIG, is_own, text_beside
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig
@@ -143,11 +144,14 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
     first, count = parallel.is_first(), parallel.process_count()
     job = together(lambda: dataclasses.replace(helped(prepare(config), init_from, mask_from), truth=truth))
     check_same(job)
+    text = text_beside(out, job.text, config.file,
+                       lambda: dump_config(load_config(config.file, fit_config_type=type(config.inference))))
+    job = dataclasses.replace(job, text=text)
     audits = together(lambda: audited(job.prior, job.observations, config.run.precision, config.file, strict)
                       if first else [])
 
     def place() -> Store | None:
-        claim(out, resume=resume, overwrite=overwrite)
+        claim(out, resume=resume, overwrite=overwrite, config=config.file)
         return job.store(out)
 
     store = together(lambda: place() if first else None)
@@ -331,15 +335,24 @@ def start_devices(wanted: str, precision: str, count: int | None = None) -> list
 
 
 def claim(out: Path, *, resume: bool, overwrite: bool,
-          files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE, AUDIT)) -> None:
+          files: Sequence[str] = (*FILES, *SEARCH_FILES, PICTURE, AUDIT), config: Path | None = None) -> None:
     """Refuse a folder that holds a run, unless told to go on or to start over.
+
+    Args:
+        out: The folder.
+        resume: Go on.
+        overwrite: Remove what is there.
+        files: That are those of a run.
+        config: The configuration that the command was given: in the folder it is no sign of a run, and stays.
 
     Raises:
         InputError: It holds one, or the options contradict each other.
     """
     if resume and overwrite:
         raise InputError(out, "--resume", "given together with --overwrite", "one of them")
-    held = [name for name in dict.fromkeys((*files, CHECKPOINT)) if (out / name).exists()]
+    own = config is not None and is_own(out, config)
+    held = [name for name in dict.fromkeys((*files, CHECKPOINT)) if (out / name).exists()
+            and not (own and name == CONFIG)]
     if not held or resume:
         return
     if not overwrite:

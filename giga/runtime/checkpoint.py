@@ -18,6 +18,7 @@ import numpy as np
 from giga.runtime.atomic import write_text
 from giga.runtime.identity import changed, told
 from giga.runtime.identity import identity_of as identity_of
+from giga.runtime.interrupt import held
 from giga.runtime.untouched import bare_root
 
 MARK = "identity.json"  # says what the states in a folder belong to
@@ -73,7 +74,14 @@ class Store:
         return sorted(path.stem for path in self.folder.glob(f"{prefix}*.json"))
 
     def save(self, name: str, state: Any, meta: dict[str, Any]) -> None:
-        """Save a pytree of arrays and a JSON note; the note, written last, says that the state is whole."""
+        """Save a pytree of arrays and a JSON note; the note, written last, says that the state is whole.
+
+        Ctrl-C waits until it is.
+        """
+        with held():
+            self._save(name, state, meta)
+
+    def _save(self, name: str, state: Any, meta: dict[str, Any]) -> None:
         path, note = self.folder / name, self.folder / f"{name}.json"
         note.unlink(missing_ok=True)  # first the note, so that no half is taken for a whole
         for left in (path, *self.folder.glob(f"{name}.orbax-checkpoint-tmp*")):  # by a run that was killed

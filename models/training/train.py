@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 
 from giga.models.training.config import Earlier, optimiser, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
-from giga.models.training.loop import Loop
+from giga.models.training.loop import Loop, never
 from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start
@@ -27,7 +28,8 @@ from giga.models.training.validation import ValidationSet, draw_sets, validate
 from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
 from giga.runtime.environment import rate
 from giga.runtime.identity import identity_of
-from giga.runtime.parallel import is_first, mesh, on_devices, on_host
+from giga.runtime.interrupt import held
+from giga.runtime.parallel import is_first, mesh, on_devices, on_host, process_count
 
 Report = Callable[[dict[str, Any]], object]
 """Takes each row of metrics as it is written; a row of kind `note` has a text."""
@@ -77,6 +79,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
         ValueError: The folder holds a run and `resume` is not set, or a setting does not suit the devices.
         CheckpointError: No checkpoint can be used: of another task or configuration, or damaged.
         FloatingPointError: A loss or gradient is not finite; the state before that chunk of steps is saved.
+        KeyboardInterrupt: Ctrl-C; the state of the step that was reached is saved. A second one does not wait for that.
     """
     over = mesh() if over is None else over
     config.check_devices(over.devices.size)
@@ -197,24 +200,29 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
     def impatient() -> bool:
         return bool(config.patience and best.waited >= config.patience)
 
-    while at < config.steps and not impatient():
-        steps = min(config.chunk - at % config.chunk, config.steps - at)  # the rest of a chunk that was cut short first
-        before = jax.tree.map(jnp.copy, state)
-        started = time.perf_counter()
-        state, metrics = loop.chunk(steps)(state, loop.scenes(at))
-        metrics = on_host(metrics)
-        seconds = time.perf_counter() - started
-        if broken := _nonfinite(metrics, at):
-            name = checkpoints.save(Run(before, best, run.earlier))
-            raise FloatingPointError(f"{broken}; the state after step {at} is saved as {name}")
-        at += steps
-        write("train", at, {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
-              | {"learning_rate": float(np.asarray(rate_at(at - 1))),
-                 "images_per_s": rate(steps * config.batch_size, seconds)})
-        if sets and (at % config.validate_every == 0 or at == config.steps):
-            best = _validated(evaluate, state, best, sets, at, write)
-        if at % config.checkpoint_every == 0 or at == config.steps or impatient():
-            checkpoints.save(Run(state, best, run.earlier))
+    # Several processes would not all stop at one step.
+    with held(1) if process_count() == 1 else nullcontext(never) as interrupted:
+        while at < config.steps and not impatient():
+            steps = min(config.chunk - at % config.chunk, config.steps - at)  # the rest of a chunk that was cut short
+            before = jax.tree.map(jnp.copy, state)
+            started = time.perf_counter()
+            state, metrics = loop.chunk(steps)(state, loop.scenes(at), interrupted)
+            metrics = on_host(metrics)
+            seconds, made = time.perf_counter() - started, len(metrics["loss"])
+            if broken := _nonfinite(metrics, at):
+                name = checkpoints.save(Run(before, best, run.earlier))
+                raise FloatingPointError(f"{broken}; the state after step {at} is saved as {name}")
+            at += made
+            write("train", at, {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
+                  | {"learning_rate": float(np.asarray(rate_at(at - 1))),
+                     "images_per_s": rate(made * config.batch_size, seconds)})
+            if sets and (at % config.validate_every == 0 or at == config.steps):
+                best = _validated(evaluate, state, best, sets, at, write)
+            last = at == config.steps or impatient()
+            if at % config.checkpoint_every == 0 or last or interrupted():
+                name = checkpoints.save(Run(state, best, run.earlier))
+                if interrupted() and not last:
+                    raise KeyboardInterrupt(f"the state after step {at} is saved as {name}")
     return Trained(loop.network, on_host(state), best, {each.name: each.sha256 for each in sets}, rates, impatient())
 
 

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from giga.io.configuration.simulation import Simulation
+from giga.io.configuration.kept import CONFIG, text_beside
+from giga.io.configuration.simulation import Simulation, load_simulation
 from giga.io.configuration.toml import listed
 from giga.io.errors import InputError
 from giga.io.jsonfile import read_json, write_json
@@ -26,7 +27,7 @@ from giga.runtime.environment import environment, git_hash, rate
 from giga.runtime.identity import changed, told
 from giga.simulate.batch import Batch
 
-MANIFEST, CONFIG = "manifest.json", "config.toml"
+MANIFEST = "manifest.json"
 
 
 def held(folder: str | PathLike[str]) -> tuple[str, ...]:
@@ -62,7 +63,8 @@ def simulate_shards(simulation: Simulation, folder: str | PathLike[str], over: M
     if (held := sum(row["images"] for row in rows.values())) > output.images:
         raise InputError(folder, "--out", f"holds {held} images", f"at most the {output.images} asked for; ask for as "
                          "many or more, or start over with --overwrite")
-    write_text(folder / CONFIG, simulation.dump())
+    write_text(folder / CONFIG, text_beside(folder, simulation.dump(), simulation.file,
+                                            lambda: load_simulation(simulation.file).dump()))
     count = -(-output.images // output.per_shard)
     together = min(output.per_shard, output.images)
     for shard in range(count):
