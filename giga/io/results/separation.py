@@ -91,11 +91,12 @@ def magnitudes(parts: Mapping[str, np.ndarray], bands: Sequence[str], zero_point
 
 def together(tables: Sequence[Table]) -> Table:
     """The magnitudes of several images in one table; a band is corrected if it is in any of them."""
-    corrected = {name: [band for band in tables[0].meta["zero_points"]
-                        if any(band in table.meta["corrected"].get(name, ()) for table in tables)]
-                 for table in tables for name in table.meta["corrected"]}
-    table = vstack(list(tables), metadata_conflicts="silent")
-    table.meta = {"zero_points": tables[0].meta["zero_points"], "corrected": corrected}
+    about: list[Any] = [one.meta for one in tables]
+    corrected = {name: [band for band in about[0]["zero_points"]
+                        if any(band in one["corrected"].get(name, ()) for one in about)]
+                 for one in about for name in one["corrected"]}
+    table: Any = vstack(list(tables), metadata_conflicts="silent")
+    table.meta = {"zero_points": about[0]["zero_points"], "corrected": corrected}
     return table
 
 
