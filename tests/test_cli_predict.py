@@ -164,7 +164,7 @@ def test_a_chain_on_images_of_ones_own(chain, tmp_path, rng):
     assert read(tmp_path / "c.json")["images"][0]["theta_E"] == pytest.approx(rows[0]["theta_E"], rel=1e-4)
     for options, message in ((("--draws", 200), "--draws: given for"),
                              (("--zero-point", 1.0), "--zero-point: 1 values"),
-                             (("--parts", tmp_path / "parts"), "a.fits: --out: is there already")):
+                             (("--parts", tmp_path / "parts"), "a.fits: --parts: is there already")):
         assert message in said(run(*words, *options))
 
 

@@ -73,7 +73,8 @@ def _keep_programs() -> None:
                      highlight=False)
 
 
-def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: bool = False) -> None:
+def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: bool = False,
+              option: str = "--out") -> None:
     """Refuse places for files before the work is done: no folder, an input, or, unless told to, what is there.
 
     Raises:
@@ -81,13 +82,13 @@ def check_out(paths: Sequence[Path], inputs: Sequence[Path] = (), overwrite: boo
     """
     for path in paths:
         if not path.parent.is_dir():
-            raise InputError(path, "--out", f"no folder {path.parent}", "a file in a folder that is there")
+            raise InputError(path, option, f"no folder {path.parent}", "a file in a folder that is there")
         if path.is_dir():
-            raise InputError(path, "--out", "is a folder", "a file")
+            raise InputError(path, option, "is a folder", "a file")
         if path.exists() and any(path.samefile(one) for one in inputs if one.exists()):
-            raise InputError(path, "--out", "an input would be overwritten", "another name")
+            raise InputError(path, option, "an input would be overwritten", "another name")
         if path.exists() and not overwrite:
-            raise InputError(path, "--out", "is there already", "another name, or --overwrite")
+            raise InputError(path, option, "is there already", "another name, or --overwrite")
 
 
 def tell(file: Path, notes: Sequence[str]) -> None:

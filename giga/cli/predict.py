@@ -88,7 +88,8 @@ def predict_command(
         factor = zero_factor(zero_point, survey, bands)
         taken = _taken(images, bands, survey.shape, size, units, exposure, survey.pixel_scale,
                        f"which {model} learned", card.seen, widths, factor)
-        places = places_of(parts, [cube for cube, _ in taken], images, overwrite) if parts is not None else []
+        cubes = [cube for cube, _ in taken]
+        places = [] if parts is None else places_of(parts, cubes, images, overwrite, "--parts")
         _write_chain(network, taken, places, out or [], about, bands)
         return
     if not isinstance(network, PosteriorNet):
@@ -100,13 +101,16 @@ def predict_command(
     config, draws, seed = predictor.config, 4000 if draws is None else draws, seed or 0
     taken = _taken(images, config.bands, config.shape, size, units, exposure, config.pixel_scale,
                    f"which {model} learned", predictor.seen, widths)
-    found = []
-    for cube, image in taken:
-        found.append((str(cube.file), summary(predictor.draws(image, draws, seed))))
-        if len(taken) > 1:
-            console.print(escape(str(cube.file)), highlight=False, soft_wrap=True)
-        console.print(_table(found[-1][1]))
-    _write_posteriors(out or [], found, {**about, "draws": draws, "seed": seed})
+    found: list[tuple[str, dict[str, dict[str, float]]]] = []
+    try:
+        for cube, image in taken:
+            found.append((str(cube.file), summary(predictor.draws(image, draws, seed))))
+            if len(taken) > 1:
+                console.print(escape(str(cube.file)), highlight=False, soft_wrap=True)
+            console.print(_table(found[-1][1]))
+    finally:  # what was found is written, whatever came after
+        if found:
+            _write_posteriors(out or [], found, {**about, "draws": draws, "seed": seed}, len(taken) == 1)
 
 
 def _taken(images: Sequence[Path], bands: Sequence[str], shape: tuple[int, int], size: str, units: str | None,
@@ -144,7 +148,8 @@ def read_images(paths: Sequence[Path], bands: Sequence[str]) -> list[Cube]:
     return [read_cube(paths, bands)] if len(paths) == 1 else read_cubes(paths, bands)
 
 
-def places_of(folder: Path, cubes: Sequence[Cube], inputs: Sequence[Path], overwrite: bool) -> list[Path]:
+def places_of(folder: Path, cubes: Sequence[Cube], inputs: Sequence[Path], overwrite: bool,
+              option: str = "--out") -> list[Path]:
     """A FITS file in a folder for each image, named after it; the folder is made.
 
     Raises:
@@ -152,14 +157,14 @@ def places_of(folder: Path, cubes: Sequence[Cube], inputs: Sequence[Path], overw
     """
     names = [f"{cube.file.name.split('.fit')[0]}.fits" for cube in cubes]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InputError(folder / twice[0], "--out", "written for two images",
+        raise InputError(folder / twice[0], option, "written for two images",
                          "images whose files have different names")
     if folder.exists() and not folder.is_dir():
-        raise InputError(folder, "--out", "is a file", "a folder")
+        raise InputError(folder, option, "is a file", "a folder")
     if folder.is_dir():
-        check_out([folder / name for name in names], inputs, overwrite)
+        check_out([folder / name for name in names], inputs, overwrite, option)
     elif not folder.parent.is_dir():
-        raise InputError(folder, "--out", f"no folder {folder.parent}", "a folder in one that is there")
+        raise InputError(folder, option, f"no folder {folder.parent}", "a folder in one that is there")
     folder.mkdir(exist_ok=True)
     return [folder / name for name in names]
 
@@ -247,9 +252,8 @@ def rate_of(cube: Cube, units: str | None, exposure: float | None, pixel_scale: 
 
 
 def _write_posteriors(out: Sequence[Path], found: Sequence[tuple[str, dict[str, dict[str, float]]]],
-                      about: dict[str, Any]) -> None:
+                      about: dict[str, Any], one: bool) -> None:
     """Write the numbers of one image, or of several with their names."""
-    one = len(found) == 1
     for path in out:
         if path.suffix == ".json":
             images = [{"image": image, "parameters": rows} for image, rows in found]
