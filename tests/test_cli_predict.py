@@ -121,7 +121,7 @@ def test_names_of_parameters_are_never_cut():
         Console(file=out, width=width).print(predict._table(rows))
         lines = out.getvalue().splitlines()
         assert max(map(len, lines)) <= width
-        first = "".join(line.split()[0] if not line.startswith(" ") else "" for line in lines[2:])
+        first = "".join(line.split()[0] for line in lines if line.strip())
         assert all(name in first for name in names) and "\u2026" not in out.getvalue()
 
 

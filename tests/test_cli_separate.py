@@ -92,7 +92,7 @@ def test_several_images_go_to_a_folder(separator, image, tmp_path):
         np.testing.assert_allclose(table["flux_r"][k:k + 2], alone["flux_r"], rtol=1e-5)
     with fits.open(tmp_path / "alone.fits") as one, fits.open(tmp_path / "all" / "image.fits") as many:
         np.testing.assert_array_equal(one["LENS"].data, many["LENS"].data)
-    assert "image.fits: --out: is there already" in said(run(*words, tmp_path / "all"))
+    assert "magnitudes.ecsv: --out: is there already" in said(run(*words, tmp_path / "all"))
     twice = run("separate", image, image, "--model", separator, "--out", tmp_path / "twice")
     assert "image.fits: --out: written for two images" in said(twice) and not (tmp_path / "twice").exists()
     fits.PrimaryHDU(np.ones((4, 64, 60), np.float32)).writeto(tmp_path / "wrong.fits")
