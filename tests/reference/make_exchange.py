@@ -4,8 +4,8 @@ Run by hand, `python tests/reference/make_exchange.py`, where the codes are inst
 file has. Versions: lenstronomy 1.14.2, coolest 0.1.11, GIGA-Lens 0.1.8, Herculens 0.3.0, caustics 1.7.1.
 
 For a profile NAME of a CODE, CODE/KIND/NAME/PARAMETER has its parameters, shape (n_sets, ...), KIND being mass or
-light; CODE/KIND/NAME/x and y the positions, shape (n_points,) [arcsec]; and of mass alpha_x and alpha_y, of light brightness,
-shape (n_sets, n_points). All float64.
+light; CODE/KIND/NAME/x and y the positions, shape (n_points,) [arcsec]; and of mass alpha_x and alpha_y, of light
+brightness, shape (n_sets, n_points). All float64.
 """
 
 import importlib

@@ -1,9 +1,9 @@
 """Profiles that COOLEST 0.1 and giga both have.
 
 COOLEST's x runs to the right and y up, as giga's; its angles are in degrees, counter-clockwise from +y, and an axis
-ratio goes with them. Radii are on the intermediate axis. The package draws a Sersic with the linear b_n, so that is what
-one is written with. Of a halo it says `rho_c` without a unit, and of a Chameleon not how it is normalised: they are
-left out.
+ratio goes with them. Radii are on the intermediate axis. The package draws a Sersic with the linear b_n, so that is
+what one is written with. Of a halo it says `rho_c` without a unit, and of a Chameleon not how it is normalised: they
+are left out.
 
 References:
     Galan et al. (2023), JOSS 8, 5567; the package's own evaluation, `coolest.api.profiles`.
@@ -30,6 +30,12 @@ from giga.mass.spemd import SPEMD
 CODE = "COOLEST"
 GRID = "PixelatedRegularGrid"
 ANGLES = ("phi", "phi_ext")  # of which half a turn is nothing [deg]
+SETS = ("amps",)  # parameters that are lists
+ALIKE = {"theta_E": "theta_E", "gamma": "gamma", "center_x": "center_x", "center_y": "center_y", "r_core": "s_scale",
+         "kappa_s": "kappa", "n": "n_sersic", "beta": "beta", "A": "amp"}
+"""Parameters that are a field of giga's, so that a prior of one is a prior of the other."""
+LIKE_LINEAR = {"theta_eff": "R_sersic", "I_eff": "amp"}
+"""Those that are where b_n is linear."""
 
 
 def _east_of_north(phi: Any) -> Any:
