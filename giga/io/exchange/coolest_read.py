@@ -84,7 +84,7 @@ def _check_version(path: Path, content: Any) -> None:
 
 def _template(path: Path, made: Any, content: Mapping[str, Any]) -> Template:
     is_source = _sources(made)
-    parts: dict[str, list[Any]] = {"mass": [], "lens_light": [], "source_light": []}
+    parts: dict[str, Any] = {"mass": [], "lens_light": [], "source_light": []}
     template = Template(Scene())
     area = float(made.instrument.pixel_size) ** 2
     for i, entity in enumerate(made.lensing_entities):

@@ -20,15 +20,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpyro.distributions as dist
 from astropy.io import fits
 
-from giga.bayes.truncated import TruncatedNormal, exact
 from giga.component import is_distribution
 from giga.io.errors import InputError
 from giga.io.exchange.conventions import within
 from giga.io.exchange.coolest_profiles import ALIKE, ANGLES, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES, SETS
 from giga.io.exchange.pairs import Pair, written
+from giga.io.exchange.tables import distribution_table
 from giga.io.jsonfile import write_json
 from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
@@ -236,19 +235,19 @@ def _statistics(making: _Writing, draws: np.ndarray) -> Any:
 def _set_prior(making: _Writing, parameter: Any, key: str, profile: Any, prior: Any, path: str) -> None:
     """The prior of a parameter that is a field of giga's; of others, as of an angle, none follows."""
     alike = ALIKE | (LIKE_LINEAR if getattr(profile, "b_n", "") == "linear" else {})
-    one = getattr(prior, alike[key], None) if key in alike else None
+    one: Any = getattr(prior, alike[key], None) if key in alike else None
     if key not in alike and not parameter.fixed and key not in SETS:
         making.skip(f"{path}: prior of {key}", "giga has none of it, but of the numbers that it is made of")
     if not is_distribution(one):
         return
-    kinds, one = making.coolest["classes.probabilities"], exact(one)
-    if isinstance(one, dist.Normal):
-        parameter.set_prior(kinds.GaussianPrior(mean=float(one.loc), width=float(one.scale)))
-    elif isinstance(one, dist.Uniform):
-        parameter.set_prior(kinds.UniformPrior(min_value=float(one.low), max_value=float(one.high)))
+    kinds, table = making.coolest["classes.probabilities"], distribution_table(one, f"{path}.{alike[key]}")
+    if table["dist"] == "Normal":
+        parameter.set_prior(kinds.GaussianPrior(mean=table["loc"], width=table["scale"]))
+    elif table["dist"] == "Uniform":
+        parameter.set_prior(kinds.UniformPrior(min_value=table["low"], max_value=table["high"]))
     else:
-        kind = "TruncatedNormal" if isinstance(one, TruncatedNormal) else type(one).__name__
-        making.skip(f"{path}.{alike[key]}: prior", f"{kind}, which COOLEST does not define; posterior_stats are there")
+        making.skip(f"{path}.{alike[key]}: prior", f"{table['dist']}, which COOLEST does not define; posterior_stats are "
+                    "there")
 
 
 def _grid(making: _Writing, profile: Any, path: str) -> Any:

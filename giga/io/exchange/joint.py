@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 
 from giga.io.errors import InputError, nearest
 from giga.io.exchange.gigalens import AMPLITUDE
+from giga.io.exchange.tables import distribution_table
 from giga.lensing.scene import Scene
 from giga.light.sersic import Sersic
 from giga.light.shapelets import Shapelets
@@ -95,7 +96,7 @@ def scene_of_joint(joint: Any, model: Any = None, **profiles: Sequence[str]) -> 
     parts = _parts(joint, "prior")
     if isinstance(parts, Mapping):
         alias = {SECTIONS[section]: section for section in SECTIONS} | {"lens_mass": "mass"}
-        parts = {alias.get(key, key): value for key, value in parts.items()}
+        parts = {alias.get(str(key), str(key)): value for key, value in parts.items()}
         if set(parts) != set(filled):
             raise InputError("", "prior", f"parts {', '.join(parts)}", f"{', '.join(filled)}, as the profiles are")
         parts = [parts[section] for section in filled]
@@ -146,7 +147,7 @@ def _profile(kind: str, row: Any, path: str, settings: Mapping[str, Any]) -> Any
         if amplitudes:
             raise InputError("", f"{path}.{amplitudes[0]}", "a prior of an amplitude", "none: giga solves those of "
                              "shapelets")
-        return _made(Shapelets, values | settings, path)
+        return _made(Shapelets, values | dict(settings), path)
     amp = values.pop(AMPLITUDE, values.pop("amp", None))
     if kind == "Sersic" and amp is not None:
         amp = _squared(amp, f"{path}.{AMPLITUDE}")
@@ -157,10 +158,11 @@ def _squared(amp: Any, path: str) -> Any:
     """The prior of Ie^2, which a round Sersic of GIGA-Lens shines with."""
     if isinstance(amp, float):
         return amp**2
-    if isinstance(amp, dist.LogNormal):
-        return dist.LogNormal(2.0 * float(amp.loc), 2.0 * float(amp.scale))
-    if isinstance(amp, dist.LogUniform):
-        return dist.LogUniform(float(amp.low) ** 2, float(amp.high) ** 2)
+    table = distribution_table(amp, path)
+    if table["dist"] == "LogNormal":
+        return dist.LogNormal(2.0 * table["loc"], 2.0 * table["scale"])
+    if table["dist"] == "LogUniform":
+        return dist.LogUniform(table["low"] ** 2, table["high"] ** 2)
     raise InputError("", path, f"{type(amp).__name__} of the amplitude of a round Sersic, which GIGA-Lens multiplies "
                      "twice", "LogNormal or LogUniform, whose square giga can write; or SersicEllipse")
 

@@ -301,21 +301,23 @@ def from_lenstronomy(kwargs_model: Mapping[str, Any], kwargs_result: Mapping[str
 
 
 def _planes_back(model: Mapping[str, Any], scene: Scene) -> Scene:
-    lens = [float(z) for z in model.get("lens_redshift_list") or ()]
-    source = [float(z) for z in model.get("source_redshift_list") or [model.get("z_source")] * len(scene.source_light)]
+    last = _redshifts(model, "z_source")
+    lens = _redshifts(model, "lens_redshift_list")
+    source = _redshifts(model, "source_redshift_list") or last * len(scene.source_light)
     for name, found, profiles in (("lens_redshift_list", lens, scene.mass),
                                   ("source_redshift_list", source, scene.source_light)):
         if len(found) != len(profiles):
             raise InputError("", name, f"{len(found)} redshifts", f"{len(profiles)}, one a profile")
-    behind = [float(model["z_source"])] if model.get("z_source") is not None else []
-    z = sorted({*lens, *source, *behind})
+    z = sorted({*lens, *source, *last})
     name = model.get("cosmology_model", "FlatLambdaCDM")
     if name != "FlatLambdaCDM":
         raise InputError("", "cosmology_model", f"got {name!r}", "'FlatLambdaCDM'")
-    cosmology = Cosmology(**{key: float(value) for key, value in (model.get("cosmology_params") or {}).items()})
-    reference = model.get("z_source_convention")
-    planes = Planes(redshifts=z, reference=None if reference is None or reference == z[-1] else float(reference),
-                    cosmology=cosmology)
+    given = model.get("cosmology_params") or {}
+    if unknown := [key for key in given if key not in ("H0", "Om0")]:
+        raise InputError("", f"cosmology_params.{unknown[0]}", "unknown", "H0 and Om0")
+    reference = [one for one in _redshifts(model, "z_source_convention") if one != z[-1]]
+    planes = Planes(redshifts=z, reference=reference[0] if reference else None,
+                    cosmology=Cosmology(**{key: float(value) for key, value in given.items()}))
     made = scene.replace(
         planes=planes, mass=[p.replace(plane=z.index(at)) for p, at in zip(scene.mass, lens, strict=True)],
         source_light=[p.replace(plane=z.index(at)) for p, at in zip(scene.source_light, source, strict=True)])
@@ -324,6 +326,15 @@ def _planes_back(model: Mapping[str, Any], scene: Scene) -> Scene:
     except ValueError as error:  # it begins with the path of the value
         raise InputError("", "", str(error)) from None
     return made
+
+
+def _redshifts(model: Mapping[str, Any], key: str) -> list[float]:
+    """Redshifts of a list, of a number, or none."""
+    found = model.get(key)
+    rows = [] if found is None else [found] if isinstance(found, int | float) else list(found)
+    if not all(isinstance(z, int | float) and z > 0.0 for z in rows):
+        raise InputError("", key, f"got {found}"[:80], "redshifts above 0")
+    return [float(z) for z in rows]
 
 
 def write_lenstronomy(path: str | PathLike[str], scene: Scene, about: Mapping[str, Any] | None = None) -> Path:
