@@ -215,7 +215,9 @@ def _profile(making: _Writing, pairs: Sequence[Pair], profile: Any, drawn: Any, 
         if many.ndim <= np.ndim(best[key]):
             parameter.fix()
         elif key in SETS:
-            parameter.set_posterior(_statistics(making, many))
+            if len(many) > 1:
+                parameter.set_posterior(_statistics(making, many))
+                making.skip(f"{path}: chain of {key}", "a list, and COOLEST's chains have single numbers")
         else:
             around = within(many, best[key], 180.0) if key in ANGLES else many
             if len(many) > 1:
@@ -246,8 +248,8 @@ def _set_prior(making: _Writing, parameter: Any, key: str, profile: Any, prior: 
     elif table["dist"] == "Uniform":
         parameter.set_prior(kinds.UniformPrior(min_value=table["low"], max_value=table["high"]))
     else:
-        making.skip(f"{path}.{alike[key]}: prior", f"{table['dist']}, which COOLEST does not define; posterior_stats are "
-                    "there")
+        why = f"{table['dist']}, which COOLEST does not define; posterior_stats are there"
+        making.skip(f"{path}.{alike[key]}: prior", why)
 
 
 def _grid(making: _Writing, profile: Any, path: str) -> Any:
