@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -17,7 +18,9 @@ from typer.testing import CliRunner
 
 from giga.cli import app
 from giga.component import leaves_with_names
+from giga.imaging.grid import Grid
 from giga.inference.amplitudes import Solved
+from giga.inference.pictures import Picture
 from giga.inference.settings import FitConfig
 from giga.io import exchange
 from giga.io.configuration.toml import load_config, scene_from_config
@@ -28,7 +31,7 @@ from giga.io.exchange.fitted import filled, read_fitted
 from giga.io.exchange.lenstronomy import from_lenstronomy, read_lenstronomy, to_lenstronomy, write_lenstronomy
 from giga.io.exchange.tables import distribution_table, scene_tables
 from giga.io.images.hdu import read_image
-from giga.jobs.results import write_results
+from giga.io.results.folder import write_last, write_numbers
 from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
@@ -99,8 +102,13 @@ b_n = "linear"
 
 def fields_of(scene):
     """Deflection and source brightness at some points."""
-    return np.stack([*sum(jnp.stack(mass.deflection(X, Y)) for mass in scene.mass),
-                     sum(light.brightness(X, Y) for light in scene.source_light)])
+    return np.asarray(fields(jax.tree.map(np.asarray, scene)))
+
+
+@jax.jit
+def fields(scene):
+    return jnp.stack([*sum(jnp.stack(mass.deflection(X, Y)) for mass in scene.mass),
+                      sum(light.brightness(X, Y) for light in scene.source_light)])
 
 
 def run(*words: object):
@@ -114,7 +122,12 @@ def folder(tmp_path_factory) -> Path:
     of, rng = np.arange(0, 100, 10), np.random.default_rng(5)
     solved = Solved({"lens_light.0.amp": 4.0 + 0.1 * rng.normal(size=(4, 10))}, {"lens_light.0.amp": np.array(4.0)},
                     {"lens_light.0.amp": "ct / (s arcsec2)"}, of)
-    write_results(make_result(amplitudes=solved), out, CONFIG, draw=False)
+    result = make_result(amplitudes=solved)
+    picture = Picture(observation=result.observations[0], model=result.model_images[0], sigma=result.sigma_images[0],
+                      lens_light=result.model_images[0], lensed_source=result.model_images[0], source=np.ones((4, 4)),
+                      source_grid=Grid(shape=(4, 4), pixel_scale=0.1), curves=[])
+    write_numbers(result, [picture], out, CONFIG)
+    write_last(result, out)
     return out
 
 
