@@ -28,11 +28,17 @@ class Planes(Component):
         reference: Redshift of the source that the deflections of all masses are scaled to, behind them all; None is
             the last plane.
         cosmology: What makes redshifts distances.
+        sources: Redshifts of further sources behind all masses, in any order, of which only images are seen: those of
+            the systems of a cluster.
+        absolute: Whether deflections are those of D_ls / D_s = 1 and not scaled to a reference, as those of a
+            velocity dispersion are.
     """
 
     redshifts: Sequence[Param]
     reference: Param | None = None
     cosmology: Cosmology = Cosmology()
+    sources: Sequence[Param] = ()
+    absolute: bool = static(default=False)
 
     def mass_plane(self, profile: MassProfile) -> int:
         """Number of the plane of a mass profile."""
@@ -56,9 +62,19 @@ class Planes(Component):
         Returns:
             Shape (lenses, planes); zero on the planes in front.
         """
-        z = jnp.stack([jnp.asarray(one, float) for one in self.redshifts])
-        behind = jnp.append(z, self.scaled_to)
-        ratio = self.cosmology.lensing_efficiency(z[jnp.asarray(lenses, int)][:, None], behind)
+        return self._ratios(lenses, self.redshifts)
+
+    def source_weights(self, lens: int) -> Array:
+        """What deflections of one plane are multiplied by for each of `sources`, shape (sources,)."""
+        return self._ratios([lens], self.sources)[0]
+
+    def _ratios(self, lenses: Sequence[int], behind: Sequence[Param]) -> Array:
+        """D_ls / D_s of some planes and redshifts, over that of the reference where there is one."""
+        front = jnp.stack([jnp.asarray(self.redshifts[k], float) for k in lenses])[:, None]
+        z = jnp.stack([jnp.asarray(one, float) for one in behind])
+        if self.absolute:
+            return self.cosmology.lensing_efficiency(front, z)
+        ratio = self.cosmology.lensing_efficiency(front, jnp.append(z, self.scaled_to))
         return ratio[:, :-1] / ratio[:, -1:]
 
     def lenses(self, mass: Sequence[MassProfile], source: int) -> dict[int, list[MassProfile]]:
@@ -85,6 +101,10 @@ class Planes(Component):
                 if profile.plane is not None and not 0 <= profile.plane < count:
                     raise ValueError(f"{name}.{k}.plane: got {profile.plane}; expected 0 to {count - 1}, one of the "
                                      f"{count} planes")
+        for k, profile in enumerate(mass):
+            if profile.absolute and not self.absolute:
+                raise ValueError(f"mass.{k}.profile: got {type(profile).__name__}, whose mass is a velocity "
+                                 "dispersion; expected planes with absolute = true, whose sources have D_ls / D_s")
         before = (0.0, 0.0)
         for k, z in enumerate(self.redshifts):
             here = _ends(z)
@@ -97,6 +117,12 @@ class Planes(Component):
         if lens is None:
             return
         front, behind = _ends(self.redshifts[lens]), _ends(self.scaled_to)
+        for k, z in enumerate(self.sources):
+            if not _ends(z)[0] >= front[1] or not _ends(z)[1] > front[0]:
+                raise ValueError(f"planes.sources.{k}: got {_shown(_ends(z))}; expected a redshift behind every mass, "
+                                 f"above {_shown(front)} of planes.redshifts.{lens}")
+        if self.absolute:
+            return
         if self.reference is None and lens == count - 1 or not behind[0] >= front[1] or not behind[1] > front[0]:
             raise ValueError(f"planes.reference: got {_shown(behind)}; expected a redshift behind every mass, above "
                              f"{_shown(front)} of planes.redshifts.{lens}")
