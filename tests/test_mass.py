@@ -38,7 +38,6 @@ PROFILES = [
     pytest.param(mass.MultiGaussian(amp=np.array([1.0, 0.5]), sigma=np.array([0.2, 1.5])), id="MultiGaussian"),
     pytest.param(mass.PJaffe(sigma0=0.9, Ra=0.2, Rs=1.0, e1=0.1, e2=0.05), id="PJaffe"),
     pytest.param(mass.PJaffeEllipse(sigma0=0.9, Ra=0.2, Rs=1.0, e1=0.1, e2=0.25), id="PJaffeEllipse"),
-    pytest.param(mass.DPIE(sigma=250.0, core=0.1, cut=2.0, e1=0.1, e2=0.25), id="DPIE"),
     pytest.param(mass.NFWEllipse(Rs=1.0, alpha_Rs=1.1, e1=-0.2, e2=0.1, center_x=0.1), id="NFWEllipse"),
     pytest.param(mass.TNFW(Rs=1.0, alpha_Rs=1.1, r_trunc=2.0, center_x=0.1), id="TNFW"),
     pytest.param(mass.GNFW(Rs=1.0, alpha_Rs=1.1, gamma_in=1.4, center_y=0.1), id="GNFW"),

@@ -71,6 +71,50 @@ def _scaled(sigma: Param, core: Param, cut: Param, e_squared: Param) -> tuple[Ar
     return SCALE * sigma**2 * (1.0 - e_squared) * cut, axis * core, axis * cut
 
 
+class Halos(MassProfile):
+    """Any number of `DPIE` as one mass.
+
+    They are summed in pieces, each computed again for derivatives, so that memory does not grow with their number, nor
+    does the time to compile. Derivatives by the shape of a round one are not taken.
+
+    Attributes:
+        each: One profile with arrays on its leaves, shape (n,).
+    """
+
+    each: DPIE
+
+    absolute = True
+    from_numbers = False
+
+    def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
+        rows = self._rows()
+        _, *turned = axes(rows["e1"], rows["e2"], pick(rows["e1"], *ROUNDEST))
+        rows |= dict(zip(("e", "cos", "sin"), turned, strict=True))
+
+        def bent(x: Array, y: Array, row: dict[str, Array]) -> tuple[Array, ...]:
+            alpha = turned_dual(x - row["x"], y - row["y"], row["e"], row["cos"], row["sin"], row["Ra"], row["Rs"])
+            return tuple(row["scale"] * part for part in alpha)
+
+        alpha_x, alpha_y = _summed(bent, 2, x, y, rows)
+        return alpha_x, alpha_y
+
+    def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        def curved(x: Array, y: Array, row: dict[str, Array]) -> tuple[Array, ...]:
+            parts = dual_hessian(x - row["x"], y - row["y"], row["e1"], row["e2"], row["Ra"], row["Rs"])
+            return tuple(row["scale"] * part for part in parts)
+
+        xx, xy, yy = _summed(curved, 3, x, y, self._rows())
+        return xx, xy, xy, yy
+
+    def _rows(self) -> dict[str, Array]:
+        """What the sum runs over, shape (n,) each."""
+        each = self.each
+        scale, Ra, Rs = _scaled(each.sigma, each.core, each.cut, each.e1**2 + each.e2**2)
+        rows = {"x": each.center_x, "y": each.center_y, "e1": each.e1, "e2": each.e2, "scale": scale, "Ra": Ra, "Rs": Rs}
+        dtype = jnp.result_type(*rows.values())
+        return {name: jnp.asarray(values, dtype) for name, values in rows.items()}
+
+
 class Catalogue(Component):
     """Member galaxies of a cluster. Make it with `Catalogue.of`, which checks it.
 
@@ -123,9 +167,7 @@ class Members(MassProfile):
     l^core_exponent, cut_i = cut l^cut_exponent. LensTool's vdslope is 1 / sigma_exponent and its slope 2 /
     cut_exponent; a constant mass-to-light ratio has 1/4 and 1/2.
 
-    Members are summed in pieces, each computed again for derivatives, so that memory does not grow with their number,
-    nor does the time to compile. Derivatives by the shape of a round member are not taken. Needs planes with
-    `absolute`.
+    They are summed as `Halos` are. Needs planes with `absolute`.
 
     Attributes:
         catalogue: Places, shapes and magnitudes.
@@ -164,32 +206,10 @@ class Members(MassProfile):
                     center_x=self.catalogue.x, center_y=self.catalogue.y)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
-        rows = self._rows()
-        _, *turned = axes(rows["e1"], rows["e2"], pick(rows["e1"], *ROUNDEST))
-        rows |= dict(zip(("e", "cos", "sin"), turned, strict=True))
-
-        def bent(x: Array, y: Array, row: dict[str, Array]) -> tuple[Array, ...]:
-            alpha = turned_dual(x - row["x"], y - row["y"], row["e"], row["cos"], row["sin"], row["Ra"], row["Rs"])
-            return tuple(row["scale"] * part for part in alpha)
-
-        alpha_x, alpha_y = _summed(bent, 2, x, y, rows)
-        return alpha_x, alpha_y
+        return Halos(each=self.each()).deflection(x, y)
 
     def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        def curved(x: Array, y: Array, row: dict[str, Array]) -> tuple[Array, ...]:
-            parts = dual_hessian(x - row["x"], y - row["y"], row["e1"], row["e2"], row["Ra"], row["Rs"])
-            return tuple(row["scale"] * part for part in parts)
-
-        xx, xy, yy = _summed(curved, 3, x, y, self._rows())
-        return xx, xy, xy, yy
-
-    def _rows(self) -> dict[str, Array]:
-        """What the sum runs over, shape (n,) each."""
-        each = self.each()
-        scale, Ra, Rs = _scaled(each.sigma, each.core, each.cut, each.e1**2 + each.e2**2)
-        rows = {"x": each.center_x, "y": each.center_y, "e1": each.e1, "e2": each.e2, "scale": scale, "Ra": Ra, "Rs": Rs}
-        dtype = jnp.result_type(*rows.values())
-        return {name: jnp.asarray(values, dtype) for name, values in rows.items()}
+        return Halos(each=self.each()).jacobian(x, y)
 
 
 def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, y: Array,
@@ -198,7 +218,8 @@ def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, 
 
     Derivatives evaluate each piece again, so that nothing of it is kept.
     """
-    x, y = jnp.broadcast_arrays(jnp.asarray(x, float), jnp.asarray(y, float))
+    dtype = jnp.result_type(x, y, rows["x"])
+    x, y = jnp.broadcast_arrays(jnp.asarray(x, dtype), jnp.asarray(y, dtype))
     count = len(rows["x"])
     size = max(1, min(count, AT_ONCE // max(x.size, 1)))
     pieces = -(-count // size)
@@ -220,5 +241,5 @@ def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, 
     def step(total: tuple[Array, ...], some: dict[str, Array]) -> tuple[tuple[Array, ...], None]:
         return tuple(a + b for a, b in zip(total, piece(x, y, some), strict=True)), None
 
-    zero = jnp.zeros(x.shape, jnp.result_type(x, rows["x"]))
+    zero = jnp.zeros(x.shape, dtype)
     return jax.lax.scan(step, (zero,) * outputs, split)[0]

@@ -1,0 +1,239 @@
+"""Likelihood of many systems of images behind one lens plane, such as a cluster's: one evaluation for all images.
+
+All masses lie on one plane, so a deflection is evaluated once an image, and each source sees it times its own
+D_ls / D_s. The arithmetic of one system is that of `giga.bayes.points`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from giga.bayes.points import LOG_TWO_PI
+from giga.component import AnyArray, Component, static
+from giga.lensing.planes import Planes
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import deflection, jacobian
+from giga.mass.base import MassProfile
+
+Ladder = Literal["source", "image"]
+NEWTON = 6  # steps from where an image was seen
+REACH = 2.0  # longest step [arcsec]
+SETTLED = {"float32": 1e-3, "float64": 1e-6}  # longest last step of an image, of which the next is the square [arcsec]
+
+
+class SystemImages(Component):
+    """Positions of the images of many sources. Make it with `SystemImages.of`, which checks it.
+
+    Attributes:
+        x, y: Positions, shape (n,) [arcsec].
+        sigma: Standard deviation of each coordinate, shape (n,) [arcsec].
+        system: Number of the source of each image, in `Planes.sources`.
+    """
+
+    x: AnyArray
+    y: AnyArray
+    sigma: AnyArray
+    system: tuple[int, ...] = static()
+
+    @staticmethod
+    def of(x: Any, y: Any, sigma: Any, system: Sequence[int]) -> SystemImages:
+        """Check positions and put them together; a standard deviation may be one number for all.
+
+        Raises:
+            ValueError: Numbers that are not finite, shapes that do not fit, a standard deviation that is not positive,
+                or a system of fewer than two images.
+        """
+        count = np.size(x)
+        out = {"x": np.asarray(x, float), "y": np.asarray(y, float),
+               "sigma": np.broadcast_to(np.asarray(sigma, float), (count,))}
+        for name, values in out.items():
+            if values.shape != (count,) or not count:
+                raise ValueError(f"{name}: got shape {values.shape}; expected ({max(count, 1)},)")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name}: {np.sum(~np.isfinite(values))} of {count} are not finite; expected numbers")
+        if not (out["sigma"] > 0.0).all():
+            raise ValueError(f"sigma: got {np.min(out['sigma']):g}; expected standard deviations above 0")
+        if len(system) != count or min(system) < 0:
+            raise ValueError(f"system: got {len(system)} numbers; expected {count}, from 0")
+        counts = np.bincount(np.asarray(system))
+        if (counts < 2).any():
+            k = int(np.argmin(counts))
+            raise ValueError(f"system: got {counts[k]} image of system {k}; expected 2 or more")
+        return SystemImages(**out, system=tuple(map(int, system)))
+
+    @property
+    def count(self) -> int:
+        """Number of systems."""
+        return max(self.system) + 1
+
+    @property
+    def log_norm(self) -> Array:
+        """Logarithm of the density of all positions, where nothing is left over."""
+        return -2.0 * jnp.sum(jnp.log(jnp.asarray(self.sigma))) - LOG_TWO_PI * len(self.system)
+
+
+class Placed(NamedTuple):
+    """Sources, and how well their images agree with them.
+
+    Attributes:
+        beta: Position of each source, shape (systems, 2) [arcsec].
+        residuals: What is left of the positions over their standard deviations, shape (n, 2).
+        settled: Whether each image was found, shape (n,); on the rung "source" all are.
+        magnification: Signed, of each image where it was seen, shape (n,).
+    """
+
+    beta: Array
+    residuals: Array
+    settled: Array
+    magnification: Array
+
+
+def source_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array, beta: Array | None = None) -> Placed:
+    """Positions by where they are traced to, with the local magnification tensor; sources at their best places.
+
+    See `giga.bayes.points.source_plane`.
+
+    Args:
+        mass: Masses of the lens plane.
+        data: The images.
+        weights: What deflections are multiplied by for each source, shape (systems,).
+        beta: Position of each source, shape (systems, 2) [arcsec]; None is the best.
+    """
+    places = traced(mass, data, weights)
+    tensor, det = _inverse(mass, jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data))
+    scaled = tensor / jnp.asarray(data.sigma)[:, None, None]
+    if beta is None:
+        normal = _sums(jnp.sum(scaled[:, :, :, None] * scaled[:, :, None, :], 1), data)
+        moved = jnp.sum(scaled * places[:, None, :], -1)
+        beta = _solved(normal, _sums(jnp.sum(scaled * moved[:, :, None], 1), data))
+    left = jnp.sum(scaled * (places - _each(beta, data))[:, None, :], -1)
+    return Placed(beta, left, jnp.ones(len(places), bool), 1.0 / det)
+
+
+def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array, beta: Array | None = None) -> Placed:
+    """Positions in the image plane: Newton's method from where each image was seen, to the best source of its system.
+
+    An image that it does not settle on within `NEWTON` steps keeps what `source_plane` leaves of it, so that the
+    likelihood is finite; `Placed.settled` tells. Derivatives are those of the implicit function theorem. Arguments are
+    those of `source_plane`.
+    """
+    first = source_plane(mass, data, weights, beta)
+    seen = jnp.stack([jnp.asarray(data.x), jnp.asarray(data.y)], -1)
+    beta, weight = _each(first.beta, data), _each(weights, data)
+    sigma = jnp.asarray(data.sigma)[:, None]
+    lens, fixed_beta, fixed_weight = jax.lax.stop_gradient((list(mass), beta, weight))
+
+    def step(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        at, _ = state
+        tensor, _ = _inverse(lens, at[:, 0], at[:, 1], fixed_weight)
+        move = -jnp.sum(tensor * _missed(lens, at, fixed_weight, fixed_beta)[:, None, :], -1).astype(at.dtype)
+        return at + _capped(move), jnp.hypot(move[:, 0], move[:, 1])
+
+    # The first step is known from the source plane.
+    start = _capped(-jax.lax.stop_gradient(first.residuals) * sigma)
+    at, length = jax.lax.fori_loop(1, NEWTON, step, (seen + start, jnp.full(len(seen), jnp.inf, seen.dtype)))
+    settled = length < SETTLED[seen.dtype.name]
+    at = jax.lax.stop_gradient(jnp.where(settled[:, None], at, seen))
+    tensor, _ = jax.lax.stop_gradient(_inverse(lens, at[:, 0], at[:, 1], fixed_weight))
+    # One step more, whose derivative by lens and source is that of the image.
+    last = at - jnp.sum(tensor * _missed(list(mass), at, weight, beta)[:, None, :], -1)
+    left = jnp.where(settled[:, None], (last - seen) / sigma, first.residuals)
+    return Placed(first.beta, left, settled, first.magnification)
+
+
+def _missed(mass: Sequence[MassProfile], at: Array, weight: Array, beta: Array) -> Array:
+    """By how much rays miss their sources, shape (n, 2)."""
+    alpha = jnp.stack(deflection(mass, at[:, 0], at[:, 1]), -1)
+    return at - weight[:, None] * alpha - beta
+
+
+def _capped(move: Array) -> Array:
+    length = jnp.sqrt(jnp.sum(move**2, -1, keepdims=True) + 1e-20)
+    return move * jnp.minimum(1.0, REACH / length)
+
+
+def _inverse(mass: Sequence[MassProfile], x: Array, y: Array, weight: Array) -> tuple[Array, Array]:
+    """Magnification tensors, shape (n, 2, 2), and the determinants of their inverses."""
+    xx, xy, yx, yy = (weight * part for part in jacobian(mass, x, y))
+    det = (1.0 - xx) * (1.0 - yy) - xy * yx
+    tensor = jnp.stack([jnp.stack([1.0 - yy, xy], -1), jnp.stack([yx, 1.0 - xx], -1)], -2)
+    return tensor / det[:, None, None], det
+
+
+def _each(values: Array, data: SystemImages) -> Array:
+    """Values of the systems for each image."""
+    return values[np.asarray(data.system)]
+
+
+def _sums(values: Array, data: SystemImages) -> Array:
+    """Sums over the images of each system."""
+    return jax.ops.segment_sum(values, np.asarray(data.system), data.count)
+
+
+def _solved(matrix: Array, right: Array) -> Array:
+    """Solutions of symmetric 2 x 2 systems, shape (systems, 2)."""
+    a, b, d = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 1]
+    return jnp.stack([d * right[:, 0] - b * right[:, 1], a * right[:, 1] - b * right[:, 0]], -1) / (a * d - b * b)[:, None]
+
+
+def traced(mass: Sequence[MassProfile], data: SystemImages, weights: Array) -> Array:
+    """Where the rays of the images meet their source planes, shape (n, 2) [arcsec]; arguments are `source_plane`'s."""
+    x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
+    alpha_x, alpha_y = deflection(mass, x, y)
+    return jnp.stack([x - weight * alpha_x, y - weight * alpha_y], -1)
+
+
+def means(places: Array, data: SystemImages) -> Array:
+    """Mean of what the images of each system are traced to, shape (systems, 2)."""
+    return _sums(places, data) / np.bincount(np.asarray(data.system))[:, None]
+
+
+def scatter(places: Array, data: SystemImages) -> Array:
+    """Root mean square distance of what the images of each system are traced to from its mean, shape (systems,)."""
+    apart = jnp.sum((places - _each(means(places, data), data)) ** 2, -1)
+    return jnp.sqrt(_sums(apart, data) / np.bincount(np.asarray(data.system)))
+
+
+class SystemsTerm(Component):
+    """The images of many sources as a term of a posterior.
+
+    Attributes:
+        data: Positions.
+        ladder: Where positions are compared.
+    """
+
+    data: SystemImages
+    ladder: Ladder = static(default="source")
+
+    def check(self, scene: Scene) -> None:
+        """Refuse a term that a scene cannot have. Raises ValueError."""
+        if self.ladder not in get_args(Ladder):
+            raise ValueError(f"ladder: got {self.ladder!r}; expected one of {', '.join(get_args(Ladder))}")
+        if not isinstance(scene.planes, Planes) or len(scene.planes.sources) != self.data.count:
+            have = len(scene.planes.sources) if isinstance(scene.planes, Planes) else 0
+            raise ValueError(f"planes.sources: got {have} redshifts; expected {self.data.count}, one a system")
+        planes = {scene.planes.mass_plane(profile) for profile in scene.mass}
+        if len(planes) != 1:
+            raise ValueError(f"mass: got masses on {len(planes)} planes; expected all on one")
+
+    def placed(self, scene: Scene) -> Placed:
+        """Sources and residuals, on its rung."""
+        planes = scene.planes
+        assert isinstance(planes, Planes)
+        weights = planes.source_weights(planes.mass_plane(scene.mass[0])).astype(jnp.asarray(self.data.x).dtype)
+        compare = image_plane if self.ladder == "image" else source_plane
+        return compare(scene.mass, self.data, weights)
+
+    def residuals(self, scene: Scene) -> Array:
+        """What is left of the positions over their standard deviations, shape (2 n,)."""
+        return self.placed(scene).residuals.ravel()
+
+    def log_likelihood(self, scene: Scene) -> Array:
+        """Logarithm of the Gaussian density of the positions, the sources at their best places."""
+        return -0.5 * jnp.sum(self.residuals(scene) ** 2) + self.data.log_norm
