@@ -20,6 +20,7 @@ from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import deflection, jacobian
 from giga.mass.base import MassProfile
+from giga.mass.members import gathered
 
 Ladder = Literal["source", "image"]
 NEWTON = 6  # steps from where an image was seen
@@ -228,7 +229,7 @@ class SystemsTerm(Component):
         assert isinstance(planes, Planes)
         weights = planes.source_weights(planes.mass_plane(scene.mass[0])).astype(jnp.asarray(self.data.x).dtype)
         compare = image_plane if self.ladder == "image" else source_plane
-        return compare(scene.mass, self.data, weights)
+        return compare(gathered(scene.mass), self.data, weights)
 
     def residuals(self, scene: Scene) -> Array:
         """What is left of the positions over their standard deviations, shape (2 n,)."""

@@ -21,6 +21,7 @@ from giga.mass.pjaffe import dual_deflection, dual_hessian, turned_dual
 SCALE = 6.0 * 648000.0 / 299792.458**2
 """b0 = 6 pi (sigma / c)^2 of 1 km/s [arcsec]."""
 AT_ONCE = 1 << 20  # members times positions that are evaluated at once
+KEPT = 1 << 16  # members times positions of which all that derivatives need is kept
 ROUNDEST = (1e-6, 1e-12)  # |e| of a round member in single and double precision: what it changes is below rounding
 POSITIVE = (0.0, math.inf)
 
@@ -229,12 +230,13 @@ def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, 
     padded["scale"] = jnp.where(jnp.arange(pieces * size) < count, padded["scale"], 0.0)
     split = {name: values.reshape((pieces, size) + (1,) * x.ndim) for name, values in padded.items()}
 
-    @jax.checkpoint
     def piece(x: Array, y: Array, some: dict[str, Array]) -> tuple[Array, ...]:
         if size == 1:
             return function(x, y, {name: values[0] for name, values in some.items()})
         return tuple(jnp.sum(part, 0) for part in function(x, y, some))
 
+    if count * x.size > KEPT:
+        piece = jax.checkpoint(piece)
     if pieces == 1:
         return piece(x, y, {name: values[0] for name, values in split.items()})
 
@@ -243,3 +245,28 @@ def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, 
 
     zero = jnp.zeros(x.shape, dtype)
     return jax.lax.scan(step, (zero,) * outputs, split)[0]
+
+
+def gathered(mass: Sequence[MassProfile]) -> list[MassProfile]:
+    """The same masses, with all those of one plane that are dual pseudo-isothermal as one `Halos`.
+
+    They are then evaluated together: a program of one sum, whatever their number.
+    """
+    out: list[MassProfile] = []
+    parts: dict[int | None, list[DPIE]] = {}
+    for profile in mass:
+        each = profile if isinstance(profile, DPIE) else profile.each if isinstance(profile, Halos) else \
+            profile.each() if isinstance(profile, Members) else None
+        if each is None:
+            out.append(profile)
+        else:
+            parts.setdefault(profile.plane, []).append(each.replace(plane=None))
+    for plane, several in parts.items():
+        rows = [jax.tree.map(jnp.atleast_1d, _broadcast(each)) for each in several]
+        out.append(Halos(each=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows), plane=plane))
+    return out
+
+
+def _broadcast(each: DPIE) -> DPIE:
+    leaves, structure = jax.tree.flatten(each)
+    return jax.tree.unflatten(structure, jnp.broadcast_arrays(*leaves))
