@@ -324,7 +324,8 @@ def _check(config: Config, place: Place) -> None:
             raise
         except ValueError as error:  # it begins with the field
             raise InputError(place.file, f"points.{k}", str(error)) from None
-    if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
+    absolute = any(SECTIONS["mass"][profile.profile].absolute for profile in config.mass)  # pyright: ignore
+    if config.planes is not None or absolute or any("plane" in dict(profile.settings) for section in SECTIONS
                                         for profile in getattr(config, section)):
         try:
             scene_from_config(config).check()
