@@ -1,8 +1,9 @@
-"""What trajectories that grow with the reach of the draws save: gradients to the same targets, beside fixed lengths.
+"""What it saves to make curved ridges straight: gradients to the same targets, beside an affine map alone.
 
 Posteriors in closed form of three dimensions, a Gaussian whose second coordinate has a parabola of the first added: the
-stronger it bends and the narrower it is, the further it reaches in coordinates that are whitened. A row a posterior and
-a seed: gradients with warm-up, iterations and the length at the end, with growth and without.
+stronger it bends and the narrower it is, the less an affine map helps. A row a posterior and a seed: gradients with
+warm-up, iterations and the length of the trajectories at the end, with a bend where the pilot finds one worth it, and
+with none.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from jax import Array
 
 from giga.bayes.prior import Prior
 from giga.component import Component
-from giga.inference.chains import hmc
+from giga.inference.chains import whitening
 from giga.inference.chains.hmc import HMCConfig, sample_hmc, sampler, warm_up
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import ascender
@@ -51,16 +52,16 @@ def main() -> None:
         start = gaussian(np.zeros(3), np.diag([1.0, variance + 2.0 * bend**2, 1.0]), 0, np.float64)
         for seed in options.seeds[:1] if options.smoke else options.seeds:
             row = dict(bend=bend, variance=variance, seed=seed)
-            for way, longest in (("fixed", 1.0), ("growing", hmc.LONGEST)):
-                kept, hmc.LONGEST = hmc.LONGEST, longest
+            for way, worth in (("affine", 0.0), ("bent", whitening.WORTH)):
+                kept, whitening.WORTH = whitening.WORTH, worth
                 first, second = jax.random.split(jax.random.key(seed))
                 state, warm = warm_up(first, posterior, start, *programs)
                 _, _, info = sample_hmc(second, posterior, state, programs[0])
-                hmc.LONGEST = kept
+                whitening.WORTH = kept
                 row |= {f"{way}_gradients": warm["evaluations"] + info["evaluations"],
                         f"{way}_iterations": info["iterations"], f"{way}_length": round(info["length"], 2),
                         f"{way}_converged": info["converged"]}
-            row["ratio"] = round(row["growing_gradients"] / row["fixed_gradients"], 3)
+            row["ratio"] = round(row["bent_gradients"] / row["affine_gradients"], 3)
             rows.append(row)
     shapes = sorted({(row["bend"], row["variance"]) for row in rows})
     medians = [dict(bend=b, variance=v, ratio=float(np.median([row["ratio"] for row in rows

@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 from _problems import random_covariance
 
-from giga.inference.variational.transport import conditional, gaussian
+from giga.inference.chains.whitening import straightened
+from giga.inference.variational.transport import Bend, conditional, gaussian, most_soft, products
 
 
 def bent(rng, axis: int = 1, n: int = 4):
     """A map with every coefficient in use."""
-    plain = gaussian(rng.normal(size=n), random_covariance(rng, n, 50.0), axis, np.float64)
+    plain = gaussian(rng.normal(size=n), random_covariance(rng, n, 50.0), axis, np.float64).bent(shear(rng, n))
     return plain.replace(mean=plain.mean + 0.1 * rng.normal(size=plain.mean.shape),
                          chol=plain.chol + 0.1 * rng.normal(size=plain.chol.shape),
                          shift=rng.normal(size=n), factor=np.linalg.cholesky(random_covariance(rng, n, 5.0)))
+
+
+def shear(rng, n: int, soft: int = 2) -> Bend:
+    """A bend along the first coordinates."""
+    curve = np.zeros((most_soft(n) * (most_soft(n) + 1) // 2, n))
+    curve[:soft * (soft + 1) // 2, soft:] = 0.3 * rng.normal(size=(soft * (soft + 1) // 2, n - soft))
+    outer = rng.normal(size=(n, n))
+    return Bend(shift=rng.normal(size=n), outer=outer, curve=curve, log_det=np.linalg.slogdet(outer)[1])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 3])
@@ -101,3 +110,32 @@ def test_maps_of_any_axis_share_a_program(x64, rng):
     for axis in range(3):
         push(gaussian(np.zeros(3), np.eye(3), axis, np.float64), jnp.ones(3))
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("soft, curved", [(3, True), (3, False)])
+def test_a_curve_is_found_from_scores(x64, rng, soft, curved):
+    """From draws beside the ridge, of half its width, in coordinates that mix soft and stiff; none where none is."""
+    n, widths = 9, np.array([1.0, 0.8, 0.6, 0.02, 0.02, 0.01, 0.01, 0.01, 0.005])
+    bend = shear(rng, n, soft)
+    curve = 10.0 * bend.curve * curved
+    turn = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    y = 0.5 * rng.normal(size=(300, n))  # draws of half the width about the target, a standard normal before the bend
+    true = Bend(shift=np.zeros(n), outer=turn * widths, curve=curve, log_det=np.sum(np.log(widths)))
+    z = np.asarray(jax.vmap(true)(y))
+    score = np.asarray(jax.vmap(jax.grad(lambda z: -0.5 * jnp.sum(true.pull(z) ** 2)))(z))
+    mix = np.linalg.cholesky(np.cov(z.T))  # z = mix u
+    found, u, gradient = straightened(np.linalg.solve(mix, z.T).T, score @ mix, mix)
+    assert (found is not None) == curved
+    if curved:
+        assert found.curve[:, soft:].any() and not found.curve[soft * (soft + 1) // 2:].any()
+        flat = [np.sqrt(np.max(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real)) for a, b in
+                ((z, score), (u, gradient))]
+        assert flat[1] < 1.05 < 3.0 < flat[0]
+        back = np.asarray(jax.vmap(found)(u)) @ mix.T
+        np.testing.assert_allclose(back, z, atol=1e-9)
+
+
+def test_products_of_fewer_coordinates_come_first(rng):
+    w = rng.normal(size=(5, 4))
+    np.testing.assert_array_equal(products(w, np)[:, :6], products(w[:, :3], np))
+    np.testing.assert_allclose(products(w, np)[:, [0, 4]], np.stack([w[:, 0]**2 - 1.0, w[:, 2] * w[:, 1]], 1))

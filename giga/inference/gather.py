@@ -21,12 +21,11 @@ from giga.inference.chains.hmc import Draws
 from giga.inference.checks.comparison import checks, pointwise, predictive
 from giga.inference.checks.findings import findings
 from giga.inference.derived import Derived, derive
-from giga.inference.modes.evidence import pushed
 from giga.inference.result import Found, Result
 from giga.inference.sampling import in_orders
 from giga.inference.search.map import MapState
 from giga.inference.stages import Stages
-from giga.inference.variational.transport import Transport
+from giga.inference.variational.transport import Transport, pushed
 from giga.inference.variational.vi import VIState
 from giga.lensing.scene import Scene
 from giga.runtime.environment import versions

@@ -16,9 +16,9 @@ from giga.bayes.prior import Prior
 from giga.component import AnyArray
 from giga.inference.chains.diagnostics import ess_tail, rhat_and_ess_bulk
 from giga.inference.chains.trajectory import Chains, Move, trajectory
-from giga.inference.chains.whitening import whitening
+from giga.inference.chains.whitening import straightened, whitening
 from giga.inference.variational import guide
-from giga.inference.variational.transport import Transport
+from giga.inference.variational.transport import Transport, pulled, pushed
 from giga.inference.variational.vi import Ascent, log_density
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import batched, compiled, spread
@@ -135,8 +135,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
     """Start chains as draws of the variational posterior, re-whiten by their covariance, set the step size.
 
     Three rounds of adapting blocks. After the first two the covariance of their draws moves the chains to
-    coordinates in which it is unity, and sets the length of the trajectories there; the last sets the step in those in
-    which the sampling goes on.
+    coordinates in which it is unity, and sets the length of the trajectories there; after the first, a curved ridge is
+    made straight. The last sets the step in the coordinates in which the sampling goes on.
 
     Args:
         key: Random key.
@@ -167,7 +167,7 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         report({"acceptance": float(np.mean(out.acceptance_rate)), "done": 0.0})
         if part is not rounds[-1]:
             seen = Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True)))
-            state = _rewhiten(posterior, state, seen, config.length, ascent)
+            state = _rewhiten(posterior, state, seen, config.length, ascent, bend=part is rounds[0])
     return state, {"evaluations": gradients, "replaced_starts": replaced}
 
 
@@ -383,18 +383,32 @@ def _alive(state: HMCState) -> tuple[HMCState, int]:
     return state._replace(chains=Chains(*(a[place] for a in chains))), int(np.sum(~good))
 
 
-def _rewhiten(posterior: Posterior, state: HMCState, path: Path, length: float, ascent: Ascent) -> HMCState:
-    """Move to coordinates in which the pilot's draws have zero mean and their covariance is that of their gradients."""
-    shift, factor = whitening(*(a.reshape(-1, a.shape[-1]) for a in path))
+def _rewhiten(posterior: Posterior, state: HMCState, path: Path, length: float, ascent: Ascent,
+              bend: bool) -> HMCState:
+    """Move to coordinates in which the pilot's draws have zero mean and their covariance is that of their gradients.
 
-    def moved(u: AnyArray) -> np.ndarray:
-        flat = np.asarray(u, float).reshape(-1, len(shift))
-        return np.linalg.solve(factor, (flat - shift).T).T
+    Args:
+        posterior: The posterior.
+        state: The chains, in the coordinates of `path`.
+        path: The pilot's draws.
+        length: Of a trajectory in whitened units.
+        ascent: Which evaluates the chains.
+        bend: Whether a curved ridge is made straight first; the map must have no bend yet.
+    """
+    before, dtype = state.transport, state.transport.shift.dtype
+    u, gradient = (np.asarray(a, float).reshape(-1, a.shape[-1]) for a in path)
+    z, _ = pushed(before, np.concatenate([u.astype(dtype), np.asarray(state.chains.position)]))
+    after = before
+    if bend:
+        curved, u, gradient = straightened(u, gradient, np.asarray(_slope(before, u.mean(0).astype(dtype)), float))
+        after = before if curved is None else before.bent(curved)
+    shift, factor = whitening(u, gradient)
+    after = after.behind(shift.astype(dtype), factor.astype(dtype))
+    moved = np.asarray(pulled(after, z)[0], float)
+    return _chains(posterior, after, moved[len(u):], float(state.step_size), length * reach(moved[:len(u)]), ascent)
 
-    dtype = state.transport.shift.dtype
-    transport = state.transport.behind(shift.astype(dtype), factor.astype(dtype))
-    return _chains(posterior, transport, moved(state.chains.position), float(state.step_size),
-                   length * reach(moved(path.u)), ascent)
+
+_slope = jax.jit(jax.jacfwd(lambda transport, u: transport(u)[0], argnums=1))
 
 
 def reach(u: np.ndarray) -> float:

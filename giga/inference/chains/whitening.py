@@ -1,6 +1,12 @@
-"""The affine map that makes a density most like a standard normal, from draws and their gradients."""
+"""The maps that make a density most like a standard normal, from draws and their gradients: affine, and bent."""
 
 import numpy as np
+
+from giga.inference.variational.transport import Bend, held, most_soft, products
+
+WORTH = 0.8  # of the spread without a bend, below which a bend must come on draws that it was not made from
+RIDGE = 0.1  # addition to the normal matrix of its regression, in draws
+STEEP = 0.3  # least precision along a coordinate that follows, where its own is unity
 
 
 def whitening(u: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,3 +41,78 @@ def _geometric_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(0.5 * (inner + inner.T))
     half = root @ (vectors * values**0.25)
     return half @ half.T
+
+
+def straightened(u: np.ndarray, gradient: np.ndarray, slope: np.ndarray) -> tuple[Bend | None, np.ndarray, np.ndarray]:
+    """The bend that straightens curved ridges, from draws and their gradients.
+
+    Coordinates are turned so that the softest come first: those along which the parameters vary most, in units of
+    their priors. Along these a ridge can curve; the stiff ones, sharply determined, follow it. Given the soft ones s,
+    the stiff ones t have the score -P (t - m(s)), so a regression of the scores on t and on products of s gives P and
+    the curve m from far fewer draws than the draws alone would, and from such as lie beside the ridge. How many of the
+    first are soft, or which one alone, is what serves the other half of the draws best.
+
+    Args:
+        u: Draws, shape (count, n).
+        gradient: Of the log-density there.
+        slope: d z / d u in the middle, z in units of the priors, shape (n, n).
+
+    Returns:
+        The bend, or None where none is worth it, and draws and gradients in the coordinates in front of it.
+
+    References:
+        Hyvarinen (2005), JMLR 6, 695 (score matching); Transtrum, Machta & Sethna (2011), Phys. Rev. E 83, 036701
+        (the curvature of a model's manifold along its soft directions).
+    """
+    n = u.shape[1]
+    most = most_soft(n)
+    shift, lower = whitening(u, gradient)
+    outer = lower @ np.linalg.svd(slope @ lower)[2].T  # slope outer has orthogonal columns, the longest first
+    orders = [(np.arange(n), soft) for soft in range(1, most + 1)]
+    orders += [(np.concatenate([[k], np.delete(np.arange(n), k)]), 1) for k in range(1, n if most else 0)]
+    outer = outer * np.std(np.linalg.solve(outer, (u - shift).T), axis=1)  # a curve reaches as far as the draws
+    w, score = np.linalg.solve(outer, (u - shift).T).T, gradient @ outer
+    one = np.arange(len(w)) % 2 == 0
+    spreads = [_spread(*_straight(w[~one][:, order], score[~one][:, order],
+                                  _curve(w[one][:, order], score[one][:, order], soft))) for order, soft in orders]
+    best = int(np.argmin(spreads)) if spreads else 0
+    if not spreads or not spreads[best] < WORTH * _spread(w[~one], score[~one]):
+        return None, u, gradient
+    order, soft = orders[best]
+    w, score, outer = w[:, order], score[:, order], outer[:, order]
+    curve = _curve(w, score, soft)
+    whole = np.zeros((most * (most + 1) // 2, n))
+    whole[:len(curve), soft:] = curve
+    bend = Bend(shift=shift, outer=outer, curve=whole, log_det=np.linalg.slogdet(outer)[1])
+    return bend, *_straight(w, score, curve)
+
+
+def _curve(w: np.ndarray, score: np.ndarray, soft: int) -> np.ndarray:
+    """Coefficients of the products of the first coordinates, shape (products, n - soft); zero of too few draws."""
+    s, t = held(w[:, :soft], np), w[:, soft:]
+    features = products(s, np)
+    design = np.concatenate([t, features, s, np.ones((len(w), 1))], axis=1)
+    if len(w) < 2 * design.shape[1]:
+        return np.zeros((features.shape[1], t.shape[1]))
+    solved = np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ score[:, soft:])
+    stiff = t.shape[1]
+    values, vectors = np.linalg.eigh(-0.5 * (solved[:stiff] + solved[:stiff].T))
+    covariance = (vectors / np.maximum(values, STEEP)) @ vectors.T
+    return solved[stiff:stiff + features.shape[1]] @ covariance
+
+
+def _straight(w: np.ndarray, score: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws and gradients in the coordinates in front of a bend."""
+    soft = w.shape[1] - curve.shape[1]
+    straight, before, s = w.copy(), score.copy(), held(w[:, :soft], np)
+    straight[:, soft:] -= products(s, np) @ curve
+    pulled, moves = score[:, soft:] @ curve.T, s == w[:, :soft]  # by the products; what is not held
+    for p, (j, k) in enumerate(zip(*np.tril_indices(soft), strict=True)):
+        before[:, j] += pulled[:, p] * s[:, k] * moves[:, j]
+        before[:, k] += pulled[:, p] * s[:, j] * moves[:, k]
+    return straight, before
+
+
+def _spread(w: np.ndarray, score: np.ndarray) -> float:
+    """Largest standard deviation in the coordinates in which that of the score is the same: 1 of a Gaussian."""
+    return float(np.max(np.abs(np.linalg.eigvals(np.cov(w.T) @ np.cov(score.T)))) ** 0.5)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jax import Array
 from scipy.special import logsumexp
@@ -13,12 +11,10 @@ from scipy.special import logsumexp
 from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
 from giga.inference.chains.diagnostics import ess_mean
-from giga.inference.variational.transport import Transport
+from giga.inference.variational.transport import Transport, pulled, pushed
 from giga.inference.variational.vi import Ascent
-from giga.runtime.parallel import ON_VECTORS, on_host
 from giga.runtime.random import normal
 
-PIECE = 1024  # points in a call
 FLOOR = 1.0 / 9.0  # smallest eigenvalue of a precision that is believed, as in `transport.inverse`
 LEAST_OVERLAP = 1e-6  # of draws and proposals: with less, none of thousands lies where the other density is
 
@@ -80,26 +76,9 @@ def propose(key: Array, posterior: Posterior, transport: Transport, ascent: Asce
 def log_density_of(transport: Transport, z: np.ndarray) -> np.ndarray:
     """Log-density of a map's own distribution at points of any leading shape, in float64."""
     flat = np.reshape(z, (-1, transport.size)).astype(transport.shift.dtype)
-    u, log_det = _in_pieces(_pull, transport, flat)
+    u, log_det = pulled(transport, flat)
     log_normal = -0.5 * np.sum(np.asarray(u, float) ** 2, 1) - 0.5 * transport.size * np.log(2.0 * np.pi)
     return (log_normal - np.asarray(log_det, float)).reshape(np.shape(z)[:-1])
-
-
-def pushed(transport: Transport, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images of points under a map, shape (count, n), and the log-determinants there, on the host."""
-    return _in_pieces(_push, transport, u)
-
-
-def _in_pieces(function: Callable, transport: Transport, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluate a map in pieces of one size, so that it is compiled once whatever the number of points."""
-    padded = np.concatenate([points, np.repeat(points[:1], -len(points) % PIECE, 0)])
-    parts = [on_host(function(transport, padded[i:i + PIECE])) for i in range(0, len(padded), PIECE)]
-    out, log_det = (np.concatenate(part)[:len(points)] for part in zip(*parts, strict=True))
-    return out, log_det
-
-
-_push = jax.jit(jax.vmap(Transport.__call__, (None, 0)), compiler_options=ON_VECTORS)
-_pull = jax.jit(jax.vmap(Transport.pull, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def bridge(samples: np.ndarray, proposals: np.ndarray, rounds: int = 200, tolerance: float = 1e-10) -> Evidence:

@@ -31,7 +31,7 @@ from giga.inference.chains.hmc import (
 )
 from giga.inference.modes.evidence import Evidence
 from giga.inference.smc.tempering import Maps, tempered
-from giga.inference.variational.transport import gaussian
+from giga.inference.variational.transport import gaussian, pulled
 from giga.inference.variational.vi import Ascent
 from giga.runtime.calls import Call
 from giga.runtime.journal import Keep, direct
@@ -258,16 +258,13 @@ def _moved(key: Array, posterior: Posterior, start: Prior | Maps, state: Particl
     covariance += SHRINK * np.diag(np.diag(covariance)) + 1e-12 * np.eye(n)
     transport = gaussian(flat.mean(0), covariance, 0, dtype)
     density = tempered(start, posterior, state.beta)
-    u = np.asarray(on_host(_pulled(transport, flat.astype(dtype))))
+    u, _ = pulled(transport, flat.astype(dtype))
     value, gradient = programs.ascent.evaluate(density, transport, u)
     chains = HMCState(Chains(u, value, gradient), np.asarray(state.step_size, dtype),
                       np.asarray(programs.config.length, dtype), transport)
     after, _, draws = programs.moves.run(key, density, chains, adapt)
     z = np.asarray(draws.z)[:, -1].reshape(state.z.shape)
     return _evaluated(posterior, start, z, programs, state.beta, state.log_z, float(after.step_size)), draws
-
-
-_pulled = jax.jit(jax.vmap(lambda transport, z: transport.pull(z)[0], (None, 0)))
 
 
 def _grouped(kept: Sequence[Draws], config: SMCConfig) -> Draws:
