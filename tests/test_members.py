@@ -50,7 +50,8 @@ def test_one_is_type_81(x64):
     x, y = positions(x64)
     e, angle = 0.4, 0.7  # (a^2 - b^2) / (a^2 + b^2) = 2 e / (1 + e^2)
     halo = DPIE(sigma=800.0, core=5.0, cut=100.0, e1=e * np.cos(2 * angle), e2=e * np.sin(2 * angle))
-    for value, expected in zip(jax.jit(lambda: halo.deflection(x, y))(), kovner(np.asarray(x), np.asarray(y), 800.0, 5.0, 100.0,
+    found = jax.jit(lambda: halo.deflection(x, y))()
+    for value, expected in zip(found, kovner(np.asarray(x), np.asarray(y), 800.0, 5.0, 100.0,
                                                             2 * e / (1 + e**2), angle), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-9)
 
@@ -138,7 +139,8 @@ def test_size_of_program():
 
 
 @pytest.mark.parametrize(("column", "value", "said"), [
-    ("mag", np.nan, "mag: not finite in row 2"), ("e1", 1.0, "e1: .* in row 2"), ("x", np.inf, "x: not finite in row 2"),
+    ("mag", np.nan, "mag: not finite in row 2"), ("e1", 1.0, "e1: .* in row 2"),
+    ("x", np.inf, "x: not finite in row 2"),
 ])
 def test_bad_rows_are_named(column, value, said):
     columns = {name: np.zeros(4) for name in ("x", "y", "e1", "e2", "mag")}

@@ -113,7 +113,8 @@ def test_source_plane_is_that_of_each_system(x64):
     """As `giga.bayes.points` has it, one system at a time."""
     scene, data = example(x64)
     weights = scene.planes.source_weights(0)
-    np.testing.assert_allclose(weights, scene.planes.cosmology.lensing_efficiency(0.4, np.array([1.5, 3.0])), rtol=1e-12)
+    ratios = scene.planes.cosmology.lensing_efficiency(0.4, np.array([1.5, 3.0]))
+    np.testing.assert_allclose(weights, ratios, rtol=1e-12)
     found = jax.jit(source_plane)(scene.mass, data, weights)
     for k, rows in ((0, slice(0, 3)), (1, slice(3, 5))):
         one = points.PointImages.of(data.x[rows], data.y[rows], data.sigma[rows])
@@ -196,7 +197,8 @@ def test_tables_read_and_write(folder):
     for name in ("x", "y", "a", "b", "theta", "mag"):
         np.testing.assert_allclose(getattr(again, name), getattr(table, name), atol=1e-7)
     assert catalogue_of(again).mag.tolist() == table.mag.tolist()
-    (folder / "arcs.dat").write_text("#REFERENCE 0\n1.1 110.84 -73.45 0.1 0.1 0 1.449 0.0\n1.2 110.83 -73.46 .1 .1 0 1.449 0\n")
+    (folder / "arcs.dat").write_text("#REFERENCE 0\n1.1 110.84 -73.45 0.1 0.1 0 1.449 0.0\n"
+                                     "1.2 110.83 -73.46 .1 .1 0 1.449 0\n")
     arcs = read_images(folder / "arcs.dat", REFERENCE)
     assert arcs.z.tolist() == [1.449, 1.449] and system_names(arcs.names) == ["1", "1"]
 

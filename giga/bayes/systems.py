@@ -180,7 +180,8 @@ def _sums(values: Array, data: SystemImages) -> Array:
 def _solved(matrix: Array, right: Array) -> Array:
     """Solutions of symmetric 2 x 2 systems, shape (systems, 2)."""
     a, b, d = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 1]
-    return jnp.stack([d * right[:, 0] - b * right[:, 1], a * right[:, 1] - b * right[:, 0]], -1) / (a * d - b * b)[:, None]
+    solved = jnp.stack([d * right[:, 0] - b * right[:, 1], a * right[:, 1] - b * right[:, 0]], -1)
+    return solved / (a * d - b * b)[:, None]
 
 
 def traced(mass: Sequence[MassProfile], data: SystemImages, weights: Array) -> Array:

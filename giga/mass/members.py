@@ -1,4 +1,4 @@
-"""Halos and member galaxies of clusters by their velocity dispersions: dual pseudo-isothermal, as LensTool's type 81."""
+"""Halos and member galaxies of clusters by their velocity dispersions: dual pseudo-isothermal, LensTool's type 81."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ class Halos(MassProfile):
         """What the sum runs over, shape (n,) each."""
         each = self.each
         scale, Ra, Rs = _scaled(each.sigma, each.core, each.cut, each.e1**2 + each.e2**2)
-        rows = {"x": each.center_x, "y": each.center_y, "e1": each.e1, "e2": each.e2, "scale": scale, "Ra": Ra, "Rs": Rs}
+        rows = {"x": each.center_x, "y": each.center_y, "e1": each.e1, "e2": each.e2, "scale": scale, "Ra": Ra,
+                "Rs": Rs}
         dtype = jnp.result_type(*rows.values())
         return {name: jnp.asarray(values, dtype) for name, values in rows.items()}
 
