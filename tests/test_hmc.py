@@ -154,7 +154,8 @@ def test_a_curved_ridge_is_made_straight(x64, programs):
     assert not plain.transport.bend.curve.any() and straight.transport.bend.curve.any()
     assert after["converged"] and after["evaluations"] < 0.3 * before["evaluations"]
     z0, z1 = draws.z[..., :1], draws.z[..., 1:2]
-    for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.02 + 2.0 * bend**2), (z0**2 * z1, 2.0 * bend)):
+    for values, expected in ((z0, 0.0), (z0**2, 1.0), (z1, 0.0), (z1**2, 0.02 + 2.0 * bend**2),
+                             (z0**2 * z1, 2.0 * bend)):
         check_mean(values, expected, ess_mean(values)[0])
 
 
@@ -171,6 +172,19 @@ def state_at(toy, transport, u, step_size: float = 0.3) -> HMCState:
     value, gradient = jax.vmap(jax.value_and_grad(lambda v: log_density(toy, transport, v)))(jnp.asarray(u))
     return HMCState(Chains(u, np.asarray(value), np.asarray(gradient)), np.asarray(step_size),
                     np.asarray(CONFIG.length), transport)
+
+
+def test_a_chain_that_is_stuck_alone_makes_the_step_shorter(x64, programs):
+    """Seven chains where a ridge is wide and one where it is narrow: the mean acceptance alone would not tell."""
+    toy = Toy.of(np.zeros(3), np.diag([1.0, 0.3, 1.0]), bend=1.0)
+    transport = gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    u = np.zeros((8, 3))
+    u[:, 1] = -1.0
+    u[7, :2] = 6.0, 35.0
+    short = programs[0]._replace(config=replace(CONFIG, n_max=400, ess=1.0, tail_ess=0.0, rhat=10.0))
+    state, draws, info = sample_hmc(jax.random.key(4), toy, state_at(toy, transport, u, 0.2), short)
+    assert 0 < info["resets"] <= 3 and float(state.step_size) == 0.2 * 0.5 ** info["resets"]
+    assert info["dead_chains"] == 0 and draws.acceptance_rate.mean(1).min() > 0.4
 
 
 def test_divergences_are_counted_and_never_accepted(x64, programs):

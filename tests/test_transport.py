@@ -7,7 +7,7 @@ import pytest
 from _problems import random_covariance
 
 from giga.inference.chains.whitening import straightened
-from giga.inference.variational.transport import Bend, conditional, gaussian, most_soft, products
+from giga.inference.variational.transport import Bend, conditional, gaussian, most_soft, products, pulled, pushed
 
 
 def bent(rng, axis: int = 1, n: int = 4):
@@ -126,13 +126,38 @@ def test_a_curve_is_found_from_scores(x64, rng, soft, curved):
     mix = np.linalg.cholesky(np.cov(z.T))  # z = mix u
     found, u, gradient = straightened(np.linalg.solve(mix, z.T).T, score @ mix, mix)
     assert (found is not None) == curved
-    if curved:
-        assert found.curve[:, soft:].any() and not found.curve[soft * (soft + 1) // 2:].any()
+    if found is not None:
+        assert found.soft == soft and found.curve[:, soft:].any() and not found.curve[soft * (soft + 1) // 2:].any()
         flat = [np.sqrt(np.max(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real)) for a, b in
                 ((z, score), (u, gradient))]
         assert flat[1] < 1.05 < 3.0 < flat[0]
         back = np.asarray(jax.vmap(found)(u)) @ mix.T
         np.testing.assert_allclose(back, z, atol=1e-9)
+
+
+@pytest.mark.parametrize("distinct", [1, 4])
+def test_chains_that_do_not_move_are_not_bent(rng, distinct):
+    """Draws without a spread, or of as many places as there are chains, are no fault of the warm-up."""
+    places, scores = rng.normal(size=(2, distinct, 5))
+    u, gradient = np.repeat(places, 200 // distinct, 0), np.repeat(scores, 200 // distinct, 0)
+    found, same, _ = straightened(u, gradient, np.eye(5))
+    assert found is None and same is u
+
+
+def test_a_map_is_bent_once(rng):
+    with pytest.raises(ValueError, match="bent already"):
+        bent(rng).bent(shear(rng, 4))
+
+
+def test_a_bent_map_is_undone_in_single_precision(rng):
+    transport = bent(rng)
+    single = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32) if leaf.dtype == float else leaf, transport)
+    u = rng.normal(size=(200, 4)).astype(np.float32)
+    z, log_det = pushed(single, u)
+    back, same = pulled(single, z)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, u, atol=2e-3)  # rounding of z, times the condition of the map
+    np.testing.assert_allclose(same, log_det, atol=2e-3)
 
 
 def test_products_of_fewer_coordinates_come_first(rng):

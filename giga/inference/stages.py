@@ -176,7 +176,7 @@ class Stages:
                                             lambda d: self.report(name, d))
             return (state, draws), more | found | {
                 "evaluations": found["evaluations"] + info["evaluations"] + more["evaluations"],
-                "replaced_starts": info["replaced_starts"]}
+                "replaced_starts": info["replaced_starts"], "bent_along": info["bent_along"]}
 
         return self.stage(name, work)
 

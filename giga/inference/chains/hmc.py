@@ -25,6 +25,8 @@ from giga.runtime.parallel import batched, compiled, spread
 from giga.runtime.random import normal, split
 
 LOST_ACCEPTANCE = 0.2  # a block this far below the target has left the region that the step was set in
+STUCK_ACCEPTANCE = 0.5  # so far below, of one chain: it stands where the step is too long for it
+SHORTER = 0.5  # times the step, for a chain that is stuck
 MAX_RESETS = 3
 LONGEST = 3.0  # times the trajectory's length, for draws that reach so far
 LONGER = 1.1  # a change of the length that is worth it
@@ -147,8 +149,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         report: Called after each round with "acceptance".
 
     Returns:
-        State from which `sample_hmc` goes on, the gradients used, and how many starts were replaced
-        because their log-density is not finite.
+        State from which `sample_hmc` goes on, the gradients used, how many starts were replaced
+        because their log-density is not finite, and along how many coordinates a ridge was made straight.
 
     Raises:
         FloatingPointError: No start has a finite log-density.
@@ -168,7 +170,8 @@ def warm_up(key: Array, posterior: Posterior, transport: Transport, sampler: Sam
         if part is not rounds[-1]:
             seen = Path(*(np.concatenate(a, 1) for a in zip(*kept, strict=True)))
             state = _rewhiten(posterior, state, seen, config.length, ascent, bend=part is rounds[0])
-    return state, {"evaluations": gradients, "replaced_starts": replaced}
+    return state, {"evaluations": gradients, "replaced_starts": replaced,
+                   "bent_along": state.transport.bend.soft}
 
 
 def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampler,
@@ -178,7 +181,8 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     Blocks of fixed-step HMC with jittered length, with a look at the diagnostics between blocks. Where the draws so far
     reach further than the trajectories were made for, these become longer, at most `LONGEST` times. Where a
     block's acceptance falls far below what the step was set for, the chains have come to a place
-    that the pilot did not see: the step is set anew from there, and the draws so far are left out.
+    that the pilot did not see: the step is set anew from there, and the draws so far are left out. Where one chain
+    alone is stuck, in a narrow tail, the mean of all would hardly tell, nor set another step: it is halved.
 
     Args:
         key: Random key; block k uses `fold_in(key, k)`.
@@ -200,11 +204,16 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     while not _reached(worst, blocks, config) and len(blocks) * config.n_block < config.n_max:
         state, path, out = sampler.run(jax.random.fold_in(key, count), posterior, state, False)
         count, spent = count + 1, spent + _gradients(out, config)
-        acceptance = float(np.mean(out.acceptance_rate))
-        if acceptance < config.target_accept - LOST_ACCEPTANCE and resets < MAX_RESETS:
-            state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
-            count, spent, resets = count + 1, spent + _gradients(out, config), resets + 1
-            blocks, values, paths = [], [], []
+        each = np.mean(np.asarray(out.acceptance_rate, float), 1)
+        acceptance = float(np.mean(each))
+        lost = acceptance < config.target_accept - LOST_ACCEPTANCE
+        if (lost or each.min() < config.target_accept - STUCK_ACCEPTANCE) and resets < MAX_RESETS:
+            if lost:
+                state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
+                count, spent = count + 1, spent + _gradients(out, config)
+            else:
+                state = state._replace(step_size=np.asarray(SHORTER * state.step_size, state.step_size.dtype))
+            blocks, values, paths, resets = [], [], [], resets + 1
             continue
         blocks.append(out)
         paths.append(np.asarray(path.u, float))

@@ -4,7 +4,7 @@ import numpy as np
 
 from giga.inference.variational.transport import Bend, held, most_soft, products
 
-WORTH = 0.8  # of the spread without a bend, below which a bend must come on draws that it was not made from
+WORTH = 0.8  # of the spread without a bend, below which a bend must come on chains that its curve was not made from
 RIDGE = 0.1  # addition to the normal matrix of its regression, in draws
 STEEP = 0.3  # least precision along a coordinate that follows, where its own is unity
 
@@ -53,7 +53,7 @@ def straightened(u: np.ndarray, gradient: np.ndarray, slope: np.ndarray) -> tupl
     first are soft, or which one alone, is what serves the other half of the draws best.
 
     Args:
-        u: Draws, shape (count, n).
+        u: Draws, shape (count, n), chain after chain: the halves are of different chains.
         gradient: Of the log-density there.
         slope: d z / d u in the middle, z in units of the priors, shape (n, n).
 
@@ -64,36 +64,37 @@ def straightened(u: np.ndarray, gradient: np.ndarray, slope: np.ndarray) -> tupl
         Hyvarinen (2005), JMLR 6, 695 (score matching); Transtrum, Machta & Sethna (2011), Phys. Rev. E 83, 036701
         (the curvature of a model's manifold along its soft directions).
     """
-    n = u.shape[1]
-    most = most_soft(n)
+    (count, n), one = u.shape, slice(len(u) // 2)
+    other, place = slice(len(u) // 2, None), np.arange(n)
+    orders = [(place, soft) for soft in range(1, most_soft(n) + 1)]
+    orders += [(np.concatenate([[k], np.delete(place, k)]), 1) for k in range(1, n)]
+    orders = [(order, soft) for order, soft in orders if 2 * (n + soft * (soft + 1) // 2 + 1) <= count // 2]
     shift, lower = whitening(u, gradient)
     outer = lower @ np.linalg.svd(slope @ lower)[2].T  # slope outer has orthogonal columns, the longest first
-    orders = [(np.arange(n), soft) for soft in range(1, most + 1)]
-    orders += [(np.concatenate([[k], np.delete(np.arange(n), k)]), 1) for k in range(1, n if most else 0)]
-    outer = outer * np.std(np.linalg.solve(outer, (u - shift).T), axis=1)  # a curve reaches as far as the draws
+    widths = np.std(np.linalg.solve(outer, (u - shift).T), axis=1)
+    if not orders or not (widths > 0.0).all():  # too few draws, or chains that do not move
+        return None, u, gradient
+    outer = outer * widths  # a curve reaches as far as the draws
     w, score = np.linalg.solve(outer, (u - shift).T).T, gradient @ outer
-    one = np.arange(len(w)) % 2 == 0
-    spreads = [_spread(*_straight(w[~one][:, order], score[~one][:, order],
+    spreads = [_spread(*_straight(w[other][:, order], score[other][:, order],
                                   _curve(w[one][:, order], score[one][:, order], soft))) for order, soft in orders]
-    best = int(np.argmin(spreads)) if spreads else 0
-    if not spreads or not spreads[best] < WORTH * _spread(w[~one], score[~one]):
+    best = int(np.argmin(spreads))
+    if not spreads[best] < WORTH * _spread(w[other], score[other]):
         return None, u, gradient
     order, soft = orders[best]
     w, score, outer = w[:, order], score[:, order], outer[:, order]
     curve = _curve(w, score, soft)
-    whole = np.zeros((most * (most + 1) // 2, n))
+    whole = Bend.none(n, float).curve
     whole[:len(curve), soft:] = curve
     bend = Bend(shift=shift, outer=outer, curve=whole, log_det=np.linalg.slogdet(outer)[1])
     return bend, *_straight(w, score, curve)
 
 
 def _curve(w: np.ndarray, score: np.ndarray, soft: int) -> np.ndarray:
-    """Coefficients of the products of the first coordinates, shape (products, n - soft); zero of too few draws."""
+    """Coefficients of the products of the first coordinates, shape (products, n - soft)."""
     s, t = held(w[:, :soft], np), w[:, soft:]
     features = products(s, np)
     design = np.concatenate([t, features, s, np.ones((len(w), 1))], axis=1)
-    if len(w) < 2 * design.shape[1]:
-        return np.zeros((features.shape[1], t.shape[1]))
     solved = np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ score[:, soft:])
     stiff = t.shape[1]
     values, vectors = np.linalg.eigh(-0.5 * (solved[:stiff] + solved[:stiff].T))
@@ -114,5 +115,6 @@ def _straight(w: np.ndarray, score: np.ndarray, curve: np.ndarray) -> tuple[np.n
 
 
 def _spread(w: np.ndarray, score: np.ndarray) -> float:
-    """Largest standard deviation in the coordinates in which that of the score is the same: 1 of a Gaussian."""
-    return float(np.max(np.abs(np.linalg.eigvals(np.cov(w.T) @ np.cov(score.T)))) ** 0.5)
+    """Largest variance in the coordinates in which draws and scores have the same: 1 of a Gaussian."""
+    one, two = (np.linalg.qr(a - a.mean(0))[1] for a in (w, score))
+    return float(np.linalg.norm(one @ two.T, 2)) / (len(w) - 1)

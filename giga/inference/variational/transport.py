@@ -40,6 +40,11 @@ class Bend(Component):
     curve: AnyArray
     log_det: AnyArray
 
+    @property
+    def soft(self) -> int:
+        """Coordinates along which it bends; on the host."""
+        return _count(int(np.sum(np.any(self.curve, axis=1))))
+
     @staticmethod
     def none(n: int, dtype: DTypeLike) -> Bend:
         """The identity of n coordinates."""
@@ -57,13 +62,17 @@ class Bend(Component):
         return straight - self._c(straight)
 
     def _c(self, w: Array) -> Array:
-        soft = (math.isqrt(8 * len(self.curve) + 1) - 1) // 2
-        return matmul(products(held(w[:soft]), jnp), self.curve)
+        return matmul(products(held(w[:_count(len(self.curve))]), jnp), self.curve)
 
 
 def most_soft(n: int) -> int:
     """Coordinates along which a bend of n may be quadratic."""
     return max(min(SOFT, n - 1), 0)
+
+
+def _count(pairs: int) -> int:
+    """Coordinates that have so many products."""
+    return (math.isqrt(8 * pairs + 1) - 1) // 2
 
 
 def held(t: Any, xp: Any = jnp) -> Any:
@@ -146,7 +155,9 @@ class Transport(Component):
         return self.replace(shift=self.shift + matmul(self.factor, shift), factor=matmul(self.factor, factor))
 
     def bent(self, bend: Bend) -> Transport:
-        """The map u -> self(bend(u)), made on the host; its own bend must be none."""
+        """The map u -> self(bend(u)), made on the host. Raises ValueError where it is bent already."""
+        if np.any(self.bend.curve):
+            raise ValueError("transport: bent already; two bends are not one")
         shift, factor = np.asarray(self.shift, float), np.asarray(self.factor, float)
         dtype, n = np.asarray(self.shift).dtype, self.size
         after = {"shift": shift + factor @ bend.shift, "outer": factor @ bend.outer, "curve": bend.curve,
