@@ -24,10 +24,9 @@ def trace(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Array
 
 def jacobian(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     """Derivatives of the total deflection (xx, xy, yx, yy), each profile's by its own way."""
-    total = (0.0 * x,) * 4
-    for profile in mass:
-        total = tuple(a + b for a, b in zip(total, profile.jacobian(x, y), strict=True))
-    return total  # pyright: ignore[reportReturnType]
+    parts = [profile.jacobian(x, y) for profile in mass] or [(0.0 * x,) * 4]
+    xx, xy, yx, yy = (sum(terms[1:], terms[0]) for terms in zip(*parts, strict=True))
+    return xx, xy, yx, yy
 
 
 def magnification(mass: Sequence[MassProfile], x: Array, y: Array) -> Array:

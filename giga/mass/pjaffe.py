@@ -8,8 +8,8 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import potential_radius, radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.forms.functions import gauss_legendre, log1p_ratio, pick, softening
-from giga.mass.nie import axes, core_log, core_log_slope, unit_deflection, unit_potential
+from giga.mass.forms.functions import gauss_legendre, log1p_ratio, softening
+from giga.mass.nie import axes, core_log, core_log_slope, nearly_round, roundest, unit_potential
 
 NEAR = 0.1  # of (Rs - Ra) / (Rs + Ra), below which the difference of two NIEs is taken as an integral
 NODES = 6  # of that integral: to 1e-12
@@ -132,17 +132,17 @@ def dual_deflection(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Arr
         e1, e2: Ellipticity of the mass; the derivatives by it are finite for a circle too.
         Ra, Rs: Radii on the intermediate axis, which may be equal [arcsec].
     """
-    largest = pick(x, 0.05, 0.005)
     apart, first, second = _apart(Ra, Rs)
-    core_x, core_y = unit_deflection(x, y, e1, e2, first)
-    cut_x, cut_y = unit_deflection(x, y, e1, e2, second)
+    squared = radius_squared(x, y, e1, e2) + softening(x)
+    (core_x, core_y), (cut_x, cut_y) = (nearly_round(x, y, e1, e2, s, jnp.sqrt(squared + s**2))
+                                        for s in (first, second))
     near_x, near_y = jnp.zeros_like(core_x), jnp.zeros_like(core_y)
     for s, weight in _between(Ra, Rs):
         slope_x, slope_y = core_log_slope(x, y, e1, e2, s)
         near_x, near_y = near_x + 0.5 * weight * slope_x, near_y + 0.5 * weight * slope_y
     round_x = jnp.where(apart, (core_x - cut_x) / (second - first), near_x)
     round_y = jnp.where(apart, (core_y - cut_y) / (second - first), near_y)
-    flat, e, cos, sin = axes(e1, e2, largest)
+    flat, e, cos, sin = axes(e1, e2, roundest(x))
     flat_x, flat_y = turned_dual(x, y, e, cos, sin, Ra, Rs)
     return jnp.where(flat, flat_x, round_x), jnp.where(flat, flat_y, round_y)
 
