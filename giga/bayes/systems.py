@@ -7,6 +7,7 @@ D_ls / D_s. The arithmetic of one system is that of `giga.bayes.points`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from giga.bayes.points import LOG_TWO_PI
+from giga.bayes.points import LOG_TWO_PI, PointTerm
 from giga.component import AnyArray, Component, static
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
@@ -202,16 +203,37 @@ def scatter(places: Array, data: SystemImages) -> Array:
     return jnp.sqrt(_sums(apart, data) / np.bincount(np.asarray(data.system)))
 
 
+@dataclass(frozen=True)
+class View:
+    """The field that is shown of a lens when its fit has ended, and the source that its maps are for.
+
+    Attributes:
+        half_width: Half the side of the square about the origin [arcsec].
+        pixel_scale: Side of a pixel of the maps [arcsec].
+        z_map: Redshift of the source.
+        reference: Right ascension and declination of the origin, x to the west [deg]; None is not known.
+    """
+
+    half_width: float
+    pixel_scale: float
+    z_map: float
+    reference: tuple[float, float] | None = None
+
+
 class SystemsTerm(Component):
     """The images of many sources as a term of a posterior.
 
     Attributes:
         data: Positions.
         ladder: Where positions are compared.
+        names: Of the systems; empty is their numbers.
+        view: What is shown of a fit without pixels; None is a square around the images, and the furthest source.
     """
 
     data: SystemImages
     ladder: Ladder = static(default="source")
+    names: tuple[str, ...] = static(default=())
+    view: View | None = static(default=None)
 
     def check(self, scene: Scene) -> None:
         """Refuse a term that a scene cannot have. Raises ValueError."""
@@ -224,13 +246,21 @@ class SystemsTerm(Component):
         if len(planes) != 1:
             raise ValueError(f"mass: got masses on {len(planes)} planes; expected all on one")
 
-    def placed(self, scene: Scene) -> Placed:
-        """Sources and residuals, on its rung."""
+    @property
+    def solved(self) -> int:
+        """Number of parameters that are solved in it: the places of the sources."""
+        return 2 * self.data.count
+
+    def seen(self, scene: Scene) -> tuple[list[MassProfile], SystemImages, Array]:
+        """The masses, the images, and what deflections are multiplied by for each source."""
         planes = scene.planes
         assert isinstance(planes, Planes)
         weights = planes.source_weights(planes.mass_plane(scene.mass[0])).astype(jnp.asarray(self.data.x).dtype)
-        compare = image_plane if self.ladder == "image" else source_plane
-        return compare(gathered(scene.mass), self.data, weights)
+        return gathered(scene.mass), self.data, weights
+
+    def placed(self, scene: Scene) -> Placed:
+        """Sources and residuals, on its rung."""
+        return (image_plane if self.ladder == "image" else source_plane)(*self.seen(scene))
 
     def residuals(self, scene: Scene) -> Array:
         """What is left of the positions over their standard deviations, shape (2 n,)."""
@@ -239,3 +269,7 @@ class SystemsTerm(Component):
     def log_likelihood(self, scene: Scene) -> Array:
         """Logarithm of the Gaussian density of the positions, the sources at their best places."""
         return -0.5 * jnp.sum(self.residuals(scene) ** 2) + self.data.log_norm
+
+
+Term = PointTerm | SystemsTerm
+"""What a posterior may have beside pixels, or alone."""

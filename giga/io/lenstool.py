@@ -110,7 +110,7 @@ class Par:
     def _numbers(self, section: str, key: str, least: int) -> tuple[float, ...] | None:
         for one in self.named(section):
             if (row := one.row(key)) is not None:
-                return _numbers(row, self.file, least)
+                return numbers_of(row, self.file, least)
         return None
 
 
@@ -170,7 +170,8 @@ def _lines(path: Path, comments: list[str] | None = None) -> Iterator[tuple[int,
         yield number, words
 
 
-def _numbers(row: Row, file: Path, least: int) -> tuple[float, ...]:
+def numbers_of(row: Row, file: Path, least: int) -> tuple[float, ...]:
+    """The numbers of a row, `least` or more. Raises InputError with its line."""
     try:
         values = tuple(map(float, row.values))
     except ValueError:
@@ -196,7 +197,7 @@ class Potential:
         if row is None:
             raise InputError(par.file, f"line {section.line}", f"potentiel {section.label} without profil",
                              f"profil and one of {', '.join(map(str, TYPES))}")
-        self.line, self.kind = row.line, int(_numbers(row, par.file, 1)[0])
+        self.line, self.kind = row.line, int(numbers_of(row, par.file, 1)[0])
         if self.kind not in TYPES:
             known = ", ".join(f"{number} ({name})" for number, name in TYPES.items())
             raise InputError(par.file, f"line {row.line}", f"profil {self.kind} of potentiel {section.label}",
@@ -213,7 +214,7 @@ class Potential:
                 raise InputError(self._file, f"line {self._section.line}", f"potentiel {self.label} without {key}",
                                  f"{key} and a number")
             return default
-        return _numbers(row, self._file, 1)[0]
+        return numbers_of(row, self._file, 1)[0]
 
     def radius(self, key: str) -> float:
         """A radius in arcsec, from its own or that in kpc, which LensTool prefers. Raises InputError."""
@@ -221,13 +222,13 @@ class Potential:
         if row is None:
             raise InputError(self._file, f"line {self._section.line}", f"potentiel {self.label} without {key}",
                              f"{key}_kpc or {key}")
-        value = _numbers(row, self._file, 1)[0]
+        value = numbers_of(row, self._file, 1)[0]
         if value < 0.0:
             raise InputError(self._file, f"line {row.line}", f"{row.key} {value:g}", "a radius that is not negative")
-        return value / self._kpc if row.key.endswith("_kpc") else value
+        return value / self.kpc if row.key.endswith("_kpc") else value
 
     @property
-    def _kpc(self) -> float:
+    def kpc(self) -> float:
         return Redshifts(self.z_lens, None, self._cosmology).kpc_lens
 
     def shape(self, share: float = 1.0) -> tuple[float, float]:
@@ -440,7 +441,7 @@ def _members(par: Par, section: Section) -> Members:
         row = section.row(key)
         if row is None:
             raise InputError(par.file, f"line {section.line}", f"{section.name} without {key}", f"{key} and numbers")
-        return _numbers(row, par.file, 1)
+        return numbers_of(row, par.file, 1)
 
     kind = section.row("type")
     if kind is not None and int(numbers("type")[0]) != 81:
@@ -488,6 +489,6 @@ def free_redshifts(par: Par) -> dict[str, tuple[float, ...]]:
     for section in par.named("image"):
         for row in section.rows:
             if row.key == "z_m_limit":
-                values = _numbers(row, par.file, 5)
+                values = numbers_of(row, par.file, 5)
                 out[f"{values[1]:g}"] = values[2:5]
     return out

@@ -11,9 +11,10 @@ from jax import Array
 
 from giga.component import Component, Param, is_distribution, static
 from giga.lensing.cosmology import Cosmology
-from giga.lensing.tracing import deflection
+from giga.lensing.tracing import deflection, jacobian
 from giga.light.base import LightProfile
 from giga.mass.base import MassProfile
+from giga.mass.members import gathered
 
 
 class Planes(Component):
@@ -181,11 +182,11 @@ class Sightline(MassProfile):
     @property
     def center_x(self) -> Param:
         """Centre of the first mass that has one [arcsec]."""
-        return self._middle().center_x
+        return middle_of(self.mass).center_x
 
     @property
     def center_y(self) -> Param:
-        return self._middle().center_y
+        return middle_of(self.mass).center_y
 
     def potential(self, x: Array, y: Array) -> Array:
         lenses = self.planes.lenses(self.mass, self.source)
@@ -199,11 +200,51 @@ class Sightline(MassProfile):
         at_x, at_y = rays(self.mass, self.planes, x, y)[self.source]
         return x - at_x, y - at_y
 
-    def _middle(self) -> Any:
-        for profile in self.mass:
-            if "center_x" in vars(profile):
-                return profile
-        raise AttributeError("no mass of this line of sight has a centre")
+
+class Behind(MassProfile):
+    """All masses of one plane as a source of some redshift behind them sees them, for planes with `absolute`.
+
+    Attributes:
+        mass: The masses.
+        planes: Their plane.
+        z: Redshift of the source.
+    """
+
+    mass: Sequence[MassProfile]
+    planes: Planes
+    z: Param
+
+    from_numbers = False
+
+    @property
+    def center_x(self) -> Param:
+        """Centre of the first mass that has one [arcsec]."""
+        return middle_of(self.mass).center_x
+
+    @property
+    def center_y(self) -> Param:
+        return middle_of(self.mass).center_y
+
+    def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
+        alpha_x, alpha_y = deflection(gathered(self.mass), x, y)
+        return self._weight(alpha_x) * alpha_x, self._weight(alpha_x) * alpha_y
+
+    def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        xx, xy, yx, yy = jacobian(gathered(self.mass), x, y)
+        weight = self._weight(xx)
+        return weight * xx, weight * xy, weight * yx, weight * yy
+
+    def _weight(self, like: Array) -> Array:
+        planes = self.planes.replace(sources=[self.z])
+        return planes.source_weights(planes.mass_plane(self.mass[0]))[0].astype(like.dtype)
+
+
+def middle_of(mass: Sequence[MassProfile]) -> Any:
+    """The first mass that has a centre."""
+    for profile in mass:
+        if "center_x" in vars(profile):
+            return profile
+    raise AttributeError("no mass of this line of sight has a centre")
 
 
 def _ends(z: Any) -> tuple[float, float]:

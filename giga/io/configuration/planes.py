@@ -50,14 +50,14 @@ class PlanesConfig:
 
     def table(self) -> dict[str, Any]:
         """The section as it is written."""
-        out: dict[str, Any] = {"redshifts": [_written(value) for value in self.redshifts]}
+        out: dict[str, Any] = {"redshifts": [written(value) for value in self.redshifts]}
         if self.reference is not None:
-            out["reference"] = _written(self.reference)
+            out["reference"] = written(self.reference)
         if self.sources:
-            out["sources"] = [_written(value) for value in self.sources]
+            out["sources"] = [written(value) for value in self.sources]
         if self.absolute:
             out["absolute"] = True
-        return out | {"cosmology": {key: _written(value) for key, value in self.cosmology}}
+        return out | {"cosmology": {key: written(value) for key, value in self.cosmology}}
 
 
 def read_planes(table: Any, place: Place, defaults: Mapping[str, float]) -> PlanesConfig:
@@ -80,14 +80,7 @@ def read_planes(table: Any, place: Place, defaults: Mapping[str, float]) -> Plan
     if not isinstance(redshifts, list) or not redshifts:
         seen = "missing" if redshifts is None else show(redshifts)
         raise place.at("redshifts").error(seen, "a list of redshifts, one a plane, nearest first")
-    cosmology, here = table.get("cosmology", {}), place.at("cosmology")
-    if not isinstance(cosmology, Mapping):
-        raise here.error(show(cosmology), "a table such as {H0 = 70.0, w0 = -1.0}")
-    names = [field.name for field in dataclasses.fields(Cosmology)]  # pyright: ignore[reportArgumentType]
-    for key in cosmology:
-        if key not in names:
-            raise here.at(key).error("unknown field", nearest(key, names))
-    given = {key: read_value(value, here.at(key)) for key, value in cosmology.items()}
+    cosmology = read_cosmology(table.get("cosmology", {}), place.at("cosmology"), defaults)
     reference = read_value(table["reference"], place.at("reference")) if "reference" in table else None
     sources, absolute = table.get("sources", []), table.get("absolute", False)
     if not isinstance(sources, list):
@@ -95,11 +88,24 @@ def read_planes(table: Any, place: Place, defaults: Mapping[str, float]) -> Plan
     if not isinstance(absolute, bool):
         raise place.at("absolute").error(show(absolute), "true or false")
     return PlanesConfig(tuple(read_value(z, place.at("redshifts").at(k)) for k, z in enumerate(redshifts)), reference,
-                        tuple((dict(defaults) | given).items()),
+                        cosmology,
                         tuple(read_value(z, place.at("sources").at(k)) for k, z in enumerate(sources)), absolute)
 
 
-def _written(value: Value) -> Any:
+def read_cosmology(table: Any, place: Place, defaults: Mapping[str, float]) -> tuple[tuple[str, Value], ...]:
+    """Fields of the cosmology, which may be free; raises InputError."""
+    if not isinstance(table, Mapping):
+        raise place.error(show(table), "a table such as {H0 = 70.0, w0 = -1.0}")
+    names = [field.name for field in dataclasses.fields(Cosmology)]  # pyright: ignore[reportArgumentType]
+    for key in table:
+        if key not in names:
+            raise place.at(key).error("unknown field", nearest(key, names))
+    given = {key: read_value(value, place.at(key)) for key, value in table.items()}
+    return tuple((dict(defaults) | given).items())
+
+
+def written(value: Value) -> Any:
+    """A value as TOML has it."""
     if isinstance(value, Tie):
         return {"same_as": value.same_as}
     return {"dist": value.dist, **dict(value.arguments)} if isinstance(value, DistributionConfig) else value
