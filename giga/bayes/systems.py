@@ -107,15 +107,25 @@ def source_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array
         weights: What deflections are multiplied by for each source, shape (systems,).
         beta: Position of each source, shape (systems, 2) [arcsec]; None is the best.
     """
-    places = traced(mass, data, weights)
-    tensor, det = _inverse(mass, jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data))
+    x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
+    places = _traced(mass, x, y, weight)
+    return _compared(places, *_inverse(mass, x, y, weight), data, beta)
+
+
+def _compared(places: Array, tensor: Array, det: Array, data: SystemImages, beta: Array | None) -> Placed:
+    """The sources of what images are traced to, and what is left by the local magnification tensors."""
+    beta = _best(places, tensor, data) if beta is None else beta
     scaled = tensor / jnp.asarray(data.sigma)[:, None, None]
-    if beta is None:
-        normal = _sums(jnp.sum(scaled[:, :, :, None] * scaled[:, :, None, :], 1), data)
-        moved = jnp.sum(scaled * places[:, None, :], -1)
-        beta = _solved(normal, _sums(jnp.sum(scaled * moved[:, :, None], 1), data))
     left = jnp.sum(scaled * (places - _each(beta, data))[:, None, :], -1)
     return Placed(beta, left, jnp.ones(len(places), bool), 1.0 / det)
+
+
+def _best(places: Array, tensor: Array, data: SystemImages) -> Array:
+    """Best place of each source, shape (systems, 2)."""
+    scaled = tensor / jnp.asarray(data.sigma)[:, None, None]
+    normal = _sums(jnp.sum(scaled[:, :, :, None] * scaled[:, :, None, :], 1), data)
+    moved = jnp.sum(scaled * places[:, None, :], -1)
+    return _solved(normal, _sums(jnp.sum(scaled * moved[:, :, None], 1), data))
 
 
 def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array, beta: Array | None = None) -> Placed:
@@ -125,34 +135,34 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     likelihood is finite; `Placed.settled` tells. Derivatives are those of the implicit function theorem. Arguments are
     those of `source_plane`.
     """
-    first = source_plane(mass, data, weights, beta)
-    seen = jnp.stack([jnp.asarray(data.x), jnp.asarray(data.y)], -1)
-    beta, weight = _each(first.beta, data), _each(weights, data)
-    sigma = jnp.asarray(data.sigma)[:, None]
-    lens, fixed_beta, fixed_weight = jax.lax.stop_gradient((list(mass), beta, weight))
+    x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
+    seen, sigma = jnp.stack([x, y], -1), jnp.asarray(data.sigma)[:, None]
+    lens, fixed_weight, fixed = jax.lax.stop_gradient((list(mass), weight, beta))
 
-    def step(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        at, _ = state
+    def step(k: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        """At the places that were seen the sources are found, then a step is taken, the last time none."""
+        at, source, _, length = state
         tensor, _ = _inverse(lens, at[:, 0], at[:, 1], fixed_weight)
-        move = -jnp.sum(tensor * _missed(lens, at, fixed_weight, fixed_beta)[:, None, :], -1).astype(at.dtype)
-        return at + _capped(move), jnp.hypot(move[:, 0], move[:, 1])
+        places = _traced(lens, at[:, 0], at[:, 1], fixed_weight)
+        source = jnp.where(k == 0, _best(places, tensor, data), source) if fixed is None else source
+        move = -jnp.sum(tensor * (places - _each(source, data))[:, None, :], -1).astype(at.dtype)
+        goes = k < NEWTON
+        return (at + jnp.where(goes, _capped(move), 0.0), source.astype(at.dtype), tensor.astype(at.dtype),
+                jnp.where(goes, jnp.hypot(move[:, 0], move[:, 1]), length))
 
-    # The first step is known from the source plane.
-    start = _capped(-jax.lax.stop_gradient(first.residuals) * sigma)
-    at, length = jax.lax.fori_loop(1, NEWTON, step, (seen + start, jnp.full(len(seen), jnp.inf, seen.dtype)))
+    # One program of the lens without derivatives for all steps, and one with them for both places.
+    begin = (seen, jnp.zeros((data.count, 2), seen.dtype) if fixed is None else jnp.asarray(fixed, seen.dtype),
+             jnp.zeros((len(seen), 2, 2), seen.dtype), jnp.full(len(seen), jnp.inf, seen.dtype))
+    at, _, tensor, length = jax.lax.stop_gradient(jax.lax.fori_loop(0, NEWTON + 1, step, begin))
     settled = length < SETTLED[seen.dtype.name]
-    at = jax.lax.stop_gradient(jnp.where(settled[:, None], at, seen))
-    tensor, _ = jax.lax.stop_gradient(_inverse(lens, at[:, 0], at[:, 1], fixed_weight))
+    at, tensor = jnp.where(settled[:, None], at, seen), jnp.where(settled[:, None, None], tensor, 0.0)
+    both = jnp.concatenate([seen, at])
+    places, found = jnp.split(_traced(list(mass), both[:, 0], both[:, 1], jnp.tile(weight, 2)), 2)
+    first = _compared(places, *_inverse(mass, x, y, weight), data, beta)
     # One step more, whose derivative by lens and source is that of the image.
-    last = at - jnp.sum(tensor * _missed(list(mass), at, weight, beta)[:, None, :], -1)
+    last = at - jnp.sum(tensor * (found - _each(first.beta, data))[:, None, :], -1)
     left = jnp.where(settled[:, None], (last - seen) / sigma, first.residuals)
     return Placed(first.beta, left, settled, first.magnification)
-
-
-def _missed(mass: Sequence[MassProfile], at: Array, weight: Array, beta: Array) -> Array:
-    """By how much rays miss their sources, shape (n, 2)."""
-    alpha = jnp.stack(deflection(mass, at[:, 0], at[:, 1]), -1)
-    return at - weight[:, None] * alpha - beta
 
 
 def _capped(move: Array) -> Array:
@@ -187,7 +197,10 @@ def _solved(matrix: Array, right: Array) -> Array:
 
 def traced(mass: Sequence[MassProfile], data: SystemImages, weights: Array) -> Array:
     """Where the rays of the images meet their source planes, shape (n, 2) [arcsec]; arguments are `source_plane`'s."""
-    x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
+    return _traced(mass, jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data))
+
+
+def _traced(mass: Sequence[MassProfile], x: Array, y: Array, weight: Array) -> Array:
     alpha_x, alpha_y = deflection(mass, x, y)
     return jnp.stack([x - weight * alpha_x, y - weight * alpha_y], -1)
 

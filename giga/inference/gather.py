@@ -133,7 +133,7 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
         sigmas.append(sigma)
         residual = observation.independent(models[-1], sigma)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
-    amplitudes = best_amplitudes(scenes, lens.prior, lens.observations, roots)
+    amplitudes = best_amplitudes(scenes[:len(whole)], lens.prior, lens.observations, roots)
     info = dict(run.info)
     if amplitudes.effective:
         info["amplitudes"] = {"log_evidence": float(log_likelihood) + posterior.log_norm,

@@ -38,7 +38,7 @@ class Found:
         prior: Scene with distributions on its leaves, as fitted.
         observations: The observations that were fitted.
         scenes: Best-fit scene (highest log-posterior seen) for each observation, with the solved
-            linear amplitudes filled in, so that it renders.
+            linear amplitudes filled in, so that it renders; without observations one alone.
         best: Physical value of each parameter at the best fit, by path name (`mass.0.theta_E`).
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].

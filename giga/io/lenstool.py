@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ TYPES = {1: "isothermal, elliptical in the potential", 12: "NFW, elliptical in t
          81: "dual pseudo-isothermal"}
 """Types of potentials that are known, by LensTool's number."""
 POINTLIKE, ENDLESS = 1e-5, 1e7  # core and cut of type 1, which has none [arcsec]
+COSMOLOGY = ("H0", "Om0", "Ok0", "w0", "wa")
 FREE, GAUSSIAN = 1, 3  # LensTool's numbers of a uniform and of a normal prior
 
 
@@ -229,7 +231,7 @@ class Potential:
 
     @property
     def kpc(self) -> float:
-        return Redshifts(self.z_lens, None, self._cosmology).kpc_lens
+        return par_kpc(self.z_lens, *(float(getattr(self._cosmology, key)) for key in COSMOLOGY))
 
     def shape(self, share: float = 1.0) -> tuple[float, float]:
         """(e1, e2) of giga; `share` is the potential's ellipticity over that in the file, 1 where it is the mass's."""
@@ -265,6 +267,12 @@ class Potential:
 
     def _has(self, key: str) -> bool:
         return self._section.row(key) is not None or self._section.row(f"{key}_kpc") is not None
+
+
+@cache
+def par_kpc(z_lens: float, *cosmology: float) -> float:
+    """Length of one arcsec at a redshift [kpc], by the numbers of `COSMOLOGY`; a file asks for it many times."""
+    return Redshifts(z_lens, None, Cosmology(**dict(zip(COSMOLOGY, cosmology, strict=True)))).kpc_lens
 
 
 def half_angle(value: float) -> float:

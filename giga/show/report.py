@@ -14,10 +14,10 @@ from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
 
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
-PIXELS = ("Data with critical curves, model, normalised residual, and the source plane with caustics. Tangential curves "
-          "are solid, radial ones dashed, cuts dotted; grey pixels were not fitted.")
-POSITIONS = ("Convergence with the images that were fitted, magnification, and how well it is known. Tangential critical "
-             "curves are solid, radial ones dashed.")
+PIXELS = ("Data with critical curves, model, normalised residual, and the source plane with caustics. Tangential "
+          "curves are solid, radial ones dashed, cuts dotted; grey pixels were not fitted.")
+POSITIONS = ("Convergence with the images that were fitted, magnification, and how well it is known. Tangential "
+             "critical curves are solid, radial ones dashed.")
 FEW = 12  # amplitudes that are shown unfolded
 STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
           "evidence": "Evidence"}

@@ -19,7 +19,7 @@ from giga.io.lenstool import FREE, GAUSSIAN, Par, Potential, Row, Section, free_
 from giga.lensing.redshifts import Redshifts
 from giga.mass.members import DPIE
 
-QUANTILES = 64  # of each of LensTool's priors, of which moments are taken
+QUANTILES = 32  # of each of LensTool's priors, of which moments are taken
 WIDEST = 0.95  # |e1| and |e2| that their priors reach
 MASSES = {81: "DPIE", 14: "Shear", 12: "NFW", 1: "PJaffe"}
 LINEAR = {"x_centre": "center_x", "y_centre": "center_y", "v_disp": "sigma", "core_radius": "core", "cut_radius": "cut"}
