@@ -7,7 +7,6 @@ FOLDER the files of that folder are fitted instead. With --smoke the fit is cut 
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -126,12 +125,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.smoke:  # programs that run for a moment are not worth optimising
         jax.config.update("jax_disable_most_optimizations", True)
-    with tempfile.TemporaryDirectory() as scratch:
-        data = options.data or Path(scratch)
-        if options.data is None:
-            simulate(data)
-        show(fit(data, options.out, SHORT if options.smoke else {}, options.data is None, resume=options.resume,
-                 overwrite=options.overwrite))
+    data = options.data or options.out / "catalogues"  # where a run that goes on finds them
+    if options.data is None:
+        simulate(data)
+    show(fit(data, options.out, SHORT if options.smoke else {}, options.data is None, resume=options.resume,
+             overwrite=options.overwrite))
 
 
 if __name__ == "__main__":
