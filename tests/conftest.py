@@ -1,12 +1,10 @@
 """Fixtures that all tests share: precision and random numbers; and how their programs are compiled."""
 
-import atexit
 import gc
 import importlib.util
 import mmap
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,9 +16,11 @@ import pytest
 # are compiled otherwise: so are those of the examples, and of the comparisons with lenstronomy that `make test` runs
 # once more with AS_USERS set.
 #
-# What is compiled is kept for the run, for all its processes: the workers, and those that tests start.
+# What is compiled is kept, for all processes of a run, the workers and those that tests start, and for the runs to
+# come: more than half of a first run's time is compiling. `make clean` removes it.
 AS_USERS = os.environ.get("AS_USERS", "0") == "1"
 OLDER_EMITTERS = "xla_cpu_use_fusion_emitters"
+LARGEST = 4e9  # bytes of compiled programs
 
 
 def known_to_xla(flag: str) -> bool:
@@ -40,9 +40,12 @@ if not AS_USERS and OLDER_EMITTERS not in os.environ.get("XLA_FLAGS", "") and kn
 if not AS_USERS:
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of processes; files say it themselves
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    programs = tempfile.mkdtemp(prefix="giga-tests-")
-    atexit.register(shutil.rmtree, programs, ignore_errors=True)
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    programs = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+    # Nothing tells which of them are still of use, so that a folder that has grown too large begins anew.
+    if programs.exists() and sum(file.stat().st_size for file in programs.iterdir()) > LARGEST:
+        shutil.rmtree(programs)
+    programs.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 # No compiled program is kept in the user's folder, or taken from there. Processes of tests inherit this.
 os.environ["GIGA_CACHE"] = "off"

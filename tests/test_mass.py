@@ -202,9 +202,10 @@ def test_value_and_derivatives_are_finite(profile, dtype):
     for version, direction, (dx, dy), _ in sweep(profile, dtype):
         for part in bent(version, direction, x, y, jnp.full_like(x, dx), jnp.full_like(y, dy)):
             assert np.isfinite(part).all(), (version, direction, part)
-    for version in versions(profile):
-        for leaf in jax.tree.leaves(reverse(cast(version, dtype), x, y)):
-            assert np.isfinite(leaf).all(), version
+    if dtype == np.float32:  # reverse mode has the same operations, and this precision the smaller range
+        for version in versions(profile):
+            for leaf in jax.tree.leaves(reverse(cast(version, dtype), x, y)):
+                assert np.isfinite(leaf).all(), version
 
 
 @profiles

@@ -11,8 +11,10 @@ from giga.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     fit,
     fit_many,
+    import_,
     init,
     inject,
     plot,
@@ -25,4 +27,4 @@ from giga.cli.base import app as app
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
-            evaluate, separate, predict)
+            evaluate, separate, predict, export, import_)

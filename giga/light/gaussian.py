@@ -8,6 +8,7 @@ from functools import reduce
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from giga.component import Param, is_distribution, static
@@ -38,7 +39,8 @@ class Gaussian(LightProfile):
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
-        return _normal(r_squared, self.sigma)[None]
+        rate, peak = _normal(self.sigma)
+        return (peak * jnp.exp(rate * r_squared))[None]
 
     def flux(self) -> Array:
         return jnp.asarray(self.amp)
@@ -88,10 +90,10 @@ class MultiGaussian(LightProfile):
     def n_amp(self) -> int:
         return self.n_gaussians
 
-    def sigmas(self) -> list[Array]:
-        """Widths of the Gaussians [arcsec]."""
+    def sigmas(self) -> Array:
+        """Widths of the Gaussians, shape (n_gaussians,) [arcsec]."""
         ratio = jnp.log(self.sigma_max / self.sigma_min)
-        return [self.sigma_min * jnp.exp(ratio * step) for step in self._steps()]
+        return self.sigma_min * jnp.exp(ratio * np.asarray(self._steps(), ratio.dtype))
 
     def for_pixels(self, pixel_scale: float) -> MultiGaussian:
         if any(is_distribution(width) for width in (self.sigma_min, self.sigma_max)) or self.part is not None:
@@ -121,10 +123,11 @@ class MultiGaussian(LightProfile):
 
     def _terms(self, x: Array, y: Array) -> dict[int, Array]:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
-        widths = self.sigmas()
-        return {k: _normal(r_squared, widths[k]) for k in range(*(self.part or (0, self.n_gaussians)))}
+        first, end = self.part or (0, self.n_gaussians)
+        rates, peaks = _normal(self.sigmas()[first:end].astype(r_squared.dtype))
+        return {k: peaks[k - first] * jnp.exp(rates[k - first] * r_squared) for k in range(first, end)}
 
 
-def _normal(r_squared: Array, sigma: Array) -> Array:
-    """A round Gaussian of unit flux."""
-    return jnp.exp(-0.5 * r_squared / sigma**2) / (2.0 * math.pi * sigma**2)
+def _normal(sigma: Array) -> tuple[Array, Array]:
+    """A round Gaussian of unit flux: what the squared radius is multiplied by in its exponent, and its peak."""
+    return -0.5 / sigma**2, 1.0 / (2.0 * math.pi * sigma**2)

@@ -1,0 +1,340 @@
+"""COOLEST 0.1 templates: a lens with its data, its pixels, the quantiles and the chain of its posterior.
+
+Written by the `coolest` package (extra `interop`), beside FITS files and a CSV chain in the same folder, as it wants
+them. What COOLEST cannot say goes into a record of what was skipped.
+
+References:
+    Galan et al. (2023), JOSS 8, 5567.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from astropy.io import fits
+
+from giga.component import is_distribution
+from giga.io.errors import InputError
+from giga.io.exchange.conventions import within
+from giga.io.exchange.coolest_profiles import ALIKE, ANGLES, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES, SETS
+from giga.io.exchange.pairs import Pair, written
+from giga.io.exchange.tables import distribution_table
+from giga.io.jsonfile import write_json
+from giga.lensing.planes import Planes
+from giga.lensing.redshifts import Redshifts
+from giga.lensing.scene import Scene
+from giga.light.pixel_image import PixelImage
+from giga.light.pixel_source import PixelSource
+from giga.mass.external import Convergence, Flexion, Shear
+from giga.runtime.atomic import write_atomically, write_text
+
+FIELD = (Shear, Convergence, Flexion)  # masses of a field, not of the lens galaxy
+WEIGHTS = "probability_weights"
+CHAIN = "chain_file_name"  # the key of `meta` that COOLEST looks for
+MODE = "MAP"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a template says of the data.
+
+    Attributes:
+        pixel_scale: Side of a pixel [arcsec].
+        image, noise, mask: Shape (ny, nx): data [counts / s], standard deviations, whether a pixel is fitted.
+        center: Of the image [arcsec].
+        rotation: Of the image's rows, counter-clockwise from +x [rad].
+        psf: Kernel, with `psf_supersampling` samples a pixel side.
+        supersampling: Subpixels a side at which the scene was rendered, for the record.
+        psf_fwhm: Of a Gaussian instead [arcsec].
+        exposure_time: [s], or None.
+        zero_point: Magnitude of a count per second, or None.
+        band: Its name.
+        origin: Right ascension and declination of the origin of the angles [deg], or None.
+    """
+
+    pixel_scale: float
+    image: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    center: tuple[float, float] = (0.0, 0.0)
+    rotation: float = 0.0
+    psf: np.ndarray | None = None
+    psf_supersampling: int = 1
+    supersampling: int = 1
+    psf_fwhm: float | None = None
+    exposure_time: float | None = None
+    zero_point: float | None = None
+    band: str | None = None
+    origin: tuple[float, float] | None = None
+
+
+@dataclass(eq=False)
+class _Writing:
+    """A template while it is made."""
+
+    coolest: Any
+    path: Path
+    seen: Seen
+    files: list[Path] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    chain: list[tuple[Any, np.ndarray]] = field(default_factory=list)
+
+    def skip(self, what: str, why: str) -> None:
+        self.skipped.append((what, why))
+
+    def image(self, name: str, pixels: np.ndarray) -> str:
+        """Write a FITS file beside the template; its name."""
+        path = self.path.with_name(f"{self.path.stem}_{name}.fits")
+        hdu = fits.PrimaryHDU(np.asarray(pixels))
+        self.files.append(write_atomically(path, lambda temporary: hdu.writeto(temporary, overwrite=True)))
+        return path.name
+
+    def pixels(self, what: str, name: str, pixels: np.ndarray | None, scale: float,
+               center: tuple[float, float]) -> dict[str, Any] | None:
+        """Arguments of a COOLEST grid; its file is left out where the package could not read it."""
+        if pixels is None:
+            return None
+        ny, nx = pixels.shape
+        grid = {"field_of_view_x": _field(center[0], nx, scale), "field_of_view_y": _field(center[1], ny, scale),
+                "num_pix_x": nx, "num_pix_y": ny, "check_fits_file": False}
+        if nx != ny:
+            self.skip(what, f"{ny} x {nx} pixels, but COOLEST 0.1.11 mixes the axes of a file that is not square")
+            return grid
+        return grid | {"fits_path": self.image(name, pixels)}
+
+
+def package() -> Any:
+    """The modules of the `coolest` package that a template is made of.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        names = ("lazy", "json", "standard", "classes.parameter", "classes.probabilities")
+        return {name: importlib.import_module(f"coolest.template.{name}") for name in names}
+    except ImportError as error:
+        raise InputError("", "coolest", f"cannot be imported ({error})", "pip install 'giga[interop]'") from error
+
+
+def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws: Scene | None = None,
+                  prior: Scene | None = None, redshifts: Redshifts | None = None,
+                  about: Mapping[str, Any] | None = None) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Write a template.
+
+    Args:
+        path: Where it goes, NAME.json; its other files are NAME_*.
+        scene: Of numbers, the best fit.
+        seen: The data.
+        draws: The same scene with draws of the posterior, along the first axis of free leaves. Quantiles and the chain
+            are those of COOLEST's own parameters of each draw.
+        prior: The same scene with distributions on its free leaves.
+        redshifts: Of lens and source, and the cosmology.
+        about: More to say in `meta`.
+
+    Returns:
+        The files written, and what was skipped with the reason, which NAME_skipped.json says too.
+
+    Raises:
+        InputError: A path without the suffix .json, a scene of several planes, or no `coolest` package.
+        OSError: A file cannot be written.
+    """
+    path = Path(path).absolute()
+    if path.suffix != ".json":
+        raise InputError(path, "--out", f"suffix {path.suffix!r}", "'.json'")
+    if isinstance(scene.planes, Planes):
+        raise InputError("", "planes", f"{len(scene.planes.redshifts)} planes", "a scene of one lens plane and one "
+                         "source plane: COOLEST does not say how deflections are scaled between several")
+    redshifts = Redshifts() if redshifts is None else redshifts
+    making = _Writing(package(), path, seen)
+    entities = _entities(making, scene, draws, prior, redshifts)
+    template = _template(making, entities, redshifts, dict(about or {}))
+    if making.chain:
+        _write_chain(making, template)
+    template.meta["giga_skipped"] = [f"{what}: {why}" for what, why in making.skipped]
+    text = template.to_JSON(indent=2, exclude_keys=template.exclude_keys)
+    record = write_json(path.with_name(f"{path.stem}_skipped.json"),
+                        [{"what": what, "why": why} for what, why in making.skipped])
+    return [write_text(path, text + "\n"), *making.files, record], making.skipped
+
+
+def _entities(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene | None, z: Redshifts) -> Any:
+    lazy, model = making.coolest["lazy"], {}
+    for part, section, pairs, fields in (("mass", "mass", MASSES, False), ("field", "mass", MASSES, True),
+                                         ("lens", "lens_light", LIGHTS, None),
+                                         ("source", "source_light", LIGHTS, None)):
+        made = []
+        for k, profile in enumerate(getattr(scene, section)):
+            if fields is not None and isinstance(profile, FIELD) is not fields:
+                continue
+            others = [None if other is None else getattr(other, section)[k] for other in (draws, prior)]
+            one = _profile(making, pairs, profile, others[0], others[1], f"{section}.{k}")
+            made += [] if one is None else [one]
+        kind = lazy.MassModel if section == "mass" else lazy.LightModel
+        model[part] = kind()
+        model[part].extend(made)
+    entities = [lazy.Galaxy("lens", z.z_lens, light_model=model["lens"], mass_model=model["mass"])]
+    if len(model["field"]):
+        entities.append(lazy.MassField("field", z.z_lens, mass_model=model["field"]))
+    if len(model["source"]):
+        entities.append(lazy.Galaxy("source", z.z_source, light_model=model["source"]))
+    return lazy.LensingEntityList(*entities)
+
+
+def _profile(making: _Writing, pairs: Sequence[Pair], profile: Any, drawn: Any, prior: Any, path: str) -> Any:
+    """A profile of COOLEST with its numbers, or None where it is skipped."""
+    if isinstance(profile, PixelSource | PixelImage):
+        return _grid(making, profile, path)
+    try:
+        name, best = written(pairs, CODE, profile, path)
+        values = best if drawn is None else written(pairs, CODE, drawn, path)[1]
+    except InputError as error:
+        making.skip(error.field or path, f"{error.seen}; expected {error.expected}")
+        return None
+    kind = making.coolest["lazy"].MassModel if pairs is MASSES else making.coolest["lazy"].LightModel
+    (made,) = kind(name)
+    try:
+        for key, value in best.items():
+            made.parameters[key].set_point_estimate(value if isinstance(value, int) else np.asarray(value).tolist())
+    except ValueError as error:
+        making.skip(path, f"{name} with {key} = {value}: {error}")  # pyright: ignore[reportPossiblyUnboundVariable]
+        return None
+    if missing := [key for key in made.parameters if key not in best]:
+        making.skip(path, f"no value of {missing[0]}")
+        return None
+    for key, parameter in made.parameters.items():
+        many = np.asarray(values[key])
+        if many.ndim <= np.ndim(best[key]):
+            parameter.fix()
+        elif key in SETS:
+            if len(many) > 1:
+                parameter.set_posterior(_statistics(making, many))
+                making.skip(f"{path}: chain of {key}", "a list, and COOLEST's chains have single numbers")
+        else:
+            around = within(many, best[key], 180.0) if key in ANGLES else many
+            if len(many) > 1:
+                parameter.set_posterior(_statistics(making, around))
+                making.chain.append((parameter, many))
+        if prior is not None:
+            _set_prior(making, parameter, key, profile, prior, path)
+    return made
+
+
+def _statistics(making: _Writing, draws: np.ndarray) -> Any:
+    low, middle, high = np.percentile(draws, [16.0, 50.0, 84.0], axis=0)
+    return making.coolest["lazy"].PosteriorStatistics(mean=np.mean(draws, axis=0).tolist(), median=middle.tolist(),
+                                                      percentile_16th=low.tolist(), percentile_84th=high.tolist())
+
+
+def _set_prior(making: _Writing, parameter: Any, key: str, profile: Any, prior: Any, path: str) -> None:
+    """The prior of a parameter that is a field of giga's; of others, as of an angle, none follows."""
+    alike = ALIKE | (LIKE_LINEAR if getattr(profile, "b_n", "") == "linear" else {})
+    one: Any = getattr(prior, alike[key], None) if key in alike else None
+    if key not in alike and not parameter.fixed and key not in SETS:
+        making.skip(f"{path}: prior of {key}", "giga has none of it, but of the numbers that it is made of")
+    if not is_distribution(one):
+        return
+    kinds, table = making.coolest["classes.probabilities"], distribution_table(one, f"{path}.{alike[key]}")
+    if table["dist"] == "Normal":
+        parameter.set_prior(kinds.GaussianPrior(mean=table["loc"], width=table["scale"]))
+    elif table["dist"] == "Uniform":
+        parameter.set_prior(kinds.UniformPrior(min_value=table["low"], max_value=table["high"]))
+    else:
+        why = f"{table['dist']}, which COOLEST does not define; posterior_stats are there"
+        making.skip(f"{path}.{alike[key]}: prior", why)
+
+
+def _grid(making: _Writing, profile: Any, path: str) -> Any:
+    """Pixels of a light: flux per pixel of the data, as COOLEST evaluates them."""
+    area = making.seen.pixel_scale**2
+    if isinstance(profile, PixelImage):
+        if float(profile.phi_G):
+            making.skip(path, f"PixelImage with phi_G = {float(profile.phi_G):g}; expected 0, as COOLEST's grids are")
+            return None
+        pixels, scale = float(profile.amp) * np.asarray(profile.image, float), float(profile.scale)
+        center = float(profile.center_x), float(profile.center_y)
+    else:
+        n, half = profile.n_pixels, float(profile.half_size)
+        scale, center = 2.0 * half / (n + 1), (float(profile.center_x), float(profile.center_y))
+        step = scale * (np.arange(n) - 0.5 * (n - 1))
+        with jax.enable_x64(True):
+            nodes = np.meshgrid(center[0] + step, center[1] + step)
+            pixels = np.asarray(_bright(jax.tree.map(np.asarray, profile), *nodes))
+    name = path.replace(".", "_")
+    arguments = making.pixels(path, name, pixels * area, scale, center)
+    assert arguments is not None
+    if "fits_path" not in arguments:
+        return None
+    (made,) = making.coolest["lazy"].LightModel(GRID)
+    made.parameters["pixels"].set_grid(arguments.pop("fits_path"), **arguments)
+    return made
+
+
+@jax.jit
+def _bright(profile: Any, x: Any, y: Any) -> Any:
+    return profile.brightness(x, y)
+
+
+def _template(making: _Writing, entities: Any, z: Redshifts, about: dict[str, Any]) -> Any:
+    lazy, seen = making.coolest["lazy"], making.seen
+    if seen.supersampling > 1:
+        making.skip("observation.supersampling", f"{seen.supersampling}; COOLEST does not say how a scene is rendered")
+    if seen.rotation:
+        making.skip("observation", f"image turned by {seen.rotation:g} rad; COOLEST's pixels run along x and y")
+    image, noise, mask = (None if seen.rotation else pixels for pixels in (seen.image, seen.noise, seen.mask))
+    grids = {name: making.pixels(f"observation.{name}", name, pixels, seen.pixel_scale, seen.center)
+             for name, pixels in (("image", image), ("noise", noise),
+                                  ("mask", None if mask is None else np.asarray(mask, np.int16)))}
+    made = {name: None if grid is None else lazy.PixelatedRegularGrid(**grid) for name, grid in grids.items()}
+    observation = lazy.Observation(
+        pixels=made["image"], exposure_time=seen.exposure_time, mag_zero_point=seen.zero_point,
+        noise=None if made["noise"] is None else lazy.NoiseMap(noise_map=made["noise"]))
+    instrument = lazy.Instrument(seen.pixel_scale, band=seen.band or "", psf=_psf(making))
+    likelihoods = None
+    if made["mask"] is not None and made["image"] is not None:
+        likelihoods = lazy.DataLikelihoodList(lazy.ImagingDataLikelihood(mask=made["mask"]))
+    origin = lazy.CoordinatesOrigin(*(f"{value}d" for value in seen.origin)) if seen.origin is not None \
+        else lazy.CoordinatesOrigin("0d", "0d")
+    if seen.origin is None:
+        making.skip("coordinates_origin", "where the lens is on the sky is not known")
+    flat = z.cosmology
+    cosmology = lazy.Cosmology(float(flat.H0), float(flat.Om0))
+    return making.coolest["standard"].COOLEST(MODE, origin, entities, observation, instrument, cosmology=cosmology,
+                                              likelihoods=likelihoods, metadata=about)
+
+
+def _psf(making: _Writing) -> Any:
+    lazy, seen = making.coolest["lazy"], making.seen
+    if seen.psf_fwhm is not None:
+        return lazy.GaussianPSF(fwhm=seen.psf_fwhm / seen.pixel_scale)
+    grid = making.pixels("observation.psf", "psf", seen.psf, seen.pixel_scale / seen.psf_supersampling, (0.0, 0.0))
+    if grid is None:
+        making.skip("observation.psf", "no kernel is known")
+        return None
+    return lazy.PixelatedPSF(pixels=lazy.PixelatedRegularGrid(**grid))
+
+
+def _write_chain(making: _Writing, template: Any) -> None:
+    """Draws of every free number under its COOLEST name, with equal weights."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*(parameter.id for parameter, _ in making.chain), WEIGHTS])
+    columns = np.stack([draws for _, draws in making.chain], axis=1)
+    weight = 1.0 / len(columns)
+    lines.writerows([*map(repr, row), repr(weight)] for row in columns.tolist())
+    file = making.path.with_name(f"{making.path.stem}_chain.csv")
+    making.files.append(write_text(file, text.getvalue()))
+    template.meta[CHAIN] = file.name
+
+
+def _field(center: float, pixels: int, scale: float) -> tuple[float, float]:
+    """Outer edges of a row of pixels [arcsec]."""
+    return center - 0.5 * pixels * scale, center + 0.5 * pixels * scale

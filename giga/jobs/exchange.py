@@ -1,0 +1,159 @@
+"""Runs written for other codes, and models of other codes made configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from astropy.io import fits
+
+from giga.component import path_name
+from giga.imaging.grid import sky_of
+from giga.inference.settings import FitConfig
+from giga.io.configuration.toml import load_config, parse_config, to_tables
+from giga.io.errors import InputError
+from giga.io.exchange.coolest_read import Template, read_coolest
+from giga.io.exchange.coolest_write import Seen, write_coolest
+from giga.io.exchange.fitted import Fitted, read_fitted
+from giga.io.exchange.lenstronomy import read_lenstronomy, write_lenstronomy
+from giga.io.exchange.tables import scene_tables
+from giga.io.images.hdu import read_image
+from giga.io.images.sky import celestial_wcs
+from giga.io.results.model import read_model
+from giga.io.tables import write_toml
+from giga.lensing.scene import Scene
+from giga.runtime.atomic import write_atomically, write_text
+
+Code = Literal["coolest", "lenstronomy"]
+STAND_IN = {"image": "data.fits", "background_rms": 1.0, "exposure_time": 1.0}  # to check a model that has no data
+TAKEN = ("run", "observation", "likelihood", "inference", "lens")  # sections of --observation
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What an exchange has left: files, and what the user should know."""
+
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
+    """Write a finished fit, or what a search has found, for another code.
+
+    Args:
+        run: Folder of the run.
+        code: "coolest" or "lenstronomy".
+        out: A JSON file; other files of COOLEST lie beside it.
+        number: Of the observation.
+
+    Raises:
+        InputError: A folder without a run, or a model that the code cannot say.
+        OSError: A file cannot be written.
+    """
+    fitted = read_fitted(run, number)
+    about = {"made_by": "giga", "chi2": fitted.chi2, "posterior": fitted.sampled}
+    if code == "lenstronomy":
+        return Exchanged([write_lenstronomy(out, fitted.best, about)],
+                         [] if fitted.sampled else [f"{run}: the search has ended, nothing is sampled yet"])
+    files, skipped = write_coolest(out, fitted.best, seen_of(fitted), draws=fitted.draws, prior=fitted.prior,
+                                   redshifts=fitted.config.lens.redshifts, about=about)
+    reasons = dict.fromkeys(why for _, why in skipped)
+    return Exchanged(files, [f"skipped {', '.join(what for what, other in skipped if other == why)}: {why}"
+                             for why in reasons])
+
+
+def seen_of(fitted: Fitted) -> Seen:
+    """What a template says of the data of a fit: the images of model.fits, and the PSF where its file is."""
+    picture = read_model(fitted.folder / "model.fits")[fitted.number]
+    observation, grid, asked = picture.observation, picture.observation.grid, fitted.config.observation[fitted.number]
+    psf = read_image(asked.psf, asked.psf_hdu)[0] if asked.psf is not None and asked.psf.is_file() else None
+    origin = None
+    if observation.header:
+        wcs = celestial_wcs(fits.Header.fromstring(observation.header, sep="\n"))
+        if wcs is not None:
+            at = grid.to_pixel(np.zeros(1), np.zeros(1))  # pyright: ignore[reportArgumentType]
+            sky = sky_of(wcs, np.asarray(at[0], float), np.asarray(at[1], float))
+            origin = float(sky.icrs.ra.deg[0]), float(sky.icrs.dec.deg[0])  # pyright: ignore
+    return Seen(
+        pixel_scale=float(grid.pixel_scale), image=np.asarray(observation.image), mask=np.asarray(picture.mask),
+        noise=None if observation.noise_map is None else np.asarray(observation.noise_map),
+        center=(float(grid.center_x), float(grid.center_y)), rotation=float(grid.rotation), psf=psf,
+        psf_supersampling=asked.psf_supersampling, supersampling=asked.supersampling, psf_fwhm=asked.psf_fwhm,
+        exposure_time=asked.exposure_time,
+        zero_point=asked.zero_point if asked.units in (None, "counts/s") else None, band=asked.band, origin=origin)
+
+
+def import_model(file: Path, code: Code, out: Path, like: Path | None = None, priors: str | None = None) -> Exchanged:
+    """Write the configuration of a model of another code.
+
+    A parameter has the prior that the file gives it, if it is one of giga's, else its value; with a named set of priors
+    what the file does not fix is free.
+
+    Args:
+        file: JSON: a template of COOLEST, or keyword arguments of lenstronomy.
+        code: Whose.
+        out: The configuration.
+        like: A configuration whose data and settings are taken.
+        priors: A named set.
+
+    Raises:
+        InputError: A file that cannot be read, or a model that a configuration cannot hold.
+        OSError: A file cannot be written.
+    """
+    if code == "coolest":
+        template = read_coolest(file)
+    else:
+        scene, notes = read_lenstronomy(file)
+        template = Template(scene, notes=notes)
+    images: dict[Path, np.ndarray] = {}
+
+    def save(path: str, image: np.ndarray) -> Path:
+        place = out.with_name(f"{out.stem}_{path.rpartition('.')[0].replace('.', '_')}.fits").absolute()
+        images[place] = image
+        return place
+
+    def leave_out(path: str) -> bool:
+        held = path in template.priors or any(path == one or path.startswith(f"{one}.") for one in template.fixed)
+        return priors is not None and not held
+
+    profiles, more = scene_tables(with_priors(template.scene, template.priors), save, leave_out)
+    tables = ({} if priors is None else {"priors": priors}) | _data(template, like)
+    notes = [*template.notes, *more]
+    complete = "observation" in tables
+    if not complete:
+        notes.append("no [[observation]]: write one, or give --observation CONFIG.toml")
+    if priors is None and not template.priors:
+        notes.append("every parameter is a number; --priors galaxy-scale frees them")
+    written: list[Path] = []
+    try:
+        for path, image in images.items():
+            hdu = fits.PrimaryHDU(image)
+            written.append(write_atomically(path, lambda temporary, hdu=hdu: hdu.writeto(temporary, overwrite=True)))
+        checked = tables | profiles if complete else tables | {"observation": [STAND_IN]} | profiles
+        parse_config(checked, out, FitConfig)
+    except InputError:
+        for path in written:
+            path.unlink()
+        raise
+    head = f"# From {file.name}, {code}.\n" + ("" if complete else "# Add [[observation]], then giga fit.\n")
+    return Exchanged([write_text(out, f"{head}\n{write_toml(tables | profiles)}"), *written], notes)
+
+
+def _data(template: Template, like: Path | None) -> dict[str, Any]:
+    """The sections beside the profiles: those of a configuration, or what the file tells."""
+    if like is not None:
+        tables = to_tables(load_config(like, fit_config_type=FitConfig))
+        return {name: tables[name] for name in TAKEN if tables.get(name)}
+    told = template.observation
+    noise = "noise_map" in told or {"background_rms", "exposure_time"} <= set(told)
+    found: dict[str, Any] = {"observation": [told]} if "image" in told and noise else {}
+    return found | ({"lens": template.lens} if template.lens else {})
+
+
+def with_priors(scene: Scene, priors: Mapping[str, Any]) -> Scene:
+    """The scene with distributions in the place of some of its numbers, by path."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: priors.get(path_name(path), leaf), scene)

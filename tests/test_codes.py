@@ -1,0 +1,319 @@
+"""Parameters of other codes: their own values, round trips, closed forms, and what they cannot say."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from giga.io.errors import InputError
+from giga.io.exchange import caustics, coolest_profiles, gigalens, herculens, lenstronomy, pyautolens
+from giga.io.exchange.conventions import components, exact, linear, polar, reshaped, series, within
+from giga.io.exchange.pairs import read, written
+from giga.light import PROFILES as LIGHTS
+from giga.light import Sersic
+from giga.light.core_sersic import CoreSersic
+from giga.light.gaussian import Gaussian, MultiGaussian
+from giga.light.moffat import Moffat
+from giga.mass import EPL, NFW, SIE, Shear
+from giga.mass import PROFILES as MASSES
+from giga.mass.deflection_map import DeflectionMap
+from giga.mass.epl_multipole import EPLMultipole
+from giga.mass.external import Convergence
+from giga.mass.nie import NIE
+from giga.mass.pjaffe import PJaffe, PJaffeEllipse
+from giga.mass.sersic import Sersic as SersicMass
+from giga.mass.spemd import SPEMD
+
+PIXEL = 0.07
+PAIRS = {
+    ("lenstronomy", "mass"): lenstronomy.LENSES, ("lenstronomy", "light"): lenstronomy.LIGHTS,
+    ("coolest", "mass"): coolest_profiles.MASSES, ("coolest", "light"): coolest_profiles.LIGHTS,
+    ("gigalens", "mass"): gigalens.PAIRS, ("gigalens", "light"): gigalens.PAIRS,
+    ("herculens", "mass"): herculens.pairs(), ("herculens", "light"): herculens.pairs(),
+    ("caustics", "mass"): caustics.pairs(1.0), ("caustics", "light"): caustics.pairs(1.0),
+}
+FILE = Path(__file__).parent / "reference" / "exchange.npz"
+with np.load(FILE, allow_pickle=False) as file:
+    VALUES = dict(file)
+CASES = sorted({tuple(key.split("/")[:3]) for key in VALUES})
+RESULTS = ("x", "y", "alpha_x", "alpha_y", "brightness")
+# What the other code only approximates, relative to the largest value; all else is rounding.
+LOOSE = {
+    "SERSIC_ELLIPSE_GAUSS_DEC": 7e-2,  # a sum of Gaussians, whose narrowest ones are wide
+    "NFW_ELLIPSE_CSE": 1e-8, "GNFW": 1e-5, "TNFW": 1e-6,  # see make_mass.py
+    "SIE": 1e-5,  # a core of 1e-10, and an axis ratio clipped at 1e-6 below one
+    "SERSIC": 1e-4,  # radii are softened by 1e-5 arcsec
+    "INTERPOL": 1e-6, "EPL": 1e-7,
+}
+
+
+def case(code, kind, name):
+    """Parameters of a case, one dict a set, positions, and results."""
+    root = f"{code}/{kind}/{name}/"
+    values = {key.removeprefix(root): value for key, value in VALUES.items() if key.startswith(root)}
+    kwargs = {key: value for key, value in values.items() if key not in RESULTS}
+    count = len(next(iter(kwargs.values())))
+    rows = [{key: value[k].item() if value[k].ndim == 0 else value[k] for key, value in kwargs.items()}
+            for k in range(count)]
+    return rows, values
+
+
+def key_of(code, name, row):
+    """Which pair reads a case."""
+    return f"SIE{caustics.CORED}" if code == "caustics" and name == "SIE" and "s" in row else name
+
+
+@jax.jit
+def bent(profile, x, y):
+    return jnp.stack(profile.deflection(x, y))
+
+
+@jax.jit
+def bright(profile, x, y):
+    return profile.brightness(x, y)
+
+
+@jax.jit
+def dense(profile, x, y):
+    return profile.convergence(x, y)
+
+
+@pytest.mark.parametrize("one", CASES, ids="/".join)
+def test_values_are_those_of_the_code(one, x64):
+    code, kind, name = one
+    rows, values = case(*one)
+    pairs = PAIRS[code, kind]
+    tolerance = LOOSE.get(name, LOOSE["SERSIC"] if "Sersic" in name or "SERSIC" in name else 1e-9)
+    for k, row in enumerate(rows):
+        profile = jax.tree.map(np.asarray, read(pairs, code, key_of(code, name, row), row, name))
+        found = np.asarray((bent if kind == "mass" else bright)(profile, values["x"], values["y"]))
+        expected = np.stack([values["alpha_x"][k], values["alpha_y"][k]]) if kind == "mass" else values["brightness"][k]
+        np.testing.assert_allclose(found, expected, rtol=0.0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("one", CASES, ids="/".join)
+def test_parameters_come_back(one):
+    """To giga and back to the code; a name that is read alone comes back as the profile that is written."""
+    code, kind, name = one
+    pairs = PAIRS[code, kind]
+    for row in case(*one)[0]:
+        profile = read(pairs, code, key_of(code, name, row), row, name)
+        back, values = written(pairs, code, profile, name)
+        again = read(pairs, code, back, values, name)
+        if not next(pair for pair in pairs if pair.name == key_of(code, name, row)).reads:
+            for key, value in row.items():
+                np.testing.assert_allclose(values[key], value, rtol=1e-12, atol=1e-14)
+        for first, second in zip(jax.tree.leaves(profile), jax.tree.leaves(again), strict=True):
+            np.testing.assert_allclose(first, second, rtol=1e-12, atol=1e-14)
+
+
+E1, E2 = 0.21, -0.13
+PLACED = dict(e1=E1, e2=E2, center_x=0.05, center_y=-0.08)
+PROFILES = [
+    EPL(theta_E=1.3, gamma=2.2, **PLACED), SIE(theta_E=1.1, **PLACED), NIE(theta_E=1.2, s_scale=0.2, **PLACED),
+    Shear(gamma1=0.03, gamma2=-0.05), SPEMD(theta_E=1.2, gamma=1.8, s_scale=0.15, **PLACED),
+    Convergence(kappa=0.04), NFW(Rs=3.0, alpha_Rs=1.2, center_x=0.1),
+    Sersic(amp=3.0, R_sersic=0.8, n_sersic=2.7, **PLACED),
+    Sersic(amp=3.0, R_sersic=0.8, n_sersic=0.7, b_n="linear", **PLACED),
+    Sersic(R_sersic=0.8, n_sersic=2.7, **PLACED),
+]
+CODES = {
+    "gigalens": (gigalens.to_gigalens, gigalens.from_gigalens, gigalens.PAIRS),
+    "herculens": (herculens.to_herculens, herculens.from_herculens, herculens.pairs()),
+    "herculens, intermediate": (lambda p: herculens.to_herculens(p, False),
+                                lambda n, k: herculens.from_herculens(n, k, False), herculens.pairs()),
+    "caustics": (lambda p: caustics.to_caustics(p, PIXEL), lambda n, k: caustics.from_caustics(n, k, PIXEL),
+                 caustics.pairs(PIXEL)),
+    "caustics, lenstronomy's k": (lambda p: caustics.to_caustics(p, PIXEL, True),
+                                  lambda n, k: caustics.from_caustics(n, k, PIXEL, True), caustics.pairs(PIXEL)),
+    "pyautolens": (lambda p: pyautolens.to_pyautolens(p, PIXEL), lambda n, k: pyautolens.from_pyautolens(n, k, PIXEL),
+                   pyautolens.pairs(PIXEL)),
+    "lenstronomy": (lambda p: written(lenstronomy.LENSES + lenstronomy.LIGHTS, "lenstronomy", p, ""),
+                    lambda n, k: read(lenstronomy.LENSES + lenstronomy.LIGHTS, "lenstronomy", n, k, ""),
+                    lenstronomy.LENSES + lenstronomy.LIGHTS),
+}
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("code", CODES)
+def test_profiles_come_back(code, profile, x64):
+    """The same field or brightness, whatever form b_n has in between."""
+    out, back, pairs = CODES[code]
+    if type(profile) not in {pair.profile for pair in pairs}:
+        with pytest.raises(InputError, match=f"{type(profile).__name__}, which .* does not have"):
+            out(profile)
+        return
+    again = back(*out(profile))
+    assert type(again) is type(profile)
+    if getattr(profile, "amp", 1.0) is None:
+        assert again.amp is None
+        return
+    x, y = jnp.array([0.4, -1.1, 2.0]), jnp.array([0.9, 0.3, -1.2])
+    values = [(bright if isinstance(p, Sersic) else bent)(jax.tree.map(np.asarray, p), x, y) for p in (profile, again)]
+    np.testing.assert_allclose(values[1], values[0], rtol=2e-8)  # b_n is good to 2e-9
+
+
+def test_draws_go_through_as_one_lens_does(rng):
+    e1, e2 = rng.uniform(-0.3, 0.3, (2, 5))
+    many = EPL(theta_E=rng.uniform(1.0, 2.0, 5), gamma=rng.uniform(1.8, 2.2, 5), e1=e1, e2=e2)
+    for code in ("caustics", "pyautolens", "herculens"):
+        _, all_of_them = CODES[code][0](many)
+        for k in range(5):
+            _, one = CODES[code][0](jax.tree.map(lambda leaf, k=k: leaf[k] if np.ndim(leaf) else leaf, many))
+            for key, value in one.items():
+                np.testing.assert_allclose(all_of_them[key] if np.ndim(all_of_them[key]) == np.ndim(value)
+                                           else all_of_them[key][k], value, rtol=1e-13)
+
+
+def rotated(x, y, q, phi, centre):
+    dx, dy = x - centre[0], y - centre[1]
+    return np.cos(phi) * dx + np.sin(phi) * dy, np.cos(phi) * dy - np.sin(phi) * dx
+
+
+def test_closed_forms_of_pyautolens(x64):
+    """Convergence and brightness of its documentation, in its own parameters; the package is not needed."""
+    x, y = np.array([0.4, -1.1, 2.0]), np.array([0.9, 0.3, -1.2])
+    q, phi = polar(E1, E2)
+    fac = (1.0 - q) / (1.0 + q)
+    where = dict(centre=(-0.08, 0.05), ell_comps=(fac * np.sin(2.0 * phi), fac * np.cos(2.0 * phi)))
+    u, v = rotated(x, y, q, phi, (0.05, -0.08))
+    xi = np.hypot(u, v / q)
+    for name, slope, core in (("PowerLaw", 2.3, 0.0), ("Isothermal", 2.0, 0.0), ("PowerLawCore", 1.8, 0.2),
+                              ("IsothermalCore", 2.0, 0.2)):
+        values = where | {"einstein_radius": 1.4}
+        values |= {"slope": slope} if "Power" in name else {}
+        values |= {"core_radius": core} if "Core" in name else {}
+        expected = (3.0 - slope) / (1.0 + q) * 1.4 ** (slope - 1.0) * (core**2 + xi**2) ** (-0.5 * (slope - 1.0))
+        found = dense(jax.tree.map(np.asarray, pyautolens.from_pyautolens(name, values, PIXEL)), x, y)
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+    light = pyautolens.from_pyautolens("Sersic", where | dict(intensity=0.3, effective_radius=0.7, sersic_index=1.7),
+                                       PIXEL)
+    expected = 0.3 * np.exp(-series(1.7) * ((np.sqrt(q) * xi / 0.7) ** (1.0 / 1.7) - 1.0))
+    np.testing.assert_allclose(PIXEL**2 * light.brightness(x, y), expected, rtol=1e-8)
+    halo = pyautolens.from_pyautolens("NFWSph", dict(centre=(0.0, 0.0), kappa_s=0.2, scale_radius=2.0), PIXEL)
+    r = np.array([0.5, 1.1])  # kappa = 2 kappa_s (1 - arccosh(1/r) / sqrt(1 - r^2)) / (r^2 - 1), r below one
+    expected = 0.4 * (1.0 - np.arccosh(1.0 / r[:1]) / np.sqrt(1.0 - r[:1] ** 2)) / (r[:1] ** 2 - 1.0)
+    np.testing.assert_allclose(dense(halo, 2.0 * r[:1], np.zeros(1)), expected, rtol=1e-8)
+
+
+def test_lights_per_pixel_and_per_arcsec():
+    light = Sersic(amp=3.0, R_sersic=0.8, n_sersic=2.7, b_n="linear", **PLACED)
+    assert caustics.to_caustics(light, PIXEL, True)[1]["Ie"] == pytest.approx(3.0 * PIXEL**2)
+    assert gigalens.to_gigalens(light)[1]["Ie"] == pytest.approx(3.0)
+    assert gigalens.from_gigalens("Sersic", dict(R_sersic=0.8, n_sersic=2.7, center_x=0.0, center_y=0.0, Ie=3.0)).amp \
+        == pytest.approx(9.0)  # it multiplies twice
+    assert gigalens.solved_amplitude(3.0 * PIXEL**2, PIXEL) == pytest.approx(3.0)
+
+
+def test_radii_are_on_the_axis_that_each_code_has():
+    q = polar(E1, E2)[0]
+    light = Sersic(amp=3.0, R_sersic=0.8, n_sersic=2.7, b_n="linear", **PLACED)
+    assert herculens.to_herculens(light)[1]["R_sersic"] == pytest.approx(0.8 / np.sqrt(q))
+    assert herculens.to_herculens(light, False)[1]["R_sersic"] == pytest.approx(0.8)
+    assert caustics.to_caustics(light, PIXEL, True)[1]["Re"] == pytest.approx(0.8 / np.sqrt(q))
+    name, values = pyautolens.to_pyautolens(SIE(theta_E=1.0, **PLACED), PIXEL)
+    assert name == "Isothermal" and values["einstein_radius"] == pytest.approx((1.0 + q) / (2.0 * np.sqrt(q)))
+    assert written(lenstronomy.LENSES, "lenstronomy", SPEMD(theta_E=1.0, gamma=2.0, s_scale=0.2, **PLACED), "")[1][
+        "s_scale"] == pytest.approx(0.2 / q)
+
+
+def test_angles_and_components():
+    q, phi = np.array([0.3, 0.9]), np.array([0.4, -1.2])
+    np.testing.assert_allclose(polar(*components(q, phi)), (q, phi), rtol=1e-12)
+    assert within(0.6 * np.pi) == pytest.approx(-0.4 * np.pi) and within(-0.5 * np.pi) == pytest.approx(0.5 * np.pi)
+    assert within(3.0, 3.2) == 3.0 and within(170.0, -10.0, 180.0) == pytest.approx(-10.0)
+
+
+@pytest.mark.parametrize("before", [exact, linear, series])
+@pytest.mark.parametrize("after", [exact, linear, series])
+def test_a_sersic_written_with_another_constant_is_the_same(before, after):
+    n, r = 1.3, np.array([0.1, 0.8, 3.0])
+    amp, radius = reshaped(2.0, 0.7, n, before(n), after(n))
+    shine = [a * np.exp(-b * ((r / R) ** (1.0 / n) - 1.0))
+             for a, R, b in ((2.0, 0.7, before(n)), (amp, radius, after(n)))]
+    np.testing.assert_allclose(*shine, rtol=1e-12)
+    assert reshaped(None, 0.7, n, before(n), after(n))[0] is None
+
+
+def test_every_profile_that_lenstronomy_has_is_written():
+    """All but those that it does not have: a new profile must join one side or the other."""
+    masses = {pair.profile.__name__ for pair in lenstronomy.LENSES}
+    lights = {pair.profile.__name__ for pair in lenstronomy.LIGHTS}
+    assert set(MASSES) - masses == {"PJaffeEllipse"}
+    assert set(LIGHTS) - lights == {"Moffat", "PixelSource"}
+
+
+def test_a_deflection_map_is_a_grid_of_lenstronomy(x64):
+    x, y = np.meshgrid(0.2 * (np.arange(9) - 4.0) + 0.1, 0.2 * (np.arange(7) - 3.0) - 0.05)
+    field = DeflectionMap.of(x + 0.1 * y**2, 0.2 * x * y, 0.2, center_x=0.1, center_y=-0.05)
+    name, values = written(lenstronomy.LENSES, "lenstronomy", field.replace(scale=0.5), "")
+    assert name == "INTERPOL" and values["f_x"].shape == (7, 9)
+    np.testing.assert_allclose(values["f_x"], 0.5 * (x + 0.1 * y**2), atol=1e-12)
+    np.testing.assert_allclose(values["f_xx"][3, 4], 0.5, rtol=0.02)  # the spline is flat at the edge
+    np.testing.assert_allclose((values["grid_interp_x"][0], values["grid_interp_y"][-1]), (x[0, 0], y[-1, 0]))
+    again = read(lenstronomy.LENSES, "lenstronomy", name, values, "")
+    np.testing.assert_allclose(bent(again, x, y), 0.5 * np.asarray(bent(field, x, y)), atol=1e-12)
+    with pytest.raises(InputError, match="lens.rotation: got 0.1 of DeflectionMap; expected 0.0"):
+        written(lenstronomy.LENSES, "lenstronomy", field.replace(rotation=0.1), "lens")
+
+
+@pytest.mark.parametrize(("profile", "words"), [
+    (PJaffeEllipse(sigma0=1.0, Ra=0.1, Rs=1.0), ["mass.0: PJaffeEllipse, which lenstronomy does not have"]),
+    (EPL(theta_E=np.nan), ["mass.0.theta_E: got nan", "a finite number"]),
+])
+def test_what_cannot_be_written_is_named(profile, words):
+    with pytest.raises(InputError) as error:
+        written(lenstronomy.LENSES, "lenstronomy", profile, "mass.0")
+    assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
+def test_a_field_that_a_code_lacks_is_named():
+    with pytest.raises(InputError, match=r"NFW.e1: got 0.1 of NFW; expected 0: giga's is elliptical in the potential"):
+        pyautolens.to_pyautolens(NFW(Rs=1.0, alpha_Rs=1.0, e1=0.1), PIXEL)
+    with pytest.raises(InputError, match="light: Moffat, which lenstronomy does not have"):
+        written(lenstronomy.LIGHTS, "lenstronomy", Moffat(amp=1.0, alpha=0.3, beta=2.0), "light")
+
+
+@pytest.mark.parametrize(("name", "values", "words"), [
+    ("EPLL", {}, "lens: lenstronomy's profile 'EPLL'; expected one of"),
+    ("EPL", dict(theta_E=1.0, gama=2.0), "lens.gama: no parameter of lenstronomy's EPL; expected one of"),
+    ("EPL", dict(theta_E=1.0, e1=0.0, e2=0.0), "lens.gamma: missing; expected a number"),
+    ("EPL", dict(theta_E=1.0, gamma=3.2, e1=0.0, e2=0.0), "gamma = [3.2]; expected gamma above 1 and below 3"),
+    ("EPL", dict(theta_E=1.0, gamma=2.0, e1=0.9, e2=0.6), "lens.e1: |e| = 1.08167; expected e1^2 + e2^2 below 1"),
+    ("EPL", dict(theta_E="wide", gamma=2.0, e1=0.0, e2=0.0), "lens.theta_E: got 'wide'; expected a number"),
+    ("EPL", dict(theta_E=np.inf, gamma=2.0, e1=0.0, e2=0.0), "lens.theta_E: got inf; expected a finite number"),
+    ("EPL_Q_PHI", dict(theta_E=1.0, gamma=2.0, q=1.2, phi=0.0), "lens.q: got 1.2; expected an axis ratio above 0"),
+    ("NFW", dict(Rs=-1.0, alpha_Rs=1.0), "Rs = [-1.]; expected Rs above 0"),
+    ("SHEAR", dict(gamma1=0.1, gamma2=0.0, ra_0=1.0), "lens.ra_0: got 1.0; expected 0"),
+    ("INTERPOL", dict(grid_interp_x=[0.0, 1.0, 3.0], grid_interp_y=[0.0, 1.0], f_x=np.zeros((2, 3)),
+                      f_y=np.zeros((2, 3))), "lens.grid_interp_x: steps from 1 to 2; expected one pixel scale"),
+])
+def test_bad_parameters_are_one_line(name, values, words):
+    with pytest.raises(InputError) as error:
+        read(lenstronomy.LENSES, "lenstronomy", name, values, "lens")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_series_of_widths_that_are_none():
+    with pytest.raises(InputError, match=r"light.sigma: got .*; expected two widths or more, in a geometric series"):
+        read(lenstronomy.LIGHTS, "lenstronomy", "MULTI_GAUSSIAN", dict(amp=np.ones(3), sigma=[0.1, 0.2, 0.5]), "light")
+    with pytest.raises(InputError, match=r"light.amp: shape \(5,\); expected \(6,\), of n_max = 2"):
+        read(lenstronomy.LIGHTS, "lenstronomy", "SHAPELETS", dict(amp=np.ones(5), beta=0.3, n_max=2), "light")
+
+
+def test_settings_that_tell_a_profile_go_with_it(x64):
+    light = MultiGaussian(amp=np.array([1.0, 2.0, 0.5]), sigma_min=0.1, sigma_max=0.9, n_gaussians=3, e1=0.1)
+    name, values = written(lenstronomy.LIGHTS, "lenstronomy", light, "")
+    assert name == "MULTI_GAUSSIAN_ELLIPSE"
+    np.testing.assert_allclose(values["sigma"], [0.1, 0.3, 0.9])
+    assert written(lenstronomy.LIGHTS, "lenstronomy", Gaussian(amp=1.0, sigma=1.0), "")[0] == "GAUSSIAN"
+    assert written(lenstronomy.LENSES, "lenstronomy", PJaffe(sigma0=1.0, Ra=0.1, Rs=1.0, e1=0.1), "")[0] \
+        == "PJAFFE_ELLIPSE_POTENTIAL"
+    mass = SersicMass(k_eff=0.3, R_sersic=1.0, n_sersic=3.0, mass_to_light=2.0)
+    assert written(lenstronomy.LENSES, "lenstronomy", mass, "") == ("SERSIC", dict(
+        k_eff=0.6, R_sersic=1.0, n_sersic=3.0, center_x=0.0, center_y=0.0))
+    core = CoreSersic(amp=1.0, R_sersic=1.0, Rb=0.1, n_sersic=3.0, gamma=0.2, alpha=5.0)
+    assert written(lenstronomy.LIGHTS, "lenstronomy", core, "")[1]["alpha"] == 5.0
+    assert written(lenstronomy.LENSES, "lenstronomy", EPLMultipole(theta_E=1.0, a4_a=0.02), "")[1]["a4_a"] == 0.02
