@@ -124,13 +124,15 @@ def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndar
 def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture], folder: Path) -> dict[str, Any]:
     """The fields of `Found` that summary.json or search.json and model.fits hold."""
     images, path = known.get("images"), folder / "model.fits"
+    points = PointsFit(**known.get("points", {}))
     return dict(
-        points=PointsFit(**known.get("points", {})),
+        points=points,
         field=None if images is None else read_field(path, images, read_curves(path)),
         prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
         model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
-        chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"], timings_s=known["timings_s"],
-        evaluations=known["evaluations"], truth=known.get("truth"), seed=known["seed"], devices=known["devices"],
+        chi2=known["chi2"] - points.chi2, n_pixels=known["n_pixels"], n_free=known["n_free"],
+        timings_s=known["timings_s"], evaluations=known["evaluations"], truth=known.get("truth"), seed=known["seed"],
+        devices=known["devices"],
         info=known["stages"] | {name: known[name] for name in APART if name in known}, versions=known["versions"])
 
 
@@ -153,7 +155,7 @@ def summary(result: Found) -> dict[str, Any]:
     sampled = {"parameters": {name: _row(result, name) for name in result.names}} if isinstance(result, Result) else {}
     out: dict[str, Any] = {
         **sampled,
-        "chi2": _finite("chi2", result.chi2), "n_pixels": int(result.n_pixels),
+        "chi2": _finite("chi2", result.total_chi2), "n_pixels": int(result.n_pixels),
         "reduced_chi2": _finite("reduced_chi2", result.reduced_chi2), "n_free": int(result.n_free),
         "best": {name: _finite(f"best.{name}", value) for name, value in result.best.items()},
         "timings_s": _plain(result.timings_s), "evaluations": _plain(result.evaluations),
