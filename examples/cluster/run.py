@@ -3,10 +3,11 @@
     python examples/cluster/run.py --out runs/cluster
 
 makes a cluster of two halos and 30 galaxies, writes its catalogues as LensTool has them, and fits them. With --data
-FOLDER the files of that folder are fitted instead. With --smoke the fit is cut short.
+FOLDER the files of that folder are fitted instead. With --smoke the fit is cut short and nothing is kept.
 """
 
 import argparse
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -118,18 +119,20 @@ def show(result: Result) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with members.cat and arcs.dat; made without it")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--out", type=Path, default=Path("runs/cluster"), help="folder of the results")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     parser.add_argument("--overwrite", action="store_true", help="remove the run that the folder holds")
-    parser.add_argument("--smoke", action="store_true", help="cut the fit short")
+    parser.add_argument("--smoke", action="store_true", help="cut the fit short, and keep nothing")
     options = parser.parse_args()
     if options.smoke:  # programs that run for a moment are not worth optimising
         jax.config.update("jax_disable_most_optimizations", True)
-    data = options.data or options.out / "catalogues"  # where a run that goes on finds them
-    if options.data is None:
-        simulate(data)
-    show(fit(data, options.out, SHORT if options.smoke else {}, options.data is None, resume=options.resume,
-             overwrite=options.overwrite))
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) if options.smoke else options.out
+        data = options.data or out / "catalogues"  # where a run that goes on finds them
+        if options.data is None:
+            simulate(data)
+        show(fit(data, out, SHORT if options.smoke else {}, options.data is None, resume=options.resume,
+                 overwrite=options.overwrite))
 
 
 if __name__ == "__main__":
