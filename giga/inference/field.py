@@ -91,7 +91,7 @@ def view_of(term: Term) -> View:
     return View(half_width=half, pixel_scale=half / 100.0, z_map=float("nan"))
 
 
-def lens_of(term: Term, scene: Scene, view: View) -> list[MassProfile]:
+def lens_of(term: Term, scene: Scene, view: View) -> Sequence[MassProfile]:
     """The masses as the source of the maps sees them."""
     if isinstance(term, PointTerm):
         return list(scene.lenses(term.data.plane))
@@ -114,7 +114,7 @@ def field_of(scene: Scene, terms: Sequence[Term], prior: Prior | None = None, x:
     lens = lens_of(terms[0], scene, view)
     if isinstance(terms[0], SystemsTerm) and np.isnan(view.z_map):
         view = View(view.half_width, view.pixel_scale, float(lens[0].z), view.reference)  # pyright: ignore
-    maps = dict(zip(MAPS, _in_strips(partial(_maps_at, lens), grid)[:, 0], strict=True))
+    maps: dict[str, np.ndarray] = dict(zip(MAPS, _in_strips(partial(_maps_at, lens), grid)[:, 0], strict=True))
     count = 0
     if prior is not None and x is not None:
         take = np.unique(np.linspace(0, len(x) - 1, min(DRAWS, len(x))).round().astype(int))

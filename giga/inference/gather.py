@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -173,7 +174,8 @@ def _best_fit(posterior: Posterior, z: Array,
 def _best_points(posterior: Posterior, z: Array) -> tuple[Scene, Array, Array]:
     """The scene, what is left of point images over their standard deviations, and their log-likelihood."""
     scene = posterior.prior.scene(z)
-    return scene, posterior.point_residuals(z), sum(term.log_likelihood(scene) for term in posterior.points)
+    height = sum((term.log_likelihood(scene) for term in posterior.points), jnp.zeros((), z.dtype))
+    return scene, posterior.point_residuals(z), height
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:

@@ -245,7 +245,7 @@ class Potential:
 
     def profile(self) -> MassProfile:
         """The mass, for D_ls / D_s = 1."""
-        place = {"center_x": self.x, "center_y": self.y}
+        place: dict[str, Any] = {"center_x": self.x, "center_y": self.y}
         if self.kind == 14:
             gamma = self.number("gamma")
             return Shear(gamma1=gamma * math.cos(2.0 * self.angle), gamma2=gamma * math.sin(2.0 * self.angle))
@@ -305,7 +305,8 @@ def masses(par: Par) -> list[MassProfile]:
     out = [one for one in made if not isinstance(one, DPIE)]
     if dual:
         names = ("sigma", "core", "cut", "e1", "e2", "center_x", "center_y")
-        out.insert(0, Halos(each=DPIE(**{name: np.array([getattr(one, name) for one in dual]) for name in names})))
+        columns: dict[str, Any] = {name: np.array([getattr(one, name) for one in dual]) for name in names}
+        out.insert(0, Halos(each=DPIE(**columns)))
     return out
 
 
@@ -458,9 +459,10 @@ def _members(par: Par, section: Section) -> Members:
     if row is None:
         raise InputError(par.file, f"line {section.line}", f"{section.name} without filein", "filein and a file")
     kpc = Redshifts(numbers("zlens")[0], None, par.cosmology).kpc_lens
-    values = {"sigma": middle(numbers("sigma")), "core": numbers("corekpc")[-1] / kpc if section.row("corekpc")
-              else numbers("core")[-1], "cut": middle(numbers("cutkpc")) / kpc if section.row("cutkpc")
-              else middle(numbers("cut"))}
+    values: dict[str, Any] = {
+        "sigma": middle(numbers("sigma")),
+        "core": numbers("corekpc")[-1] / kpc if section.row("corekpc") else numbers("core")[-1],
+        "cut": middle(numbers("cutkpc")) / kpc if section.row("cutkpc") else middle(numbers("cut"))}
     for name, value in values.items():
         if value < 0.0:
             raise InputError(par.file, f"line {section.line}", f"{name} {value:g} of {section.name}", "not negative")

@@ -26,7 +26,7 @@ def jacobian(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Ar
     """Derivatives of the total deflection (xx, xy, yx, yy), each profile's by its own way."""
     parts = [profile.jacobian(x, y) for profile in mass] or [(0.0 * x,) * 4]
     xx, xy, yx, yy = (sum(terms[1:], terms[0]) for terms in zip(*parts, strict=True))
-    return xx, xy, yx, yy
+    return xx, xy, yx, yy  # pyright: ignore[reportReturnType]
 
 
 def magnification(mass: Sequence[MassProfile], x: Array, y: Array) -> Array:
