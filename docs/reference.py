@@ -18,6 +18,7 @@ SECTIONS = {
     "`[likelihood]`": "LikelihoodConfig",
     "`[lens]`": "LensConfig",
     "`[[points]]`": "PointsConfig",
+    "`[cluster]`": "ClusterConfig",
     "`[start]`": "StartConfig",
     "`[inference]`": "FitConfig",
 }
@@ -40,7 +41,7 @@ def write_pages(folder: Path) -> None:
 def write_fields(path: Path) -> None:
     """Write the tables of the fields of a configuration."""
     files = (PACKAGE / "io" / "images" / "config.py", PACKAGE / "io" / "configuration" / "points.py",
-             PACKAGE / "inference" / "settings.py")
+             PACKAGE / "io" / "configuration" / "cluster.py", PACKAGE / "inference" / "settings.py")
     classes = {name: found for file in files for name, found in config_classes(file).items()}
     tables = [table(section, *classes[name]) for section, name in SECTIONS.items()]
     write_if_changed(path, "\n".join(tables))

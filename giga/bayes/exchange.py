@@ -85,13 +85,14 @@ def exchanges(prior: Prior) -> Exchanges:
         prior: Prior of a scene.
     """
     fixed = iter(prior.fixed)
-    marks = jax.tree.unflatten(prior.treedef, [(slot, next(fixed) if slot == FIXED else None) for slot in prior.slots])
+    marks = jax.tree.unflatten(prior.treedef, [_Mark(slot, next(fixed) if slot == FIXED else None)
+                                              for slot in prior.slots])
     supports = _supports(prior)
     groups: list[list[_Member]] = []
     for profiles in (marks.mass, marks.lens_light, marks.source_light):
         kinds: dict[Any, list[_Member]] = {}
         for profile in profiles:
-            leaves, structure = jax.tree.flatten(profile, is_leaf=lambda leaf: isinstance(leaf, tuple))
+            leaves, structure = jax.tree.flatten(profile, is_leaf=lambda leaf: isinstance(leaf, _Mark))
             slots = [slot for slot, _ in leaves if slot != FIXED]
             if slots and all(prior.slots.count(slot) == slots.count(slot) for slot in slots):  # none is shared
                 first = {slot: k for k, slot in reversed(list(enumerate(slots)))}
@@ -107,6 +108,13 @@ def exchanges(prior: Prior) -> Exchanges:
         place[here], place[there] = there, here
         swaps.append(place)
     return Exchanges(swaps, math.prod(math.factorial(len(slots)) for slots in equal), _unlike(prior, groups))
+
+
+class _Mark(NamedTuple):
+    """What stands on a leaf: the number of its parameter, or FIXED and the value."""
+
+    slot: int
+    value: Any
 
 
 class _Member(NamedTuple):

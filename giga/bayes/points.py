@@ -285,6 +285,11 @@ class PointTerm(Component):
                                             and "center_x" in vars(scene.source_light[self.source])):
             raise ValueError(f"source: got {self.source}; expected the number of a source_light with a centre")
 
+    @property
+    def solved(self) -> int:
+        """Number of parameters that are solved in it: the place of the source where none is given, and its flux."""
+        return 2 * (self.source is None) + (self.data.flux is not None)
+
     def residuals(self, scene: Scene) -> Array:
         """See `residuals`."""
         return residuals(scene, self.data, self.ladder, self.finder, self._beta(scene))

@@ -12,8 +12,8 @@ from jax import Array
 from numpy.typing import DTypeLike
 
 from giga.bayes.exchange import Orders
-from giga.bayes.points import PointTerm
 from giga.bayes.prior import Prior
+from giga.bayes.systems import Term
 from giga.component import AnyArray, Component, is_distribution, static
 from giga.imaging.linear import Amplitudes, penalty, solve
 from giga.imaging.observation import Data, Observation
@@ -48,14 +48,14 @@ class Posterior(Component):
     data: tuple[Data, ...]
     amplitude_sd: AnyArray | None = None
     orders: Orders | None = None
-    points: tuple[PointTerm, ...] = ()
+    points: tuple[Term, ...] = ()
     amplitudes: AmplitudeMethod = static(default="nonnegative")
     sampled_once: bool = static(default=False)
 
     @staticmethod
     def of(scene: Any, observations: Sequence[Observation], amplitudes: AmplitudeMethod = "nonnegative",
            amplitude_sd: float | None = None, dtype: DTypeLike = np.float32, multiple: int = 1,
-           points: Sequence[PointTerm] = ()) -> Posterior:
+           points: Sequence[Term] = ()) -> Posterior:
         """Put a scene of distributions and its observations together.
 
         With linear amplitudes the photon noise is taken from the data, so that chi2 is quadratic in them.
@@ -170,9 +170,13 @@ class Posterior(Component):
         return self.replace(data=data, sampled_once=True)
 
     def chi2(self, z: Array) -> Array:
-        """Sum over fitted pixels of ((data - model) / sigma)^2, or r^T C^-1 r of these where they are correlated."""
-        return sum((jnp.sum(d.mask * d.squares(d.image - m, variance(m, d)))
-                    for m, d in self.seen(z)), jnp.zeros((), z.dtype))
+        """Sum over fitted pixels of ((data - model) / sigma)^2, or r^T C^-1 r of these where they are correlated.
+
+        What was measured of point images counts too.
+        """
+        pixels = sum((jnp.sum(d.mask * d.squares(d.image - m, variance(m, d)))
+                      for m, d in self.seen(z)), jnp.zeros((), z.dtype))
+        return pixels + jnp.sum(self.point_residuals(z) ** 2) if self.points else pixels
 
     def _scene(self, z: Array) -> Scene:
         scene = self.prior.scene(z)

@@ -13,9 +13,11 @@ import numpy as np
 from jax import Array
 
 from giga.bayes.prior import Prior
+from giga.bayes.systems import Term
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import linear_profiles
 from giga.inference.digits import moments
+from giga.inference.field import masses_of_draws, rms_of_draws
 from giga.inference.result import Result
 from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
 from giga.lensing.magnification import Lensed, Square, arcs_of, isolating, lensed, magnifications
@@ -23,6 +25,7 @@ from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 from giga.light.shape import Shape, half_light
+from giga.mass.base import MassProfile
 from giga.runtime.parallel import ON_VECTORS
 
 SIDE = 160  # pixels a side of the square that the arcs of a draw are looked at in
@@ -78,13 +81,14 @@ class Derived:
         return replace(self, draws=draws, best=best, units=units, missing=missing)
 
 
-def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None) -> Derived:
+def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, points: Sequence[Term] = ()) -> Derived:
     """Compute the derived numbers of a fit.
 
     Args:
         prior: Of the posterior that was sampled.
         result: The fit, with draws of its solved amplitudes.
         redshifts: Those known; `Derived.at` takes them later, too.
+        points: Images of point sources that were fitted; without pixels they say what the lens is looked at for.
     """
     shape = next(iter(result.samples.values())).shape
     if result.amplitudes.draws:
@@ -94,8 +98,20 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None) -> 
     x = np.stack([result.samples[name][:, of] for name in prior.names], -1).reshape(-1, prior.size)
     x = x.astype(prior.shift.dtype)
     table = _Table(shape[0], of)
-    if middle(result.scenes[0].lenses()) is not None:
-        _einstein(table, prior, x, result)
+    if not result.observations:
+        best = np.asarray([result.best[name] for name in prior.names], x.dtype)[None]
+        lens, reach = masses_of_draws(prior, points[0], np.concatenate([best, x]))
+        _einstein(table, jax.tree.map(lambda leaf: leaf[1:], lens), jax.tree.map(lambda leaf: leaf[:1], lens), reach)
+        for name, at_all in zip(("rms_source_plane", "rms_image_plane"),
+                                rms_of_draws(prior, points, np.concatenate([best, x])), strict=True):
+            table.add(name, at_all[1:], at_all[0], "arcsec")
+    elif middle(result.scenes[0].lenses()) is not None:
+        observation = result.observations[0]
+        # Set up for what the prior allows, as the draws are.
+        mass = _masses(prior, x)
+        mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None] for leaf in
+                                                             jax.tree.leaves(list(result.scenes[0].lenses()))])
+        _einstein(table, mass, mine, 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale))
     seen: set[str | None] = set()
     for k, observation in enumerate(result.observations):
         if observation.band in seen:  # another image of the same light
@@ -130,13 +146,8 @@ class _Table:
         self.draws[name], self.best[name], self.units[name] = draws, float(best), unit
 
 
-def _einstein(table: _Table, prior: Prior, x: np.ndarray, result: Result) -> None:
-    observation = result.observations[0]
-    reach = 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale)
-    mass = _masses(prior, x)
-    # Set up for what the prior allows, as the draws are.
-    mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None]
-                                                         for leaf in jax.tree.leaves(list(result.scenes[0].lenses()))])
+def _einstein(table: _Table, mass: list[MassProfile], mine: list[MassProfile], reach: float) -> None:
+    """Numbers of the critical curve of the draws, arrays on their leaves, and of the best fit, arrays of one."""
     found, best = einstein_numbers(mass, reach), einstein_numbers(mine, reach)
     for name, unit, one, at_best in (("einstein_radius", "arcsec", found.radius, best.radius),
                                      (AREA, "arcsec2", found.mass, best.mass), ("slope", "", found.slope, best.slope)):

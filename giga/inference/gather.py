@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -21,7 +22,8 @@ from giga.inference.chains.hmc import Draws
 from giga.inference.checks.comparison import checks, pointwise, predictive
 from giga.inference.checks.findings import findings
 from giga.inference.derived import Derived, derive
-from giga.inference.result import Found, Result
+from giga.inference.field import field_of
+from giga.inference.result import Found, PointsFit, Result
 from giga.inference.sampling import in_orders
 from giga.inference.search.map import MapState
 from giga.inference.stages import Stages
@@ -34,13 +36,14 @@ from giga.runtime.random import normal, split
 
 PREDICTIVE_KEY = 2000  # keeps its key apart from those of the modes
 AMPLITUDES_KEY = 2002  # and theirs apart from it
+F = TypeVar("F", bound=Found)
 N_VI = 4000  # draws kept of the variational posterior and of the prior
 
 
 def found_by_search(run: Stages, found: MapState) -> Found:
     """What the search has found, with its images."""
     mode, _ = _mode(run.posterior, found)
-    return _at_best(run, mode)
+    return _with_field(_at_best(run, mode), run)
 
 
 def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Result:
@@ -75,25 +78,38 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
         log_likelihood=draws.log_prob - log_prior.reshape(draws.log_prob.shape) + float(posterior.log_norm),
         diagnostics={name: {key: float(table[i]) for key, table in tables.items()} for i, name in enumerate(names)})
     predicted = predictive(run.key(4, PREDICTIVE_KEY), posterior, flat, run.config.n_predictive) \
-        if run.config.n_predictive else {}
-    if run.config.n_pointwise:
+        if run.config.n_predictive and posterior.data else {}
+    if run.config.n_pointwise and posterior.data:
         result = result.replace(pointwise=pointwise(posterior, draws.z, run.config.n_pointwise))
     note = checks(result, posterior.amplitudes if result.amplitudes.best else None, predicted, run.lens.points)
     amplitudes = solved_amplitudes(run.key(4, AMPLITUDES_KEY), posterior, draws.z, result.amplitudes, result.prior,
                                    result.observations)
     result = result.replace(info={**result.info, "checks": note}, amplitudes=amplitudes)
     result = result.replace(info={**result.info, "findings": findings(result)})
+    result = _with_field(result, run, x.reshape(-1, len(names)))
     if not run.config.derived:
         return result
     begun = time.perf_counter()
-    result = result.replace(derived=_derived(posterior.prior, result))
+    result = result.replace(derived=_derived(posterior.prior, result, posterior.points))
     return result.replace(timings_s={**result.timings_s, "derived": time.perf_counter() - begun})
 
 
-def _derived(prior: Prior, result: Result) -> Derived:
+def _with_field(found: F, run: Stages, x: np.ndarray | None = None) -> F:
+    """What a fit without pixels has to show; x are the draws of a finished fit, shape (draws, n)."""
+    if found.observations or not run.lens.points:
+        return found
+    prior = run.posterior.prior
+    draws = None if x is None else x.astype(prior.shift.dtype)
+    begun = time.perf_counter()
+    # By the points of the posterior, which are in its precision.
+    field = field_of(found.scenes[0], run.posterior.points, prior, draws)
+    return found.replace(field=field, timings_s={**found.timings_s, "maps": time.perf_counter() - begun})
+
+
+def _derived(prior: Prior, result: Result, points: Sequence[Any]) -> Derived:
     """The derived numbers; where they cannot be computed that is said of them, for the fit is done."""
     try:
-        return derive(prior, result)
+        return derive(prior, result, points=points)
     except (ArithmeticError, ValueError, LookupError) as error:
         return Derived(missing={"all derived numbers": f"{type(error).__name__}: {error}"})
 
@@ -105,6 +121,12 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
     whole = [observation.data(dtype, poisson=data.poisson, trim=False, scaled=True)
              for observation, data in zip(lens.observations, posterior.data, strict=True)]
     scenes, rendered, variances, (roots, log_likelihood) = on_host(_best_fit(posterior, best, whole))
+    points = PointsFit()
+    if posterior.points:
+        # Of a fit without pixels it is the one scene.
+        scene, left, height = on_host(_best_points(posterior, best))
+        scenes = list(scenes) or [scene]
+        points = PointsFit(float(np.sum(left.astype(float) ** 2)), left.size, float(height))
     models, sigmas, chi2, pixels = [], [], 0.0, 0
     for observation, data, model, var in zip(lens.observations, whole, rendered, variances, strict=True):
         sigma = data.physical(np.sqrt(np.asarray(var, float)))
@@ -112,7 +134,7 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
         sigmas.append(sigma)
         residual = observation.independent(models[-1], sigma)
         chi2, pixels = chi2 + float(np.sum(residual**2)), pixels + int(np.sum(observation.mask))
-    amplitudes = best_amplitudes(scenes, lens.prior, lens.observations, roots)
+    amplitudes = best_amplitudes(scenes[:len(whole)], lens.prior, lens.observations, roots)
     info = dict(run.info)
     if amplitudes.effective:
         info["amplitudes"] = {"log_evidence": float(log_likelihood) + posterior.log_norm,
@@ -121,7 +143,7 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
         prior=lens.prior, observations=list(lens.observations), scenes=list(scenes),
         best=dict(zip(names, map(float, _constrained(posterior.prior, best[None])[0]), strict=True)),
         model_images=models, sigma_images=sigmas, amplitudes=amplitudes, chi2=chi2, n_pixels=pixels,
-        n_free=len(names) + amplitudes.count,
+        n_free=len(names) + amplitudes.count + sum(term.solved for term in posterior.points), points=points,
         timings_s={"compile": run.clock.seconds + run.journal.compile_s, **run.timings},
         evaluations=dict(run.evaluations), info=info, truth=lens.truth, seed=lens.seed,
         devices=[f"{d.platform}:{d.id} {d.device_kind}" for d in run.over.devices.flat],
@@ -146,6 +168,14 @@ def _best_fit(posterior: Posterior, z: Array,
     return scenes, models, [variance(model, data.with_noise_of(scene, k))
                             for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))], \
         (posterior.own_roots(z), posterior.log_likelihood(z)) if posterior.has_own_priors else (None, None)
+
+
+@jax.jit
+def _best_points(posterior: Posterior, z: Array) -> tuple[Scene, Array, Array]:
+    """The scene, what is left of point images over their standard deviations, and their log-likelihood."""
+    scene = posterior.prior.scene(z)
+    height = sum((term.log_likelihood(scene) for term in posterior.points), jnp.zeros((), z.dtype))
+    return scene, posterior.point_residuals(z), height
 
 
 def _mode(posterior: Posterior, found: MapState) -> tuple[np.ndarray, float]:

@@ -71,6 +71,8 @@ class Picture:
 
 def pictures(result: Found) -> list[Picture]:
     """Render the parts of the best fit, one picture for each observation."""
+    if not result.observations:
+        return []
     found: list[Curve] | None = None
     out = []
     for k, (observation, scene, model, sigma) in enumerate(zip(result.observations, result.scenes, result.model_images,

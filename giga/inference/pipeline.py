@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from giga.bayes.points import PointTerm
 from giga.bayes.posterior import AmplitudeMethod, Posterior
+from giga.bayes.systems import Term
 from giga.imaging.observation import Observation
 from giga.inference.gather import found_by_search, gathered
 from giga.inference.result import Found, Result
@@ -30,7 +30,7 @@ def fit(prior: Scene, observations: Sequence[Observation], *, config: FitConfig 
         amplitudes: AmplitudeMethod = "nonnegative", amplitude_sd: float | None = None,
         truth: Mapping[str, float] | None = None, precision: str = "float32", start: Mapping[str, float] | None = None,
         report: Report = quiet, store: Store | None = None, over: Mesh | None = None, starts: Starts | None = None,
-        keep: Callable[[Found], object] | None = None, points: Sequence[PointTerm] = ()) -> Result:
+        keep: Callable[[Found], object] | None = None, points: Sequence[Term] = ()) -> Result:
     """Fit a scene of distributions to observations.
 
     Args:
@@ -70,7 +70,7 @@ def search(prior: Scene, observations: Sequence[Observation], *, config: FitConf
            amplitudes: AmplitudeMethod = "nonnegative", amplitude_sd: float | None = None,
            truth: Mapping[str, float] | None = None, precision: str = "float32",
            start: Mapping[str, float] | None = None, report: Report = quiet, store: Store | None = None,
-           over: Mesh | None = None, starts: Starts | None = None, points: Sequence[PointTerm] = ()) -> Found:
+           over: Mesh | None = None, starts: Starts | None = None, points: Sequence[Term] = ()) -> Found:
     """The first stage of `fit` alone: the best fit, without a posterior.
 
     Arguments and errors are those of `fit`, which goes on from here when it is given the same store.

@@ -15,6 +15,21 @@ from giga.inference.digits import rounded
 from giga.lensing.scene import Scene
 
 
+@dataclass(frozen=True)
+class PointsFit:
+    """How well the images of point sources agree with the best fit.
+
+    Attributes:
+        chi2: Sum of squares of what is left of all that was measured, over its standard deviations.
+        n: Number of what was measured: two coordinates an image, fluxes, delays.
+        log_likelihood: With its normalisation.
+    """
+
+    chi2: float = 0.0
+    n: int = 0
+    log_likelihood: float = 0.0
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Found:
     """The best fit that a search or a finished fit has found, in NumPy on the host.
@@ -23,7 +38,7 @@ class Found:
         prior: Scene with distributions on its leaves, as fitted.
         observations: The observations that were fitted.
         scenes: Best-fit scene (highest log-posterior seen) for each observation, with the solved
-            linear amplitudes filled in, so that it renders.
+            linear amplitudes filled in, so that it renders; without observations one alone.
         best: Physical value of each parameter at the best fit, by path name (`mass.0.theta_E`).
         model_images: Best-fit model image of each observation, (ny, nx) [counts / s].
         sigma_images: Noise standard deviation at the best fit, (ny, nx) [counts / s].
@@ -31,7 +46,8 @@ class Found:
         chi2: Sum over fitted pixels of ((data - model) / sigma)^2 at the best fit; where noise is correlated, of these
             made independent.
         n_pixels: Number of fitted pixels.
-        n_free: Number of sampled parameters plus solved amplitudes.
+        n_free: Number of sampled parameters plus solved amplitudes, and places and fluxes of point sources that are
+            solved.
         timings_s: Seconds: "compile", "map", "svi", "hmc", "evidence", and "derived" with its own compiling.
         evaluations: Log-posterior gradients (or their equivalents) used by "map", "svi", "hmc", "evidence".
         info: What each stage reports: "map": {...}, "svi": {...}, "hmc": {...}; plain numbers,
@@ -41,6 +57,8 @@ class Found:
         devices: The devices used.
         versions: Package versions, by name.
         derived: Numbers that follow from the parameters, a `giga.inference.derived.Derived`; None when not asked for.
+        points: How well images of point sources agree, where there are some.
+        field: Of a fit without pixels what is shown, a `giga.inference.field.Field`; None where there are pixels.
     """
 
     prior: Scene
@@ -61,6 +79,8 @@ class Found:
     devices: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     derived: Any = None
+    points: PointsFit = PointsFit()
+    field: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -69,8 +89,24 @@ class Found:
 
     @property
     def reduced_chi2(self) -> float:
-        """chi2 per degree of freedom."""
-        return self.chi2 / max(self.n_pixels - self.n_free, 1)
+        """chi2 per degree of freedom, of pixels and point images together."""
+        return self.total_chi2 / max(self.n_data - self.n_free, 1)
+
+    @property
+    def total_chi2(self) -> float:
+        """chi2 of pixels and point images together."""
+        return self.chi2 + self.points.chi2
+
+    @property
+    def n_data(self) -> int:
+        """Number of fitted pixels and of numbers measured of point images."""
+        return self.n_pixels + self.points.n
+
+    @property
+    def data_said(self) -> str:
+        """What was fitted, in words: "1600 pixels and 8 measurements of point images"."""
+        parts = [f"{self.n_pixels} pixels"] * bool(self.n_pixels or not self.points.n)
+        return " and ".join([*parts, *[f"{self.points.n} measurements of point images"] * bool(self.points.n)])
 
     @property
     def findings(self) -> list[str]:
@@ -117,6 +153,6 @@ class Result(Found):
             mean, sd = float(values.mean()), float(values.std(ddof=1))
             numbers = f"{rounded(mean, sd):>10}  {rounded(sd, sd):>9}  {row['rhat']:6.3f}  {row['ess_bulk']:6.0f}"
             lines.append(f"{name:{width}}  {numbers}" + (f"  {self.truth[name]:10.5g}" if self.truth else ""))
-        lines.append(f"chi2 {self.chi2:.1f} for {self.n_pixels} pixels and {self.n_free} free: "
+        lines.append(f"chi2 {self.total_chi2:.1f} for {self.data_said} and {self.n_free} free: "
                      f"reduced {self.reduced_chi2:.4f}")
         return "\n".join([*lines, *(f"- {text}" for text in self.findings)])

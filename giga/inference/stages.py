@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.bayes.exchange import exchanges
-from giga.bayes.points import PointTerm
 from giga.bayes.posterior import Posterior
+from giga.bayes.systems import Term
 from giga.imaging.observation import Observation
 from giga.inference.chains.hmc import Draws, HMCState, guided, sample_hmc, sampler, warm_up
 from giga.inference.modes.modes import Mode, find_modes
@@ -70,7 +70,7 @@ class Lens:
     store: Store | None = None
     report: Report = quiet
     keep: Callable[[Found], object] | None = None
-    points: Sequence[PointTerm] = ()
+    points: Sequence[Term] = ()
 
     def start_of(self, posterior: Posterior) -> np.ndarray | None:
         """The start as rows of unconstrained vectors, shape (1, n)."""

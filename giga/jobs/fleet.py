@@ -301,7 +301,7 @@ class _Worker:
                 self._note(note)
             self.jobs[name] = job
             yield Lens(name=name, prior=job.prior, observations=job.observations, seed=job.config.run.seed,
-                       points=[one.term() for one in job.config.points],
+                       points=job.config.terms,
                        truth=job.truth, store=store,
                        keep=partial(keep_search, folder=folder, config_text=job.text, draw=False))
 
@@ -391,8 +391,7 @@ class _Worker:
             return f"{path}: truth: not that of the catalogue; use another --out, or remove that folder"
         if all(max(dates[1:]) < date for dates in dates_of(config).values()):
             return ""
-        if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations,
-                                                                     [one.term() for one in config.points]):
+        if known.get("checks", {}).get("data_hash") == data_hash(prepare(config).observations, config.terms):
             return ""
         return f"{path}: a fit of other data; use another --out, or remove that folder"
 

@@ -33,6 +33,7 @@ from giga.jobs.earlier import gone_on, start_of
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
+from giga.mass.members import Members
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
 from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
@@ -75,6 +76,9 @@ class Job:
         proposed = {} if self.starts is None else {"network of the starts": self.starts.sha256}
         known = {f"truth.{name}": float(value) for name, value in (self.truth or {}).items()}
         known |= {f"start.{name}": float(value) for name, value in (self.start or {}).items()}
+        if self.config.cluster is not None:  # what its files hold
+            known |= {"images of the cluster": self.config.cluster.term().data,
+                      "members": [profile.catalogue for profile in self.prior.mass if isinstance(profile, Members)]}
         return {"configuration": _what(self.config), **facts_of(self.observations), **proposed, **known}
 
     @property
@@ -185,8 +189,11 @@ def dates_of(config: Config) -> dict[str, list[int]]:
 
     The last is the file system's own, which a copy that keeps dates does not set. A file that is not there has none.
     """
-    seen = {str(path): path.stat() for observation in config.observation for path in observation.files()
-            if path.is_file()}
+    files = [path for observation in config.observation for path in observation.files()]
+    if config.cluster is not None:
+        files += [config.cluster.settings.images,
+                  *(Path(one) for profile in config.mass for key, one in profile.settings if key == "catalogue")]
+    seen = {str(path): path.stat() for path in files if path.is_file()}
     return {path: [one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in seen.items()}
 
 
@@ -267,7 +274,8 @@ def _kept(out: Path, config: Config) -> Config | None:
 
 def _units(config: Config) -> tuple[Any, ...]:
     """What turns the numbers of a fit into others and changes none of its draws."""
-    return config.lens, *(one.zero_point for one in config.observation)
+    cluster = None if config.cluster is None else config.cluster.settings.z_map
+    return config.lens, cluster, *(one.zero_point for one in config.observation)
 
 
 def _what(config: Config) -> str:
@@ -276,7 +284,8 @@ def _what(config: Config) -> str:
     Redshifts and zero points turn its numbers into others; the set that priors came from is in the priors.
     """
     observation = tuple(dataclasses.replace(one, zero_point=None) for one in config.observation)
-    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=LensConfig(),
+    lens = LensConfig() if config.cluster is None else config.lens  # to whose sources it is a matter of the fit
+    return dump_config(dataclasses.replace(config, run=config.run.what, observation=observation, lens=lens,
                                            priors=None))
 
 

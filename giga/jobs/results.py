@@ -15,6 +15,7 @@ from giga.jobs.audit import PICTURE
 from giga.runtime.atomic import write_bytes, write_text
 from giga.show.checks import checks_figure
 from giga.show.corner import corner_figure
+from giga.show.field import field_figure
 from giga.show.plot import fit_figure, png, trace_figure
 from giga.show.report import report_page
 
@@ -55,7 +56,7 @@ def in_units(result: Result, config: Config) -> Result:
     """The result with lengths and masses by the redshifts of its configuration."""
     if result.derived is None:
         return result
-    return result.replace(derived=result.derived.at(config.lens.redshifts))
+    return result.replace(derived=result.derived.at(config.redshifts))
 
 
 def redraw(folder: str | PathLike[str]) -> list[Path]:
@@ -69,7 +70,7 @@ def redraw(folder: str | PathLike[str]) -> list[Path]:
 
 
 def _draw(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str) -> list[Path]:
-    images = {"fit": png(fit_figure(found, drawn))}
+    images = {"fit": png(fit_figure(found, drawn) if found.field is None else field_figure(found))}
     if isinstance(found, Result):
         images |= {"corner": png(corner_figure(found)), "trace": png(trace_figure(found), 90)}
         if "checks" in found.info:
@@ -77,6 +78,7 @@ def _draw(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str
     if (folder / PICTURE).is_file():
         images["audit"] = (folder / PICTURE).read_bytes()
     files = FILES if isinstance(found, Result) else SEARCH_FILES
-    page = report_page(found, drawn[0].curves, images, config_text, files)
+    curves = drawn[0].curves if found.field is None else found.field.curves
+    page = report_page(found, curves, images, config_text, files)
     kept = [write_bytes(folder / f"{name}.png", image) for name, image in images.items() if f"{name}.png" in files]
     return [*kept, write_text(folder / "report.html", page)]

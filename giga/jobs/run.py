@@ -92,7 +92,7 @@ def _console(begun: Opened, out: Path, console: Console | None) -> Console:
     for note in begun.job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     show_audits(begun.audits, console)
-    if begun.first:
+    if begun.first and begun.audits:
         keep_audits(begun.job.observations, begun.audits, out)
     console.print(f"fitting on {begun.where}", highlight=False)
     return console
@@ -101,7 +101,7 @@ def _console(begun: Opened, out: Path, console: Console | None) -> Console:
 def _arguments(begun: Opened) -> dict[str, Any]:
     """What `fit` and `search` are called with."""
     job, config = begun.job, begun.job.config
-    return dict(prior=job.prior, observations=job.observations, points=[one.term() for one in config.points],
+    return dict(prior=job.prior, observations=job.observations, points=config.terms,
                 config=config.inference, seed=config.run.seed,
                 amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
                 precision=config.run.precision, truth=job.truth, start=job.start, store=begun.store, over=begun.over,

@@ -11,9 +11,10 @@ from jax import Array
 
 from giga.component import Component, Param, is_distribution, static
 from giga.lensing.cosmology import Cosmology
-from giga.lensing.tracing import deflection
+from giga.lensing.tracing import deflection, jacobian
 from giga.light.base import LightProfile
 from giga.mass.base import MassProfile
+from giga.mass.members import gathered
 
 
 class Planes(Component):
@@ -28,11 +29,17 @@ class Planes(Component):
         reference: Redshift of the source that the deflections of all masses are scaled to, behind them all; None is
             the last plane.
         cosmology: What makes redshifts distances.
+        sources: Redshifts of further sources behind all masses, in any order, of which only images are seen: those of
+            the systems of a cluster.
+        absolute: Whether deflections are those of D_ls / D_s = 1 and not scaled to a reference, as those of a
+            velocity dispersion are.
     """
 
     redshifts: Sequence[Param]
     reference: Param | None = None
     cosmology: Cosmology = Cosmology()
+    sources: Sequence[Param] = ()
+    absolute: bool = static(default=False)
 
     def mass_plane(self, profile: MassProfile) -> int:
         """Number of the plane of a mass profile."""
@@ -56,9 +63,19 @@ class Planes(Component):
         Returns:
             Shape (lenses, planes); zero on the planes in front.
         """
-        z = jnp.stack([jnp.asarray(one, float) for one in self.redshifts])
-        behind = jnp.append(z, self.scaled_to)
-        ratio = self.cosmology.lensing_efficiency(z[jnp.asarray(lenses, int)][:, None], behind)
+        return self._ratios(lenses, self.redshifts)
+
+    def source_weights(self, lens: int) -> Array:
+        """What deflections of one plane are multiplied by for each of `sources`, shape (sources,)."""
+        return self._ratios([lens], self.sources)[0]
+
+    def _ratios(self, lenses: Sequence[int], behind: Sequence[Param]) -> Array:
+        """D_ls / D_s of some planes and redshifts, over that of the reference where there is one."""
+        front = jnp.stack([jnp.asarray(self.redshifts[k], float) for k in lenses])[:, None]
+        z = jnp.stack([jnp.asarray(one, float) for one in behind])
+        if self.absolute:
+            return self.cosmology.lensing_efficiency(front, z)
+        ratio = self.cosmology.lensing_efficiency(front, jnp.append(z, self.scaled_to))
         return ratio[:, :-1] / ratio[:, -1:]
 
     def lenses(self, mass: Sequence[MassProfile], source: int) -> dict[int, list[MassProfile]]:
@@ -85,6 +102,10 @@ class Planes(Component):
                 if profile.plane is not None and not 0 <= profile.plane < count:
                     raise ValueError(f"{name}.{k}.plane: got {profile.plane}; expected 0 to {count - 1}, one of the "
                                      f"{count} planes")
+        for k, profile in enumerate(mass):
+            if profile.absolute and not self.absolute:
+                raise ValueError(f"mass.{k}.profile: got {type(profile).__name__}, whose mass is a velocity "
+                                 "dispersion; expected planes with absolute = true, whose sources have D_ls / D_s")
         before = (0.0, 0.0)
         for k, z in enumerate(self.redshifts):
             here = _ends(z)
@@ -97,6 +118,12 @@ class Planes(Component):
         if lens is None:
             return
         front, behind = _ends(self.redshifts[lens]), _ends(self.scaled_to)
+        for k, z in enumerate(self.sources):
+            if not _ends(z)[0] >= front[1] or not _ends(z)[1] > front[0]:
+                raise ValueError(f"planes.sources.{k}: got {_shown(_ends(z))}; expected a redshift behind every mass, "
+                                 f"above {_shown(front)} of planes.redshifts.{lens}")
+        if self.absolute:
+            return
         if self.reference is None and lens == count - 1 or not behind[0] >= front[1] or not behind[1] > front[0]:
             raise ValueError(f"planes.reference: got {_shown(behind)}; expected a redshift behind every mass, above "
                              f"{_shown(front)} of planes.redshifts.{lens}")
@@ -155,11 +182,11 @@ class Sightline(MassProfile):
     @property
     def center_x(self) -> Param:
         """Centre of the first mass that has one [arcsec]."""
-        return self._middle().center_x
+        return middle_of(self.mass).center_x
 
     @property
     def center_y(self) -> Param:
-        return self._middle().center_y
+        return middle_of(self.mass).center_y
 
     def potential(self, x: Array, y: Array) -> Array:
         lenses = self.planes.lenses(self.mass, self.source)
@@ -173,11 +200,51 @@ class Sightline(MassProfile):
         at_x, at_y = rays(self.mass, self.planes, x, y)[self.source]
         return x - at_x, y - at_y
 
-    def _middle(self) -> Any:
-        for profile in self.mass:
-            if "center_x" in vars(profile):
-                return profile
-        raise AttributeError("no mass of this line of sight has a centre")
+
+class Behind(MassProfile):
+    """All masses of one plane as a source of some redshift behind them sees them, for planes with `absolute`.
+
+    Attributes:
+        mass: The masses.
+        planes: Their plane.
+        z: Redshift of the source.
+    """
+
+    mass: Sequence[MassProfile]
+    planes: Planes
+    z: Param
+
+    from_numbers = False
+
+    @property
+    def center_x(self) -> Param:
+        """Centre of the first mass that has one [arcsec]."""
+        return middle_of(self.mass).center_x
+
+    @property
+    def center_y(self) -> Param:
+        return middle_of(self.mass).center_y
+
+    def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
+        alpha_x, alpha_y = deflection(gathered(self.mass), x, y)
+        return self._weight(alpha_x) * alpha_x, self._weight(alpha_x) * alpha_y
+
+    def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        xx, xy, yx, yy = jacobian(gathered(self.mass), x, y)
+        weight = self._weight(xx)
+        return weight * xx, weight * xy, weight * yx, weight * yy
+
+    def _weight(self, like: Array) -> Array:
+        planes = self.planes.replace(sources=[self.z])
+        return planes.source_weights(planes.mass_plane(self.mass[0]))[0].astype(like.dtype)
+
+
+def middle_of(mass: Sequence[MassProfile]) -> Any:
+    """The first mass that has a centre."""
+    for profile in mass:
+        if "center_x" in vars(profile):
+            return profile
+    raise AttributeError("no mass of this line of sight has a centre")
 
 
 def _ends(z: Any) -> tuple[float, float]:

@@ -40,6 +40,10 @@ class Scene(Component):
         if isinstance(self.planes, Planes):
             self.planes.check(self.mass, self.source_light)
             return
+        for k, profile in enumerate(self.mass):
+            if profile.absolute:
+                raise ValueError(f"mass.{k}.profile: got {type(profile).__name__}, whose mass is a velocity "
+                                 "dispersion; expected planes with absolute = true")
         for name, profiles in (("mass", self.mass), ("source_light", self.source_light)):
             for k, profile in enumerate(profiles):
                 if profile.plane is not None:

@@ -1,5 +1,7 @@
 """The base class of mass profiles: give a potential or a deflection, the rest follows."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -16,9 +18,11 @@ class MassProfile(Component):
 
     Attributes:
         plane: Number of the plane that it lies on, in a scene of several; None is the first.
+        absolute: Whether its deflections are those of D_ls / D_s = 1, as those by a velocity dispersion are.
     """
 
     plane: int | None = static(default=None)
+    absolute: ClassVar[bool] = False
 
     def reaching(self, ellipticity: float, dtype: DTypeLike) -> "MassProfile":
         """The profile set up for all |e| up to one, as a prior allows it, where its way of computing depends on it.

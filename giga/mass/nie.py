@@ -98,9 +98,9 @@ def unit_deflection(x: Array, y: Array, e1: Array, e2: Array, s: Array) -> tuple
     b^2, of which only sums and products enter, and those are rational in e1 and e2.
     """
     cored = jnp.sqrt(radius_squared(x, y, e1, e2) + s**2 + softening(x))
-    near_x, near_y = _nearly_round(x, y, e1, e2, s, cored, pick(x, 0.05, 0.005))
+    near_x, near_y = nearly_round(x, y, e1, e2, s, cored)
 
-    flat, e, cos, sin = axes(e1, e2, pick(x, 0.05, 0.005))
+    flat, e, cos, sin = axes(e1, e2, roundest(x))
     q = (1.0 - e) / (1.0 + e)
     f = 2.0 * jnp.sqrt(e) / (1.0 + e) / jnp.sqrt(q)
     # The same rays with the stand-in of a round lens would leave the arctanh's domain, so they take its radius.
@@ -112,9 +112,21 @@ def unit_deflection(x: Array, y: Array, e1: Array, e2: Array, s: Array) -> tuple
     return jnp.where(flat, far_x, near_x), jnp.where(flat, far_y, near_y)
 
 
-def _nearly_round(x: Array, y: Array, e1: Array, e2: Array, s: Array, cored: Array, largest: float):
-    """The series, for |e| up to `largest`; rounder lenses than that alone take part, flatter ones are cut."""
-    shrink = jnp.where(e1**2 + e2**2 > largest**2, 0.0, 1.0)
+def roundest(x: Array) -> float:
+    """|e| up to which a lens is taken by the series of `nearly_round`, in the precision of x."""
+    return pick(x, 0.05, 0.005)
+
+
+def nearly_round(x: Array, y: Array, e1: Array, e2: Array, s: Array, cored: Array) -> tuple[Array, Array]:
+    """The series of `unit_deflection` for |e| up to `roundest`; flatter lenses are taken as round, to be replaced.
+
+    Args:
+        x, y: Positions [arcsec].
+        e1, e2: Ellipticity.
+        s: Core radius on the intermediate axis [arcsec].
+        cored: sqrt(R^2 + s^2), R on the intermediate axis [arcsec].
+    """
+    shrink = jnp.where(e1**2 + e2**2 > roundest(x)**2, 0.0, 1.0)
     e1, e2 = e1 * shrink, e2 * shrink
     e_squared = e1**2 + e2**2
     r_squared, c = x**2 + y**2, e1 * (x**2 - y**2) + 2.0 * e2 * x * y

@@ -14,6 +14,10 @@ from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
 
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
+PIXELS = ("Data with critical curves, model, normalised residual, and the source plane with caustics. Tangential "
+          "curves are solid, radial ones dashed, cuts dotted; grey pixels were not fitted.")
+POSITIONS = ("Convergence with the images that were fitted, magnification, and how well it is known. Tangential "
+             "critical curves are solid, radial ones dashed.")
 FEW = 12  # amplitudes that are shown unfolded
 STAGES = {"map": "MAP search", "svi": "Variational inference", "hmc": "Hamiltonian Monte Carlo",
           "evidence": "Evidence"}
@@ -74,16 +78,15 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
     """
     bands = [observation.band for observation in result.observations if observation.band is not None]
     count, kind = len(result.observations), "report of a fit" if isinstance(result, Result) else "best fit of a search"
-    about = f"{count} observation{'s' * (count > 1)}" + (f" ({', '.join(bands)})" if bands else "")
+    about = f"{count} observation{'s' * (count > 1)}" + (f" ({', '.join(bands)})" if bands else "") if count else \
+        f"{result.field.total.images} images of {len(result.field.rows)} sources"
     parts = [
         f"<h1>giga: {kind}</h1>",
-        f'<p class="sub">{escape(about)}, {result.n_pixels} fitted pixels, {result.n_free} free parameters, '
+        f'<p class="sub">{escape(about)}, {_fitted(result)}, {result.n_free} free parameters, '
         f"seed {result.seed}</p>",
         *_unfinished(result), _tiles(result, curves), *_findings(result),
         "<h2>Best fit</h2>",
-        _figure(images["fit"], "Data with critical curves, model, normalised residual, and the source plane with "
-                               "caustics. Tangential curves are solid, radial ones dashed, cuts dotted; grey pixels "
-                               "were not fitted."),
+        _figure(images["fit"], PIXELS if result.field is None else POSITIONS), *_images(result),
         "<h2>Parameters</h2>", _parameters(result) if isinstance(result, Result) else _best(result),
         *_derived(result),
         *_amplitudes(result),
@@ -125,7 +128,9 @@ def _unfinished(result: Found) -> list[str]:
 
 def _tiles(result: Found, curves: Sequence[Curve]) -> str:
     tiles = [(f"{einstein_radius_of(curves):.4f}″", "effective Einstein radius", False),
-             (f"{result.reduced_chi2:.3f}", f"reduced χ²; χ² = {result.chi2:.1f}", False)]
+             (f"{result.reduced_chi2:.3f}", f"reduced χ²; χ² = {result.total_chi2:.1f}", False)]
+    if result.field is not None:
+        tiles.append((f"{result.field.total.image:.3f}″", "rms of images, image plane", False))
     if isinstance(result, Result):
         rhat = _worst(result, "rhat", max)
         ess = _worst(result, "ess_bulk", min), _worst(result, "ess_tail", min)
@@ -138,6 +143,24 @@ def _tiles(result: Found, curves: Sequence[Curve]) -> str:
     times = [(f"{sum(result.timings_s.values()):.1f} s", "time, all stages", False)]
     times += [(f"{seconds:.1f} s", f"time, {name}", False) for name, seconds in result.timings_s.items()]
     return _tile_row(tiles) + _tile_row(times)
+
+
+def _fitted(result: Found) -> str:
+    return f"{result.n_pixels} fitted pixels" if not result.points.n else f"{result.data_said}, fitted"
+
+
+def _images(result: Found) -> list[str]:
+    """How well the images of each source agree, of a fit without pixels."""
+    if result.field is None:
+        return []
+    head = "".join(f"<th>{text}</th>" for text in ("system", "images", "rms, source plane [″]", "rms, image plane [″]",
+                                                   "not found"))
+    body = "".join(f"<tr><td>{escape(row.name)}</td><td>{row.images}</td><td>{row.source:.4f}</td>"
+                   f"<td>{row.image:.4f}</td><td>{row.missed or ''}</td></tr>"
+                   for row in (*result.field.rows, result.field.total))
+    return ["<h2>Images</h2>", f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+            '</div><p class="note">Of the best fit. Source plane: distance of what images are traced to from their '
+            "mean. Image plane: distance of the images of the best source from those seen.</p>"]
 
 
 def _findings(result: Found) -> list[str]:

@@ -210,7 +210,7 @@ def show_found(found: Found, out: Path, console: Console) -> None:
     for name, value in found.best.items():
         table.add_row(name, *([f"{found.truth[name]:.4g}"] if found.truth else []), f"{value:.4g}")
     console.print(table)
-    console.print(f"chi2 {found.chi2:.1f} for {found.n_pixels} pixels and {found.n_free} free parameters: "
+    console.print(f"chi2 {found.total_chi2:.1f} for {found.data_said} and {found.n_free} free parameters: "
                   f"reduced {found.reduced_chi2:.4f}")
     console.print("the best fit of the search, without errors; the same command with --resume in the place of "
                   "--stop-after goes on")
@@ -232,11 +232,15 @@ def show_result(result: Result, out: Path, console: Console) -> None:
     console.print(table)
     hmc, found = result.info["hmc"], result.info["map"]
     sampled = len(result.names)
-    console.print(f"chi2 {result.chi2:.1f} for {result.n_pixels} pixels, {sampled} sampled and "
+    console.print(f"chi2 {result.total_chi2:.1f} for {result.data_said}, {sampled} sampled and "
                   f"{result.n_free - sampled} solved parameters: "
                   f"reduced {result.reduced_chi2:.4f}")
     console.print(f"dead lanes {found['dead_lanes']} of {found['starts']}, dead chains {hmc['dead_chains']} of "
                   f"{hmc['chains']}, divergences {hmc['divergences']}, acceptance {hmc['acceptance']:.2f}")
+    if result.field is not None:
+        total = result.field.total
+        console.print(f"rms of {total.images} images: {total.image:.3f} arcsec in the image plane, {total.source:.3f} "
+                      f"in the source plane{f', {total.missed} not found' if total.missed else ''}", highlight=False)
     if "modes_sentence" in found:
         console.print(f"modes: {found['modes_sentence']}", highlight=False)
     if "evidence" in result.info:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from giga.bayes.points import PointTerm
 from giga.bayes.posterior import Posterior, variance
+from giga.bayes.systems import Term
 from giga.imaging.observation import Observation, facts_of
 from giga.inference.result import Result
 from giga.runtime.identity import identity_of
@@ -22,7 +22,7 @@ DISCREPANCIES = ("chi2", "correlation")
 PLACES = (0.025, 0.16, 0.5, 0.84, 0.975)  # quantiles of the posterior whose place in the prior is told
 
 
-def data_hash(observations: Sequence[Observation], points: Sequence[PointTerm] = ()) -> str:
+def data_hash(observations: Sequence[Observation], points: Sequence[Term] = ()) -> str:
     """Hash of what was fitted: images, masks, noise, pixels and where they lie, but for the place on the sky; points.
 
     The PSF is part of the model, not of the data; pixels that are masked were not fitted.
@@ -39,8 +39,8 @@ def data_hash(observations: Sequence[Observation], points: Sequence[PointTerm] =
 
 
 def log_likelihood_of(result: Result) -> float:
-    """Log-likelihood of the best fit, with its normalisation."""
-    total = 0.0
+    """Log-likelihood of the best fit, with its normalisation: of pixels and point images."""
+    total = result.points.log_likelihood
     for o, model, sigma in zip(result.observations, result.model_images, result.sigma_images, strict=True):
         terms = o.independent(model, sigma) ** 2 + np.log(2.0 * np.pi * sigma**2)
         total += float(-0.5 * np.sum(terms[o.mask]))
@@ -48,13 +48,13 @@ def log_likelihood_of(result: Result) -> float:
     return total
 
 
-def bic(log_likelihood: float, n_free: int, n_pixels: int) -> float:
-    """Bayesian information criterion, n_free ln(n_pixels) - 2 ln L.
+def bic(log_likelihood: float, n_free: int, n_data: int) -> float:
+    """Bayesian information criterion, n_free ln(n_data) - 2 ln L.
 
     References:
         Schwarz (1978), Annals of Statistics 6, 461.
     """
-    return n_free * float(np.log(n_pixels)) - 2.0 * log_likelihood
+    return n_free * float(np.log(n_data)) - 2.0 * log_likelihood
 
 
 def predictive(key: Array, posterior: Posterior, z: np.ndarray, count: int) -> dict[str, dict[str, Any]]:
@@ -175,7 +175,7 @@ def against_prior(samples: np.ndarray, prior: np.ndarray) -> dict[str, Any]:
 
 
 def checks(result: Result, amplitudes: str | None, predicted: Mapping[str, Any],
-           points: Sequence[PointTerm] = ()) -> dict[str, Any]:
+           points: Sequence[Term] = ()) -> dict[str, Any]:
     """All that a fit says about itself for comparison with others.
 
     Args:
@@ -186,6 +186,6 @@ def checks(result: Result, amplitudes: str | None, predicted: Mapping[str, Any],
     """
     best = log_likelihood_of(result)
     return {"data_hash": data_hash(result.observations, points), "log_likelihood": best,
-            "bic": bic(best, result.n_free, result.n_pixels), "amplitudes": amplitudes, "predictive": dict(predicted),
+            "bic": bic(best, result.n_free, result.n_data), "amplitudes": amplitudes, "predictive": dict(predicted),
             "prior": {name: against_prior(values, result.prior_samples[name])
                       for name, values in result.samples.items()}}

@@ -158,8 +158,8 @@ def _predictive(result: Result) -> Found:
 
 def _residuals(result: Result) -> Found:
     """Structure in the residuals of the best fit."""
-    freedom = max(result.n_pixels - result.n_free, 1)
-    above = float(chi2.sf(result.chi2, freedom))
+    freedom = max(result.n_data - result.n_free, 1)
+    above = float(chi2.sf(result.total_chi2, freedom))
     if above < UNLIKELY:
         yield "chi2", (f"reduced chi2 {result.reduced_chi2:.3f} for {freedom} degrees of freedom (p = {above:.1g}): "
                        "unmodelled structure, or noise that is taken too small")

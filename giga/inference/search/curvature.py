@@ -78,6 +78,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
             precision = precision + einsum("kyx,lyx->kl", own, own)
     if posterior.points:
         rows, left = jax.jacfwd(lambda z: (left := posterior.point_residuals(z), left), has_aux=True)(z)
+        chi2 = chi2 + jnp.sum(left**2)
         value = value + sum(term.data.log_norm for term in posterior.points) - 0.5 * jnp.sum(left**2)
         gradient, precision = gradient - einsum("ik,i->k", rows, left), precision + einsum("ik,il->kl", rows, rows)
     if posterior.integrates(scene):

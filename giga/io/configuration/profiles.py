@@ -18,6 +18,7 @@ from giga.bayes.truncated import log_mass
 from giga.component import Component
 from giga.io.errors import InputError, nearest
 from giga.io.images.hdu import read_image
+from giga.io.lenstool import catalogue_of, read_potfile
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
@@ -112,7 +113,8 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     for key, field in fields.items():
         is_setting, is_file, here = field.metadata.get("static"), field.metadata.get("file"), place.at(key)
         if key not in table and field.default is dataclasses.MISSING:
-            raise here.error("missing", "an integer" if is_setting else "a FITS file" if is_file else EXPECTED)
+            file = "a FITS file" if is_file is True else f"a catalogue of {is_file}"
+            raise here.error("missing", "an integer" if is_setting else file if is_file else EXPECTED)
         if is_file:
             settings.append((key, str(convert(Path, table[key], here))))
         elif is_setting:
@@ -127,21 +129,25 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     return ProfileConfig(name, tuple(parameters), tuple(settings))
 
 
-def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[str, Any], path: str) -> Component:
-    """Make a profile; images that it names are read.
+def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[str, Any], path: str,
+         reference: tuple[float, float] | None = None) -> Component:
+    """Make a profile; images and catalogues that it names are read.
 
     Args:
         cls: Its class.
         settings: What is not a parameter, and the FITS files of images.
         parameters: Numbers and distributions.
         path: Its path, for messages.
+        reference: Right ascension and declination that places in catalogues are wanted from [deg]; None is their own.
 
     Raises:
-        InputError: An image that cannot be read, or has pixels that are not finite.
+        InputError: An image that cannot be read, or has pixels that are not finite; a catalogue with such rows.
     """
     values = dict(settings)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
-        if field.metadata.get("file"):
+        if (kind := field.metadata.get("file")) == "members":
+            values[field.name] = catalogue_of(read_potfile(values[field.name], reference))
+        elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")
     return cls(**values, **parameters)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from giga.bayes.systems import Term
+from giga.io.configuration.cluster import ClusterSection, read_cluster, with_par
 from giga.io.configuration.expected import filled, said
 from giga.io.configuration.planes import PlanesConfig, read_planes
 from giga.io.configuration.points import PointsConfig
@@ -30,6 +32,7 @@ from giga.io.configuration.profiles import (
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig, StartConfig
 from giga.io.tables import Place, read_table, show, to_table, write_toml
+from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
@@ -53,6 +56,7 @@ class Config:
     taken: Mapping[str, Any] = field(default_factory=dict, compare=False)  # what came from it, as TOML, by path
     planes: PlanesConfig | None = None  # [planes]: redshifts of several planes
     points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
+    cluster: ClusterSection | None = None  # [cluster]: systems of images, in the place of an observation
     start: StartConfig = field(default_factory=StartConfig)  # [start]: an earlier fit to go on from
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
@@ -62,6 +66,16 @@ class Config:
         profiles = {f"{section}.{k}": one.profile for section in SECTIONS
                     for k, one in enumerate(getattr(self, section))}
         return said(self.priors, self.taken, profiles) if self.priors is not None else []
+
+    @property
+    def terms(self) -> list[Term]:
+        """The images of point sources that are fitted."""
+        return [*(one.term() for one in self.points), *([] if self.cluster is None else [self.cluster.term()])]
+
+    @property
+    def redshifts(self) -> Redshifts:
+        """What turns angles into lengths and masses."""
+        return self.lens.redshifts if self.cluster is None else self.cluster.seen_from(self.lens)
 
     def refuse(self, by: str, *sections: str) -> None:
         """Refuse sections that a command would leave out without a word. Raises InputError."""
@@ -140,9 +154,15 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
             raise place.at(name).error("unknown section", nearest(name, valid))
         if isinstance(table, list) and name not in LISTS:
             raise place.at(name).error("a list", f"[{name}] in single brackets")
-    observations = _list(tables, "observation", place)
-    if not observations:
-        raise place.at("observation").error("missing", "at least one [[observation]]")
+    tables = with_par(tables, place)
+    observations, is_cluster = _list(tables, "observation", place), "cluster" in tables
+    if not observations and not is_cluster and not tables.get("points"):
+        raise place.at("observation").error("missing", "at least one [[observation]], or [[points]] or [cluster]")
+    for name in ("observation", "lens_light", "source_light", "points", "planes", "priors"):
+        if is_cluster and tables.get(name):
+            raise place.at(name).error("given beside [cluster]", "one of them: a cluster is fitted by positions alone")
+    if not observations and "priors" in tables:
+        raise place.at("priors").error("given without [[observation]]", "one, whose field the priors are scaled to")
     observation = tuple(read_table(ObservationConfig, table, at) for table, at in observations)
     priors, taken = tables.get("priors"), {}
     if priors is not None:
@@ -150,6 +170,8 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
     lens = read_table(LensConfig, tables.get("lens", {}), place.at("lens"))
     planes = read_planes(tables["planes"], place.at("planes"), {"H0": lens.H0, "Om0": lens.Om0}) \
         if "planes" in tables else None
+    cluster = read_cluster(tables["cluster"], place.at("cluster"), lens) if is_cluster else None
+    planes = planes if cluster is None else cluster.planes(lens)
     config = Config(
         run=read_table(RunConfig, tables.get("run", {}), place.at("run")), observation=observation,
         **{section: tuple(read_profile(table, at, section) for table, at in _list(tables, section, place))
@@ -158,7 +180,7 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
         points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
         start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)),
-        lens=lens, planes=planes, priors=priors, taken=taken, file=file)
+        lens=lens, planes=planes, cluster=cluster, priors=priors, taken=taken, file=file)
     _check(config, place)
     return config
 
@@ -183,6 +205,10 @@ def to_tables(config: Config) -> dict[str, Any]:
                "lens": to_table(config.lens)}
     if start := to_table(config.start):
         tables["start"] = start
+    if not config.observation:
+        del tables["observation"]
+    if config.cluster is not None:  # its planes follow from it
+        return tables | {"cluster": config.cluster.table()}
     if config.planes is not None:
         tables["planes"] = config.planes.table()
     return tables | {"points": to_table(config.points)} if config.points else tables
@@ -202,7 +228,8 @@ def scene_from_config(config: Config) -> Scene:
     for section, classes in SECTIONS.items():
         parts[section] = [
             made(classes[profile.profile], dict(profile.settings),
-                 {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}")
+                 {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}",
+                 None if config.cluster is None else config.cluster.settings.reference)
             for k, profile in enumerate(getattr(config, section))]
     planes = () if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
     return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
@@ -313,7 +340,7 @@ def _solved(config: Config) -> set[str]:
 
 def _check(config: Config, place: Place) -> None:
     """What only the whole can tell: ties, ranges, bands, something to fit."""
-    if not config.lens_light and not config.source_light:
+    if config.observation and not config.lens_light and not config.source_light:
         raise place.at("source_light").error("no light", "at least one [[lens_light]] or [[source_light]]")
     resolve(_values(config), _ranges(config), _solved(config), place)
     _check_bands(config, place)
@@ -324,7 +351,15 @@ def _check(config: Config, place: Place) -> None:
             raise
         except ValueError as error:  # it begins with the field
             raise InputError(place.file, f"points.{k}", str(error)) from None
-    if config.planes is not None or any("plane" in dict(profile.settings) for section in SECTIONS
+    if config.cluster is not None:
+        try:
+            config.cluster.term().check(scene_from_config(config))
+        except InputError:
+            raise
+        except ValueError as error:  # it begins with the field
+            raise InputError(place.file, "cluster", str(error)) from None
+    absolute = any(SECTIONS["mass"][profile.profile].absolute for profile in config.mass)  # pyright: ignore
+    if config.planes is not None or absolute or any("plane" in dict(profile.settings) for section in SECTIONS
                                         for profile in getattr(config, section)):
         try:
             scene_from_config(config).check()

@@ -184,7 +184,7 @@ def _numbers(summary: Mapping[str, Any]) -> Numbers:
     parameters, truth = summary["parameters"], summary.get("truth", {})
     found = summary.get("findings")  # which fits of earlier versions have not
     rhat, ess = ([row[key] for row in parameters.values()] for key in ("rhat", "ess_bulk"))
-    values = {"reduced_chi2": summary["chi2"] / max(summary["n_pixels"] - summary["n_free"], 1),
+    values = {"reduced_chi2": summary["reduced_chi2"],
               "worst_rhat": None if None in rhat else max(rhat), "smallest_ess": None if None in ess else min(ess),
               "converged": bool(summary["stages"].get("hmc", {}).get("converged", False)),
               "seconds": sum(summary["timings_s"].values()), "findings": None if found is None else len(found),

@@ -13,9 +13,10 @@ import numpy as np
 from giga.inference.amplitudes import Solved
 from giga.inference.derived import Derived
 from giga.inference.pictures import Picture
-from giga.inference.result import Found, Result
+from giga.inference.result import Found, PointsFit, Result
 from giga.io.errors import InputError
-from giga.io.results.model import read_model, write_model
+from giga.io.results.field import field_summary, read_field
+from giga.io.results.model import read_curves, read_model, write_model
 from giga.io.results.paper import csv_row, latex_rows
 from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
 from giga.lensing.scene import Scene
@@ -37,12 +38,12 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
     """
     sampled = [write_posterior(folder / "posterior.nc", found)] if isinstance(found, Result) else []
     stage = "finished fit" if sampled else "search alone"
-    cards = {"CHI2": (found.chi2, "chi2 of the best fit"), "NPIXELS": (found.n_pixels, "number of fitted pixels"),
+    cards = {"CHI2": (found.total_chi2, "chi2 of the best fit"), "NPIXELS": (found.n_pixels, "number of fitted pixels"),
              "REDCHI2": (found.reduced_chi2, "chi2 per degree of freedom"), "SEED": (found.seed, "seed of the run"),
              "STAGE": (stage, "what the best fit is of"),
              "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
     written = [write_text(folder / "config.toml", config_text), *sampled,
-               write_model(folder / "model.fits", drawn, cards)]
+               write_model(folder / "model.fits", drawn, cards, found.field)]
     if isinstance(found, Result):
         written += [write_text(folder / "table.tex", latex_rows(found)),
                     write_text(folder / "table.csv", csv_row(found))]
@@ -68,7 +69,7 @@ def read_found(folder: str | PathLike[str]) -> tuple[Found, list[Picture]]:
         return read_results(folder)
     known = read_summary(folder / "search.json", SEARCHED)
     drawn = read_model(folder / "model.fits")
-    return Found(**_best_of(known, drawn), amplitudes=_amplitudes(known.get("amplitudes", {}), {})), drawn
+    return Found(**_best_of(known, drawn, folder), amplitudes=_amplitudes(known.get("amplitudes", {}), {})), drawn
 
 
 def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
@@ -86,7 +87,7 @@ def read_results(folder: str | PathLike[str]) -> tuple[Result, list[Picture]]:
     drawn = read_model(folder / "model.fits")
     parameters, nan = known["parameters"], float("nan")
     result = Result(
-        **_best_of(known, drawn), amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
+        **_best_of(known, drawn, folder), amplitudes=_amplitudes(known.get("amplitudes", {}), groups),
         samples={name: groups["posterior"][name] for name in parameters},
         vi_samples={name: groups["vi"][name][0] for name in parameters},
         prior_samples={name: values[0] for name, values in groups["prior"].items()},
@@ -120,13 +121,18 @@ def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndar
                    groups[DERIVED]["draw"] if rows else np.zeros(0, int), tuple(known["derived_notes"]), missing)
 
 
-def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture]) -> dict[str, Any]:
+def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture], folder: Path) -> dict[str, Any]:
     """The fields of `Found` that summary.json or search.json and model.fits hold."""
+    images, path = known.get("images"), folder / "model.fits"
+    points = PointsFit(**known.get("points", {}))
     return dict(
+        points=points,
+        field=None if images is None else read_field(path, images, read_curves(path)),
         prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
         model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
-        chi2=known["chi2"], n_pixels=known["n_pixels"], n_free=known["n_free"], timings_s=known["timings_s"],
-        evaluations=known["evaluations"], truth=known.get("truth"), seed=known["seed"], devices=known["devices"],
+        chi2=known["chi2"] - points.chi2, n_pixels=known["n_pixels"], n_free=known["n_free"],
+        timings_s=known["timings_s"], evaluations=known["evaluations"], truth=known.get("truth"), seed=known["seed"],
+        devices=known["devices"],
         info=known["stages"] | {name: known[name] for name in APART if name in known}, versions=known["versions"])
 
 
@@ -149,13 +155,18 @@ def summary(result: Found) -> dict[str, Any]:
     sampled = {"parameters": {name: _row(result, name) for name in result.names}} if isinstance(result, Result) else {}
     out: dict[str, Any] = {
         **sampled,
-        "chi2": _finite("chi2", result.chi2), "n_pixels": int(result.n_pixels),
+        "chi2": _finite("chi2", result.total_chi2), "n_pixels": int(result.n_pixels),
         "reduced_chi2": _finite("reduced_chi2", result.reduced_chi2), "n_free": int(result.n_free),
         "best": {name: _finite(f"best.{name}", value) for name, value in result.best.items()},
         "timings_s": _plain(result.timings_s), "evaluations": _plain(result.evaluations),
         "stages": _plain({name: note for name, note in result.info.items() if name not in APART}),
         "devices": _plain(result.devices), "versions": _plain(result.versions), "seed": int(result.seed),
     }
+    if result.points.n:
+        out["points"] = {"chi2": _finite("points.chi2", result.points.chi2), "n": result.points.n,
+                         "log_likelihood": _finite("points.log_likelihood", result.points.log_likelihood)}
+    if result.field is not None:
+        out["images"] = _plain(field_summary(result.field))
     if rows := result.amplitudes.rows():
         out["amplitudes"] = {name: _plain(row) | {"unit": result.amplitudes.units[name]} for name, row in rows.items()}
     out |= {name: _plain(result.info[name]) for name in APART if name in result.info}

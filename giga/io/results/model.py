@@ -3,7 +3,7 @@
 The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, SOURCE_ERROR where its source
 has no given shape, and CORRELATION where its noise has one, with its number, from 1, as EXTVER; the table CURVES holds
 the critical curves and caustics. Images keep the WCS of the observation; their WCS "A" gives the lens angles x and y in
-arcsec.
+arcsec. Of a fit without pixels the HDUs of `giga.io.results.field` are in the place of images.
 """
 
 import io
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
+from giga.inference.field import Field
 from giga.inference.pictures import Picture
 from giga.io.errors import InputError
+from giga.io.images.angles import angles, grid_of
 from giga.io.images.fits import wcs_header
 from giga.io.images.sky import celestial_wcs
+from giga.io.results.field import field_hdus
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.runtime.atomic import write_bytes
 
@@ -31,16 +33,19 @@ SOURCE_ERROR = "SOURCE_ERROR"  # standard deviation of SOURCE_PLANE, where the s
 CORRELATION = "CORRELATION"  # of the noise by lag, of those observations that have one
 
 
-def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]]) -> Path:
+def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]],
+                shown: Field | None = None) -> Path:
     """Write model.fits.
 
     Args:
         path: Where it goes.
         drawn: A picture for each observation.
         cards: Keyword, and value and comment, for the primary header.
+        shown: The field of a fit without pixels, which has no pictures.
     """
     primary = fits.PrimaryHDU()
-    primary.header["THETAE"] = (einstein_radius_of(drawn[0].curves), "effective Einstein radius [arcsec]")
+    curves = drawn[0].curves if shown is None else shown.curves
+    primary.header["THETAE"] = (einstein_radius_of(curves), "effective Einstein radius [arcsec]")
     primary.header["NOBS"] = (len(drawn), "number of observations")
     for keyword, card in cards.items():
         primary.header[keyword] = card
@@ -50,27 +55,29 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         images = {"DATA": observation.image, "MODEL": picture.model, "RESIDUAL": picture.residual,
                   "LENS_LIGHT": picture.lens_light, "LENSED_SOURCE": picture.lensed_source, "NOISE": picture.sigma,
                   "MASK": picture.mask}
-        header = wcs_header(observation) if observation.header else _angles(observation.grid)
-        header.extend(_angles(observation.grid, "A"))
+        header = wcs_header(observation) if observation.header else angles(observation.grid)
+        header.extend(angles(observation.grid, "A"))
         hdus += [_image(image, name, number, IMAGES[name], header, observation.band) for name, image in images.items()]
         if observation.correlation is not None:
             hdus.append(fits.ImageHDU(observation.correlation, name=CORRELATION, ver=number))
-        plane = _image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, _angles(picture.source_grid),
+        plane = _image(picture.source, "SOURCE_PLANE", number, BRIGHTNESS, angles(picture.source_grid),
                        observation.band)
         if np.isfinite(picture.held):
             plane.header["HELD"] = (picture.held, "share of the flux of the source in this image")
         hdus.append(plane)
         if picture.source_error is not None:
-            hdus.append(_image(picture.source_error, SOURCE_ERROR, number, BRIGHTNESS, _angles(picture.source_grid),
+            hdus.append(_image(picture.source_error, SOURCE_ERROR, number, BRIGHTNESS, angles(picture.source_grid),
                                observation.band))
-    hdus.append(_table(drawn[0].curves))
+    if shown is not None:
+        hdus += field_hdus(shown)
+    hdus.append(_table(curves))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
     return write_bytes(path, buffer.getvalue())
 
 
 def read_model(path: str | PathLike[str]) -> list[Picture]:
-    """Read what `write_model` wrote; the observations come without their PSF.
+    """Read the pictures that `write_model` wrote; the observations come without their PSF.
 
     Raises:
         InputError: Missing, not FITS, or without one of its HDUs.
@@ -86,17 +93,24 @@ def read_model(path: str | PathLike[str]) -> list[Picture]:
         raise InputError(path, "", f"cannot be read ({error})", "the images of a finished fit") from error
 
 
+def read_curves(path: str | PathLike[str]) -> list[Curve]:
+    """Read the critical curves of a fit, which has been read by `read_model`."""
+    with fits.open(path, memmap=False) as file:
+        hdus: Any = file
+        return _curves(hdus["CURVES"].data)
+
+
 def _picture(hdus: Any, number: int, curves: list[Curve]) -> Picture:
     image = {name: np.array(hdus[name, number].data, float) for name in (*IMAGES, "SOURCE_PLANE")}
     header = hdus["DATA", number].header
     wcs = celestial_wcs(header)
     observation = Observation(
-        image=image["DATA"], grid=_grid(header, "A"), noise_map=image["NOISE"], mask=image["MASK"] > 0.0,
+        image=image["DATA"], grid=grid_of(header, "A"), noise_map=image["NOISE"], mask=image["MASK"] > 0.0,
         correlation=np.array(hdus[CORRELATION, number].data, float) if (CORRELATION, number) in hdus else None,
         band=header.get("BAND"), header="" if wcs is None else wcs.to_header(relax=True).tostring(sep="\n"))
     return Picture(observation=observation, model=image["MODEL"], sigma=image["NOISE"], lens_light=image["LENS_LIGHT"],
                    lensed_source=image["LENSED_SOURCE"], source=image["SOURCE_PLANE"],
-                   source_grid=_grid(hdus["SOURCE_PLANE", number].header), curves=curves,
+                   source_grid=grid_of(hdus["SOURCE_PLANE", number].header), curves=curves,
                    held=float(hdus["SOURCE_PLANE", number].header.get("HELD", np.nan)),
                    source_error=np.array(hdus[SOURCE_ERROR, number].data, float)
                    if (SOURCE_ERROR, number) in hdus else None)
@@ -113,24 +127,6 @@ def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.He
     if band is not None:
         hdu.header["BAND"] = band
     return hdu
-
-
-def _angles(grid: Grid, key: str = "") -> fits.Header:
-    """Linear WCS of a grid in lens angles [arcsec]."""
-    (ny, nx), scale = grid.shape, float(grid.pixel_scale)
-    cos, sin = float(np.cos(grid.rotation)), float(np.sin(grid.rotation))
-    cards = {"WCSAXES": 2, "WCSNAME": "LENS", "CTYPE1": "X", "CTYPE2": "Y", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
-             "CRPIX1": 0.5 * (nx + 1), "CRPIX2": 0.5 * (ny + 1), "CRVAL1": float(grid.center_x),
-             "CRVAL2": float(grid.center_y), "CDELT1": scale, "CDELT2": scale,
-             "PC1_1": cos, "PC1_2": -sin, "PC2_1": sin, "PC2_2": cos}
-    return fits.Header([(keyword + key, value) for keyword, value in cards.items()])
-
-
-def _grid(header: Mapping[str, Any], key: str = "") -> Grid:
-    """The grid that `_angles` described."""
-    return Grid(shape=(header["NAXIS2"], header["NAXIS1"]), pixel_scale=float(header["CDELT1" + key]),
-                center_x=float(header["CRVAL1" + key]), center_y=float(header["CRVAL2" + key]),
-                rotation=float(np.arctan2(header["PC2_1" + key], header["PC1_1" + key])))
 
 
 def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:

@@ -1,0 +1,124 @@
+"""Clusters from LensTool's files: scatter and rms of their images, time of a gradient, and of a map of deflections.
+
+DIR is a folder with a `.par`, its potfiles and its catalogue of images. Systems with a redshift in the catalogue count
+as spectroscopic; others take the middle of their prior in the `.par`. `lenstool` is LensTool's own rule for sources:
+the mean of where images are traced to, weighted by the square root of the magnification; images that are not found
+are left out of its chi2. One core.
+"""
+
+import resource
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _common import HERE, parser, write
+
+from giga.bayes.systems import SystemImages, SystemsTerm, image_plane, scatter, source_plane, traced
+from giga.io.lenstool import free_redshifts, masses, members, middle, potentials, read_images, read_par, system_names
+from giga.lensing.planes import Planes
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import deflection
+from giga.mass.members import gathered
+
+SIDE = 1000
+
+
+def load(par, images, known, potfiles):
+    """The scene, its images, names of the systems, and which of them have a redshift."""
+    table = read_images(images, par.reference)
+    owners = system_names(table.names)
+    priors, names, redshifts, measured = free_redshifts(par), [], [], []
+    for name in dict.fromkeys(owners):
+        z = float(table.z[owners.index(name)])
+        if z == 0.0 and known:
+            continue
+        names.append(name)
+        measured.append(z > 0.0)
+        redshifts.append(z if z > 0.0 else middle(priors[name]))
+    rows = [k for k, name in enumerate(owners) if name in names]
+    data = SystemImages.of(table.x[rows], table.y[rows], par.sigma or 0.5, [names.index(owners[k]) for k in rows])
+    mass = masses(par) + (members(par) if potfiles else [])
+    planes = Planes(redshifts=[potentials(par)[0].z_lens], sources=redshifts, absolute=True, cosmology=par.cosmology)
+    return Scene(mass=mass, planes=planes), data, names
+
+
+def compared(scene, data):
+    """Scatter in the source plane, and rms in the image plane by the best sources and by LensTool's."""
+    weights = scene.planes.source_weights(0)
+
+    @jax.jit
+    def evaluated(mass):
+        mass = gathered(mass)
+        places, first = traced(mass, data, weights), source_plane(mass, data, weights)
+        share = jnp.sqrt(jnp.abs(first.magnification))[:, None]
+        system = np.asarray(data.system)
+        beta = (jax.ops.segment_sum(share * places, system, data.count)
+                / jax.ops.segment_sum(share, system, data.count))
+        return scatter(places, data), image_plane(mass, data, weights), image_plane(mass, data, weights, beta)
+
+    spread, best, theirs = jax.tree.map(np.asarray, evaluated(scene.mass))
+    sigma = np.asarray(data.sigma)[:, None]
+    out = {"systems": data.count, "images": len(data.system), "median_scatter_arcsec": float(np.median(spread)),
+           "largest_scatter_arcsec": float(spread.max())}
+    for name, placed in (("best", best), ("lenstool", theirs)):
+        left = np.where(placed.settled[:, None] | (name == "best"), placed.residuals, 0.0)
+        out[name] = {"rms_arcsec": float(np.sqrt(np.mean(np.sum((left * sigma) ** 2, -1)))),
+                     "chi2": float(np.sum(left**2)), "found": int(placed.settled.sum())}
+    return out, spread
+
+
+def gradients(scene, data, repeats):
+    """Milliseconds of one gradient of the likelihood by all that the scene holds, in float32."""
+    out = {}
+    single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (scene, data))
+    for ladder in ("source", "image"):
+        run = jax.jit(jax.value_and_grad(lambda scene, data, ladder=ladder:
+                                         SystemsTerm(data=data, ladder=ladder).log_likelihood(scene)))
+        begun = time.perf_counter()
+        program = run.lower(*single).compile()
+        compile_s, times = time.perf_counter() - begun, []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            jax.block_until_ready(program(*single))
+            times.append(time.perf_counter() - begun)
+        out[ladder] = {"compile_s": compile_s, "milliseconds": 1e3 * float(np.median(times))}
+    return out
+
+
+def field(scene, side):
+    """Seconds and memory of a map of deflections."""
+    axis = np.linspace(-60.0, 60.0, side, dtype=np.float32)
+    x, y = np.meshgrid(axis, axis)
+    mass = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), scene.mass)
+    begun = time.perf_counter()
+    program = jax.jit(lambda mass, x, y: deflection(gathered(mass), x, y)).lower(mass, x, y).compile()
+    compile_s = time.perf_counter() - begun
+    begun = time.perf_counter()
+    jax.block_until_ready(program(mass, x, y))
+    return {"side": side, "compile_s": compile_s, "seconds": time.perf_counter() - begun,
+            "temporary_MiB": program.memory_analysis().temp_size_in_bytes / 2**20}
+
+
+def main():
+    arguments = parser(__doc__, "clusters")
+    arguments.add_argument("dir", type=Path, help="folder of the cluster")
+    arguments.add_argument("--par", default="input.par")
+    arguments.add_argument("--images", default="arcs.dat")
+    arguments.add_argument("--all", action="store_true", help="systems without a redshift too")
+    options = arguments.parse_args()
+    if options.out == HERE / "results" / "clusters.json":
+        options.out = options.out.with_name(f"clusters-{options.dir.name}.json")
+    par = read_par(options.dir / options.par)
+    scene, data, names = load(par, options.dir / options.images, not options.all, bool(par.named("potfile")))
+    numbers, spread = compared(scene, data)
+    numbers |= {"header": list(par.comments), "scatter_arcsec": dict(zip(names, map(float, spread), strict=True)),
+                "gradient": gradients(scene, data, 3 if options.smoke else 30),
+                "map": field(scene, 64 if options.smoke else SIDE),
+                "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    write(options.out, numbers)
+
+
+if __name__ == "__main__":
+    main()

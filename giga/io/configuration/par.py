@@ -1,0 +1,219 @@
+"""A `.par` of LensTool as tables of a configuration: its potentials and potfiles, with priors from its limits.
+
+Priors of places, velocity dispersions and radii are LensTool's own. What follows from several of its numbers, as (e1,
+e2) do from an ellipticity and an angle, takes a normal prior of the same mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from giga.io.errors import InputError
+from giga.io.lenstool import FREE, GAUSSIAN, Par, Potential, Row, Section, free_redshifts, numbers_of, read_par
+from giga.lensing.redshifts import Redshifts
+from giga.mass.members import DPIE
+
+QUANTILES = 32  # of each of LensTool's priors, of which moments are taken
+WIDEST = 0.95  # |e1| and |e2| that their priors reach
+MASSES = {81: "DPIE", 14: "Shear", 12: "NFW", 1: "PJaffe"}
+LINEAR = {"x_centre": "center_x", "y_centre": "center_y", "v_disp": "sigma", "core_radius": "core", "cut_radius": "cut"}
+"""Numbers of type 81 that are one of giga's, but for a unit."""
+PLACES = ("x_centre", "y_centre")
+SHAPE = ("ellipticite", "ellipticity", "angle_pos", "gamma")
+
+
+def tables_of(path: Path) -> dict[str, Any]:
+    """The sections mass, lens and cluster that a `.par` stands for, as TOML has them; files with their whole path.
+
+    Raises:
+        InputError: What `giga.io.lenstool.potentials` refuses, several redshifts of lenses, or a limit that is none of
+            LensTool's kinds; the line is named.
+    """
+    par = read_par(path)
+    made, redshifts = [], set()
+    for section, limit in _with_limits(par):
+        potential = Potential(par, section)
+        redshifts.add(potential.z_lens)
+        made.append(_mass(par, potential, section, limit))
+    for section in par.named("potfile"):
+        z_lens, table = _members(par, section)
+        redshifts.add(z_lens)
+        made.append(table)
+    if len(redshifts) != 1:
+        raise InputError(path, "z_lens", f"got {sorted(redshifts)}", "one redshift of all potentials")
+    z_lens = redshifts.pop()
+    cosmology = par.cosmology
+    given = {key: float(getattr(cosmology, key)) for key in ("Ok0", "w0", "wa")}
+    usual = {"Ok0": 0.0, "w0": -1.0, "wa": 0.0}
+    cluster: dict[str, Any] = {"reference": list(par.reference)}
+    if par.images is not None:
+        cluster["images"] = str((path.parent / par.images).resolve())
+    if par.sigma is not None:
+        cluster["sigma"] = par.sigma
+    if par.field is not None:
+        cluster["half_width"] = max(map(abs, par.field))
+    if priors := {name: _redshift(numbers, z_lens) for name, numbers in free_redshifts(par).items()}:
+        cluster["redshifts"] = priors
+    if changed := {key: value for key, value in given.items() if abs(value - usual[key]) > 1e-9}:
+        cluster["cosmology"] = changed
+    return {"mass": made, "lens": {"z_lens": z_lens, "H0": float(cosmology.H0), "Om0": float(cosmology.Om0)},
+            "cluster": cluster}
+
+
+def _with_limits(par: Par) -> list[tuple[Section, Section | None]]:
+    """Each potential with the limit that follows it; labels may be there twice. Raises InputError."""
+    out: list[tuple[Section, Section | None]] = []
+    for section in par.named("potentiel", "potential", "limit"):
+        if section.name != "limit":
+            out.append((section, None))
+        elif not out or out[-1][0].label != section.label:
+            raise InputError(par.file, f"line {section.line}", f"limit {section.label}", "a limit after its potentiel")
+        else:
+            out[-1] = (out[-1][0], section)
+    return out
+
+
+def _mass(par: Par, potential: Potential, section: Section, limit: Section | None) -> dict[str, Any]:
+    """A table of [[mass]]."""
+    profile = potential.profile()
+    fields = [key for key in vars(profile) if key != "plane"]
+    table: dict[str, Any] = {"profile": MASSES[potential.kind]}
+    table |= {key: float(getattr(profile, key)) for key in fields}
+    rows = [row for row in (() if limit is None else limit.rows) if int(numbers_of(row, par.file, 1)[0])]
+    together = []
+    for row in rows:
+        key = row.key.removesuffix("_kpc")
+        if key in PLACES or isinstance(profile, DPIE) and key in LINEAR:
+            unit = potential.kpc if row.key.endswith("_kpc") else 1.0
+            table[LINEAR[key]] = _prior(row, par.file, unit, None if key in PLACES else 0.0)
+        else:
+            together.append(row)
+    if together:
+        table |= _moments(par, section, together, table)
+    return table
+
+
+def _moments(par: Par, section: Section, rows: Sequence[Row], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Normal priors of what several of LensTool's numbers make together, by the moments over their quantiles."""
+    grids = np.meshgrid(*[_quantiles(row, par.file) for row in rows], indexing="ij")
+    columns = [grid.ravel() for grid in grids]
+    if columns[0].size > QUANTILES**2:  # of more than two a part, evenly taken
+        take = np.linspace(0, columns[0].size - 1, QUANTILES**2).round().astype(int)
+        columns = [column[np.random.default_rng(0).permutation(column.size)[take]] for column in columns]
+    keys = [row.key.replace("ellipticity", "ellipticite") for row in rows]
+    kept = tuple(row for row in section.rows if row.key.replace("ellipticity", "ellipticite") not in keys)
+    made = []
+    for values in zip(*columns, strict=True):
+        changed = tuple(Row(key, (repr(float(value)),), row.line)
+                        for key, row, value in zip(keys, rows, values, strict=True))
+        made.append(Potential(par, Section(section.name, section.label, kept + changed, section.line)).profile())
+    out = {}
+    for key in table:
+        if key == "profile" or isinstance(table[key], dict):
+            continue
+        values = np.array([float(getattr(one, key)) for one in made])
+        if not values.std() > 1e-9 * max(abs(table[key]), 1e-9):
+            continue
+        low, high = made[0].ranges.get(key, (-math.inf, math.inf))
+        ends = (-WIDEST, WIDEST) if key in ("e1", "e2") else (low, high)
+        out[key] = _normal(float(values.mean()), float(values.std()), *ends)
+    return out
+
+
+def _quantiles(row: Row, file: Path) -> np.ndarray:
+    """Evenly spaced quantiles of one of LensTool's priors, inside what its number may be."""
+    kind, first, second = _limits(row, file)
+    places = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    values = first + (second - first) * places if kind == FREE else norm.ppf(places, first, second)
+    if row.key in ("ellipticite", "ellipticity"):
+        return np.clip(values, 0.0, WIDEST)
+    return values if row.key in SHAPE else np.maximum(values, 1e-3 * abs(first))
+
+
+def _prior(row: Row, file: Path, unit: float, least: float | None) -> dict[str, Any]:
+    """One of LensTool's priors, over a unit; `least` is what the number must be above."""
+    kind, first, second = _limits(row, file)
+    first, second = first / unit, second / unit
+    if kind == FREE:
+        return {"dist": "Uniform", "low": first if least is None else max(first, least), "high": second}
+    return _normal(first, second, -math.inf if least is None else least, math.inf)
+
+
+def _normal(mean: float, sd: float, low: float, high: float) -> dict[str, Any]:
+    bounds = {key: value for key, value in (("low", low), ("high", high)) if math.isfinite(value)}
+    return {"dist": "TruncatedNormal" if bounds else "Normal", "loc": mean, "scale": sd, **bounds}
+
+
+def _limits(row: Row, file: Path) -> tuple[int, float, float]:
+    """Kind and numbers of a prior. Raises InputError."""
+    values = numbers_of(row, file, 3)
+    kind, first, second = int(values[0]), values[1], values[2]
+    if kind not in (FREE, GAUSSIAN) or (not first < second if kind == FREE else not second > 0.0):
+        raise InputError(file, f"line {row.line}", f"{row.key} {' '.join(row.values)}",
+                         f"{FREE} LOW HIGH, or {GAUSSIAN} MEAN SD with SD above 0, or 0")
+    return kind, first, second
+
+
+def _redshift(numbers: tuple[float, ...], z_lens: float) -> dict[str, Any]:
+    kind, first, second = int(numbers[0]), numbers[1], numbers[2]
+    if kind == FREE:
+        return {"dist": "Uniform", "low": max(first, z_lens), "high": second}
+    return {"dist": "TruncatedNormal", "loc": first, "scale": second, "low": z_lens}
+
+
+def _members(par: Par, section: Section) -> tuple[float, dict[str, Any]]:
+    """Redshift and table of a potfile."""
+
+    def row(key: str) -> Row | None:
+        return section.row(key)
+
+    def needed(*keys: str) -> Row:
+        found = next((one for key in keys if (one := row(key)) is not None), None)
+        if found is None:
+            raise InputError(par.file, f"line {section.line}", f"{section.name} without {' or '.join(keys)}",
+                             f"{keys[0]} and numbers")
+        return found
+
+    def value(found: Row, unit: float = 1.0) -> Any:
+        numbers = numbers_of(found, par.file, 1)
+        if len(numbers) == 1 or not int(numbers[0]):
+            number = numbers[-1] if len(numbers) == 1 else numbers[1]
+            if not number > 0.0:
+                raise InputError(par.file, f"line {found.line}", f"{found.key} {number:g}", "a number above 0")
+            return number / unit
+        return _prior(found, par.file, unit, 0.0)
+
+    def exponent(key: str, default: float, over: Callable[[float], float]) -> Any:
+        found = row(key)
+        numbers = (0.0, default) if found is None else numbers_of(found, par.file, 2)
+        if not int(numbers[0]):
+            return over(numbers[1])
+        assert found is not None
+        kind, first, second = _limits(found, par.file)
+        if kind == FREE:
+            return {"dist": "Uniform", "low": over(second), "high": over(first)}
+        return {"dist": "Normal", "loc": over(first), "scale": over(first) * second / first}
+
+    for key in ("vdscatter", "rcutscatter"):
+        found = row(key)
+        if found is not None and any(numbers_of(found, par.file, 1)):
+            raise InputError(par.file, f"line {found.line}", f"{key} {' '.join(found.values)}", "0: a scatter of "
+                             "members is written in [[mass]], with an offset of each")
+    kind = row("type")
+    if kind is not None and int(numbers_of(kind, par.file, 1)[0]) != 81:
+        raise InputError(par.file, f"line {kind.line}", f"type {' '.join(kind.values)} of {section.name}", "type 81")
+    z_lens = numbers_of(needed("zlens"), par.file, 1)[0]
+    kpc = Redshifts(z_lens, None, par.cosmology).kpc_lens
+    core, cut, file = needed("corekpc", "core"), needed("cutkpc", "cut"), needed("filein")
+    return z_lens, {
+        "profile": "Members", "catalogue": str((par.file.parent / file.values[-1]).resolve()),
+        "sigma": value(needed("sigma")), "core": value(core, kpc if core.key == "corekpc" else 1.0),
+        "cut": value(cut, kpc if cut.key == "cutkpc" else 1.0), "mag0": numbers_of(needed("mag0"), par.file, 1)[-1],
+        "sigma_exponent": exponent("vdslope", 4.0, lambda slope: 1.0 / slope),
+        "cut_exponent": exponent("slope", 4.0, lambda slope: 2.0 / slope)}
