@@ -61,6 +61,8 @@ def read_fitted(folder: str | PathLike[str], number: int = 0) -> Fitted:
     """
     folder = Path(folder)
     config = load_config(folder / "config.toml", fit_config_type=FitConfig)
+    if not config.observation:
+        raise InputError(folder / "config.toml", "observation", "none", "a fit to an image")
     if not 0 <= number < len(config.observation):
         raise InputError(folder / "config.toml", "--observation", f"got {number}",
                          f"0 to {len(config.observation) - 1}, of {len(config.observation)} observations")
