@@ -16,7 +16,10 @@ import numpy as np
 from _common import HERE, parser, write
 
 from giga.bayes.systems import SystemImages, SystemsTerm, image_plane, scatter, source_plane, traced
-from giga.io.lenstool import free_redshifts, masses, members, middle, potentials, read_images, read_par, system_names
+from giga.io.lenstool.catalogues import read_images, system_names
+from giga.io.lenstool.par import free_redshifts, middle, read_par
+from giga.io.lenstool.potentials import masses, potentials
+from giga.io.lenstool.potfiles import members
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import deflection

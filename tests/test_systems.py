@@ -11,18 +11,18 @@ from giga.bayes import points
 from giga.bayes.systems import SystemImages, SystemsTerm, image_plane, means, scatter, source_plane, traced
 from giga.component import Param
 from giga.io.errors import InputError
-from giga.io.lenstool import (
+from giga.io.lenstool.catalogues import (
     catalogue_of,
-    masses,
-    members,
+    on_plane,
     on_sky,
     read_images,
-    read_par,
     read_potfile,
     system_names,
-    write_par,
     write_table,
 )
+from giga.io.lenstool.par import read_par, write_par
+from giga.io.lenstool.potentials import masses
+from giga.io.lenstool.potfiles import members
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.mass import DPIE, Halos, MassProfile
@@ -204,6 +204,14 @@ def test_tables_read_and_write(folder):
                                      "1.2 110.83 -73.46 .1 .1 0 1.449 0\n")
     arcs = read_images(folder / "arcs.dat", REFERENCE)
     assert arcs.z.tolist() == [1.449, 1.449] and system_names(arcs.names) == ["1", "1"]
+
+
+def test_a_field_may_lie_across_a_right_ascension_of_zero():
+    x, y = np.array([30.0, -40.0]), np.array([5.0, -2.0])
+    for reference in ((0.002, 10.0), (359.999, -10.0), (150.0, 2.2)):
+        ra, dec = on_sky(x, y, reference)
+        assert ((ra >= 0.0) & (ra < 360.0)).all()
+        np.testing.assert_allclose(on_plane(ra, dec, reference), (x, y), atol=1e-6)
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [

@@ -19,7 +19,7 @@ from scipy.optimize import root
 
 from giga import FitConfig, Result
 from giga.io.configuration.toml import load_config
-from giga.io.lenstool import Table, catalogue_of, write_table
+from giga.io.lenstool.catalogues import Table, catalogue_of, write_table
 from giga.jobs.run import run_fit
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.tracing import deflection

@@ -15,7 +15,7 @@ from giga.io.configuration.planes import PlanesConfig, read_cosmology, written
 from giga.io.configuration.profiles import Tie, Value, check_range, read_value
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig
-from giga.io.lenstool import Table, read_images, system_names
+from giga.io.lenstool.catalogues import Table, read_images, system_names
 from giga.io.tables import Place, above, convert, read_table, show, to_table
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.redshifts import Redshifts

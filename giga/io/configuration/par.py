@@ -7,7 +7,7 @@ e2) do from an ellipticity and an angle, takes a normal prior of the same mean a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 from scipy.stats import norm
 
 from giga.io.errors import InputError
-from giga.io.lenstool import FREE, GAUSSIAN, Par, Potential, Row, Section, free_redshifts, numbers_of, read_par
-from giga.lensing.redshifts import Redshifts
+from giga.io.lenstool.par import FREE, GAUSSIAN, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
+from giga.io.lenstool.potentials import Potential
+from giga.io.lenstool.potfiles import EXPONENTS, SCALES, USUAL, Potfile, potfiles
 from giga.mass.members import DPIE
 
 QUANTILES = 32  # of each of LensTool's priors, of which moments are taken
@@ -32,7 +33,7 @@ def tables_of(path: Path) -> dict[str, Any]:
     """The sections mass, lens and cluster that a `.par` stands for, as TOML has them; files with their whole path.
 
     Raises:
-        InputError: What `giga.io.lenstool.potentials` refuses, several redshifts of lenses, or a limit that is none of
+        InputError: What `giga.io.lenstool` refuses, several redshifts of lenses, or a limit that is none of
             LensTool's kinds; the line is named.
     """
     par = read_par(path)
@@ -41,10 +42,9 @@ def tables_of(path: Path) -> dict[str, Any]:
         potential = Potential(par, section)
         redshifts.add(potential.z_lens)
         made.append(_mass(par, potential, section, limit))
-    for section in par.named("potfile"):
-        z_lens, table = _members(par, section)
-        redshifts.add(z_lens)
-        made.append(table)
+    for potfile in potfiles(par):
+        redshifts.add(potfile.z_lens)
+        made.append(_members(par, potfile))
     if len(redshifts) != 1:
         raise InputError(path, "z_lens", f"got {sorted(redshifts)}", "one redshift of all potentials")
     z_lens = redshifts.pop()
@@ -90,7 +90,7 @@ def _mass(par: Par, potential: Potential, section: Section, limit: Section | Non
     for row in rows:
         key = row.key.removesuffix("_kpc")
         if key in PLACES or isinstance(profile, DPIE) and key in LINEAR:
-            unit = potential.kpc if row.key.endswith("_kpc") else 1.0
+            unit = par.kpc(potential.z_lens) if row.key.endswith("_kpc") else 1.0
             table[LINEAR[key]] = _prior(row, par.file, unit, None if key in PLACES else 0.0)
         else:
             together.append(row)
@@ -167,53 +167,26 @@ def _redshift(numbers: tuple[float, ...], z_lens: float) -> dict[str, Any]:
     return {"dist": "TruncatedNormal", "loc": first, "scale": second, "low": z_lens}
 
 
-def _members(par: Par, section: Section) -> tuple[float, dict[str, Any]]:
-    """Redshift and table of a potfile."""
+def _members(par: Par, potfile: Potfile) -> dict[str, Any]:
+    """The table of [[mass]] of a potfile."""
 
-    def row(key: str) -> Row | None:
-        return section.row(key)
+    def scale(name: str) -> Any:
+        row, unit = potfile.scale(name)
+        numbers = numbers_of(row, par.file, 1)
+        if len(numbers) > 1 and int(numbers[0]):
+            return _prior(row, par.file, unit, 0.0)
+        if not (number := middle(numbers)) > 0.0:
+            raise InputError(par.file, f"line {row.line}", f"{row.key} {number:g}", "a number above 0")
+        return number / unit
 
-    def needed(*keys: str) -> Row:
-        found = next((one for key in keys if (one := row(key)) is not None), None)
-        if found is None:
-            raise InputError(par.file, f"line {section.line}", f"{section.name} without {' or '.join(keys)}",
-                             f"{keys[0]} and numbers")
-        return found
-
-    def value(found: Row, unit: float = 1.0) -> Any:
-        numbers = numbers_of(found, par.file, 1)
-        if len(numbers) == 1 or not int(numbers[0]):
-            number = numbers[-1] if len(numbers) == 1 else numbers[1]
-            if not number > 0.0:
-                raise InputError(par.file, f"line {found.line}", f"{found.key} {number:g}", "a number above 0")
-            return number / unit
-        return _prior(found, par.file, unit, 0.0)
-
-    def exponent(key: str, default: float, over: Callable[[float], float]) -> Any:
-        found = row(key)
-        numbers = (0.0, default) if found is None else numbers_of(found, par.file, 2)
-        if not int(numbers[0]):
-            return over(numbers[1])
-        assert found is not None
-        kind, first, second = _limits(found, par.file)
+    def exponent(name: str) -> Any:
+        row, over = potfile.slope(name), EXPONENTS[name][1]
+        if row is None or not int(numbers_of(row, par.file, 2)[0]):
+            return over(USUAL if row is None else numbers_of(row, par.file, 2)[1])
+        kind, first, second = _limits(row, par.file)
         if kind == FREE:
             return {"dist": "Uniform", "low": over(second), "high": over(first)}
         return {"dist": "Normal", "loc": over(first), "scale": over(first) * second / first}
 
-    for key in ("vdscatter", "rcutscatter"):
-        found = row(key)
-        if found is not None and any(numbers_of(found, par.file, 1)):
-            raise InputError(par.file, f"line {found.line}", f"{key} {' '.join(found.values)}", "0: a scatter of "
-                             "members is written in [[mass]], with an offset of each")
-    kind = row("type")
-    if kind is not None and int(numbers_of(kind, par.file, 1)[0]) != 81:
-        raise InputError(par.file, f"line {kind.line}", f"type {' '.join(kind.values)} of {section.name}", "type 81")
-    z_lens = numbers_of(needed("zlens"), par.file, 1)[0]
-    kpc = Redshifts(z_lens, None, par.cosmology).kpc_lens
-    core, cut, file = needed("corekpc", "core"), needed("cutkpc", "cut"), needed("filein")
-    return z_lens, {
-        "profile": "Members", "catalogue": str((par.file.parent / file.values[-1]).resolve()),
-        "sigma": value(needed("sigma")), "core": value(core, kpc if core.key == "corekpc" else 1.0),
-        "cut": value(cut, kpc if cut.key == "cutkpc" else 1.0), "mag0": numbers_of(needed("mag0"), par.file, 1)[-1],
-        "sigma_exponent": exponent("vdslope", 4.0, lambda slope: 1.0 / slope),
-        "cut_exponent": exponent("slope", 4.0, lambda slope: 2.0 / slope)}
+    return {"profile": "Members", "catalogue": str(potfile.catalogue.resolve()), "mag0": potfile.mag0,
+            **{name: scale(name) for name in SCALES}, **{name: exponent(name) for name in EXPONENTS}}

@@ -18,7 +18,7 @@ from giga.bayes.truncated import log_mass
 from giga.component import Component
 from giga.io.errors import InputError, nearest
 from giga.io.images.hdu import read_image
-from giga.io.lenstool import catalogue_of, read_potfile
+from giga.io.lenstool.catalogues import catalogue_of, read_potfile
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
