@@ -15,9 +15,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from giga.bayes.prior import FIXED, Prior
+from giga.bayes.prior import FIXED, Prior, constrained
 from giga.component import AnyArray, Component
-from giga.runtime.parallel import ON_VECTORS
 
 MOST_ORDERS = 24  # that are folded; each costs an evaluation of the prior
 
@@ -157,11 +156,8 @@ def _supports(prior: Prior) -> list[tuple[float, ...]]:
     Rounded, since the sums that lead there may end differently for two members of one batch.
     """
     places = np.stack([(u - np.asarray(prior.shift)) / np.asarray(prior.scale) for u in (-1.0, 0.5, 2.0)])
-    values = np.asarray(_constrain(prior, places.astype(prior.shift.dtype)), float)
+    values = np.asarray(constrained(prior, places.astype(prior.shift.dtype)), float)
     return [tuple(float(f"{v:.4g}") for v in row) for row in values.T]
-
-
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
 
 
 def _fixed(value: Any) -> tuple[Any, ...]:

@@ -228,6 +228,9 @@ def _sampled(prior: Prior, keys: Array) -> Array:
     return jax.vmap(prior.sample)(jax.random.wrap_key_data(keys))
 
 
+constrained = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
+"""Physical values of unconstrained vectors, `(prior, z)` with z of shape (count, n); compiled once for each count."""
+
 OUTSIDE = 1e-4  # share of an unbounded prior whose ellipticities may lie beyond what a profile is set up for
 
 

@@ -14,7 +14,7 @@ from jax import Array
 
 from giga.bayes.points import PointTerm
 from giga.bayes.prior import Prior
-from giga.bayes.systems import SystemImages, SystemsTerm, Term, View, image_plane, scatter, source_plane, traced
+from giga.bayes.systems import SystemImages, SystemsTerm, Term, View, image_plane, scatter, traced
 from giga.imaging.grid import Grid
 from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.einstein import in_pieces
@@ -196,16 +196,15 @@ def _agreeing(mass: Sequence[MassProfile], data: SystemImages, weights: Array) -
 
 @jax.jit
 def _squares(prior: Prior, terms: tuple[Term, ...], x: Array) -> tuple[Array, Array]:
-    """Sums of squared distances in the source plane and, by the local magnification, in the image plane."""
+    """Sums of squared distances in the source plane and in the image plane, as `agreements` has them."""
 
     def one(at: Array) -> tuple[Array, Array]:
         scene = prior.fill(at)
         totals = jnp.zeros((2,), at.dtype)
         for term in terms:
             mass, data, weights = _seen(term, scene)
-            compare = image_plane if term.ladder == "image" else source_plane
             spread = scatter(traced(mass, data, weights), data)
-            left = compare(mass, data, weights).residuals * jnp.asarray(data.sigma)[:, None]
+            left = image_plane(mass, data, weights).residuals * jnp.asarray(data.sigma)[:, None]
             totals = totals + jnp.stack([jnp.sum(np.bincount(data.system) * spread**2), jnp.sum(left**2)])
         return totals[0], totals[1]
 

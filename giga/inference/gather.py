@@ -13,7 +13,7 @@ from jax import Array
 
 from giga.bayes.exchange import Orders
 from giga.bayes.posterior import Posterior, variance
-from giga.bayes.prior import Prior, prior_draws
+from giga.bayes.prior import Prior, constrained, prior_draws
 from giga.imaging.observation import Data
 from giga.imaging.render import render_data
 from giga.inference.amplitudes import best_amplitudes, solved_amplitudes
@@ -151,7 +151,6 @@ def _at_best(run: Stages, best: np.ndarray) -> Found:
 
 
 # Compiled once a process, whatever number of lenses is fitted.
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
 _physical = jax.jit(jax.vmap(lambda prior, z: (prior.constrain(z), prior.log_prob(z)), (None, 0)),
                     compiler_options=ON_VECTORS)
 
@@ -206,7 +205,7 @@ def _in_pieces(function: Callable, prior: Prior, z: np.ndarray, size: int) -> An
 
 def _constrained(prior: Prior, z: np.ndarray) -> np.ndarray:
     """Physical values of vectors, shape (count, n); in one program whatever their number."""
-    return np.asarray(_constrain(prior, np.resize(z, (2 * N_VI, z.shape[1]))), float)[:len(z)]
+    return np.asarray(constrained(prior, np.resize(z, (2 * N_VI, z.shape[1]))), float)[:len(z)]
 
 
 def _named(names: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:

@@ -161,32 +161,46 @@ def rays(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Array) -> lis
     return out
 
 
-class Sightline(MassProfile):
-    """All masses in front of one source plane as one thin lens: alpha = theta - theta_source(theta).
-
-    With it whatever takes a list of masses takes several planes: critical curves, images, magnifications. Its
-    deflection has a curl where lenses lie behind each other, so only one lens plane has a potential.
+class Seen(MassProfile):
+    """Masses of planes as a source behind them sees them.
 
     Attributes:
         mass: The masses.
         planes: The planes.
-        source: Number of the source plane; -1 is the last.
     """
 
     mass: Sequence[MassProfile]
     planes: Planes
-    source: int = static(default=-1)
 
     from_numbers = False
 
     @property
     def center_x(self) -> Param:
         """Centre of the first mass that has one [arcsec]."""
-        return middle_of(self.mass).center_x
+        return self._middle().center_x
 
     @property
     def center_y(self) -> Param:
-        return middle_of(self.mass).center_y
+        return self._middle().center_y
+
+    def _middle(self) -> Any:
+        for profile in self.mass:
+            if "center_x" in vars(profile):
+                return profile
+        raise AttributeError("no mass of this line of sight has a centre")
+
+
+class Sightline(Seen):
+    """All masses in front of one source plane as one thin lens: alpha = theta - theta_source(theta).
+
+    With it whatever takes a list of masses takes several planes: critical curves, images, magnifications. Its
+    deflection has a curl where lenses lie behind each other, so only one lens plane has a potential.
+
+    Attributes:
+        source: Number of the source plane; -1 is the last.
+    """
+
+    source: int = static(default=-1)
 
     def potential(self, x: Array, y: Array) -> Array:
         lenses = self.planes.lenses(self.mass, self.source)
@@ -201,29 +215,14 @@ class Sightline(MassProfile):
         return x - at_x, y - at_y
 
 
-class Behind(MassProfile):
+class Behind(Seen):
     """All masses of one plane as a source of some redshift behind them sees them, for planes with `absolute`.
 
     Attributes:
-        mass: The masses.
-        planes: Their plane.
         z: Redshift of the source.
     """
 
-    mass: Sequence[MassProfile]
-    planes: Planes
     z: Param
-
-    from_numbers = False
-
-    @property
-    def center_x(self) -> Param:
-        """Centre of the first mass that has one [arcsec]."""
-        return middle_of(self.mass).center_x
-
-    @property
-    def center_y(self) -> Param:
-        return middle_of(self.mass).center_y
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         alpha_x, alpha_y = deflection(gathered(self.mass), x, y)
@@ -237,14 +236,6 @@ class Behind(MassProfile):
     def _weight(self, like: Array) -> Array:
         planes = self.planes.replace(sources=[self.z])
         return planes.source_weights(planes.mass_plane(self.mass[0]))[0].astype(like.dtype)
-
-
-def middle_of(mass: Sequence[MassProfile]) -> Any:
-    """The first mass that has a centre."""
-    for profile in mass:
-        if "center_x" in vars(profile):
-            return profile
-    raise AttributeError("no mass of this line of sight has a centre")
 
 
 def _ends(z: Any) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,10 +14,11 @@ from jax import Array
 
 from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scaled
 from giga.models.systems.separation_metrics import measure, summary
+from giga.models.systems.simulated import SimulatedTask
 from giga.models.zoo.magnitudes import Corrections, measure_corrections
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
-from giga.simulate.generator import Geometry, Simulator, simulator
+from giga.simulate.generator import Simulator, simulator
 from giga.simulate.mixing import Mixing
 from giga.simulate.surveys import shifted as other
 from giga.simulate.surveys.noise import CameraNoise, Noise
@@ -63,7 +63,7 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
     return simulator(population, survey.grid, [night[:1] for night in psfs], noise, companions=near, mixing=mixing)
 
 
-class GGSLTask:
+class GGSLTask(SimulatedTask):
     """What `giga.models.training.train` needs to train a separator."""
 
     def __init__(self, config: GGSLConfig, noise: Noise | None = None):
@@ -81,34 +81,7 @@ class GGSLTask:
         """A fresh network."""
         return Separator(self.config, rngs=rngs)
 
-    def example(self, key: Array) -> dict[str, Array]:
-        """One training example, see `normalised`."""
-        return self.finish(key, self.geometry(key))
-
-    def geometry(self, key: Array) -> Geometry:
-        """The scene of an example."""
-        return self.simulator.geometry(jax.random.split(key)[0])
-
-    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
-        """The example of a scene."""
-        return self.normalised(self.simulator.finish(jax.random.split(key)[1], geometry))
-
-    @property
-    def arrays(self) -> tuple[Simulator, Simulator]:
-        """The simulators: cutouts of real sky and tables are large."""
-        return self.simulator, self.other
-
-    def holding(self, arrays: tuple[Simulator, Simulator]) -> GGSLTask:
-        """The same task with these simulators."""
-        task = copy.copy(self)
-        task.simulator, task.other = arrays
-        return task
-
-    def shifted_example(self, key: Array) -> dict[str, Array]:
-        """One example of another PSF, another noise and other sources."""
-        return self.normalised(self.other.example(key))
-
-    def normalised(self, batch: Batch) -> dict[str, Array]:
+    def prepared(self, batch: Batch) -> dict[str, Array]:
         """What the loss needs of simulated images, divided by their scale, with or without a leading axis."""
         seen = scaled(self.config, batch, self.background_rms)
         return dict(image=seen.image, sigma=seen.sigma, label=seen.label, **seen.parts)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import Array
 
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
+from giga.models.systems.simulated import SimulatedTask
 from giga.models.zoo import ZooError, load
 from giga.models.zoo.weights import tensors_of
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
-from giga.simulate.generator import Geometry, Simulator, simulator
+from giga.simulate.generator import Simulator, simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys import shifted as other
 from giga.simulate.surveys.noise import CameraNoise, Noise
@@ -101,7 +100,7 @@ def _entropy(logits: Array, label: Array) -> Array:
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
 
 
-class ModularTask:
+class ModularTask(SimulatedTask):
     """What `giga.models.training.train` needs to train one network, or the chain of four.
 
     Args:
@@ -134,34 +133,8 @@ class ModularTask:
         """A fresh network; or the chain of the trained ones, copied."""
         return Stage(self.config, rngs=rngs) if self._chain is None else nnx.clone(self._chain)
 
-    def example(self, key: Array) -> dict[str, Array]:
-        """One example: what the stage needs of `examples_of`."""
-        return self.finish(key, self.geometry(key))
-
-    @property
-    def arrays(self) -> tuple[Simulator, Simulator]:
-        """The simulators: cutouts of real sky and tables are large."""
-        return self.simulator, self.other
-
-    def holding(self, arrays: tuple[Simulator, Simulator]) -> ModularTask:
-        """The same task with these simulators."""
-        task = copy.copy(self)
-        task.simulator, task.other = arrays
-        return task
-
-    def shifted_example(self, key: Array) -> dict[str, Array]:
-        """One example of another PSF, another noise and other sources."""
-        return self._needed(self.other.example(key))
-
-    def geometry(self, key: Array) -> Geometry:
-        """The scene of an example."""
-        return self.simulator.geometry(jax.random.split(key)[0])
-
-    def finish(self, key: Array, geometry: Geometry) -> dict[str, Array]:
-        """The example of a scene."""
-        return self._needed(self.simulator.finish(jax.random.split(key)[1], geometry))
-
-    def _needed(self, batch: Batch) -> dict[str, Array]:
+    def prepared(self, batch: Batch) -> dict[str, Array]:
+        """What the stage needs of `examples_of`."""
         found = examples_of(self.config, batch)
         names = set(NEEDED[self.config.stage]) | ({"noisy"} if self.config.input == "noisy" else set())
         return {name: found[name] for name in names}

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import Array
 
 from giga.bayes.posterior import Posterior
-from giga.bayes.prior import Prior
+from giga.bayes.prior import Prior, constrained
 from giga.component import Component, Param
 from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
@@ -199,10 +199,9 @@ def physical(prior: Prior, names: Sequence[str], z: Array) -> np.ndarray:
     places = np.array([prior.names.index(name) for name in names])
     whole = np.zeros((len(z), prior.size), prior.shift.dtype)
     whole[:, places] = z
-    return np.asarray(_constrain(prior, whole), float)[:, places]
+    return np.asarray(constrained(prior, whole), float)[:, places]
 
 
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)))
 _log_priors = jax.jit(jax.vmap(Prior.log_probs, (None, 0)))
 
 

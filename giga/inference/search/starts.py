@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
-from giga.bayes.prior import Prior, prior_draws
+from giga.bayes.prior import Prior, constrained, prior_draws
 from giga.inference.search.lanes import screener
 from giga.inference.search.map import MapConfig
 from giga.runtime.calls import Call
@@ -55,7 +55,7 @@ def completed(key: Array, prior: Prior, starts: Starts) -> np.ndarray:
         raise ValueError(f"{starts.model}: predicts {', '.join(starts.values)}; expected some of the free parameters, "
                          f"{', '.join(prior.names)}")
     count = len(next(iter(starts.values.values())))
-    x = np.array(_constrain(prior, prior_draws(prior, key, count)))
+    x = np.array(constrained(prior, prior_draws(prior, key, count)))
     for name in shared:
         x[:, prior.names.index(name)] = starts.values[name]
     z = np.asarray(_placed(prior, x))
@@ -92,5 +92,4 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         "best_log_prob": float(log_prob[order[0]])}
 
 
-_constrain = jax.jit(jax.vmap(Prior.constrain, (None, 0)), compiler_options=ON_VECTORS)
 _placed = jax.jit(jax.vmap(Prior.unconstrain, (None, 0)), compiler_options=ON_VECTORS)
