@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from _amortised import exact, toy
+from _amortised import RMS, SCALE, SIZE, blobs, exact, toy
 from _problems import blank, lens_prior, observe
 from flax import nnx
 
@@ -181,11 +181,26 @@ def test_solved_amplitudes_are_drawn():
     subject = Subject.of(Scene(source_light=[Sersic(R_sersic=dist.LogNormal(-1.0, 0.1), n_sersic=1.0)]),
                          [blank(16, 0.13, 1e-3)], amplitude_sd=5.0)
     def image(key):
-        return subject.image(key, subject.models(key)[1])
+        return subject.image(key, *subject.models(key))
 
     images = jax.jit(jax.vmap(image))(jax.random.split(jax.random.key(0), 200))
     flux = np.asarray(images).sum((1, 2, 3))
     assert abs(flux.mean()) < 4.0 * flux.std() / np.sqrt(200) and (flux < 0).any() and (flux > 0).any()
+
+
+def test_noise_is_that_of_the_scale_that_is_drawn():
+    lens = blobs([2.0, 2.0]).replace(noise_scale=[dist.Uniform(0.5, 3.0)])
+    subject = Subject.of(lens, [blank(SIZE, SCALE, RMS)])
+    task = PosteriorTask(dataclasses.replace(toy().config, parameters=("noise_scale.0",)), subject)
+
+    def drawn(key):
+        z, (model,) = subject.models(key)
+        return subject.prior.constrain(z)[0], task.example(key)["image"][..., 0] - subject.data[0].physical(model)
+
+    scales, noise = jax.jit(jax.vmap(drawn))(jax.random.split(jax.random.key(1), 40))
+    # 256 pixels: a standard deviation to 4.4%
+    np.testing.assert_allclose(np.std(noise, axis=(1, 2)) / RMS, scales, rtol=0.2)
+    assert np.ptp(scales) > 1.5
 
 
 # The search that starts from a network.

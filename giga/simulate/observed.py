@@ -31,8 +31,7 @@ def draw_observed(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd
         The unconstrained vector, shape (n,), and the images, each (ny, nx) [counts / s].
     """
     z, models = draw_models(key, prior, data, amplitude_sd)
-    scene = prior.scene(z)
-    return z, add_noise(key, models, tuple(one.with_noise_of(scene, k) for k, one in enumerate(data)))
+    return z, add_noise(key, z, models, prior, data)
 
 
 def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: Array) -> tuple[Array, list[Array]]:
@@ -49,12 +48,13 @@ def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: 
     return z, models
 
 
-def add_noise(key: Array, models: list[Array], data: tuple[Data, ...]) -> list[Array]:
-    """Add the likelihood's noise to models, [counts / s] after it; of the key it takes what `draw_models` does not."""
-    keys = jax.random.split(key, 2 + len(data))[2:]
+def add_noise(key: Array, z: Array, models: list[Array], prior: Prior, data: tuple[Data, ...]) -> list[Array]:
+    """Add the likelihood's noise at z to models, [counts / s] then; of the key it takes what `draw_models` leaves."""
+    keys, scene = jax.random.split(key, 2 + len(data))[2:], prior.scene(z)
+    seen = [one.with_noise_of(scene, k) for k, one in enumerate(data)]
     return [one.physical(model + jnp.sqrt(variance(model, one))
                          * one.unit_noise(lambda shape, sub=sub, dtype=model.dtype: draws.normal(sub, shape, dtype)))
-            for model, one, sub in zip(models, data, keys, strict=True)]
+            for model, one, sub in zip(models, seen, keys, strict=True)]
 
 
 def _with_drawn_amplitudes(key: Array, scene: Scene, sd: Array) -> Scene:

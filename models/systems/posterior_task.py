@@ -69,9 +69,9 @@ class Subject(Component):
         """Draw z, shape (n,), and its images without noise, (ny, nx) in the units of the templates for each band."""
         return draw_models(key, self.prior, self.data, jnp.asarray(self.amplitude_sd, jnp.float32))
 
-    def image(self, key: Array, models: list[Array]) -> Array:
-        """Add noise, drawn from what `models` leaves of the same key; shape (ny, nx, bands) [counts / s]."""
-        return jnp.stack(add_noise(key, models, self.data), -1)
+    def image(self, key: Array, z: Array, models: list[Array]) -> Array:
+        """Add the noise at z, drawn from what `models` leaves of the same key; shape (ny, nx, bands) [counts / s]."""
+        return jnp.stack(add_noise(key, z, models, self.prior, self.data), -1)
 
 
 class PosteriorTask:
@@ -116,7 +116,7 @@ class PosteriorTask:
     def finish(self, key: Array, geometry: tuple[Array, list[Array]]) -> dict[str, Array]:
         """The example of some parameters."""
         z, models = geometry
-        return {"image": self.subject.image(key, models), "z": z[self.places]}
+        return {"image": self.subject.image(key, z, models), "z": z[self.places]}
 
     def loss(self, model: PosteriorNet, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         """Negative log-density of the true parameters, a parameter."""
