@@ -33,12 +33,14 @@ class Amplitudes(NamedTuple):
         log_det_own: The same of the amplitudes that have a prior of their profile's own, alone; zero without such.
         root: Of these, in units of their prior's standard deviations, a root of the covariance given all others, shape
             (n, n); None without such.
+        image: The scene with these amplitudes, shape (ny, nx), in the data's unit.
     """
 
     values: list[Array]
     penalty: Array
     log_det: Array
     log_det_own: Array
+    image: Array
     root: Array | None = None
 
 
@@ -67,9 +69,9 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
         SIAM J. Sci. Comput. 36, A1895, for draws by solving for perturbed data.
     """
     fixed = render(_without_linear(scene), data.grid, data.convolution)
-    basis = basis_images(scene, data.grid, data.convolution)
+    images = basis_images(scene, data.grid, data.convolution)
     own, others, sd = gaussian_columns(scene, amplitude_sd, nonnegative)
-    weighted, basis, target = _weighed(basis, data.image - fixed, data, alike=scene.has_own_priors)
+    weighted, basis, target = _weighed(images, data.image - fixed, data, alike=scene.has_own_priors)
     first = Gaussians.of(basis[own] * sd[:, None]) if scene.has_own_priors else None
     if first is not None:
         weighted, basis = weighted[others], basis[others]
@@ -127,7 +129,8 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     if first is not None:
         flat = jnp.zeros_like(normals).at[others].set(flat).at[own].set(gaussian * sd)
     found = _split(scene, flat)
-    return Amplitudes(found, penalty(scene, found, amplitude_sd), log_det, log_det_own, root)
+    image = fixed + matmul(flat, images.reshape(len(flat), -1)).reshape(fixed.shape)
+    return Amplitudes(found, penalty(scene, found, amplitude_sd), log_det, log_det_own, image, root)
 
 
 def penalty(scene: Scene, values: Sequence[Array], amplitude_sd: Array | float | None) -> Array:
