@@ -17,7 +17,7 @@ from test_cli import SETTINGS, run
 from giga.inference.derived import Derived
 from giga.inference.digits import rounded
 from giga.io.results.fleet import FleetFolder
-from giga.io.results.folder import FILES, summary
+from giga.io.results.folder import FILES, SEARCH_FILES, summary
 from giga.jobs import fleet as many
 from giga.jobs.fleet import check_data, plan_fleet, run_fleet, write_gallery
 from giga.runtime.claims import Claims
@@ -365,17 +365,30 @@ def test_resume_is_what_a_fleet_does_anyway(folder, monkeypatch):
 
 @pytest.mark.slow
 def test_the_road(files):
-    """Two small lenses and a missing one: exit code, files, a second call that does nothing, one fit to compare."""
+    """Two small lenses and a missing one: searches, fits that go on from them, a call that does nothing, one alone."""
     (files / "catalogue.csv").write_text("name,image,seed\none,one.fits,0\ntwo,two.fits,1\ngone,gone.fits,3\n")
     words = ["fit-many", files / "catalogue.csv", "--config", files / "fleet.toml", "--out", files / "out", *SETTINGS,
              "--set", "inference.derived=false"]
+    lenses, beside = files / "out/lenses", {"audit.png", "audit.json", "checkpoint"}
+    result = run(*words, "--stop-after", "map")
+    assert "2 done, 1 failed, 0 left" in result.output and "without --stop-after goes on" in result.output
+    table = Table.read(files / "out/summary.fits")
+    for name in ("one", "two"):
+        assert {path.name for path in (lenses / name).iterdir()} == {*SEARCH_FILES, *beside}
+        found = json.loads((lenses / name / "search.json").read_text())
+        row = table[[str(one) for one in table["name"]].index(name)]
+        assert row["reduced_chi2"] == found["reduced_chi2"]
+        assert {path: row[f"{path.replace('.', '_')}_best"] for path in found["best"]} == found["best"]
+    searched = {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
+    assert "2 done, 1 failed, 0 left" in run(*words, "--stop-after", "map").output
+    assert searched == {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
     result = run(*words)
     assert result.exit_code == 1, result.output
     assert "2 done, 1 failed, 0 left" in result.output and "gone failed:" in result.output
-    lenses = files / "out/lenses"
     assert sorted(path.name for path in lenses.iterdir()) == ["one", "two"]
     for name in ("one", "two"):
-        assert {path.name for path in (lenses / name).iterdir()} == {*FILES, "audit.png", "audit.json", "checkpoint"}
+        assert {path.name for path in (lenses / name).iterdir()} == {*FILES, *beside}
+        assert json.loads((lenses / name / "summary.json").read_text())["timings_s"]["map"] > 0.0
     dates = {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}
     assert run(*words).exit_code == 1
     assert dates == {path: path.stat().st_mtime_ns for path in lenses.rglob("*") if path.is_file()}

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from giga.cli.base import DataFolder, Override, app, console, edge, fail
+from giga.cli.fit import StopAfter
 from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
 from giga.jobs.fleet import check_data, plan_fleet, run_fleet
@@ -35,6 +36,7 @@ def fit_many_command(
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
     claim_expiry: Annotated[float, typer.Option("--claim-expiry", min=1.0,
                                                 help="Age at which a worker's claim is taken over \\[s].")] = EXPIRY,
+    stop_after: StopAfter = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands, which a fleet always "
                                                             "does; this changes nothing.")] = False,
 ) -> None:
@@ -50,10 +52,13 @@ def fit_many_command(
         try:
             status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait,
                                retry_failed=retry_failed, draw=pictures, audit=audit, strict=strict,
-                               console=console)
+                               console=console, searches=stop_after is not None)
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on", code=130)
         console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)
+        if stop_after is not None:
+            console.print("the best fits of the searches, without errors; the same command without --stop-after goes "
+                          "on", highlight=False, soft_wrap=True)
         if pictures:
             console.print(f"pictures: {escape(str(out / 'gallery.html'))}", highlight=False)
     bad = {name: f"{said}: {reason}" for name, (said, reason) in status.items() if said in ("failed", "refused")}

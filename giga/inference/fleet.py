@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import AmplitudeMethod, Posterior
-from giga.inference.pipeline import dtype_of, fit_posterior
-from giga.inference.result import Result
+from giga.inference.pipeline import dtype_of, fit_posterior, search_posterior
+from giga.inference.result import Found, Result
 from giga.inference.routine import Routine
 from giga.inference.settings import FitConfig
 from giga.inference.stages import Lens
@@ -58,13 +58,26 @@ def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitu
     Raises:
         ValueError: An unknown precision, or `together` below one.
     """
+    _each(fit_posterior, lenses, config, amplitudes, amplitude_sd, precision, together, over, done)
+
+
+def search_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitudes: AmplitudeMethod = "nonnegative",
+                amplitude_sd: float | None = None, precision: str = "float32", together: int | None = None,
+                over: Mesh | None = None, done: Callable[[Lens, Found | Exception], None]) -> None:
+    """The searches of `fit_many` alone, whose arguments these are; `done` is given what each has found."""
+    _each(search_posterior, lenses, config, amplitudes, amplitude_sd, precision, together, over, done)
+
+
+def _each(stages: Callable[..., Any], lenses: Iterable[Lens], config: FitConfig | None, amplitudes: AmplitudeMethod,
+          amplitude_sd: float | None, precision: str, together: int | None, over: Mesh | None,
+          done: Callable[[Lens, Any], None]) -> None:
     config, over, dtype = config or FitConfig(), over or parallel.mesh(), dtype_of(precision)
     if together is None:
         together = most_together(over, config)
     if together < 1:
         raise ValueError(f"together: expected a positive number of lenses, got {together}")
 
-    def work(lens: Lens, ask: Callable[[Request], Any]) -> Result:
+    def work(lens: Lens, ask: Callable[[Request], Any]) -> Found:
         with Clock() as clock:
             def call(program: Program, posterior: Any, *arguments: Any) -> Any:
                 begun = time.perf_counter()
@@ -75,7 +88,7 @@ def fit_many(lenses: Iterable[Lens], *, config: FitConfig | None = None, amplitu
 
             posterior = Posterior.of(lens.prior, lens.observations, amplitudes, amplitude_sd, dtype, CROP,
                                      lens.points)
-            return fit_posterior(lens, posterior, config, over, call, clock)
+            return stages(lens, posterior, config, over, call, clock)
 
     fleet = Fleet(together, over)
     try:

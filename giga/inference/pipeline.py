@@ -78,9 +78,8 @@ def search(prior: Scene, observations: Sequence[Observation], *, config: FitConf
     lens = Lens("", prior, observations, seed, truth, start, starts, store, report, points=points)
     over = over or parallel.mesh()
     posterior = Posterior.of(prior, observations, amplitudes, amplitude_sd, dtype_of(precision), points=points)
-    with Clock() as clock, _begun(lens, posterior, config or FitConfig(), over, Alone(over), clock) as run:
-        found, _ = run.map()
-        return found_by_search(run, found)
+    with Clock() as clock:
+        return search_posterior(lens, posterior, config or FitConfig(), over, Alone(over), clock)
 
 
 def fit_posterior(lens: Lens, posterior: Posterior, config: FitConfig, over: Mesh, call: Call, clock: Clock) -> Result:
@@ -91,6 +90,14 @@ def fit_posterior(lens: Lens, posterior: Posterior, config: FitConfig, over: Mes
             lens.keep(found_by_search(run, found))
         sample = sample_modes if config.sampler == "hmc" else sample_particles
         return gathered(run, found, *sample(run, found, modes))
+
+
+def search_posterior(lens: Lens, posterior: Posterior, config: FitConfig, over: Mesh, call: Call, clock: Clock
+                     ) -> Found:
+    """The first stage of `fit_posterior` alone."""
+    with _begun(lens, posterior, config, over, call, clock) as run:
+        found, _ = run.map()
+        return found_by_search(run, found)
 
 
 @contextmanager

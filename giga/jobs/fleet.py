@@ -17,8 +17,8 @@ from rich.markup import escape
 from giga.component import leaves_with_names
 from giga.imaging.audit import Audit
 from giga.inference.checks.comparison import data_hash
-from giga.inference.fleet import FAILURES, Lens, fit_many
-from giga.inference.result import Result
+from giga.inference.fleet import FAILURES, Lens, fit_many, search_many
+from giga.inference.result import Found
 from giga.inference.settings import FitConfig
 from giga.io.configuration.catalogue import Row, configure, image_shapes, read_catalogue
 from giga.io.configuration.toml import Config, read_toml, scene_from_config
@@ -160,7 +160,8 @@ def truth_of(row: Row, prior: Scene) -> Mapping[str, float] | None:
 
 def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: float = EXPIRY, wait: bool = True,
               retry_failed: bool = False, draw: bool = True, audit: bool = True, strict: bool = False,
-              console: Console | None = None, fit: Callable[..., None] = fit_many) -> dict[str, tuple[str, str]]:
+              searches: bool = False, console: Console | None = None,
+              fit: Callable[..., None] | None = None) -> dict[str, tuple[str, str]]:
     """Fit the lenses of a fleet that are not fitted yet, beside other workers on the same folder.
 
     Args:
@@ -173,8 +174,9 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
         draw: Draw pictures and reports.
         audit: Audit the data of each lens before its fit.
         strict: Refuse a lens with a serious finding of the audit; the others go on.
+        searches: End each fit after its search; called again without it, the fits go on from there.
         console: Where to print; the standard output by default.
-        fit: What fits, with the arguments of `giga.inference.fleet.fit_many`.
+        fit: What fits, with the arguments of `giga.inference.fleet.fit_many`, which is the default.
 
     Returns:
         Status ("done", "failed", "refused", "running", "waiting") and reason of each lens.
@@ -183,14 +185,15 @@ def run_fleet(fleet: Fleet, out: Path, *, together: int | None = None, expiry: f
         InputError: Devices that are not there.
         OSError: A file cannot be written.
     """
-    console = console or Console()
+    console, fit = console or Console(), fit or (search_many if searches else fit_many)
     shared = next(iter(fleet.configs.values()))
     devices = start_devices_of(shared)
     for note in fleet.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     console.print(f"fitting {len(fleet.rows)} lenses on {parallel.describe(devices)}", highlight=False)
-    with Claims(FleetFolder(out).claims, expiry) as claims, Drawers() as drawers:
-        worker = _Worker(fleet, FleetFolder(out), claims, drawers if draw else None, audit, strict)
+    folder = FleetFolder(out, searches)
+    with Claims(folder.claims, expiry) as claims, Drawers() as drawers:
+        worker = _Worker(fleet, folder, claims, drawers if draw else None, audit, strict)
         worker.look_at_results(retry_failed)
         try:
             with Board(console, worker.status()) as worker.board:
@@ -235,6 +238,7 @@ class _Worker:
 
     def look_at_results(self, retry_failed: bool) -> None:
         """Refuse results of other configurations and data; forget failures; take up what has other units; draw."""
+        drawn = "report.html" if self.folder.searches else "corner.png"
         for name, config in self.fleet.configs.items():
             if (failure := self.folder.failure(name)) is not None:
                 if retry_failed and name not in self.fleet.missing:
@@ -243,7 +247,7 @@ class _Worker:
                 self.refused[name] = reason
             elif self.folder.is_done(name) and changed_units(self.folder.lens(name), config):
                 self._reopen(name)
-            elif self.folder.is_done(name) and not (self.folder.lens(name) / "corner.png").exists() and self.drawers:
+            elif self.folder.is_done(name) and not (self.folder.lens(name) / drawn).exists() and self.drawers:
                 self.drawers.add(self.folder.lens(name))
         self.folder.write_table(self.status())
 
@@ -305,7 +309,7 @@ class _Worker:
                        truth=job.truth, store=store,
                        keep=partial(keep_search, folder=folder, config_text=job.text, draw=False))
 
-    def done(self, lens: Lens, result: Result | Exception) -> None:
+    def done(self, lens: Lens, result: Found | Exception) -> None:
         """Keep how a lens ended."""
         job, folder = self.jobs.pop(lens.name), self.folder.lens(lens.name)
         if not self.claims.is_mine(lens.name):
@@ -385,8 +389,8 @@ class _Worker:
 
     def _other_data(self, name: str, config: Config) -> str:
         """Why results whose checkpoint is gone are not of these data, as far as their summary tells."""
-        path = self.folder.lens(name) / "summary.json"
-        known, date = read_summary(path), path.stat().st_mtime_ns
+        path = self.folder.last(name)
+        known, date = read_summary(path, ()), path.stat().st_mtime_ns
         if known.get("truth", {}) != self._truth(name, config):
             return f"{path}: truth: not that of the catalogue; use another --out, or remove that folder"
         if all(max(dates[1:]) < date for dates in dates_of(config).values()):

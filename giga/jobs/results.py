@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from giga.inference.pictures import Picture, pictures
 from giga.inference.result import Found, Result
@@ -18,6 +19,8 @@ from giga.show.corner import corner_figure
 from giga.show.field import field_figure
 from giga.show.plot import fit_figure, png, trace_figure
 from giga.show.report import report_page
+
+F = TypeVar("F", bound=Found)
 
 
 def write_results(found: Found, folder: str | PathLike[str], config_text: str, *, draw: bool = True) -> list[Path]:
@@ -52,7 +55,7 @@ def keep_search(found: Found, folder: Path, config_text: str, *, draw: bool = Tr
         write_results(found, folder, config_text, draw=draw)
 
 
-def in_units(result: Result, config: Config) -> Result:
+def in_units(result: F, config: Config) -> F:
     """The result with lengths and masses by the redshifts of its configuration."""
     if result.derived is None:
         return result

@@ -55,7 +55,7 @@ def gallery_page(table: Table, shown: Mapping[str, Shown]) -> str:
 
 def _overview(rows: list[dict]) -> str:
     """The table at the head of the page."""
-    named = any(f"{HEAD}_mean" in row for row in rows)
+    named = any(f"{HEAD}_{kind}" in row for row in rows for kind in ("mean", "best"))
     titles = ["lens", "status", *(["θ<sub>E</sub> [″]"] if named else []), "reduced χ²", "worst R-hat", "smallest ESS",
               "seconds", "findings"]
     lines = []
@@ -112,5 +112,6 @@ def _said(row: Mapping, column: str) -> str:
 
 
 def _with_error(row: Mapping, name: str) -> str:
+    """The mean and its error, or the best fit of a search, which has none."""
     mean, sd = _known(row, f"{name}_mean"), _known(row, f"{name}_sd")
-    return "" if np.isnan(mean) else f"{rounded(mean, sd)} ± {rounded(sd, sd)}"
+    return _text(row, f"{name}_best", 3) if np.isnan(mean) else f"{rounded(mean, sd)} ± {rounded(sd, sd)}"

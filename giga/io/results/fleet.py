@@ -14,7 +14,7 @@ from astropy.table import MaskedColumn, Table
 
 from giga.io.errors import InputError
 from giga.io.results.audit import AUDIT, read_findings
-from giga.io.results.folder import read_summary
+from giga.io.results.folder import SEARCHED, read_summary
 from giga.io.results.paper import fleet_rows
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_atomically, write_text
@@ -38,9 +38,11 @@ class FleetFolder:
 
     Attributes:
         path: The folder.
+        searches: Whether a lens is done when its search has ended.
     """
 
     path: Path
+    searches: bool = False
     _known: dict[Path, tuple[int, Any]] = field(default_factory=dict)  # what files hold, with their dates
 
     def lens(self, name: str) -> Path:
@@ -53,13 +55,18 @@ class FleetFolder:
         return self.path / "claims"
 
     def is_done(self, name: str) -> bool:
-        """Whether a lens has all its results; summary.json is written last."""
-        return (self.lens(name) / "summary.json").is_file()
+        """Whether a lens has all its results, see `last`."""
+        return self.last(name).is_file()
+
+    def last(self, name: str) -> Path:
+        """The file of a lens that is written last: summary.json, of a search search.json."""
+        summary = self.lens(name) / "summary.json"
+        return summary if summary.is_file() or not self.searches else self.lens(name) / "search.json"
 
     def failure(self, name: str) -> dict[str, str] | None:
         """Why a lens failed: its "reason" and "error", the class of the error; None when it did not.
 
-        A finished lens whose summary.json cannot be read has failed as well; one that can be read has not.
+        A finished lens whose summary cannot be read has failed as well; one that can be read has not.
         """
         if self.is_done(name):
             try:
@@ -89,8 +96,8 @@ class FleetFolder:
 
     def forget_failure(self, name: str) -> None:
         """Let a failed lens be tried again; what it left as its end is removed."""
-        for file in ("summary.json", "failure.json"):
-            (self.lens(name) / file).unlink(missing_ok=True)
+        for file in (self.last(name), self.lens(name) / "failure.json"):
+            file.unlink(missing_ok=True)
 
     def numbers(self, name: str) -> Numbers:
         """Numbers of a finished lens; a summary that did not change is not read again.
@@ -99,11 +106,11 @@ class FleetFolder:
             InputError: The summary cannot be read.
             FileNotFoundError: There is none.
         """
-        return self._read(self.lens(name) / "summary.json", _of_summary)[0]
+        return self._read(self.last(name), _of_summary)[0]
 
     def derived(self, name: str) -> Mapping[str, Any]:
         """The numbers for a paper of a finished lens, as its summary has them; raises as `numbers`."""
-        return self._read(self.lens(name) / "summary.json", _of_summary)[1]
+        return self._read(self.last(name), _of_summary)[1]
 
     def audit(self, name: str) -> Numbers:
         """What the audit has found in the data of a lens, or why that cannot be read; empty without one."""
@@ -126,7 +133,7 @@ class FleetFolder:
         known = {column: value for column, (value, _) in self.numbers(name).items() if value is not None}
         parts = [text.format(known[column]) for column, text in SAID.items() if column in known]
         look = known.get("look_at", "")
-        parts += [] if known["converged"] or look else ["not converged"]
+        parts += [] if known.get("converged", True) or look else ["not converged"]
         return ", ".join(parts) + (f"; look: {look}" if look else "")
 
     def write_table(self, status: Mapping[str, tuple[str, str]]) -> list[Path]:
@@ -171,13 +178,20 @@ def _of_audit(path: Path) -> Numbers:
 
 
 def _of_summary(path: Path) -> tuple[Numbers, Mapping[str, Any]]:
-    """Columns of a finished fit, and its numbers for a paper."""
-    summary = read_summary(path)
+    """Columns of a finished fit or search, and its numbers for a paper."""
+    searched = path.name == "search.json"
+    summary = read_summary(path, SEARCHED) if searched else read_summary(path)
     try:
-        return _numbers(summary), summary.get("derived", {})
+        return (_searched if searched else _numbers)(summary), summary.get("derived", {})
     except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another structure
         raise InputError(path, "", f"cannot be read ({type(error).__name__}: {error})",
                          "the summary of a finished fit") from error
+
+
+def _searched(summary: Mapping[str, Any]) -> Numbers:
+    row: Numbers = {"reduced_chi2": (summary["reduced_chi2"], HEAD["reduced_chi2"]),
+                    "seconds": (sum(summary["timings_s"].values()), HEAD["seconds"])}
+    return row | {f"{name.replace('.', '_')}_best": (value, unit(name)) for name, value in summary["best"].items()}
 
 
 def _numbers(summary: Mapping[str, Any]) -> Numbers:
