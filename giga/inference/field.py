@@ -16,12 +16,14 @@ from giga.bayes.points import PointTerm
 from giga.bayes.prior import Prior
 from giga.bayes.systems import SystemImages, SystemsTerm, Term, View, image_plane, scatter, traced
 from giga.imaging.grid import Grid
+from giga.lensing.caustics import told_apart
 from giga.lensing.critical import Curve, critical_curves
 from giga.lensing.einstein import in_pieces
 from giga.lensing.planes import Behind
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import jacobian
 from giga.mass.base import MassProfile
+from giga.mass.members import Members
 
 DRAWS = 100  # of the posterior that maps are made of
 STRIP = 4096  # pixels of a map that are evaluated at once
@@ -131,7 +133,7 @@ def field_of(scene: Scene, terms: Sequence[Term], prior: Prior | None = None, x:
     return Field(
         grid=grid, x=np.concatenate([np.asarray(one[1].x, float) for one in seen]),
         y=np.concatenate([np.asarray(one[1].y, float) for one in seen]), owner=np.asarray(owner), rows=rows,
-        total=together(rows), maps=maps, curves=critical_curves(lens, view.half_width),
+        total=together(rows), maps=maps, curves=_curves(lens, view.half_width),
         z_map=None if np.isnan(view.z_map) else view.z_map, reference=view.reference, draws=count)
 
 
@@ -187,6 +189,19 @@ def _seen(term: Term, scene: Scene) -> tuple[Sequence[MassProfile], SystemImages
     data = term.data
     images = SystemImages(x=data.x, y=data.y, sigma=data.sigma, system=(0,) * len(np.asarray(data.x)))
     return list(scene.lenses(data.plane)), images, jnp.ones(1, jnp.asarray(data.x).dtype)
+
+
+def _curves(lens: Sequence[MassProfile], half_width: float) -> list[Curve]:
+    """The critical curves, those of member galaxies too, and told apart."""
+    whole = lens[0]
+    masses = list(whole.mass) if isinstance(whole, Behind) else []
+    members = [mass for mass in masses if isinstance(mass, Members)]
+    if not members:
+        return critical_curves(lens, half_width)
+    places = np.concatenate([np.stack([mass.catalogue.x, mass.catalogue.y], 1) for mass in members])
+    found = critical_curves(lens, half_width, galaxies=places)
+    smooth = [mass for mass in masses if not isinstance(mass, Members)]
+    return told_apart(found, [whole.replace(mass=smooth)]) if smooth else found
 
 
 @jax.jit

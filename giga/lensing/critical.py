@@ -22,22 +22,28 @@ KINDS = ("tangential", "radial", "cut")
 BLOCK = 2048  # points are moved onto a curve in multiples of this
 SMALLEST = 1e-3  # a radial curve smaller than this is the smoothed centre of a singular profile [arcsec]
 LEVELS = 3  # grids inside grids, each about n / 12 times finer
+WINDOW = 6.18  # half-width of a finer grid, in cells of the coarser
+AROUND = 48  # grid points a side about a galaxy
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A critical curve and its caustic, point for point.
 
+    Its points go around so that images of positive parity lie to the left of the critical curve.
+
     Attributes:
         kind: "tangential", "radial", or "cut": where images appear at the centre of a singular
             isothermal lens, a caustic without a critical curve.
         critical: Points in the image plane, shape (k, 2), or (0, 2) for a cut [arcsec].
         caustic: The same points traced to the source plane, shape (k, 2) [arcsec].
+        secondary: Whether it is known to be that of a galaxy in a cluster, see `giga.lensing.caustics.told_apart`.
     """
 
     kind: str
     critical: np.ndarray
     caustic: np.ndarray
+    secondary: bool = False
 
     @property
     def closed(self) -> bool:
@@ -50,27 +56,40 @@ class Curve:
         """Area inside the critical curve, zero for a cut [arcsec^2]."""
         return enclosed_area(self.critical)
 
+    @property
+    def einstein_radius(self) -> float:
+        """Radius of the circle of that area, the equivalent Einstein radius of a tangential curve [arcsec]."""
+        return float(np.sqrt(self.area / np.pi))
+
+    @property
+    def length(self) -> float:
+        """Length of the critical curve, zero for a cut [arcsec]."""
+        return float(np.hypot(*np.diff(self.critical, axis=0).T).sum())
+
 
 def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n: int = 200,
-                    center: tuple[float, float] = (0.0, 0.0)) -> list[Curve]:
+                    center: tuple[float, float] = (0.0, 0.0), galaxies: np.ndarray | None = None) -> list[Curve]:
     """Find the critical curves and caustics of a lens inside a square.
 
     The eigenvalues 1 - kappa -+ |gamma| of the lensing Jacobian are contoured at zero on a grid, and
     each point is moved onto the curve by Newton steps along the gradient, to about 1e-6 of the
-    half-width. Around each peak of the convergence finer grids look for small radial curves.
+    half-width in single precision. With `jax_enable_x64` it is 1e-6 arcsec or less even of a cluster's, see
+    `tests/test_caustics.py`. Around each peak of the convergence finer grids look for small radial curves.
 
     Args:
         mass: Mass profiles with numbers on their leaves.
         grid_half_width: Half the side of the square [arcsec].
         n: Grid points a side of each level.
         center: Centre of the square [arcsec].
+        galaxies: Centres of galaxies of a cluster, shape (k, 2): finer grids look around each of them too, whose curves
+            may be smaller than the cells of the square [arcsec].
 
     Returns:
         Tangential curves first, then radial ones, then cuts; the larger first within a kind. Empty
         when the lens has none.
 
     Raises:
-        ValueError: A half-width that is not positive, or fewer than 16 points.
+        ValueError: A half-width that is not positive, fewer than 16 points, or galaxies of another shape.
     """
     if not grid_half_width > 0.0:
         raise ValueError(f"grid_half_width: expected a positive number of arcsec, got {grid_half_width}")
@@ -79,7 +98,17 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
     mass = list(mass)
     if not mass:
         return []
-    lines, peaks = _search(mass, np.asarray(center, float), float(grid_half_width), n + n % 2, LEVELS)
+    about, half = np.asarray(center, float), float(grid_half_width)
+    others = np.zeros((0, 2)) if galaxies is None else np.asarray(galaxies, float)
+    if others.ndim != 2 or others.shape[1] != 2 or not np.isfinite(others).all():
+        raise ValueError(f"galaxies: expected finite positions of shape (k, 2), got shape {others.shape}")
+    lines, peaks = _search(mass, about, half, n + n % 2, LEVELS)
+    for galaxy in others[np.abs(others - about).max(1) < half]:
+        window = WINDOW * 2.0 * half / n
+        if all(np.abs(galaxy - peak).max() > 0.1 * window for peak in peaks):
+            finer, below = _search(mass, galaxy, window, AROUND, 2)
+            lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
+            peaks.extend(below)
     curves = [_refined(mass, kind, line) for kind in (0, 1) for line in lines[kind]]
     tangential = [curve for curve in curves if curve.kind == "tangential"]
     radial = [curve for curve in curves if curve.kind == "radial" and np.ptp(curve.critical, axis=0).max() > SMALLEST]
@@ -146,7 +175,7 @@ def enclosed_area(points: np.ndarray) -> float:
     return float(0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))))
 
 
-def _fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
+def fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
     """Tangential and radial eigenvalue, each over 1 + |kappa| + |gamma| so that it is bounded, and kappa."""
     xx, xy, yx, yy = jacobian(mass, x, y)
     kappa, squared = 0.5 * (xx + yy), 0.25 * (xx - yy) ** 2 + 0.25 * (xy + yx) ** 2
@@ -157,7 +186,7 @@ def _fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Arr
 
 @jax.jit
 def _evaluate(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
-    return _fields(mass, x, y)
+    return fields(mass, x, y)
 
 
 @jax.jit
@@ -168,12 +197,12 @@ def _trace(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array]:
 @jax.jit
 def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
                 reach: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Three Newton steps along the gradient of an eigenvalue, none longer than reach; the points, and where they trace.
+    """Four Newton steps along the gradient of an eigenvalue, none longer than reach; the points, and where they trace.
 
     The kind of eigenvalue is a number like the others: one program serves both.
     """
     def value(x: Array, y: Array) -> Array:
-        tangential, radial, _ = _fields(mass, x, y)
+        tangential, radial, _ = fields(mass, x, y)
         return jnp.where(kind == 0, tangential, radial)
 
     one, zero = jnp.ones_like(x), jnp.zeros_like(x)
@@ -185,7 +214,7 @@ def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
         direction = slope / jnp.maximum(steepness, 1e-12)
         return point[0] - length * direction[0], point[1] - length * direction[1]
 
-    critical = jax.lax.fori_loop(0, 3, step, (x, y))
+    critical = jax.lax.fori_loop(0, 4, step, (x, y))
     return critical, trace(mass, *critical)
 
 
@@ -201,13 +230,17 @@ def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, le
         return lines, peaks[:1]
     centers = []
     for peak in peaks if levels == LEVELS else peaks[:1]:
-        window = 6.18 * 2.0 * half / n
+        window = WINDOW * 2.0 * half / n
         finer, below = _search(mass, peak, window, n, levels - 1)
-        for kind in (0, 1):
-            inner = [line for line in finer[kind] if np.array_equal(line[0], line[-1])]
-            lines[kind] = [line for line in lines[kind] if np.abs(line - peak).max() > window] + inner
+        lines = [_replaced(outer, inner, peak, window) for outer, inner in zip(lines, finer, strict=True)]
         centers.extend(below)
     return lines, centers
+
+
+def _replaced(outer: list[np.ndarray], inner: list[np.ndarray], middle: np.ndarray, window: float) -> list[np.ndarray]:
+    """Lines of a grid, with those inside a window replaced by the closed ones of a finer grid there."""
+    return [line for line in outer if np.abs(line - middle).max() > window] \
+        + [line for line in inner if np.array_equal(line[0], line[-1])]
 
 
 def _unresolved_peaks(kappa: np.ndarray, most: int = 16) -> list[tuple[int, int]]:
@@ -225,8 +258,13 @@ def _unresolved_peaks(kappa: np.ndarray, most: int = 16) -> list[tuple[int, int]
 
 
 def _refined(mass: list[MassProfile], kind: int, line: np.ndarray) -> Curve:
-    """Put four points where a contour has one, move them onto the curve and trace them."""
+    """Put four points where a contour has one, move them onto the curve and trace them.
+
+    Contours have higher values to their left. The determinant of the Jacobian has the sign of the eigenvalue on a
+    tangential curve, the opposite one on a radial curve.
+    """
     closed = np.array_equal(line[0], line[-1])
+    line = line if KINDS[kind] == "tangential" else line[::-1]
     index = np.linspace(0, len(line) - 1, 4 * (len(line) - 1) + 1)
     points = np.stack([np.interp(index, np.arange(len(line)), column) for column in line.T])
     reach = 2.0 * np.hypot(*np.diff(line, axis=0).T).max()

@@ -74,6 +74,6 @@ def _curves(axis: Axes, shown: Field) -> None:
     left, right, bottom, top = shown.grid.extent
     for curve in shown.curves:
         if len(curve.critical):
-            axis.plot(*curve.critical.T, color="white", lw=0.9, ls=STYLE[curve.kind],
+            axis.plot(*curve.critical.T, color="white", lw=0.5 if curve.secondary else 0.9, ls=STYLE[curve.kind],
                       path_effects=OUTLINE if curve.kind == "tangential" else None)
     axis.set(xlim=(left, right), ylim=(bottom, top))

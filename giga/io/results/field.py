@@ -19,7 +19,7 @@ from astropy.io import fits
 from giga.inference.field import MAPS, Agreement, Field
 from giga.io.errors import InputError
 from giga.io.images.angles import angles, grid_of
-from giga.lensing.critical import Curve
+from giga.lensing.critical import Curve, einstein_radius_of
 
 POSITIONS = "POSITIONS"  # table of the images that were seen
 TEXT = {"MAGNIFICATION": "magnification", "CONVERGENCE": "convergence", "Q16": "16% quantile over draws",
@@ -52,7 +52,10 @@ def field_hdus(shown: Field) -> list[Any]:
 def field_summary(shown: Field) -> dict[str, Any]:
     """What summary.json says of it."""
     return {"systems": [dataclasses.asdict(row) for row in shown.rows], "all": dataclasses.asdict(shown.total),
-            "z_map": shown.z_map, "reference": shown.reference, "draws": shown.draws}
+            "z_map": shown.z_map, "reference": shown.reference, "draws": shown.draws,
+            "einstein_radius": einstein_radius_of([curve for curve in shown.curves if not curve.secondary]),
+            "secondary_einstein_radii": sorted((curve.einstein_radius for curve in shown.curves
+                                                if curve.secondary and curve.kind == "tangential"), reverse=True)}
 
 
 def read_field(path: str | PathLike[str], known: Mapping[str, Any], curves: Sequence[Curve]) -> Field:

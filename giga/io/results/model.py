@@ -130,10 +130,10 @@ def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.He
 
 
 def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
-    rows = [(curve.kind, number, plane, points) for number, curve in enumerate(curves, start=1)
+    rows = [(curve.kind, number, plane, points, curve.secondary) for number, curve in enumerate(curves, start=1)
             for plane, points in (("image", curve.critical), ("source", curve.caustic))]
-    lengths = [len(points) for *_, points in rows]
-    points = np.concatenate([np.zeros((0, 2)), *(points for *_, points in rows)])
+    lengths = [len(row[3]) for row in rows]
+    points = np.concatenate([np.zeros((0, 2)), *(row[3] for row in rows)])
 
     def repeated(values: list, dtype) -> np.ndarray:
         return np.repeat(np.array(values, dtype), lengths)
@@ -141,6 +141,7 @@ def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
     return fits.BinTableHDU.from_columns([
         fits.Column("kind", "10A", array=repeated([row[0] for row in rows], "U10")),
         fits.Column("curve", "J", array=repeated([row[1] for row in rows], np.int32)),
+        fits.Column("secondary", "L", array=repeated([row[4] for row in rows], bool)),
         fits.Column("plane", "6A", array=repeated([row[2] for row in rows], "U6")),
         fits.Column("x", "D", unit="arcsec", array=points[:, 0]),
         fits.Column("y", "D", unit="arcsec", array=points[:, 1])], name="CURVES")
@@ -149,5 +150,8 @@ def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
 def _curves(table: Mapping[str, Any]) -> list[Curve]:
     points = np.stack([np.asarray(table[key], float) for key in ("x", "y")], axis=1)
     plane, number, kind = np.asarray(table["plane"]), np.asarray(table["curve"]), np.asarray(table["kind"])
+    # Files of earlier versions do not tell.
+    secondary = np.asarray(table["secondary"]) if "secondary" in table.names else np.zeros(len(kind), bool)  # pyright: ignore
     return [Curve(kind=str(kind[number == k][0]), critical=points[(number == k) & (plane == "image")],
-                  caustic=points[(number == k) & (plane == "source")]) for k in np.unique(number)]
+                  caustic=points[(number == k) & (plane == "source")], secondary=bool(secondary[number == k][0]))
+            for k in np.unique(number)]

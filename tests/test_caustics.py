@@ -1,0 +1,152 @@
+"""Numbers of images and cross-sections by caustics, against closed forms and the images themselves."""
+
+import jax
+import numpy as np
+import pytest
+
+from giga.io.results.model import _curves, _table
+from giga.lensing.caustics import cross_sections, image_numbers, told_apart
+from giga.lensing.critical import Curve, critical_curves, enclosed_area, fields
+from giga.lensing.images import Finder, find_images
+from giga.lensing.planes import Behind, Planes
+from giga.mass import DPIE, EPL, NFW, NIE, SIE, SIS, Convergence, Shear
+from giga.mass.members import Halos
+
+LENSES = {
+    "isothermal, sheared": ([SIS(theta_E=1.1), Shear(gamma1=0.08, gamma2=-0.05)], 4.0),
+    "naked cusps": ([SIE(theta_E=1.0, e1=0.45), Shear(gamma1=-0.2, gamma2=0.0)], 6.0),
+    "cored": ([NIE(theta_E=1.3, s_scale=0.1, e1=0.2, e2=0.1), Shear(gamma1=-0.04, gamma2=0.06)], 5.0),
+    "flat": ([EPL(theta_E=1.2, gamma=1.7, e1=0.1, e2=0.15), Shear(gamma1=0.03, gamma2=0.0)], 4.0),
+    "two galaxies": ([NIE(theta_E=0.9, s_scale=0.08, center_x=-0.9), NIE(theta_E=0.7, s_scale=0.06, center_x=1.0,
+                                                                         center_y=0.3, e1=0.2)], 5.0),
+    "halo": ([NFW(Rs=6.0, alpha_Rs=3.5), Shear(gamma1=0.05, gamma2=0.02)], 7.0),
+}
+
+
+def test_a_sheared_isothermal_sphere_has_the_areas_of_its_circle_and_its_astroid():
+    b, gamma = 1.3, 0.1
+    with jax.enable_x64(True):
+        curves = critical_curves([SIS(theta_E=b), Shear(gamma1=gamma, gamma2=0.0)], 4.0, 400)
+    found = cross_sections(curves)
+    four = 1.5 * np.pi * (b * gamma) ** 2 / (1.0 - gamma**2)  # an astroid of half-axes 2 b gamma / (1 +- gamma)
+    assert set(found) == {2, 4}
+    assert found[4] == pytest.approx(four, rel=2e-4)
+    assert found[2] + found[4] == pytest.approx(np.pi * b**2, rel=1e-4)  # of its cut, a circle of 360 corners
+    assert image_numbers(curves, [0.0, 1.2, 1.4], 0.0).tolist() == [4, 2, 1]
+
+
+def test_cusps_that_stick_out_of_the_cut_have_three_images():
+    curves = critical_curves(*LENSES["naked cusps"])
+    found = cross_sections(curves)
+    assert set(found) == {2, 3, 4} and min(found.values()) > 0.01
+    tangential, cut = curves
+    areas = enclosed_area(tangential.caustic), enclosed_area(cut.caustic)
+    # Four images are counted in both, three in the astroid alone, two in the cut alone.
+    assert found[3] + found[4] == pytest.approx(areas[0], rel=1e-3)
+    assert found[2] + found[4] == pytest.approx(areas[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_numbers_are_those_of_the_images_that_are_found(name):
+    mass, half = LENSES[name]
+    rng = np.random.default_rng(5)
+    with jax.enable_x64(True):
+        curves = critical_curves(mass, half, 300)
+        corner = np.abs(np.concatenate([curve.caustic for curve in curves])).max()
+        x, y = rng.uniform(-corner, corner, (2, 200))
+        found = jax.vmap(lambda a, b: find_images(mass, a, b, Finder(half_width=half, faintest=1e-9)))(x, y)
+        counted = np.asarray(found.found).sum(1)
+    near = np.min([np.hypot(curve.caustic[:, 0] - x[:, None], curve.caustic[:, 1] - y[:, None]).min(1)
+                   for curve in curves], axis=0) < 0.003  # on a caustic two of them merge
+    numbers = image_numbers(curves, x, y)
+    assert len(np.unique(numbers)) > 1
+    np.testing.assert_array_equal(numbers[~near], counted[~near])
+    # The areas are those of the share of the sources in each.
+    dense = image_numbers(curves, *rng.uniform(-corner, corner, (2, 20000)))
+    for number, area in cross_sections(curves, central=True).items():
+        share = np.mean(dense == number)
+        error = np.sqrt((share + 1e-3) / len(dense))
+        assert abs(share - area / (4.0 * corner**2)) < 4.0 * error, number
+
+
+def test_curves_of_galaxies_are_told_from_those_of_the_cluster():
+    halo = NIE(theta_E=18.0, s_scale=3.0, e1=0.15)
+    places = np.array([[30.0, 8.0], [-20.0, -31.0], [6.0, 1.0], [55.0, 0.0], [18.5, -1.0]])
+    galaxies = [NIE(theta_E=size, s_scale=0.02, center_x=x, center_y=y)
+                for size, (x, y) in zip((0.4, 0.25, 0.3, 0.9, 0.2), places, strict=True)]
+    mass = [halo, *galaxies]
+    curves = critical_curves(mass, 50.0, 48, galaxies=places)
+    secondary = [curve for curve in told_apart(curves, [halo]) if curve.secondary]
+    tangential = [curve for curve in secondary if curve.kind == "tangential"]
+    # One is outside the square, one inside the primary curve, where the halo alone is critical, one on it.
+    middles = np.array(sorted(curve.critical.mean(0).tolist() for curve in tangential))
+    np.testing.assert_allclose(middles, [places[1], places[0]], atol=0.6)
+    radii = [curve.einstein_radius for curve in sorted(tangential, key=lambda curve: curve.critical[0, 0])]
+    assert 0.25 < radii[0] < 0.6 and 0.4 < radii[1] < 1.2  # larger than alone: the cluster helps
+    primary = [curve for curve in told_apart(curves, [halo]) if curve.kind == "tangential" and not curve.secondary]
+    assert len(primary) == 1 and primary[0].einstein_radius > 15.0
+    assert primary[0].length > 2.0 * np.pi * primary[0].einstein_radius  # a circle is the shortest
+
+
+def test_every_galaxy_of_many_is_looked_at():
+    phi = 2.0 * np.pi * np.arange(24) / 24
+    places = 30.0 * np.stack([np.cos(phi), np.sin(phi)], 1)
+    sigma = np.linspace(70.0, 140.0, 24)
+    each = DPIE(sigma=sigma, core=np.full(24, 0.02), cut=np.full(24, 20.0), e1=np.zeros(24), e2=np.zeros(24),
+                center_x=places[:, 0], center_y=places[:, 1])
+    smooth = [Convergence(kappa=0.3)]
+    found = told_apart(critical_curves([Halos(each=each), *smooth], 40.0, 100, galaxies=places), smooth)
+    tangential = [curve for curve in found if curve.kind == "tangential" and curve.secondary]
+    assert len(tangential) == 24  # most of them are smaller than a cell
+    radii = np.sort([curve.einstein_radius for curve in tangential])
+    alone = 6.0 * np.pi * (sigma / 299792.458) ** 2 * 206264.806 / 0.7  # isothermal, in a sheet that magnifies
+    assert (alone < radii).all() and (radii < 1.3 * alone).all()  # the others add to the sheet
+
+
+def test_points_of_a_cluster_lie_on_its_curves_to_a_millionth_of_an_arcsecond():
+    with jax.enable_x64(True):
+        mass = [NIE(theta_E=25.0, s_scale=4.0, e1=0.2, e2=0.1), NIE(theta_E=1.0, s_scale=0.05, center_x=33.0)]
+        for curve in critical_curves(mass, 60.0, galaxies=np.array([[33.0, 0.0]])):
+            x, y = curve.critical.T
+
+            def value(x, y, kind=curve.kind):
+                return fields(mass, x, y)[0 if kind == "tangential" else 1]
+
+            slope = np.hypot(*(np.asarray(jax.jvp(value, (x, y), step)[1])
+                               for step in ((np.ones_like(x), np.zeros_like(x)), (np.zeros_like(x), np.ones_like(x)))))
+            assert np.max(np.abs(np.asarray(value(x, y))) / slope) < 1e-6
+            assert np.hypot(*np.diff(curve.critical, axis=0).T).max() < 1.0  # without a gap
+
+
+def test_a_file_keeps_which_curves_are_secondary():
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    curves = [Curve("tangential", 9.0 * points, points), Curve("tangential", points, 0.1 * points, secondary=True),
+              Curve("cut", np.zeros((0, 2)), points)]
+    back = _curves(_table(curves).data)
+    assert [(curve.kind, curve.secondary, len(curve.critical)) for curve in back] == [
+        ("tangential", False, 4), ("tangential", True, 4), ("cut", False, 0)]
+
+
+def test_curves_that_are_open_are_refused():
+    curves = critical_curves([SIE(theta_E=2.2, e1=0.1)], 2.2)
+    for function in (cross_sections, lambda curves: image_numbers(curves, 0.0, 0.0)):
+        with pytest.raises(ValueError, match="curves: a tangential curve leaves the square .* expected closed ones"):
+            function(curves)
+    assert not told_apart(curves[:1], [Shear(gamma1=0.0, gamma2=0.0)])[0].secondary
+
+
+def test_a_weak_lens_has_no_curves_and_one_image():
+    assert cross_sections([]) == {} and image_numbers([], [0.0, 1.0], 0.0).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("galaxies", [np.zeros((2, 3)), np.array([[0.0, np.nan]]), np.zeros(2)])
+def test_galaxies_of_another_shape_are_refused(galaxies):
+    with pytest.raises(ValueError, match="galaxies: expected finite positions of shape"):
+        critical_curves([SIE(theta_E=1.0)], galaxies=galaxies)
+
+
+def test_a_seen_cluster_takes_other_source_redshifts():
+    mass = [DPIE(sigma=900.0, core=5.0, cut=150.0, e1=0.2)]
+    planes = Planes(redshifts=[0.4], sources=[2.0], absolute=True)
+    radii = [critical_curves([Behind(mass=mass, planes=planes, z=z)], 60.0)[0].einstein_radius for z in (1.0, 2.0, 6.0)]
+    assert 5.0 < radii[0] < radii[1] < radii[2]
