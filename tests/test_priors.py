@@ -115,6 +115,7 @@ def test_two_lights_are_a_compact_and_an_extended_one(load):
     first, second = (np.exp(dict(values(config, "lens_light", k)["R_sersic"].arguments)["loc"]) for k in (1, 2))
     assert second == pytest.approx(4.0 * first, rel=1e-2)
     assert parts(["MultiGaussian", "Sersic"]) == [None, None]
+    assert parts(["MultiGaussian", "Sersic", "MultiGaussian", "CoreSersic"]) == [0, 0, 1, 1]
 
 
 def test_a_run_is_repeated_from_its_own_configuration(load):
@@ -161,11 +162,13 @@ def test_what_was_taken_is_said_and_kept(load):
 def test_the_first_look_writes_the_same_priors(load, tmp_path):
     expected = Expected.of_field(0.1, 6.05, (0.0, 0.0))
     observation = [("image", '"image.fits"', ""), ("pixel_scale", "0.1", ""), ("background_rms", "0.1", "")]
-    for light, profiles in (("gaussians", ["MultiGaussian"]), ("sersics", ["Sersic", "Sersic"])):
+    for light, profiles in (("gaussians", ["MultiGaussian", "MultiGaussian"]), ("sersics", ["Sersic", "Sersic"])):
         text = text_of(Start([], (None, None), observation, expected, light))
         written = parse_config(read_toml_text(text, tmp_path / "x"), tmp_path / "x", FitConfig)
         bare = HEAD + '[[mass]]\nprofile = "EPL"\n[[mass]]\nprofile = "Shear"\n[[source_light]]\nprofile = "Sersic"\n'
         bare += "".join(f'[[lens_light]]\nprofile = "{name}"\n' for name in profiles)
+        if light == "gaussians":  # about one centre
+            bare += "".join(f'center_{axis} = {{same_as = "lens_light.0.center_{axis}"}}\n' for axis in "xy")
         taken = load(bare, (121, 121))
         for section in SECTIONS:
             assert getattr(written, section) == getattr(taken, section)

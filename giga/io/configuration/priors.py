@@ -108,7 +108,7 @@ class Rule:
         parameters: Names of parameters or settings.
         value: What each gets.
         reason: A sentence for the documentation.
-        part: Of profiles with a radius in a section of several: 0 the first, 1 those after it; None is any.
+        part: Of several like profiles of a section, see `parts`: 0 the first, 1 those after it; None is any.
     """
 
     section: str
@@ -133,13 +133,17 @@ def log_normal(median: float | Scaled, factor: float | Scaled) -> Shape:
     return Shape("LogNormal", (("median", _number(median)), ("factor", _number(factor))))
 
 
-def truncated(loc: float, scale: float, low: float, high: float) -> Shape:
+def truncated(loc: float | Scaled, scale: float | Scaled, low: float | Scaled, high: float | Scaled) -> Shape:
     """A Gaussian between bounds."""
-    return Shape("TruncatedNormal", tuple((key, Scaled(value)) for key, value in
+    return Shape("TruncatedNormal", tuple((key, _number(value)) for key, value in
                                           (("loc", loc), ("scale", scale), ("low", low), ("high", high))))
 
 
-THETA, SIZE = Scaled(1.0, "theta_E"), Scaled(0.12, "theta_E", Scaled(0.5, "pixel_scale"))
+THETA = Scaled(1.0, "theta_E")
+# As wide as the ring, a source would take what a model of the lens leaves of its light.
+SIZE = truncated(Scaled(0.12, "theta_E", Scaled(0.5, "pixel_scale")),
+                 Scaled(0.08, "theta_E", Scaled(0.3, "pixel_scale")),
+                 Scaled(0.01, "theta_E"), Scaled(0.4, "theta_E", Scaled(2.0, "pixel_scale")))
 RADIUS, WIDE = Scaled(1.0, "half_light", Scaled(1.0, "pixel_scale")), Scaled(1.0, "light_factor")
 NEAR, PLACE = Scaled(1.0, "near"), Scaled(0.25, "theta_E")
 SLOPES, HALOS = ("EPL", "EPLMultipole", "SPEMD"), ("NFW", "NFWEllipse", "GNFW", "TNFW")
@@ -183,6 +187,12 @@ GALAXY_SCALE: tuple[Rule, ...] = (
     Rule("mass", ("Gaussian",), ("amp",), log_normal(Scaled(1.0, "theta_E"), 2.5), "a share of the mass in the ring"),
     Rule("mass", ("Gaussian",), ("sigma",), log_normal(THETA, 2.0), "as wide as the ring"),
 
+    Rule("lens_light", ("MultiGaussian",), ("n_gaussians",), 10, "those of the middle, of two sets", 0),
+    Rule("lens_light", ("MultiGaussian",), ("n_gaussians",), 12, "those further out, of two sets", 1),
+    Rule("lens_light", ("MultiGaussian",), ("sigma_max",), Scaled(0.5, "theta_E"),
+         "a fixed number: isophotes twist and flatten outwards, and two sets have an ellipse each", 0),
+    Rule("lens_light", ("MultiGaussian",), ("sigma_min",), Scaled(3.0, "pixel_scale"),
+         "a fixed number: the sets overlap", 1),
     Rule("lens_light", ("MultiGaussian",), ("n_gaussians",), 20, "fluxes are solved, so more cost little"),
     Rule("lens_light", ("MultiGaussian",), ("sigma_min",), Scaled(0.3, "pixel_scale"),
          "a fixed number: below a pixel"),
@@ -212,13 +222,14 @@ GALAXY_SCALE: tuple[Rule, ...] = (
     *_centres("lens_light", NEAR, "the configured centre"),
     Rule("lens_light", ("Shapelets",), ("n_max",), 6, "28 amplitudes, which are solved"),
 
-    Rule("source_light", ("Sersic", "CoreSersic"), ("R_sersic",), log_normal(SIZE, 1.8),
-         "a faint blue galaxy: about a tenth of the ring"),
-    Rule("source_light", ("Sersic", "CoreSersic"), ("n_sersic",), log_normal(1.5, 1.5), "discs, 1 to 2.3"),
+    Rule("source_light", ("Sersic", "CoreSersic"), ("R_sersic",), SIZE,
+         "a faint blue galaxy: about a tenth of the ring, and smaller than it"),
+    Rule("source_light", ("Sersic", "CoreSersic"), ("n_sersic",), truncated(1.5, 1.0, 0.5, 4.0),
+         "discs, and what is steeper; flatter than 0.5 is no galaxy"),
     Rule("source_light", ("CoreSersic",), ("Rb",), log_normal(Scaled(0.02, "theta_E"), 2.0), "inside the source"),
     Rule("source_light", ("CoreSersic",), ("gamma",), truncated(0.2, 0.15, 0.0, 0.8), "slopes of cores"),
-    Rule("source_light", ("Gaussian",), ("sigma",), log_normal(SIZE, 1.8), "as a Sersic source"),
-    Rule("source_light", ("Moffat",), ("alpha",), log_normal(SIZE, 1.8), "as a Sersic source"),
+    Rule("source_light", ("Gaussian",), ("sigma",), SIZE, "as a Sersic source"),
+    Rule("source_light", ("Moffat",), ("alpha",), SIZE, "as a Sersic source"),
     Rule("source_light", ("Moffat",), ("beta",), truncated(2.5, 0.7, 1.1, 6.0), "as steep as a galaxy outside"),
     Rule("source_light", ("MultiGaussian",), ("n_gaussians",), 10, "fluxes are solved"),
     Rule("source_light", ("MultiGaussian",), ("sigma_min",), Scaled(0.02, "theta_E"),
@@ -246,7 +257,7 @@ def default(rules: Sequence[Rule], section: str, profile: str, parameter: str, e
         rules: The set.
         section, profile, parameter: Whose.
         expected: Gives what is expected of the lens, asked only where it counts.
-        part: 0 for the first of several profiles with a radius in the section, 1 for those after it.
+        part: From `parts`.
     """
     for rule in rules:
         if (rule.section == section and parameter in rule.parameters and profile in (rule.profiles or (profile,))
@@ -256,8 +267,11 @@ def default(rules: Sequence[Rule], section: str, profile: str, parameter: str, e
 
 
 def parts(profiles: Sequence[str]) -> list[int | None]:
-    """The part of each profile of a section: of several with a radius the first is 0 and the others are 1."""
-    with_radius = [k for k, name in enumerate(profiles) if name in ("Sersic", "CoreSersic")]
-    if len(with_radius) < 2:
-        return [None] * len(profiles)
-    return [None if k not in with_radius else int(k != with_radius[0]) for k in range(len(profiles))]
+    """The part of each profile of a section: of several Sersics, or multi-Gaussians, the first is 0 and others are 1."""
+    out: list[int | None] = [None] * len(profiles)
+    for like in (("Sersic", "CoreSersic"), ("MultiGaussian",)):
+        alike = [k for k, name in enumerate(profiles) if name in like]
+        if len(alike) > 1:
+            for k in alike:
+                out[k] = int(k != alike[0])
+    return out

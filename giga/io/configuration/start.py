@@ -63,9 +63,12 @@ def _mass(start: Start) -> list[str]:
 def _lens_light(start: Start) -> list[str]:
     if start.light == "gaussians":
         said = {"profile": "fluxes are left out: they are solved, and not negative", "e1": "by the light",
-                "sigma_min": "widths from below a pixel ...", "sigma_max": "... to the extent of the light"}
-        return ["# The light of the lens: a multi-Gaussian expansion, whose profile is free.\n"
-                + _profile(start, "lens_light", MultiGaussian, said)]
+                "sigma_min": "widths from below a pixel ...", "sigma_max": "... to inside the ring"}
+        further = {"sigma_max": "to the extent of the light", "center_x": "about the same centre"}
+        return ["# The light of the lens: two multi-Gaussian expansions, whose profile is free. The outer one has an\n"
+                "# ellipse of its own, as isophotes twist and flatten outwards.\n"
+                + _profile(start, "lens_light", MultiGaussian, said, 0),
+                _profile(start, "lens_light", MultiGaussian, further, 1, ("center_x", "center_y"))]
     said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]"}
     compact, extended = (_profile(start, "lens_light", Sersic, said, part) for part in (0, 1))
     return ["# The light of the lens: a compact and an extended part.\n" + compact, extended]
@@ -77,11 +80,14 @@ def _source(start: Start) -> str:
     return "# The source, behind the lens.\n" + _profile(start, "source_light", Sersic, said)
 
 
-def _profile(start: Start, section: str, cls: type[Component], said: Mapping[str, str], part: int | None = None) -> str:
-    """A profile with the priors of the set, and comments by parameter."""
+def _profile(start: Start, section: str, cls: type[Component], said: Mapping[str, str], part: int | None = None,
+             tied: Sequence[str] = ()) -> str:
+    """A profile with the priors of the set, and comments by parameter; those tied are the first profile's."""
     rows = [("profile", f'"{cls.__name__}"', said.get("profile", ""))]
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         value = default(GALAXY_SCALE, section, cls.__name__, field.name, lambda: start.expected, part)
+        if field.name in tied:
+            value = {"same_as": f"{section}.0.{field.name}"}
         if value is not None:
             rows.append((field.name, inline(value), said.get(field.name, "")))
     return f"[[{section}]]\n" + _lines(rows)
