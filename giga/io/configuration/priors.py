@@ -267,7 +267,7 @@ def default(rules: Sequence[Rule], section: str, profile: str, parameter: str, e
 
 
 def parts(profiles: Sequence[str]) -> list[int | None]:
-    """The part of each profile of a section: of several Sersics, or multi-Gaussians, the first is 0 and others are 1."""
+    """The part of each profile of a section: of several Sersics or multi-Gaussians the first is 0, others are 1."""
     out: list[int | None] = [None] * len(profiles)
     for like in (("Sersic", "CoreSersic"), ("MultiGaussian",)):
         alike = [k for k, name in enumerate(profiles) if name in like]
