@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 
 from giga.inference.field import Agreement, field_of, together
 from giga.inference.pipeline import fit
 from giga.inference.settings import FitConfig
+from giga.io.configuration.members import read_members
 from giga.io.configuration.toml import dump_config, load_config, parse_config, scene_from_config
 from giga.io.errors import InputError
+from giga.io.lenstool.catalogues import on_sky
 from giga.io.results.field import field_hdus, field_summary, read_field
 from giga.io.results.model import read_curves, write_model
 from giga.jobs.job import prepare
@@ -242,3 +245,55 @@ def test_a_fit_of_positions_alone_leaves_all_its_files(folder):
     written = {path.name for path in write_results(result, folder / "run", job.text)}
     assert {"summary.json", "posterior.nc", "model.fits", "fit.png", "report.html"} <= written
     assert "rms, image plane" in (folder / "run" / "report.html").read_text()
+
+
+TABLE = "id,x,y,mag,q,pa\na,8.0,-3.0,18.5,0.8,-60\nb,-12.0,10.0,19.5,0.9,350\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "sky", "fits"])
+def test_members_from_a_table_are_those_of_a_potfile(tmp_path, kind):
+    """A position angle of LensTool turns from west to north, those of tables from north to east: 90 degrees less."""
+    reference = (150.0, 2.2)
+    (tmp_path / "members.cat").write_text(MEMBERS)
+    (tmp_path / "members.csv").write_text(TABLE)
+    expected = read_members(tmp_path / "members.cat", reference)
+    path = tmp_path / "members.csv"
+    if kind != "csv":
+        table = Table.read(path, format="ascii.csv")
+        if kind == "sky":
+            table["ra"], table["dec"] = on_sky(np.asarray(table["x"]), np.asarray(table["y"]), reference)
+            table.remove_columns(["x", "y"])
+        path = tmp_path / "members.fits"
+        table.write(path)
+    found = read_members(path, reference)
+    for name in ("x", "y", "e1", "e2", "mag"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6, err_msg=name)
+
+
+def test_round_members_and_those_by_components(tmp_path):
+    path = tmp_path / "members.csv"
+    path.write_text("x,y,mag\n1,2,18\n")
+    assert read_members(path, None).e1.tolist() == [0.0]
+    path.write_text("x,y,mag,e1,e2\n1,2,18,0.1,-0.2\n")
+    assert (read_members(path, None).e1.tolist(), read_members(path, None).e2.tolist()) == ([0.1], [-0.2])
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (("x,y", "u,y"), "members.csv: x: no such column among id, u, y, mag"),
+    (("x,y", "u,v"), "members.csv: x: no such column .* expected x and y, or ra and dec"),
+    (("x,y", "ra,dec"), "members.csv: ra: places in degrees; expected a reference"),
+    (("id,x", "ra,x"), "members.csv: ra and dec: beside x and y; expected one of the two"),
+    (("mag", "F814W"), "members.csv: mag: no such column"),
+    (("19.5", ""), "members.csv: mag: missing in row 2; expected a number for each member"),
+    (("19.5", "nan"), "members.csv: mag: not finite in row 2"),
+    (("19.5", "faint"), "members.csv: mag: got 'faint'"),
+    (("0.9", "1.2"), "members.csv: q: 1.2 in row 2; expected axis ratios above 0, at most 1"),
+    (("q,pa", "e1,e2"), "members.csv: e1: .*1 or more in rows 1, 2; expected less"),
+    ((TABLE[TABLE.index("a,8"):], ""), "members.csv: no rows; expected one row a member"),
+])
+def test_a_table_of_members_that_is_wrong_is_refused(tmp_path, change, words):
+    path = tmp_path / "members.csv"
+    path.write_text(TABLE.replace(*change))
+    with pytest.raises(InputError, match=words) as caught:
+        read_members(path, None)
+    assert "\n" not in str(caught.value)

@@ -14,7 +14,6 @@ from rich.markup import escape
 
 from giga.cli.base import ConfigFile, Override, app, check_out, console, edge
 from giga.cli.predict import Exposure, Units, check_units, rate_of
-from giga.io.configuration.catalogue import read_table_file
 from giga.io.configuration.simulation import load_injection, read_run
 from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
@@ -22,6 +21,7 @@ from giga.io.images.cube import read_cubes
 from giga.io.images.inject import grid_of, inject_cube, write_injection
 from giga.io.results.separation import write_table
 from giga.io.results.shards import unit_of
+from giga.io.table_file import read_table_file
 from giga.runtime import parallel
 from giga.simulate.inject import Injection
 from giga.simulate.populations.population import Population

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,13 +13,13 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.table import Table
 
 from giga.io.configuration.profiles import SECTIONS
 from giga.io.configuration.toml import Config, override, parse_config, parse_value
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import ObservationConfig
 from giga.io.images.hdu import image_shape
+from giga.io.table_file import read_table_file
 from giga.io.tables import Place
 from giga.lensing.labels import unit
 
@@ -28,8 +27,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SHARED = ("run", "likelihood", "inference")
 UNITS = {"exposure_time": "s", "pixel_scale": "arcsec", "psf_fwhm": "arcsec", "ra": "deg", "dec": "deg"}
-FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits", ".vot": "votable",
-           ".xml": "votable"}
 PATHS = ("image", "noise_map", "psf", "mask")
 TEXTS = (*PATHS, "band")  # texts even where they look like numbers
 
@@ -139,29 +136,6 @@ def image_shapes(row: Row, config: Config) -> tuple[tuple[int, int], ...]:
         shape = image_shape(observation.image, observation.hdu, row.columns.get(column, column))
         shapes.append((size, size) if isinstance(size, int) else size or shape)
     return tuple(shapes)
-
-
-def read_table_file(file: Path) -> Table:
-    kind = FORMATS.get(file.suffix.lower())
-    if not file.is_file():
-        raise InputError(file, "", "no such file", "a catalogue of lenses")
-    if kind is None:
-        raise InputError(file, "", f"a name that ends in {file.suffix!r}", f"one of {', '.join(FORMATS)}")
-    try:
-        if kind == "ascii.csv":
-            lines = file.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets begin it with a mark
-            if not any(line.strip() for line in lines):
-                raise InputError(file, "", "empty", "a header and one row a lens")
-            # As texts: the name 0946 is no number.
-            return Table.read(lines, format=kind, guess=False, fast_reader=False, converters={"*": [str]})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # units that astropy does not know; those are left alone
-            return Table.read(file, format=kind)
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        seen = f"cannot be read ({' '.join(str(error).split())[:200]})"
-        raise InputError(file, "", seen, f"a catalogue as {kind.rpartition('.')[2].upper()}") from error
 
 
 def _path_of(column: str, file: Path) -> str:

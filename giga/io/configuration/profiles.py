@@ -16,9 +16,9 @@ import numpyro.distributions as dist
 from giga import light, mass
 from giga.bayes.truncated import log_mass
 from giga.component import Component
+from giga.io.configuration.members import read_members
 from giga.io.errors import InputError, nearest
 from giga.io.images.hdu import read_image
-from giga.io.lenstool.catalogues import catalogue_of, read_potfile
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 
@@ -146,7 +146,7 @@ def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[
     values = dict(settings)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if (kind := field.metadata.get("file")) == "members":
-            values[field.name] = catalogue_of(read_potfile(values[field.name], reference))
+            values[field.name] = read_members(Path(values[field.name]), reference)
         elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")
     return cls(**values, **parameters)

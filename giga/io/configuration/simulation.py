@@ -13,7 +13,6 @@ import jax
 import numpy as np
 
 from giga.imaging.steepness import steep_cores
-from giga.io.configuration.catalogue import read_table_file
 from giga.io.configuration.collett import read_collett
 from giga.io.configuration.population import OTHERS, read_population
 from giga.io.configuration.profiles import SECTIONS
@@ -21,6 +20,7 @@ from giga.io.configuration.survey import files_of, read_noise, read_survey
 from giga.io.configuration.toml import LISTS, flat, override, read_toml
 from giga.io.configuration.training import DevicesConfig
 from giga.io.errors import InputError, nearest
+from giga.io.table_file import read_table_file
 from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
 from giga.runtime.identity import identity_of
 from giga.simulate.generator import Simulator, simulator
