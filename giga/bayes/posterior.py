@@ -242,8 +242,11 @@ class Posterior(Component):
 
 @jax.custom_jvp
 def _derived_as(value: Array, other: Array) -> Array:
-    """A value that is known already, with the derivatives of another way to it, of which a program without them is
-    free: the images of the amplitudes that were solved, summed, in the place of a rendering of them all."""
+    """A value that is known already, with the derivatives of another way to it.
+
+    A program without derivatives is free of the other way: images that amplitudes were solved with are summed, and not
+    rendered again.
+    """
     return value
 
 

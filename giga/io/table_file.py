@@ -21,14 +21,14 @@ def read_table_file(file: Path) -> Table:
     """
     kind = FORMATS.get(file.suffix.lower())
     if not file.is_file():
-        raise InputError(file, "", "no such file", "a catalogue of lenses")
+        raise InputError(file, "", "no such file", "a table")
     if kind is None:
         raise InputError(file, "", f"a name that ends in {file.suffix!r}", f"one of {', '.join(FORMATS)}")
     try:
         if kind == "ascii.csv":
             lines = file.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets begin it with a mark
             if not any(line.strip() for line in lines):
-                raise InputError(file, "", "empty", "a header and one row a lens")
+                raise InputError(file, "", "empty", "a header and rows")
             # As texts: the name 0946 is no number.
             return Table.read(lines, format=kind, guess=False, fast_reader=False, converters={"*": [str]})
         with warnings.catch_warnings():
@@ -38,4 +38,4 @@ def read_table_file(file: Path) -> Table:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         seen = f"cannot be read ({' '.join(str(error).split())[:200]})"
-        raise InputError(file, "", seen, f"a catalogue as {kind.rpartition('.')[2].upper()}") from error
+        raise InputError(file, "", seen, f"a table as {kind.rpartition('.')[2].upper()}") from error

@@ -19,7 +19,7 @@ from giga.lensing.tracing import deflection, jacobian, trace
 from giga.mass.base import MassProfile
 
 KINDS = ("tangential", "radial", "cut")
-BLOCK = 2048  # points are moved onto a curve in multiples of this
+BLOCK, SMALL = 2048, 256  # points are moved onto a curve in multiples of this; onto those of many galaxies
 SMALLEST = 1e-3  # a radial curve smaller than this is the smoothed centre of a singular profile [arcsec]
 LEVELS = 3  # grids inside grids, each about n / 12 times finer
 WINDOW = 6.18  # half-width of a finer grid, in cells of the coarser
@@ -109,7 +109,8 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
             finer, below = _search(mass, galaxy, window, AROUND, 2)
             lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
             peaks.extend(below)
-    curves = [_refined(mass, kind, line) for kind in (0, 1) for line in lines[kind]]
+    block = SMALL if len(others) else BLOCK
+    curves = [_refined(mass, kind, line, block) for kind in (0, 1) for line in lines[kind]]
     tangential = [curve for curve in curves if curve.kind == "tangential"]
     radial = [curve for curve in curves if curve.kind == "radial" and np.ptp(curve.critical, axis=0).max() > SMALLEST]
     cuts = [_cut(mass, peak) for peak in peaks if not any(_inside(curve.critical, peak) for curve in radial)]
@@ -257,7 +258,7 @@ def _unresolved_peaks(kappa: np.ndarray, most: int = 16) -> list[tuple[int, int]
     return kept[:most]
 
 
-def _refined(mass: list[MassProfile], kind: int, line: np.ndarray) -> Curve:
+def _refined(mass: list[MassProfile], kind: int, line: np.ndarray, block: int) -> Curve:
     """Put four points where a contour has one, move them onto the curve and trace them.
 
     Contours have higher values to their left. The determinant of the Jacobian has the sign of the eigenvalue on a
@@ -268,10 +269,10 @@ def _refined(mass: list[MassProfile], kind: int, line: np.ndarray) -> Curve:
     index = np.linspace(0, len(line) - 1, 4 * (len(line) - 1) + 1)
     points = np.stack([np.interp(index, np.arange(len(line)), column) for column in line.T])
     reach = 2.0 * np.hypot(*np.diff(line, axis=0).T).max()
-    size = BLOCK * -(-points.shape[1] // BLOCK)  # few shapes, few compilations
-    padded = np.pad(points, ((0, 0), (0, size - points.shape[1])), mode="edge")
-    critical, caustic = _onto_curve(mass, np.int32(kind), padded[0], padded[1], reach)
-    critical, caustic = (np.stack([np.asarray(c, float) for c in xy], 1)[:len(index)] for xy in (critical, caustic))
+    padded = np.pad(points, ((0, 0), (0, -points.shape[1] % block)), mode="edge")  # one shape, one program
+    parts = [_onto_curve(mass, np.int32(kind), *part, reach) for part in np.split(padded, padded.shape[1] // block, 1)]
+    critical, caustic = (np.concatenate([np.stack([np.asarray(c, float) for c in part[k]], 1) for part in parts])
+                         [:len(index)] for k in (0, 1))
     if closed:
         critical[-1], caustic[-1] = critical[0], caustic[0]
     return Curve(kind=KINDS[kind], critical=critical, caustic=caustic)
