@@ -7,7 +7,8 @@ published radii.
 
 --work keeps both fleets, with a gallery each; what is there already is not searched again. It is what `giga fit-many
 DIR/catalogue.csv --config examples/slacs_fleet/fleet.toml --ignore theta_E_published --stop-after map` leaves in
-WORK/free, and with `--set mass.0.gamma=2.0` in WORK/isothermal.
+WORK/free, and with `--set mass.0.gamma=2.0` in WORK/isothermal. A picture of each is left beside the JSON: the images
+without the light of the lens, and the critical curves.
 """
 
 import csv
@@ -16,12 +17,17 @@ from pathlib import Path
 
 import numpy as np
 from _common import HERE, parser, write
+from matplotlib.figure import Figure
 
+from giga.io.results.model import read_model
 from giga.jobs.fleet import plan_fleet, run_fleet
+from giga.runtime.atomic import write_bytes
+from giga.show.plot import png
 
 CONFIG = HERE.parent / "examples" / "slacs_fleet" / "fleet.toml"
 MODELS = {"isothermal": {"mass.0.gamma": 2.0}, "free": {}}
 FAR = 5.0  # percent
+COLUMNS = 8  # of the picture
 
 
 def searched(folder: Path, catalogue: Path, changes: dict) -> dict[str, dict]:
@@ -56,6 +62,29 @@ def beside(radii: dict[str, float], published: dict[str, float]) -> dict:
             "above_5_percent": {name: round(value, 1) for name, value in off.items() if abs(value) > FAR}}
 
 
+def picture(folder: Path, found: dict[str, dict], published: dict[str, float]) -> Figure:
+    """The image of each lens without the light of the lens, over its noise, and its tangential critical curve."""
+    rows = -(-len(found) // COLUMNS)
+    figure = Figure(figsize=(1.6 * COLUMNS, 1.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (name, row) in zip(axes, found.items(), strict=False):
+        if row["status"] != "done":
+            axis.set_title(f"{name}\n{row['status']}", fontsize=7)
+            continue
+        (shown,) = read_model(folder / "lenses" / name / "model.fits")
+        noise = np.median(shown.sigma[shown.mask])
+        left = np.where(shown.mask, shown.observation.image - shown.lens_light, 0.0)
+        axis.imshow(left / noise, origin="lower", extent=shown.observation.grid.extent, cmap="magma", vmin=-3.0, vmax=8.0)
+        for curve in shown.curves:
+            if curve.kind == "tangential":
+                axis.plot(*curve.critical.T, color="white", lw=0.5)
+        known = f" ({published[name]:.2f})" if name in published else ""
+        axis.set_title(f"{name}\n{row['theta_E']:.2f}″{known}", fontsize=7)
+    return figure
+
+
 def main() -> None:
     """Search both, compare, write."""
     arguments = parser(__doc__ or "", "slacs")
@@ -78,6 +107,8 @@ def main() -> None:
             "longest_seconds": max(seconds),
             "median_gradients": int(np.median([row["gradients"] for row in done.values()])),
             "median_reduced_chi2": float(np.median([row["reduced_chi2"] for row in done.values()])), "rows": found}
+        write_bytes(given.out.with_name(f"{given.out.stem}_{model}.png"),
+                    png(picture(given.work / model, found, published)))
     write(given.out, out, show=False)
     for model in ("nothing", *rows):
         print(model, {key: value for key, value in out[model].items() if key != "rows"})
