@@ -76,7 +76,8 @@ def picture(folder: Path, found: dict[str, dict], published: dict[str, float]) -
         (shown,) = read_model(folder / "lenses" / name / "model.fits")
         noise = np.median(shown.sigma[shown.mask])
         left = np.where(shown.mask, shown.observation.image - shown.lens_light, 0.0)
-        axis.imshow(left / noise, origin="lower", extent=shown.observation.grid.extent, cmap="magma", vmin=-3.0, vmax=8.0)
+        axis.imshow(left / noise, origin="lower", extent=shown.observation.grid.extent, cmap="magma", vmin=-3.0,
+                    vmax=8.0)
         for curve in shown.curves:
             if curve.kind == "tangential":
                 axis.plot(*curve.critical.T, color="white", lw=0.5)
