@@ -5,6 +5,8 @@ import importlib.util
 import mmap
 import os
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         shutil.rmtree(programs)
     programs.mkdir(parents=True, exist_ok=True)
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+# A shell that starts them in the background has its programs ignore Ctrl-C, and tests send it to themselves.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No compiled program is kept in the user's folder, or taken from there. Processes of tests inherit this.
 os.environ["GIGA_CACHE"] = "off"
