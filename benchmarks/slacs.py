@@ -19,6 +19,7 @@ import numpy as np
 from _common import HERE, parser, write
 from matplotlib.figure import Figure
 
+from giga.io.results.fleet import FleetFolder
 from giga.io.results.model import read_model
 from giga.jobs.fleet import plan_fleet, run_fleet
 from giga.runtime.atomic import write_bytes
@@ -39,9 +40,7 @@ def searched(folder: Path, catalogue: Path, changes: dict) -> dict[str, dict]:
         if said != "done":
             rows[name] = {"status": said, "reason": reason}
             continue
-        path = folder / "lenses" / name
-        # A folder that was sampled later has its best fit in the other file.
-        found = json.loads((path / ("search.json" if (path / "search.json").is_file() else "summary.json")).read_text())
+        found = json.loads(FleetFolder(folder, searches=True).last(name).read_text(encoding="utf-8"))
         stage = found["stages"]["map"]
         rows[name] = {"status": said, "theta_E": round(found["best"]["mass.0.theta_E"], 4),
                       "best": {key: round(value, 4) for key, value in found["best"].items()},

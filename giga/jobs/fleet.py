@@ -245,10 +245,12 @@ class _Worker:
                     self._forget(name, failure)
             elif reason := self._foreign(name, config):
                 self.refused[name] = reason
-            elif self.folder.is_done(name) and changed_units(self.folder.lens(name), config):
-                self._reopen(name)
-            elif self.folder.is_done(name) and not (self.folder.lens(name) / drawn).exists() and self.drawers:
-                self.drawers.add(self.folder.lens(name))
+            elif self.folder.is_done(name):
+                # A search alone has nothing in units; the results of a fit that it finds there stay.
+                if not self.folder.searches and changed_units(self.folder.lens(name), config):
+                    self._reopen(name)
+                elif self.drawers and not (self.folder.lens(name) / drawn).exists():
+                    self.drawers.add(self.folder.lens(name))
         self.folder.write_table(self.status())
 
     def _forget(self, name: str, failure: dict[str, str]) -> None:

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import jax
 import numpy as np
-from jax import Array
 
-from giga.lensing.critical import Curve, fields
+from giga.lensing.critical import KINDS, Curve, fields, winding
 from giga.mass.base import MassProfile
 
 LINES = 4096  # across the caustics, along which areas are measured
@@ -42,13 +40,7 @@ def image_numbers(curves: Sequence[Curve], x: np.ndarray | float, y: np.ndarray 
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     total = np.ones(x.shape, int)
     for curve in _closed(curves):
-        turn = np.zeros(x.shape, int)
-        for (x0, y0), (x1, y1) in zip(curve.caustic[:-1], curve.caustic[1:], strict=True):
-            above = (y1 > y) != (y0 > y)
-            if above.any():
-                at = x0 + (y - y0) * (x1 - x0) / (y1 - y0) if y1 != y0 else x0
-                turn = turn + np.where(above & (x < at), np.where(y1 > y0, 1, -1), 0)
-        total = total + _weight(curve, central) * turn
+        total = total + _weight(curve, central) * winding(curve.caustic, x, y)
     return total
 
 
@@ -111,14 +103,8 @@ def _critical_inside(curve: Curve, smooth: list[MassProfile]) -> bool:
     low, high = curve.critical.min(0), curve.critical.max(0)
     axes = low + (high - low) * (np.arange(SAMPLES)[:, None] + 0.5) / SAMPLES
     x, y = np.meshgrid(axes[:, 0], axes[:, 1])
-    inside = image_numbers([Curve("cut", curve.critical, curve.critical)], x, y) != 1
-    values = _eigenvalues(smooth, x, y)
-    return bool((np.asarray(values[0 if curve.kind == "tangential" else 1])[inside] <= 0.0).any())
-
-
-@jax.jit
-def _eigenvalues(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array]:
-    return fields(mass, x, y)[:2]
+    value = np.asarray(fields(smooth, x, y)[KINDS.index(curve.kind)])
+    return bool((value[winding(curve.critical, x, y) != 0] <= 0.0).any())
 
 
 def _closed(curves: Sequence[Curve]) -> Sequence[Curve]:

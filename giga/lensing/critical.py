@@ -113,7 +113,7 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
     curves = [_refined(mass, kind, line, block) for kind in (0, 1) for line in lines[kind]]
     tangential = [curve for curve in curves if curve.kind == "tangential"]
     radial = [curve for curve in curves if curve.kind == "radial" and np.ptp(curve.critical, axis=0).max() > SMALLEST]
-    cuts = [_cut(mass, peak) for peak in peaks if not any(_inside(curve.critical, peak) for curve in radial)]
+    cuts = [_cut(mass, peak) for peak in peaks if not any(winding(curve.critical, *peak) for curve in radial)]
     found = tangential + radial + [cut for cut in cuts if cut is not None]
     return sorted(found, key=lambda curve: (KINDS.index(curve.kind), -enclosed_area(curve.caustic), -curve.area))
 
@@ -176,18 +176,33 @@ def enclosed_area(points: np.ndarray) -> float:
     return float(0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))))
 
 
-def fields(mass: Sequence[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
+def winding(points: np.ndarray, x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+    """How often a closed polygon winds around places, counterclockwise.
+
+    Args:
+        points: Shape (k, 2), the last the first.
+        x, y: The places, of one shape.
+
+    Returns:
+        The shape of x: a ray to the right crosses so many more edges that rise than edges that fall.
+    """
+    x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+    turn = np.zeros(x.shape, int)
+    for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+        crosses = (y1 > y) != (y0 > y)
+        if crosses.any():
+            turn = turn + np.where(crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0)), 1 if y1 > y0 else -1, 0)
+    return turn
+
+
+@jax.jit
+def fields(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
     """Tangential and radial eigenvalue, each over 1 + |kappa| + |gamma| so that it is bounded, and kappa."""
     xx, xy, yx, yy = jacobian(mass, x, y)
     kappa, squared = 0.5 * (xx + yy), 0.25 * (xx - yy) ** 2 + 0.25 * (xy + yx) ** 2
     gamma = jnp.sqrt(jnp.where(squared > 0.0, squared, 1.0)) * (squared > 0.0)
     bound = 1.0 + jnp.abs(kappa) + gamma
     return (1.0 - kappa - gamma) / bound, (1.0 - kappa + gamma) / bound, kappa
-
-
-@jax.jit
-def _evaluate(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array, Array]:
-    return fields(mass, x, y)
 
 
 @jax.jit
@@ -224,7 +239,7 @@ def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, le
     axis = half * (2.0 * np.arange(n) + 1.0 - n) / n
     x, y = center[0] + axis, center[1] + axis
     xx, yy = np.meshgrid(x, y)
-    *values, kappa = (np.asarray(field, float) for field in _evaluate(mass, xx, yy))
+    *values, kappa = (np.asarray(field, float) for field in fields(mass, xx, yy))
     lines = [cast(list[np.ndarray], contourpy.contour_generator(x, y, value).lines(0.0)) for value in values]
     peaks = [np.array([x[j], y[i]]) for i, j in _unresolved_peaks(kappa)]
     if levels == 1:
@@ -292,10 +307,3 @@ def _cut(mass: list[MassProfile], peak: np.ndarray, n: int = 360) -> Curve | Non
         return None
     caustic = np.concatenate([loops[1], loops[1][:, :1]], axis=1).T
     return Curve(kind="cut", critical=np.zeros((0, 2)), caustic=caustic)
-
-
-def _inside(points: np.ndarray, point: np.ndarray) -> bool:
-    """Whether a point lies inside a polygon, by its winding number."""
-    dx, dy = (points - point).T
-    turn = np.diff(np.unwrap(np.arctan2(dy, dx)))
-    return bool(abs(turn.sum()) > np.pi)
