@@ -178,6 +178,7 @@ def test_new_redshifts_take_a_lens_up_again(folder):
     go(folder, Fit())
     again = Fit()
     assert go(folder, again)[0]["one"] == "done" and again.seen == []
+    assert go(folder, again, overrides=redshifts, searches=True)[0]["one"] == "done" and again.seen == []  # they stay
     assert go(folder, again, overrides=redshifts)[0]["one"] == "done" and again.seen == ["one", "two", "three"]
     go(folder, again, overrides=redshifts)
     assert again.seen == ["one", "two", "three"]
