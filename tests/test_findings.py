@@ -1,6 +1,7 @@
 """What is said of a fit before its numbers are used, and where."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import numpyro.distributions as dist
@@ -11,6 +12,7 @@ from rich.console import Console
 from scipy.stats import norm
 
 from giga.inference.checks.findings import at_bound, findings, neighbours
+from giga.inference.result import Found
 from giga.io.results.fleet import FleetFolder
 from giga.io.results.folder import summary
 from giga.jobs.compare import cautions, read_compared
@@ -47,10 +49,19 @@ def test_a_good_fit_has_nothing_to_say():
     ({"hmc": {**HMC, "converged": False}}, "not converged", "not converged: worst R-hat 1.002, smallest ESS 1500"),
     ({"hmc": {**HMC, "dead_chains": 2}}, "dead chains", "2 of 4 chains"),
     ({"map": {"dead_lanes": 20}}, "dead lanes", "20 of 64 starts"),
+    ({"map": {"agreeing_finalists": 1, "finalists": 16, "rounds": 40}}, "search", "one lane alone of 16"),
     ({"evidence": {"failed": "no bridge"}}, "evidence", "no evidence (no bridge)"),
     ({"map": {"modes": [{"sampled": True}] * 2, "modes_sentence": "two"}}, "modes", "several modes (two)")])
 def test_what_stages_report(stages, kind, says):
     assert kinds(changed(**stages)) == [kind] and says in text(changed(**stages))
+
+
+def test_a_search_says_what_needs_no_draws():
+    """Before the chains, with the best fit, a fleet's gallery shows where another search may find a better one."""
+    lone = changed(map={"agreeing_finalists": 1, "finalists": 16})
+    found = Found(**{field.name: getattr(lone, field.name) for field in fields(Found)})
+    assert kinds(found) == ["search"] and kinds(lone.replace(prior=Scene())) == ["search"]
+    assert not findings(found.replace(info={**lone.info, "map": {"agreeing_finalists": 1, "finalists": 2}}))
 
 
 @pytest.mark.parametrize(("p", "says"), [(0.0, "of chi2 < 1/40"), (1.0, "of chi2 > 1 - 1/40")])

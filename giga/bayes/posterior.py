@@ -143,7 +143,8 @@ class Posterior(Component):
 
     def seen(self, z: Array) -> list[tuple[Array, Data]]:
         """Model image of each observation, in the unit of its data, and the data with their noise at z."""
-        return [(_image(scene, d), d) for scene, d in self._filled(z)]
+        scene = self._scene(z)
+        return [(self._model(d.seen(scene), d)[0], d) for d in self.data_of(scene)]
 
     @property
     def is_fine(self) -> bool:
@@ -188,12 +189,18 @@ class Posterior(Component):
         return [(self.filled(d.seen(scene), d)[0], d) for d in self.data_of(scene)]
 
     def _one(self, scene: Scene, data: Data) -> Array:
-        scene, amplitudes = self.filled(scene, data)
+        model, amplitudes = self._model(scene, data)
+        value = log_density(model, data)
         if amplitudes is None:
-            return log_density(_image(scene, data), data)
-        value = log_density(_derived_as(amplitudes.image, _image(scene, data)), data)
+            return value
         log_det = amplitudes.log_det if self.amplitudes == "marginal" else amplitudes.log_det_own
         return value - 0.5 * (amplitudes.penalty + log_det)
+
+    def _model(self, scene: Scene, data: Data) -> tuple[Array, Amplitudes | None]:
+        """The model image of a scene that the data have seen, and what was solved for it."""
+        scene, amplitudes = self.filled(scene, data)
+        image = _image(scene, data)
+        return image if amplitudes is None else _derived_as(amplitudes.image, image), amplitudes
 
     def filled(self, scene: Scene, data: Data) -> tuple[Scene, Amplitudes | None]:
         """Solve linear amplitudes of a scene as `Data.seen` gives it; they are in the unit of the data.

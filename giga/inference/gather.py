@@ -43,7 +43,8 @@ N_VI = 4000  # draws kept of the variational posterior and of the prior
 def found_by_search(run: Stages, found: MapState) -> Found:
     """What the search has found, with its images."""
     mode, _ = _mode(run.posterior, found)
-    return _with_field(_at_best(run, mode), run)
+    best = _at_best(run, mode)
+    return _with_field(best.replace(info={**best.info, "findings": findings(best)}), run)
 
 
 def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Result:

@@ -212,6 +212,7 @@ def show_found(found: Found, out: Path, console: Console) -> None:
     console.print(table)
     console.print(f"chi2 {found.total_chi2:.1f} for {found.data_said} and {found.n_free} free parameters: "
                   f"reduced {found.reduced_chi2:.4f}")
+    _show_findings(found, console)
     console.print("the best fit of the search, without errors; the same command with --resume in the place of "
                   "--stop-after goes on")
     console.print(f"report: {escape(str(out / 'report.html'))}")
@@ -252,8 +253,7 @@ def show_result(result: Result, out: Path, console: Console) -> None:
                           f"({evidence['method']})")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.timings_s.items())
     console.print(f"time: {times}")
-    for text in result.findings:
-        console.print(f"[bold yellow]look:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    _show_findings(result, console)
     if result.derived is not None:
         for name, row in result.derived.rows().items():
             sd = row["sd"]
@@ -262,6 +262,11 @@ def show_result(result: Result, out: Path, console: Console) -> None:
         for text in (*_lacking(result), *result.derived.notes):
             console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
     console.print(f"report: {escape(str(out / 'report.html'))}")
+
+
+def _show_findings(found: Found, console: Console) -> None:
+    for text in found.findings:
+        console.print(f"[bold yellow]look:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _lacking(result: Result) -> list[str]:

@@ -12,7 +12,7 @@ from scipy.stats import chi2, norm
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import notes
-from giga.inference.result import Result
+from giga.inference.result import Found, Result
 
 EDGE = 0.05  # of the posterior's central 90%, next to a bound
 PUSHED = 0.02  # share of the draws in there that a bound makes; of a Gaussian two widths off it is half as large
@@ -21,20 +21,24 @@ UNLIKELY = 1e-3  # p-value from which residuals are called structure
 CORRELATED = 0.02  # correlation of neighbouring residuals that counts as one, however many pixels there are
 DIVERGENT = 0.01  # share of divergences from which they bias what is found
 DEAD = 0.1  # share of starts
+FEW = 4  # finalists of which one alone says nothing
 WIDEST = 3  # side of the square of pixels whose residuals are added up
 
 
-def findings(result: Result) -> list[dict[str, str]]:
+def findings(result: Found) -> list[dict[str, str]]:
     """All that is wrong with a fit or may be, the gravest first.
 
     Args:
-        result: The fit, with the notes of its stages and checks.
+        result: The fit, with the notes of its stages and checks; or what a search has found, without them.
 
     Returns:
         Rows of "kind" (a word to look for) and "text", plain and fit for JSON.
     """
-    found = (_not_converged, _dead, _divergences, _evidence, _bounds, _amplitudes, _predictive, _residuals, _modes)
-    return [{"kind": kind, "text": text} for part in found for kind, text in part(result)]
+    found = [*_not_converged(result), *_dead(result), *_alone(result)]
+    if isinstance(result, Result):
+        found += [*_divergences(result), *_evidence(result), *_bounds(result)]
+    found += [*_amplitudes(result), *_predictive(result), *_residuals(result), *_modes(result)]
+    return [{"kind": kind, "text": text} for kind, text in found]
 
 
 def p_text(p: float, count: int) -> str:
@@ -48,10 +52,10 @@ def p_text(p: float, count: int) -> str:
     return f"> 1 - 1/{count}" if p >= 1.0 else f"{p:.3f}"
 
 
-Found = Iterator[tuple[str, str]]
+Rows = Iterator[tuple[str, str]]
 
 
-def _not_converged(result: Result) -> Found:
+def _not_converged(result: Found) -> Rows:
     hmc = result.info.get("hmc", {})
     if hmc.get("converged", True):
         return
@@ -61,7 +65,7 @@ def _not_converged(result: Result) -> Found:
                             "not use the widths, and raise inference.max_iterations or simplify the model")
 
 
-def _dead(result: Result) -> Found:
+def _dead(result: Found) -> Rows:
     hmc, search = result.info.get("hmc", {}), result.info.get("map", {})
     if dead := hmc.get("dead_chains", 0):
         yield "dead chains", (f"{dead} of {hmc.get('chains', '?')} chains ended where the posterior is not a number; "
@@ -72,7 +76,16 @@ def _dead(result: Result) -> Found:
                              "narrow the priors that allow such models")
 
 
-def _divergences(result: Result) -> Found:
+def _alone(result: Found) -> Rows:
+    """A best fit that no other lane of the search came to, so that another search may find a better one."""
+    search = result.info.get("map", {})
+    if search.get("agreeing_finalists") == 1 and (count := search.get("finalists", 0)) >= FEW:
+        yield "search", (f"one lane alone of {count} reached the best fit, in {search.get('rounds', '?')} rounds; "
+                         "there may be a better one: search again with another run.seed or more inference.n_starts, "
+                         "or simplify the model")
+
+
+def _divergences(result: Result) -> Rows:
     draws = np.asarray(result.sample_stats.get("diverging", ()))
     if not draws.size or not (count := int(draws.sum())):
         return
@@ -82,12 +95,12 @@ def _divergences(result: Result) -> Found:
     yield "divergences", f"{count} of {draws.size} draws ({100.0 * share:.2g}%) diverged; {advice}"
 
 
-def _evidence(result: Result) -> Found:
+def _evidence(result: Result) -> Rows:
     if "failed" in (evidence := result.info.get("evidence", {})):
         yield "evidence", f"there is no evidence ({evidence['failed']}); do not compare this fit by it"
 
 
-def _bounds(result: Result) -> Found:
+def _bounds(result: Result) -> Rows:
     """Parameters whose posterior a bound of the prior cuts off."""
     priors = {name: leaf for name, leaf in leaves_with_names(result.prior) if is_distribution(leaf)}
     for name, draws in result.samples.items():
@@ -134,12 +147,12 @@ def at_bound(draws: np.ndarray, bound: float, other: float = math.inf) -> float:
     return share
 
 
-def _amplitudes(result: Result) -> Found:
+def _amplitudes(result: Found) -> Rows:
     for text in notes(result.amplitudes, result.prior, result.observations):
         yield "amplitudes", text
 
 
-def _predictive(result: Result) -> Found:
+def _predictive(result: Found) -> Rows:
     predicted: Mapping[str, Any] = result.info.get("checks", {}).get("predictive", {})
     for name, row in predicted.items():
         p, count = row["p_value"], len(row["observed"])
@@ -156,7 +169,7 @@ def _predictive(result: Result) -> Found:
                               f"model than replicas of it; {reason}: check the noise")
 
 
-def _residuals(result: Result) -> Found:
+def _residuals(result: Found) -> Rows:
     """Structure in the residuals of the best fit."""
     freedom = max(result.n_data - result.n_free, 1)
     above = float(chi2.sf(result.total_chi2, freedom))
@@ -194,7 +207,7 @@ def neighbours(residual: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     return (total / pairs / square, 1.0 / math.sqrt(pairs)) if pairs and square > 0.0 else (0.0, math.inf)
 
 
-def _brightest(residual: np.ndarray, observation: Observation, where: str) -> Found:
+def _brightest(residual: np.ndarray, observation: Observation, where: str) -> Rows:
     """The square of pixels whose residuals together are furthest from zero, if no noise makes them so."""
     sums, counts = _squares(residual), _squares(observation.mask.astype(float))
     together = np.where(counts >= WIDEST, sums / np.sqrt(np.maximum(counts, 1.0)), 0.0)
@@ -216,7 +229,7 @@ def _squares(values: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, (WIDEST, WIDEST)).sum((-1, -2))
 
 
-def _modes(result: Result) -> Found:
+def _modes(result: Found) -> Rows:
     rows: Sequence[Mapping[str, Any]] = result.info.get("map", {}).get("modes", ())
     if sum(bool(row.get("sampled")) for row in rows) > 1:
         yield "modes", (f"the posterior has several modes ({result.info['map']['modes_sentence']}): means and widths "

@@ -57,7 +57,7 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
         if amplitudes is not None:  # the filled amplitudes are leaves too
             numbers = numbers.with_amplitudes([FIXED] * len(amplitudes.values))
             slopes = slopes.with_amplitudes([0.0] * len(amplitudes.values))
-        model = render(filled, data.grid, data.convolution)
+        model = render(filled, data.grid, data.convolution) if amplitudes is None else amplitudes.image
         jacobian = prior.edges.mixed(unbent, own, image_jacobian(filled, numbers, prior.size, data, slopes))
         score = jax.grad(log_density)(model, data)
         value, gradient = value + log_density(model, data), gradient + einsum("kyx,yx->k", jacobian, score)

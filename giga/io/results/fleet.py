@@ -190,20 +190,26 @@ def _of_summary(path: Path) -> tuple[Numbers, Mapping[str, Any]]:
 
 def _searched(summary: Mapping[str, Any]) -> Numbers:
     row: Numbers = {"reduced_chi2": (summary["reduced_chi2"], HEAD["reduced_chi2"]),
-                    "seconds": (sum(summary["timings_s"].values()), HEAD["seconds"])}
+                    "seconds": (sum(summary["timings_s"].values()), HEAD["seconds"])} | _said(summary)
     return row | {f"{name.replace('.', '_')}_best": (value, unit(name)) for name, value in summary["best"].items()}
+
+
+def _said(summary: Mapping[str, Any]) -> Numbers:
+    """Columns of what must be seen, which fits of earlier versions do not have."""
+    found = summary.get("findings")
+    return {"findings": (None if found is None else len(found), ""),
+            "look_at": (None if found is None else "; ".join(row["text"] for row in found), "")}
 
 
 def _numbers(summary: Mapping[str, Any]) -> Numbers:
     parameters, truth = summary["parameters"], summary.get("truth", {})
-    found = summary.get("findings")  # which fits of earlier versions have not
     rhat, ess = ([row[key] for row in parameters.values()] for key in ("rhat", "ess_bulk"))
     values = {"reduced_chi2": summary["reduced_chi2"],
               "worst_rhat": None if None in rhat else max(rhat), "smallest_ess": None if None in ess else min(ess),
               "converged": bool(summary["stages"].get("hmc", {}).get("converged", False)),
-              "seconds": sum(summary["timings_s"].values()), "findings": None if found is None else len(found),
-              "look_at": None if found is None else "; ".join(row["text"] for row in found)}
+              "seconds": sum(summary["timings_s"].values())}
     row: Numbers = {column: (values[column], physical) for column, physical in HEAD.items() if column in values}
+    row |= _said(summary)
     for name, moments in parameters.items():
         known = {key: moments[key] for key in MOMENTS} | ({"truth": truth[name]} if name in truth else {})
         row |= {f"{name.replace('.', '_')}_{key}": (value, unit(name)) for key, value in known.items()}
