@@ -12,7 +12,17 @@ from _problems import blank, draw, lens, lens_prior, log_prob, observe
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.inference.search.lanes import Lanes, damped_step, improver, screener, softened, with_solved_amplitudes
-from giga.inference.search.map import MapConfig, _arriving, _climbing, _hopped, _idle, _kept, find_map, multi_start_adam
+from giga.inference.search.map import (
+    MapConfig,
+    _arriving,
+    _climbing,
+    _hopped,
+    _idle,
+    _kept,
+    draws_of_a_call,
+    find_map,
+    multi_start_adam,
+)
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.runtime.parallel import mesh
@@ -62,6 +72,35 @@ def test_the_search_finds_the_mode_of_the_truth(posterior, improve, mode):
     assert len(reports) == info["rounds"] + 1 and reports[-1]["done"] == 1.0
     assert reports[-1]["chi2"] / 22**2 == pytest.approx(1.0, abs=0.2)
     np.testing.assert_allclose(log_prob(posterior, found.z[0]), found.log_prob[0], atol=0.01)
+
+
+@pytest.mark.parametrize("softening", [(), (0.3,)])
+def test_the_second_half_of_the_draws_has_the_light_of_the_best_start(posterior, improve, softening):
+    """Of those that see the same noise; all else is drawn anew. No call of the screen has another shape."""
+    asked, begun = [], []
+    screen = screener(mesh())
+
+    def telling_screen(posterior, z, shares):
+        asked.append((np.array(z), np.asarray(shares)))
+        return screen(posterior, z, shares)
+
+    def telling(posterior, lanes, frozen, shares):
+        begun.append((improve(posterior, lanes, frozen, shares), shares))
+        return begun[-1][0]
+
+    config = MapConfig(n_screen=33, n_starts=24, n_finalists=8, steps=STEPS, rounds=1, softening=softening)
+    _, info = find_map(jax.random.key(0), posterior, config, telling_screen, telling)
+    assert [z.shape for z, _ in asked] == [(17, 14)] * 2 == [(draws_of_a_call(posterior.prior, config), 14)] * 2
+    light = np.array([name.startswith("lens_light") for name in posterior.prior.names])
+    z, shares = asked[1]
+    for share in np.unique(shares):
+        lanes = [(out.log_prob[k], out.z[k]) for (out, _), own in begun[:2] for k in range(8) if own[k] == share]
+        best = np.asarray(max(lanes, key=lambda lane: lane[0])[1])
+        np.testing.assert_array_equal(z[shares == share][:, light], np.tile(best[light], ((shares == share).sum(), 1)))
+    assert light.any() and len(np.unique(z[:, ~light], axis=0)) == 17 and not np.isin(z[:, ~light], asked[0][0]).any()
+    assert len(begun) == 4 and info["jacobians"] == STEPS * 32  # three groups, and the finalists
+    dark = Prior.of(Scene(source_light=[Sersic(R_sersic=dist.LogNormal(-1.0, 0.3), n_sersic=1.0)]))
+    assert draws_of_a_call(dark, config) == 33
 
 
 def test_a_start_joins_the_search(posterior, improve, mode):

@@ -13,9 +13,9 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.bayes.posterior import Posterior
-from giga.bayes.prior import prior_draws
+from giga.bayes.prior import Prior, prior_draws
 from giga.component import AnyArray
-from giga.inference.search.curvature import quadratic
+from giga.inference.search.curvature import parameter_numbers, quadratic
 from giga.inference.search.lanes import JACOBIAN_COST, LANES, Improve, Lanes, Screen
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
@@ -28,6 +28,7 @@ IN_VAIN = 2  # such draws for each lane, in a row, after which the search ends
 ON_ITS_WAY = 0.3  # relative error of the best one's parabola within which a lane on it climbs to that mode
 ROUNDS_OF_A_DRAW = 2  # about so many, until it has arrived or is given up
 WIDEST = 2.0  # in any direction, in prior standard deviations
+SECOND = 1 << 20  # keeps the key of the second turn's draws apart from those of the rounds
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class MapConfig:
     """Search for the mode.
 
     Attributes:
-        n_screen: Prior draws whose amplitudes are solved and whose log-posterior is compared.
+        n_screen: Prior draws whose amplitudes are solved and whose log-posterior is compared; in two turns where the
+            light of the lens has parameters.
         n_starts: Draws kept and improved.
         n_finalists: Starts kept after the first round.
         steps: Levenberg-Marquardt steps in a round.
@@ -88,9 +90,9 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
         draws about the best ("hops"), dead lanes (log-posterior not finite), and finalists that agree with the best.
     """
     width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
-    lanes, soft, dead = _screened(key, posterior, config, screen, start)
+    lanes, soft, dead = _started(key, posterior, config, screen, improve, start)
     groups = -(-len(soft) // width)
-    lanes, soft = _kept(_in_groups(posterior, lanes, free, _shares(config, 0, soft), improve, width), soft, width)
+    lanes, soft = _kept(lanes, soft, width)
     precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
     least, most = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0)), IN_VAIN * (width - 1)
     report(_progress(lanes, soft, 1 / (1 + least)))
@@ -123,18 +125,59 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
     return MapState(lanes.z, lanes.log_prob, precision), info
 
 
-def _screened(key: Array, posterior: Posterior, config: MapConfig, screen: Screen,
-              start: np.ndarray | None) -> tuple[Lanes, np.ndarray, int]:
-    """The starts, which of them see softened noise, and how many draws of the prior have no density."""
-    both = bool(config.softening) and config.n_finalists > 1
-    soft = np.arange(config.n_screen) % 2 < both  # every other start
-    drawn = screen(posterior, prior_draws(posterior.prior, key, config.n_screen), _shares(config, 0, soft))
-    lanes, soft = _kept(drawn, soft, config.n_starts)
-    if start is not None:
-        extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
-        lanes = Lanes(*(np.concatenate([e, a])[:config.n_starts] for e, a in zip(extra, lanes, strict=True)))
-        soft = np.concatenate([np.zeros(len(start), bool), soft])[:config.n_starts]
-    return lanes, soft, int(np.sum(~np.isfinite(np.asarray(drawn.log_prob))))
+def draws_of_a_call(prior: Prior, config: MapConfig) -> int:
+    """Number of draws that the screen takes at a time: all, or half of them where there are two turns (`_started`)."""
+    return -(-config.n_screen // 2) if _turns(prior, config) == 2 else config.n_screen
+
+
+def _turns(prior: Prior, config: MapConfig) -> int:
+    return 2 if _of_lens_light(prior).any() and config.n_starts >= 2 * config.n_finalists else 1
+
+
+def _of_lens_light(prior: Prior) -> np.ndarray:
+    """Which parameters belong to the light of the lens."""
+    return np.isin(np.arange(prior.size), jax.tree.leaves(parameter_numbers(prior).lens_light))
+
+
+def _started(key: Array, posterior: Posterior, config: MapConfig, screen: Screen, improve: Improve,
+             start: np.ndarray | None) -> tuple[Lanes, np.ndarray, int]:
+    """The starts after their first round, in two turns where the lens shines.
+
+    A draw of the prior has the arcs of the lens and its light wrong, and of these the light is what the screen sees. So
+    the draws of the second turn have the light of the best start of the first, and are compared by their arcs.
+
+    Returns:
+        The lanes, which of them see softened noise, and how many draws have no density.
+    """
+    prior, width = posterior.prior, config.n_finalists
+    turns, drawn, light = _turns(prior, config), draws_of_a_call(prior, config), _of_lens_light(prior)
+    free, dead = np.zeros(prior.size, bool), 0
+    parts: list[tuple[Lanes, np.ndarray]] = []
+    first = -(-config.n_starts // (turns * width)) * width  # whole groups
+    both = bool(config.softening) and width > 1
+    for turn, count in enumerate([min(first, config.n_starts), config.n_starts - first][:turns]):
+        soft = np.arange(drawn) % 2 < both  # every other start
+        z = np.array(prior_draws(prior, jax.random.fold_in(key, SECOND) if turn else key, drawn))
+        for kind in (False, True) if turn else ():
+            lanes, seen = parts[0]
+            z[np.ix_(soft == kind, light)] = _best_of(lanes, seen, kind)[light]
+        tried = screen(posterior, z, _shares(config, 0, soft))
+        dead += int(np.sum(~np.isfinite(np.asarray(tried.log_prob))))
+        lanes, soft = _kept(tried, soft, count)
+        if start is not None and not turn:
+            extra = Lanes(start, *(np.full(len(start), v, start.dtype) for v in (-np.inf, 1.0, np.inf)))
+            lanes = Lanes(*(np.concatenate([e, a])[:count] for e, a in zip(extra, lanes, strict=True)))
+            soft = np.concatenate([np.zeros(len(start), bool), soft])[:count]
+        parts.append((_in_groups(posterior, lanes, free, _shares(config, 0, soft), improve, width), soft))
+    return (Lanes(*(np.concatenate(leaves) for leaves in zip(*(lanes for lanes, _ in parts), strict=True))),
+            np.concatenate([soft for _, soft in parts]), dead)
+
+
+def _best_of(lanes: Lanes, soft: np.ndarray, kind: bool) -> np.ndarray:
+    """The best of the lanes that see softened noise, or of the others; of all where there is none of a kind."""
+    own = np.flatnonzero(soft == kind) if (soft == kind).any() else np.arange(len(soft))
+    _, order = _best(Lanes(*(np.asarray(a)[own] for a in lanes)), 1)
+    return np.asarray(lanes.z)[own[order[0]]]
 
 
 def _in_groups(posterior: Posterior, lanes: Lanes, free: np.ndarray, shares: np.ndarray, improve: Improve,

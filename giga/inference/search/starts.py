@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior, constrained, prior_draws
 from giga.inference.search.lanes import screener
-from giga.inference.search.map import MapConfig
+from giga.inference.search.map import MapConfig, draws_of_a_call
 from giga.runtime.calls import Call
 from giga.runtime.parallel import ON_VECTORS
 
@@ -81,12 +81,14 @@ def chosen(key: Array, posterior: Posterior, starts: Starts, config: MapConfig, 
         Unconstrained vectors, shape (config.n_starts // 2, n), best first, and what a person wants to know.
     """
     z = completed(key, posterior.prior, starts)
-    # As many as were proposed, whatever was left out: the search's own program evaluates them.
-    padded = np.resize(z, (len(next(iter(starts.values.values()))), z.shape[1]))
-    lanes = screener(over, call)(posterior, padded, np.zeros(len(padded)))
-    log_prob = np.asarray(lanes.log_prob, float)[:len(z)]
+    # As many as were proposed, whatever was left out, as many at a time as the search's own program evaluates.
+    width = draws_of_a_call(posterior.prior, config)
+    padded = np.resize(z, (-(-len(next(iter(starts.values.values()))) // width) * width, z.shape[1]))
+    screen, shares = screener(over, call), np.zeros(width)
+    parts = [screen(posterior, padded[i:i + width], shares) for i in range(0, len(padded), width)]
+    log_prob = np.concatenate([part.log_prob for part in parts]).astype(float)[:len(z)]
     order = np.argsort(np.where(np.isfinite(log_prob), -log_prob, np.inf), kind="stable")[:max(config.n_starts // 2, 1)]
-    return np.asarray(lanes.z)[order], {
+    return np.concatenate([part.z for part in parts])[order], {
         "model": starts.model, "sha256": starts.sha256, "proposed": len(z), "kept": len(order),
         "parameters": sum(name in starts.values for name in posterior.prior.names),
         "best_log_prob": float(log_prob[order[0]])}
