@@ -166,9 +166,11 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
     band = observation.band
     inputs = (x, amplitudes)
     paths = _paths(result.prior, band)
+    hosts = [not profile.is_point and path.startswith("source_light")
+             for path, profile in zip(paths, result.prior.in_band(band).light, strict=True)]
     scene = jax.tree.map(lambda leaf: np.asarray(leaf, x.dtype), scene)
     fluxes = np.asarray(in_pieces(lambda part: _fluxes(prior, *part, band), inputs, PIECE))
-    _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), observation, suffix)
+    _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), hosts, observation, suffix)
     if not scene.source_light:
         return
     scene = scene.of_plane()
@@ -211,13 +213,16 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
                            "images; the method of counts is coarse by as much")
 
 
-def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: np.ndarray, observation: Observation,
-                suffix: str) -> None:
-    """Of each component with an end, and of the source as a whole, from fluxes of shape (draws, components)."""
+def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: np.ndarray, hosts: Sequence[bool],
+                observation: Observation, suffix: str) -> None:
+    """Of each component with an end, and of the source as a whole without points, which are those of `hosts`.
+
+    Fluxes have the shape (draws, components).
+    """
     columns = {f"{path}.magnitude{suffix}": (fluxes[:, i], best[i]) for i, path in enumerate(paths)
                if not np.isinf(best[i])}
-    sources = [i for i, path in enumerate(paths) if path.startswith("source_light")]
-    if sources:
+    sources = np.flatnonzero(hosts)
+    if len(sources):
         columns[f"source.magnitude{suffix}"] = fluxes[:, sources].sum(1), best[sources].sum()
     for name, (flux, at_best) in columns.items():
         if observation.zero_point is None:
