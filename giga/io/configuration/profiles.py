@@ -152,9 +152,22 @@ def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if (kind := field.metadata.get("file")) == "members":
             values[field.name] = read_members(Path(values[field.name]), reference)
+            values |= _offsets(parameters, len(values[field.name].mag), path)
         elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")
     return cls(**values, **parameters)
+
+
+def _offsets(parameters: Mapping[str, Any], count: int, path: str) -> dict[str, list[dist.Distribution]]:
+    """A free offset of each member from every relation that has a scatter. Raises InputError."""
+    offsets = {}
+    for scatter, name in (("scatter", "offsets"), ("cut_scatter", "cut_offsets")):
+        value = parameters.get(scatter, 0.0)
+        if isinstance(value, float) and value < 0.0:
+            raise InputError("", f"{path}.{scatter}", f"got {value:g}", "a number of 0 or more [dex]")
+        if not (isinstance(value, float) and value == 0.0):
+            offsets[name] = [dist.Normal(0.0, 1.0) for _ in range(count)]
+    return offsets
 
 
 def _image(file: str, path: str) -> np.ndarray:
