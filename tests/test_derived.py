@@ -153,7 +153,8 @@ def test_each_source_plane_has_its_numbers():
                               zero_point=25.0)
     result = make_result(prior=prior, samples=samples, observations=[observation], scenes=[two(2.0, 1.2)],
                          amplitudes=Solved(), best={"mass.0.theta_E": 1.2, "planes.redshifts.2": 2.0}, truth=None,
-                         model_images=[np.zeros((40, 40))], sigma_images=[np.ones((40, 40))])
+                         model_images=[np.zeros((40, 40))], sigma_images=[np.ones((40, 40))],
+                         prior_samples={name: values.ravel() for name, values in samples.items()})
     found = derive(Prior.of(prior), result)
     for name, radius in (("source_plane_1", 0.2), ("source", 0.1)):
         np.testing.assert_allclose(found.draws[f"{name}.half_light_radius"], radius, rtol=5e-3)

@@ -31,6 +31,10 @@ class PointsConfig:
         self.term()  # raises ValueError that begins with the field
         if self.ladder == "image" and self.half_width is None:
             raise ValueError(NO_FINDER.replace("finder: missing", "half_width: missing"))
+        for name in ("x", "y"):
+            furthest = max(getattr(self, name), key=abs)
+            if self.half_width is not None and abs(furthest) > self.half_width:
+                raise ValueError(f"{name}: got {furthest:g}; expected places within half_width, {self.half_width:g}")
 
     def term(self) -> PointTerm:
         """The term of a posterior. Raises ValueError."""
