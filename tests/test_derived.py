@@ -148,7 +148,8 @@ def test_each_source_plane_has_its_numbers():
                      planes=Planes(redshifts=[0.3, 0.6, z]))
 
     prior = two(dist.Uniform(1.0, 3.0), dist.Normal(1.2, 0.1))
-    samples = {"mass.0.theta_E": np.full((2, 3), 1.2), "planes.redshifts.2": np.array([[1.5, 2.0, 2.5]] * 2)}
+    samples = {"mass.0.theta_E": np.array([[1.19, 1.2, 1.21]] * 2),
+               "planes.redshifts.2": np.array([[1.5, 2.0, 2.5]] * 2)}
     observation = Observation(image=np.zeros((40, 40)), grid=Grid(shape=(40, 40), pixel_scale=0.1), background_rms=1.0,
                               zero_point=25.0)
     result = make_result(prior=prior, samples=samples, observations=[observation], scenes=[two(2.0, 1.2)],

@@ -2,8 +2,8 @@
 
     python examples/double_source_plane/run.py --out runs/double_source_plane
 
-makes an image with noise and runs `giga fit` on it, as `double.toml` says. It ends with w0, and the ratio of distances that
-the two rings measure, beside the truth, and a picture. With --smoke the fit is cut short and nothing is kept.
+makes an image with noise and runs `giga fit` on it, as `double.toml` says. It ends with w0, and the ratio of distances
+that the two rings measure, beside the truth, and a picture. With --smoke the fit is cut short and nothing is kept.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python examples/time_delay_quad/run.py --out runs/time_delay_quad
 
-makes what would be measured of the images, with errors, and runs `giga fit` on it, as `quad.toml` says. It ends with H0 and
-the time-delay distance beside the truth, and a picture. With --smoke the fit is cut short and nothing is kept.
+makes what would be measured of the images, with errors, and runs `giga fit` on it, as `quad.toml` says. It ends with H0
+and the time-delay distance beside the truth, and a picture. With --smoke the fit is cut short and nothing is kept.
 """
 
 import argparse

@@ -288,12 +288,18 @@ class PointTerm(Component):
         if self.source is not None and not (0 <= self.source < len(scene.source_light)
                                             and "center_x" in vars(scene.source_light[self.source])):
             raise ValueError(f"source: got {self.source}; expected the number of a source_light with a centre")
-        lights = dict(enumerate(scene.lens_light))
-        if self.images and len(set(self.images)) != len(self.data.x):
-            raise ValueError(f"images: got {len(set(self.images))} lens lights; expected {len(self.data.x)}, one an image")
+        lights, several = dict(enumerate(scene.lens_light)), len(set(self.images))
+        if self.images and several != len(self.data.x):
+            raise ValueError(f"images: got {several} lens lights; expected {len(self.data.x)}, one an image")
         for k in self.images:
             if not isinstance(lights.get(k), Point):
                 raise ValueError(f"images: got {k}; expected the number of a lens_light that is a Point")
+
+    @property
+    def named(self) -> list[tuple[str, int]]:
+        """Profiles of the scene that it knows by their number: they are no others' twins."""
+        source = [] if self.source is None else [("source_light", self.source)]
+        return source + [("lens_light", k) for k in self.images]
 
     @property
     def solved(self) -> int:

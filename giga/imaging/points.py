@@ -40,8 +40,8 @@ def point_images(scene: Scene, profile: LightProfile, grid: Grid, supersampling:
 def laid(x: Array, y: Array, flux: Array, grid: Grid, supersampling: int) -> Array:
     """Lay fluxes on subpixels so that a convolution with the PSF interpolates its samples to where they are.
 
-    Between samples the PSF is their sum with sinc (1 - (u / w)^2)^4, w = `WIDTH` samples, weights scaled to a sum of one:
-    of a Gaussian that is 3 samples wide at half maximum it is right to 0.1% of the peak, of one of 2.2 to 0.5%.
+    Between samples the PSF is their sum with weights sinc(u) (1 - (u / w)^2)^4, w = `WIDTH` samples, scaled to a sum of
+    one: of a Gaussian that is 3 samples wide at half maximum it is right to 0.1% of the peak, of one of 2.2 to 0.5%.
 
     Args:
         x, y: Where the points are, shape (n,) [arcsec].

@@ -19,8 +19,8 @@ from giga.inference.amplitudes import linear_profiles
 from giga.inference.digits import moments
 from giga.inference.field import masses_of_draws, rms_of_draws
 from giga.inference.result import Result
-from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
 from giga.lensing.cosmology import ARCSEC
+from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
 from giga.lensing.magnification import Lensed, Square, arcs_of, isolating, lensed, magnifications
 from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
@@ -214,7 +214,8 @@ def _source(table: _Table, prior: Prior, inputs: tuple[np.ndarray, list[np.ndarr
     table.add(f"{part}.half_light_radius{suffix}", ellipses.radius, shape.radius, "arcsec")
     if part != "source":  # by the redshift of its own plane, and the cosmology, of each draw
         scales = np.asarray(_kpc(prior, np.concatenate([best_x[None], x]), plane), float)
-        table.add(f"{part}.half_light_radius_kpc{suffix}", ellipses.radius * scales[1:], shape.radius * scales[0], "kpc")
+        name = f"{part}.half_light_radius_kpc{suffix}"
+        table.add(name, ellipses.radius * scales[1:], shape.radius * scales[0], "kpc")
     table.add(f"{part}.axis_ratio{suffix}", ellipses.q, shape.q)
     three, mine = np.array(totals), magnifications(best, pixel_area).totals
     for method, draws, at_best in zip(METHODS, three.T, mine, strict=True):

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-
 ROUNDING = 1e-6  # of a number: an error below this is that of single precision
 
 

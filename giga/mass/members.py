@@ -166,8 +166,8 @@ class Members(MassProfile):
     """Member galaxies of a cluster, each a `DPIE` by a scaling relation with its luminosity.
 
     With l = 10^(-0.4 (mag - mag0)), sigma_i = sigma l^sigma_exponent 10^(scatter offset_i), core_i = core
-    l^core_exponent, cut_i = cut l^cut_exponent 10^(cut_scatter cut_offset_i). LensTool's vdslope is 1 / sigma_exponent and its slope 2 /
-    cut_exponent; a constant mass-to-light ratio has 1/4 and 1/2.
+    l^core_exponent, cut_i = cut l^cut_exponent 10^(cut_scatter cut_offset_i). LensTool's vdslope is 1 / sigma_exponent
+    and its slope 2 / cut_exponent; a constant mass-to-light ratio has 1/4 and 1/2.
 
     They are summed as `Halos` are. Needs planes with `absolute`.
 
@@ -208,8 +208,8 @@ class Members(MassProfile):
         moved, stretched = _moved(self.scatter, self.offsets), _moved(self.cut_scatter, self.cut_offsets)
         return DPIE(sigma=self.sigma * 10.0 ** (self.sigma_exponent * log + moved),
                     core=self.core * 10.0 ** (self.core_exponent * log),
-                    cut=self.cut * 10.0 ** (self.cut_exponent * log + stretched), e1=self.catalogue.e1, e2=self.catalogue.e2,
-                    center_x=self.catalogue.x, center_y=self.catalogue.y)
+                    cut=self.cut * 10.0 ** (self.cut_exponent * log + stretched),
+                    e1=self.catalogue.e1, e2=self.catalogue.e2, center_x=self.catalogue.x, center_y=self.catalogue.y)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         return Halos(each=self.each()).deflection(x, y)

@@ -16,7 +16,7 @@ EXPONENTS: dict[str, tuple[str, Callable[[float], float]]] = {
 """LensTool's row of each exponent of `Members`, and the exponent of its number, which is 4 where there is none."""
 USUAL = 4.0
 SCATTERS = {"scatter": ("vdscatter", "sigma"), "cut_scatter": ("rcutscatter", "cut")}
-"""LensTool's row of each scatter of `Members`, which it adds in km / s and arcsec, and the number that it is added to."""
+"""LensTool's row of each scatter of `Members`, in km / s and arcsec or kpc, and the number that it is added to."""
 
 
 class Potfile:
@@ -53,7 +53,7 @@ class Potfile:
         return row if row is not None and int(numbers_of(row, self._par.file, 1)[0]) else None
 
     def members(self) -> Members:
-        """The members at the values that the file gives, on their relation: of a scatter it gives none. Raises InputError."""
+        """The members at the values that the file gives, on their relation even with a scatter. Raises InputError."""
         values: dict[str, Any] = {}
         for name in SCALES:
             row, unit = self.scale(name)
