@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from giga.bayes.prior import Prior
 from giga.inference.field import Agreement, field_of, together
 from giga.inference.pipeline import fit
 from giga.inference.settings import FitConfig
@@ -190,10 +191,44 @@ def test_a_par_is_a_configuration(folder):
     assert dict(config.cluster.systems.redshifts[1].arguments) == {"low": 1.0, "high": 6.0}
 
 
+def test_members_of_a_par_scatter_about_their_relation(folder):
+    """LensTool's scatters in km / s and kpc become shares of the relation at mag0, and each member has free offsets."""
+    scattered = PAR.replace("	vdslope 3", "	vdscatter 3 15.0 5.0\n	rcutscatter 1 0.0 1.0\n	vdslope 3")
+    (folder / "input.par").write_text(scattered)
+    config = parsed(folder, '[cluster]\npar = "input.par"\nz_map = 3.0\n')
+    members = dict(config.mass[2].parameters)
+    np.testing.assert_allclose([dict(members["scatter"].arguments)[key] for key in ("loc", "scale")],
+                               np.array([15.0, 5.0]) / (150.0 * np.log(10.0)), rtol=1e-12)
+    kpc = config.redshifts.kpc_lens
+    np.testing.assert_allclose(dict(members["cut_scatter"].arguments)["high"], 1.0 / (35.0 / kpc * np.log(10.0)),
+                               rtol=1e-9)
+    mass = scene_from_config(config).mass[2]
+    names = Prior.of(scene_from_config(config)).names
+    assert len(mass.offsets) == len(mass.cut_offsets) == 2
+    assert {"mass.2.scatter", "mass.2.offsets.1", "mass.2.cut_offsets.0"} <= set(names)
+    numbers = mass.replace(sigma=150.0, cut=10.0, sigma_exponent=0.25, scatter=0.1, offsets=[0.0, 2.0],
+                           cut_scatter=0.2, cut_offsets=[1.0, 0.0])
+    flat = numbers.replace(offsets=[], cut_offsets=[]).each()
+    np.testing.assert_allclose(numbers.each().sigma / flat.sigma, [1.0, 10.0**0.2], rtol=1e-6)
+    np.testing.assert_allclose(numbers.each().cut / flat.cut, [10.0**0.2, 1.0], rtol=1e-6)
+    (folder / "input.par").write_text(scattered.replace("vdscatter 3", "vdscatter 0"))
+    calm = scene_from_config(parsed(folder, '[cluster]\npar = "input.par"\nz_map = 3.0\n')).mass[2]
+    assert not len(calm.offsets) and len(calm.cut_offsets) == 2
+
+
+def test_a_scatter_in_toml_frees_an_offset_of_each_member(folder):
+    assert len(scene_from_config(parsed(folder, TEXT + "scatter = 0.1\n")).mass[1].offsets) == 2
+    for line, said in (("scatter = -0.1", r"mass.1.scatter: got -0.1; expected a number of 0 or more \[dex\]"),
+                       ("offsets = [0.1, 0.2]", r"mass.1.offsets: unknown parameter")):
+        with pytest.raises(InputError, match=said):
+            scene_from_config(parsed(folder, f"{TEXT}{line}\n"))
+
+
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("profil 81", "profil 77", r"input.par: line 10: profil 77 of potentiel O1; expected a type that is known"),
     ("v_disp 3 800.0 80.0", "v_disp 9 800.0 80.0", r"input.par: line 21: v_disp 9 800.0 80.0 0.1; expected 1 LOW HIGH"),
     ("limit O1", "limit O7", r"input.par: line 19: limit O7; expected a limit after its potentiel"),
+    ("vdslope 3 4.0 0.5", "vdscatter 2 1.0 2.0", r"input.par: line 41: vdscatter 2 1.0 2.0; expected 1 LOW HIGH"),
     ("zlens 0.4", "zlens 0.5", r"input.par: z_lens: got \[0.4, 0.5\]; expected one redshift"),
 ])
 def test_bad_lines_of_a_par_are_named(folder, old, new, said):

@@ -16,10 +16,12 @@ from giga.inference.derived import derive
 from giga.inference.digits import latex, rounded
 from giga.io.results.folder import read_results, summary
 from giga.jobs.results import write_results
+from giga.lensing.cosmology import ARCSEC, Cosmology
 from giga.lensing.magnification import Square, lensed, magnifications
+from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
-from giga.light import Sersic, UniformSky
+from giga.light import LensedPoint, Sersic, UniformSky
 from giga.mass import EPL, SIS, Shear
 
 CHAINS, DRAWS = 2, 20
@@ -133,3 +135,35 @@ def test_digits(value, error, text):
 
 def test_digits_in_latex():
     assert latex(1.7347e12, 1.7390e12, 1.7436e12) == r"(1.7390^{+0.0046}_{-0.0043}) \times 10^{12}"
+
+
+def test_each_source_plane_has_its_numbers():
+    """Behind one lens a nearer and a farther source, which the free redshift moves: sizes in arcsec and kpc, and
+    magnifications. A point among them has a magnitude of its own, and none of the source's."""
+    def two(z, theta_E):
+        source = dict(n_sersic=1.0, amp=5.0, center_x=0.1)
+        return Scene(mass=[SIS(theta_E=theta_E)],
+                     source_light=[Sersic(R_sersic=0.2, plane=1, **source), Sersic(R_sersic=0.1, **source),
+                                   LensedPoint(amp=3.0, center_x=0.1, center_y=0.0, x=(1.0,), y=(0.0,))],
+                     planes=Planes(redshifts=[0.3, 0.6, z]))
+
+    prior = two(dist.Uniform(1.0, 3.0), dist.Normal(1.2, 0.1))
+    samples = {"mass.0.theta_E": np.array([[1.19, 1.2, 1.21]] * 2),
+               "planes.redshifts.2": np.array([[1.5, 2.0, 2.5]] * 2)}
+    observation = Observation(image=np.zeros((40, 40)), grid=Grid(shape=(40, 40), pixel_scale=0.1), background_rms=1.0,
+                              zero_point=25.0)
+    result = make_result(prior=prior, samples=samples, observations=[observation], scenes=[two(2.0, 1.2)],
+                         amplitudes=Solved(), best={"mass.0.theta_E": 1.2, "planes.redshifts.2": 2.0}, truth=None,
+                         model_images=[np.zeros((40, 40))], sigma_images=[np.ones((40, 40))],
+                         prior_samples={name: values.ravel() for name, values in samples.items()})
+    found = derive(Prior.of(prior), result)
+    for name, radius in (("source_plane_1", 0.2), ("source", 0.1)):
+        np.testing.assert_allclose(found.draws[f"{name}.half_light_radius"], radius, rtol=5e-3)
+        assert found.best[f"{name}.magnification"] > 1.0
+    assert found.best["source.magnification"] > found.best["source_plane_1.magnification"]  # nearer the ring's centre
+    scale = 1e3 * ARCSEC * float(Cosmology().angular_diameter_distance(0.6))
+    np.testing.assert_allclose(found.draws["source_plane_1.half_light_radius_kpc"], 0.2 * scale, rtol=5e-3)
+    assert found.missing["source.half_light_radius_kpc"] == "lens.z_source missing"
+    assert found.best["source_light.2.magnitude"] == pytest.approx(25.0 - 2.5 * np.log10(3.0), abs=1e-4)
+    host = sum(float(light.flux()) for light in two(2.0, 1.2).source_light[:2])
+    assert found.best["source.magnitude"] == pytest.approx(25.0 - 2.5 * np.log10(host), abs=1e-4)

@@ -8,6 +8,7 @@ from _problems import blank, exchangeable, observe, odds_of_the_order
 
 from giga import EPL, Scene, Sersic
 from giga.bayes.exchange import exchanges
+from giga.bayes.points import PointImages, PointTerm
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
 from giga.inference.chains.hmc import Draws
@@ -172,3 +173,16 @@ def test_the_result_is_in_one_order_at_its_best_and_in_all_of_them_in_draws(sibl
     x = np.asarray(draws)[:, siblings.prior.names.index("source_light.0.center_x")]
     assert np.mean(np.abs(x - best[siblings.prior.names.index("source_light.0.center_x")]) < 0.1) == pytest.approx(
         odds_of_the_order(), abs=0.05)
+
+
+def test_profiles_that_a_likelihood_knows_by_their_number_stay_in_place():
+    """Of three alike, one is the host of measured point images: the two others may change places alone."""
+    light = [Sersic(R_sersic=0.2, n_sersic=1.0, center_x=dist.Normal(0.0, 0.1)) for _ in range(3)]
+    prior = Prior.of(Scene(source_light=light))
+    assert exchanges(prior).orders == 6
+    held = exchanges(prior, {("source_light", 1)})
+    assert held.orders == 2
+    (place,) = held.swaps
+    assert place[1] == 1 and sorted(place) == [0, 1, 2]
+    term = PointTerm(data=PointImages.of([1.0, -0.9], [0.0, 0.1], 0.01), source=1, images=(0, 2))
+    assert term.named == [("source_light", 1), ("lens_light", 0), ("lens_light", 2)]

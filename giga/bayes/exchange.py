@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -74,7 +75,7 @@ class Orders(Component):
         return self(z)[k], log_prior[k] - jax.nn.logsumexp(log_prior)
 
 
-def exchanges(prior: Prior) -> Exchanges:
+def exchanges(prior: Prior, named: Collection[tuple[str, int]] = ()) -> Exchanges:
     """Find profiles that may change places.
 
     Two Sersics with the same prior in one list of a scene may be exchanged: the image is the same. A
@@ -82,15 +83,18 @@ def exchanges(prior: Prior) -> Exchanges:
 
     Args:
         prior: Prior of a scene.
+        named: Profiles that a likelihood knows by their number, such as ("lens_light", 2): they stay where they are.
     """
     fixed = iter(prior.fixed)
     marks = jax.tree.unflatten(prior.treedef, [_Mark(slot, next(fixed) if slot == FIXED else None)
                                               for slot in prior.slots])
     supports = _supports(prior)
     groups: list[list[_Member]] = []
-    for profiles in (marks.mass, marks.lens_light, marks.source_light):
+    for part in ("mass", "lens_light", "source_light"):
         kinds: dict[Any, list[_Member]] = {}
-        for profile in profiles:
+        for number, profile in enumerate(getattr(marks, part)):
+            if (part, number) in named:
+                continue
             leaves, structure = jax.tree.flatten(profile, is_leaf=lambda leaf: isinstance(leaf, _Mark))
             slots = [slot for slot, _ in leaves if slot != FIXED]
             if slots and all(prior.slots.count(slot) == slots.count(slot) for slot in slots):  # none is shared

@@ -20,6 +20,7 @@ from giga.lensing.images import Finder, Images, find_images
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import jacobian, magnification, trace
+from giga.light.point import Point
 from giga.mass.base import MassProfile
 
 Ladder = Literal["source", "image"]
@@ -264,12 +265,15 @@ class PointTerm(Component):
         ladder: Where positions are compared.
         source: Number of the profile in `source_light` whose centre the source is; None is the best position of the
             source plane.
+        images: Numbers of the `Point`s in `lens_light` that are its images: their places take the place of the
+            measured ones, and `sigma` is how far the lens may leave them.
     """
 
     data: PointImages
     finder: Finder | None = None
     ladder: Ladder = static(default="source")
     source: int | None = static(default=None)
+    images: tuple[int, ...] = static(default=())
 
     def check(self, scene: Scene) -> None:
         """Refuse a term that a scene cannot have. Raises ValueError."""
@@ -284,6 +288,18 @@ class PointTerm(Component):
         if self.source is not None and not (0 <= self.source < len(scene.source_light)
                                             and "center_x" in vars(scene.source_light[self.source])):
             raise ValueError(f"source: got {self.source}; expected the number of a source_light with a centre")
+        lights, several = dict(enumerate(scene.lens_light)), len(set(self.images))
+        if self.images and several != len(self.data.x):
+            raise ValueError(f"images: got {several} lens lights; expected {len(self.data.x)}, one an image")
+        for k in self.images:
+            if not isinstance(lights.get(k), Point):
+                raise ValueError(f"images: got {k}; expected the number of a lens_light that is a Point")
+
+    @property
+    def named(self) -> list[tuple[str, int]]:
+        """Profiles of the scene that it knows by their number: they are no others' twins."""
+        source = [] if self.source is None else [("source_light", self.source)]
+        return source + [("lens_light", k) for k in self.images]
 
     @property
     def solved(self) -> int:
@@ -292,11 +308,19 @@ class PointTerm(Component):
 
     def residuals(self, scene: Scene) -> Array:
         """See `residuals`."""
-        return residuals(scene, self.data, self.ladder, self.finder, self._beta(scene))
+        return residuals(scene, self.placed(scene), self.ladder, self.finder, self._beta(scene))
 
     def log_likelihood(self, scene: Scene) -> Array:
         """See `log_likelihood`."""
-        return log_likelihood(scene, self.data, self.ladder, self.finder, self._beta(scene))
+        return log_likelihood(scene, self.placed(scene), self.ladder, self.finder, self._beta(scene))
+
+    def placed(self, scene: Scene) -> PointImages:
+        """The images with their places in a scene."""
+        if not self.images:
+            return self.data
+        x, y = (jnp.stack([jnp.asarray(getattr(scene.lens_light[k], name)) for k in self.images])
+                for name in ("center_x", "center_y"))
+        return self.data.replace(x=x, y=y)
 
     def _beta(self, scene: Scene) -> Array | None:
         """Position of the source, where a profile of the scene tells it."""

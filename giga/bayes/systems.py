@@ -260,6 +260,11 @@ class SystemsTerm(Component):
             raise ValueError(f"mass: got masses on {len(planes)} planes; expected all on one")
 
     @property
+    def named(self) -> list[tuple[str, int]]:
+        """Profiles of the scene that it knows by their number: none."""
+        return []
+
+    @property
     def solved(self) -> int:
         """Number of parameters that are solved in it: the places of the sources."""
         return 2 * self.data.count

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.observation import Data
+from giga.imaging.points import point_images
 from giga.imaging.render import average, lensed, sampled_at, supersamplings, total
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
+from giga.runtime.products import einsum
 
 
 def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: Scene | None = None) -> Array:
@@ -55,6 +57,8 @@ def _phase_jacobian(scene: Scene, columns: Scene, slopes: Scene, size: int, data
         return [(part, *entry) for profile, *entry in zip(profiles, *others, strict=True)
                 for part in sampled_at(factor, s, [profile])]
 
+    if factor == s:
+        out = _of_points(out, scene, columns, slopes, data)
     for profile, mark, slope in at(scene.lens_light, columns.lens_light, slopes.lens_light):
         out = _accumulate(out, profile, mark, slope, lambda p: p.brightness(x, y))
     source = at(scene.source_light, columns.source_light, slopes.source_light)
@@ -91,6 +95,22 @@ def _through_planes(out: Array, scene: Scene, columns: Scene, slopes: Scene, sou
 
     return _accumulate(out, (scene.mass, scene.planes), (columns.mass, columns.planes), (slopes.mass, slopes.planes),
                        image)
+
+
+def _of_points(out: Array, scene: Scene, columns: Scene, slopes: Scene, data: Data) -> Array:
+    """The same of points, whose images masses and planes move, too."""
+    for profile, mark, slope in zip(scene.light, columns.light, slopes.light, strict=True):
+        if not profile.is_point:
+            continue
+
+        def image(tree: tuple[Any, Any, Any]) -> Array:
+            seen = scene.replace(mass=tree[0], planes=tree[1])
+            one = point_images(seen, tree[2], data.grid, data.convolution.supersampling)
+            return einsum("k,kpij->pij", jnp.atleast_1d(jnp.asarray(tree[2].amp)), one)
+
+        out = _accumulate(out, (scene.mass, scene.planes, profile), (columns.mass, columns.planes, mark),
+                          (slopes.mass, slopes.planes, slope), image)
+    return out
 
 
 def _accumulate(out: Array, profile: Any, mark: Any, slope: Any, image) -> Array:

@@ -8,6 +8,7 @@ from jax import Array
 
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Data
+from giga.imaging.points import point_images, points
 from giga.imaging.psf import Convolution
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
@@ -34,6 +35,8 @@ def render(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
         brightness = total(lens, x, y)
         if source:
             brightness = brightness + lensed(source, scene.rays(x, y))
+        if factor == s and any(profile.is_point for profile in scene.light):
+            brightness = brightness + points(scene, grid, s)
         image = image + convolution(average(brightness, factor, s))
     if bare := unconvolved(scene):
         image = image + total(bare, *grid.coordinates())
@@ -53,6 +56,9 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     for profiles, is_lensed in ((scene.lens_light, False), (scene.source_light, True)):
         for profile in profiles:
             if not profile.is_linear:
+                continue
+            if profile.is_point:
+                images += list(point_images(scene, profile, grid, s))
                 continue
             if not profile.convolved:
                 images += list(profile.basis(*grid.coordinates()))
@@ -98,13 +104,20 @@ def sampling(profile: LightProfile, psf_supersampling: int) -> int:
 
 def supersamplings(scene: Scene, psf_supersampling: int) -> Sequence[int]:
     """The distinct subpixel counts in a scene, smallest first."""
-    return sorted({sampling(part, psf_supersampling) for p in scene.light if p.convolved for part in p.sampled_apart()})
+    points = {psf_supersampling for p in scene.light if p.is_point}
+    return sorted(points | {sampling(part, psf_supersampling) for p in scene.light if _is_extended(p)
+                            for part in p.sampled_apart()})
 
 
 def sampled_at(factor: int, psf_supersampling: int, profiles: Iterable[LightProfile]) -> list[LightProfile]:
     """The profiles, or parts of them, that the PSF touches and that are evaluated on so many subpixels a side."""
-    return [part for p in profiles if p.convolved for part in p.sampled_apart()
+    return [part for p in profiles if _is_extended(p) for part in p.sampled_apart()
             if sampling(part, psf_supersampling) == factor]
+
+
+def _is_extended(profile: LightProfile) -> bool:
+    """Whether it is a brightness that the PSF touches."""
+    return profile.convolved and not profile.is_point
 
 
 def unconvolved(scene: Scene) -> list[LightProfile]:
@@ -119,5 +132,3 @@ def average(phases: Array, factor: int, s: int) -> Array:
     *lead, _, ny, nx = phases.shape
     m = factor // s
     return phases.reshape(*lead, s, m, s, m, ny, nx).mean((-5, -3)).reshape(*lead, s * s, ny, nx)
-
-

@@ -51,7 +51,7 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
         scale = pixel_scale / STRETCH if lensed else pixel_scale
         for k, profile in enumerate(getattr(scene, section)):
             fields = {field.name for field in dataclasses.fields(profile)}
-            if not profile.scalar_amp or not {"center_x", "center_y"} <= fields:
+            if profile.is_point or not profile.scalar_amp or not {"center_x", "center_y"} <= fields:
                 continue
             if profile.bands is not None and band not in profile.bands:
                 continue

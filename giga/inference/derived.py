@@ -19,8 +19,10 @@ from giga.inference.amplitudes import linear_profiles
 from giga.inference.digits import moments
 from giga.inference.field import masses_of_draws, rms_of_draws
 from giga.inference.result import Result
+from giga.lensing.cosmology import ARCSEC
 from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
 from giga.lensing.magnification import Lensed, Square, arcs_of, isolating, lensed, magnifications
+from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
@@ -166,15 +168,31 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
     band = observation.band
     inputs = (x, amplitudes)
     paths = _paths(result.prior, band)
+    hosts = [not profile.is_point and path.startswith("source_light")
+             for path, profile in zip(paths, result.prior.in_band(band).light, strict=True)]
     scene = jax.tree.map(lambda leaf: np.asarray(leaf, x.dtype), scene)
     fluxes = np.asarray(in_pieces(lambda part: _fluxes(prior, *part, band), inputs, PIECE))
-    _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), observation, suffix)
-    if not scene.source_light:
-        return
-    scene = scene.of_plane()
+    _magnitudes(table, paths, fluxes, np.asarray(_flux_at_best(scene), float), hosts, observation, suffix)
+    planes, at_best = light_planes(scene), np.asarray([result.best[name] for name in prior.names], x.dtype)
+    for plane in planes:
+        part = f"source_plane_{plane}" if plane != planes[-1] else "source"
+        _source(table, prior, inputs, scene.of_plane(plane), observation, part, plane, suffix, at_best)
+
+
+def light_planes(scene: Scene) -> list[int]:
+    """Numbers of the planes that have sources with a surface brightness, nearest first; -1 without planes."""
+    extended = [profile for profile in scene.source_light if not profile.is_point]
+    planes = scene.planes
+    return sorted({planes.light_plane(profile) if isinstance(planes, Planes) else -1 for profile in extended})
+
+
+def _source(table: _Table, prior: Prior, inputs: tuple[np.ndarray, list[np.ndarray]], scene: Scene,
+            observation: Observation, part: str, plane: int, suffix: str, best_x: np.ndarray) -> None:
+    """Shape and magnification of what lies on one source plane, whose scene at the best fit is given."""
+    x, band = inputs[0], observation.band
     square, share = _arcs_square(scene, observation)
     if square is None:
-        table.missing[f"source.magnification{suffix}"] = "the source is nowhere bright in the image"
+        table.missing[f"{part}.magnification{suffix}"] = "the source is nowhere bright in the image"
         return
     pixel_area = (float(square.side) / SIDE) ** 2
     best = jax.tree.map(np.asarray, _lensed(scene, square, share))
@@ -184,8 +202,8 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
 
     totals, edges, peaks, shapes = [], 0, [float(best.peaks)], []
     for first in range(0, len(x), PIECE):
-        part = jax.tree.map(lambda leaf, first=first: leaf[first:first + PIECE], inputs)
-        seen, ellipse = in_pieces(lambda some: _of_draws(prior, *some, square, share, begin, band), part, PIECE)
+        some = jax.tree.map(lambda leaf, first=first: leaf[first:first + PIECE], inputs)
+        seen, ellipse = in_pieces(lambda one: _of_draws(prior, *one, square, share, begin, band, plane), some, PIECE)
         shapes.append(ellipse)
         for one in zip(*seen, strict=True):
             one = Lensed(*one)
@@ -193,31 +211,39 @@ def _light(table: _Table, prior: Prior, x: np.ndarray, result: Result, k: int, s
             edges += bool(one.above[[0, -1]].any() or one.above[:, [0, -1]].any())
             peaks.append(float(one.peaks))
     ellipses = jax.tree.map(lambda *parts: np.concatenate(parts), *shapes)
-    table.add(f"source.half_light_radius{suffix}", ellipses.radius, shape.radius, "arcsec")
-    table.add(f"source.axis_ratio{suffix}", ellipses.q, shape.q)
+    table.add(f"{part}.half_light_radius{suffix}", ellipses.radius, shape.radius, "arcsec")
+    if part != "source":  # by the redshift of its own plane, and the cosmology, of each draw
+        scales = np.asarray(_kpc(prior, np.concatenate([best_x[None], x]), plane), float)
+        name = f"{part}.half_light_radius_kpc{suffix}"
+        table.add(name, ellipses.radius * scales[1:], shape.radius * scales[0], "kpc")
+    table.add(f"{part}.axis_ratio{suffix}", ellipses.q, shape.q)
     three, mine = np.array(totals), magnifications(best, pixel_area).totals
     for method, draws, at_best in zip(METHODS, three.T, mine, strict=True):
-        table.add(f"source.magnification_{method}{suffix}", draws, at_best)
+        table.add(f"{part}.magnification_{method}{suffix}", draws, at_best)
     # What the paper adopts is the mean of its first two methods.
-    table.add(f"source.magnification{suffix}", three[:, :2].mean(1), mine[:2].mean())
-    table.add(f"source.magnification_spread{suffix}", np.ptp(three, axis=1), np.ptp(mine))
-    table.notes.append(f"magnification{suffix}: of what is above {share:g} of the peak, the lowest threshold at which "
+    table.add(f"{part}.magnification{suffix}", three[:, :2].mean(1), mine[:2].mean())
+    table.add(f"{part}.magnification_spread{suffix}", np.ptp(three, axis=1), np.ptp(mine))
+    of = f"magnification{suffix}" if part == "source" else f"{part}.magnification{suffix}"
+    table.notes.append(f"{of}: of what is above {share:g} of the peak, the lowest threshold at which "
                        f"{len(arcs_of(best.above))} arcs stand apart at the best fit")
     if edges:
-        table.notes.append(f"magnification{suffix}: arcs leave the square that is looked at in {edges} of {len(x)} "
+        table.notes.append(f"{of}: arcs leave the square that is looked at in {edges} of {len(x)} "
                            "draws")
     if np.abs(np.median(peaks) - 1.0) > PEAKS:
-        table.notes.append(f"magnification{suffix}: the peak of the source is {np.median(peaks):.3f} of that of its "
+        table.notes.append(f"{of}: the peak of the source is {np.median(peaks):.3f} of that of its "
                            "images; the method of counts is coarse by as much")
 
 
-def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: np.ndarray, observation: Observation,
-                suffix: str) -> None:
-    """Of each component with an end, and of the source as a whole, from fluxes of shape (draws, components)."""
+def _magnitudes(table: _Table, paths: Sequence[str], fluxes: np.ndarray, best: np.ndarray, hosts: Sequence[bool],
+                observation: Observation, suffix: str) -> None:
+    """Of each component with an end, and of the source as a whole without points, which are those of `hosts`.
+
+    Fluxes have the shape (draws, components).
+    """
     columns = {f"{path}.magnitude{suffix}": (fluxes[:, i], best[i]) for i, path in enumerate(paths)
                if not np.isinf(best[i])}
-    sources = [i for i, path in enumerate(paths) if path.startswith("source_light")]
-    if sources:
+    sources = np.flatnonzero(hosts)
+    if len(sources):
         columns[f"source.magnitude{suffix}"] = fluxes[:, sources].sum(1), best[sources].sum()
     for name, (flux, at_best) in columns.items():
         if observation.zero_point is None:
@@ -280,18 +306,29 @@ def _masses(prior: Prior, x: Array) -> Any:
     return jax.vmap(lambda one: jax.tree.map(jnp.asarray, list(prior.fill(one).lenses())))(x)
 
 
+@partial(jax.jit, static_argnums=2)
+def _kpc(prior: Prior, x: Array, plane: int) -> Array:
+    """Length of one arcsec on a plane in each draw [kpc]."""
+
+    def one(x: Array) -> Array:
+        planes = prior.fill(x).planes
+        return 1e3 * ARCSEC * planes.cosmology.angular_diameter_distance(jnp.asarray(planes.redshifts[plane]))
+
+    return jax.vmap(one)(x)
+
+
 @partial(jax.jit, static_argnums=3, compiler_options=ON_VECTORS)
 def _fluxes(prior: Prior, x: Array, amplitudes: list[Array], band: str | None) -> Array:
     return jax.vmap(lambda one, amp: _flux_of(_filled(prior, one, amp, band)))(x, amplitudes)
 
 
-@partial(jax.jit, static_argnums=6)
+@partial(jax.jit, static_argnums=(6, 7))
 def _of_draws(prior: Prior, x: Array, amplitudes: list[Array], square: Square, share: float, begin: Any,
-              band: str | None) -> tuple[Lensed, Shape]:
+              band: str | None, plane: int) -> tuple[Lensed, Shape]:
     """The lensed source and the half-light ellipse of some draws."""
 
     def one(entry: tuple[Array, list[Array]]) -> tuple[Lensed, Shape]:
-        scene = _filled(prior, *entry, band).of_plane()
+        scene = _filled(prior, *entry, band).of_plane(plane)
         return lensed(scene, square, share, SIDE, SIDE), half_light(scene.source_light, *begin)
 
     return jax.lax.map(one, (x, amplitudes))

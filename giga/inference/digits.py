@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+ROUNDING = 1e-6  # of a number: an error below this is that of single precision
+
 
 def places(error: float) -> int:
     """Decimals that leave an error above 0 two significant digits; negative above 100.
@@ -17,14 +19,16 @@ def places(error: float) -> int:
 
 
 def rounded(value: float, error: float) -> str:
-    """A number with the digits that its error warrants; five without an error.
+    """A number with the digits that its error warrants; five without an error, or with one that is but rounding.
 
     >>> rounded(2.64631, 0.129), rounded(0.129, 0.129), rounded(12345.6, 345.0), rounded(1.73904e12, 4.6e9)
     ('2.65', '0.13', '12350', '1.7390e+12')
+    >>> rounded(2.0000000123, 1.3e-8)
+    '2'
     """
     if not math.isfinite(value):
         return "nan"
-    if not (math.isfinite(error) and error > 0.0):
+    if not (math.isfinite(error) and error > ROUNDING * abs(value)):
         return f"{value:.5g}"
     decimals = places(error)
     if 1e-4 <= max(abs(value), error) < 1e7:
@@ -37,12 +41,15 @@ def latex(low: float, middle: float, high: float) -> str:
 
     >>> latex(1.9, 2.0, 2.2)
     '2.00^{+0.20}_{-0.10}'
+    >>> latex(2.00000001, 2.00000002, 2.00000003)
+    '2'
     """
     exponent = math.floor(math.log10(abs(middle))) if middle and not 1e-4 < abs(middle) < 1e7 else 0
     low, middle, high = (value / 10.0**exponent for value in (low, middle, high))
     errors = high - middle, middle - low
-    least = min((error for error in errors if error > 0.0), default=0.0)
-    text = f"{rounded(middle, least)}^{{+{rounded(errors[0], least)}}}_{{-{rounded(errors[1], least)}}}"
+    least = min((error for error in errors if error > ROUNDING * abs(middle)), default=0.0)
+    text = rounded(middle, least) if not least else \
+        f"{rounded(middle, least)}^{{+{rounded(errors[0], least)}}}_{{-{rounded(errors[1], least)}}}"
     return rf"({text}) \times 10^{{{exponent}}}" if exponent else text
 
 

@@ -105,7 +105,7 @@ def _source_error(result: Found, k: int, grid: Grid) -> np.ndarray | None:
 
 def _held(scene: Scene, source: np.ndarray, grid: Grid) -> float:
     """Share of the source's flux on the pixels of a grid in the source plane."""
-    total = sum((float(profile.flux()) for profile in scene.of_plane().source_light), 0.0)
+    total = sum((float(profile.flux()) for profile in scene.of_plane().source_light if not profile.is_point), 0.0)
     return float(source.sum()) * float(grid.pixel_area) / total if total > 0.0 else float("nan")
 
 

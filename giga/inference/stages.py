@@ -93,7 +93,8 @@ class Stages:
         self.report, self.seed = lens.report, lens.seed
         self.journal, self.direct, self.call = journal, call, kept(call, journal)
         self.keys = split(jax.random.key(lens.seed), 5)
-        self.exchanges = exchanges(posterior.prior)
+        named = {place for term in posterior.points for place in term.named}
+        self.exchanges = exchanges(posterior.prior, named)
         if config.sampler != "hmc":  # particles find every order by themselves
             self.exchanges = self.exchanges._replace(unlike=None)
         self.posterior = posterior.replace(orders=self.exchanges.unlike)

@@ -32,7 +32,12 @@ class Scene(Component):
     planes: Planes | tuple[()] = ()
 
     def check(self) -> None:
-        """Refuse planes that do not fit the profiles. Raises ValueError."""
+        """Refuse planes that do not fit the profiles, and lights where they cannot stand. Raises ValueError."""
+        for section in ("lens_light", "source_light"):
+            for k, profile in enumerate(getattr(self, section)):
+                if section not in profile.sections:
+                    raise ValueError(f"{section}.{k}: got {type(profile).__name__}; expected it in "
+                                     f"{' or '.join(profile.sections)}")
         for k, profile in enumerate(self.lens_light):
             if profile.plane is not None:
                 raise ValueError(f"lens_light.{k}.plane: got {profile.plane}; expected none, for lens light is not "

@@ -35,6 +35,8 @@ class LightProfile(Component):
     scalar_amp: ClassVar[bool] = True  # one amplitude, of shape ()
     positive: ClassVar[bool] = True  # solved amplitudes below zero are no light
     convolved: ClassVar[bool] = True  # seen through the PSF
+    is_point: ClassVar[bool] = False  # without a size: no brightness, but a flux that is laid on the pixels
+    sections: ClassVar[tuple[str, ...]] = ("lens_light", "source_light")  # of a scene, where it may stand
     amp_unit: ClassVar[str] = "ct / (s arcsec2)"  # of a brightness per arcsec^2 in an image of counts per second
 
     @property

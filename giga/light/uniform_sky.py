@@ -19,6 +19,7 @@ class UniformSky(LightProfile):
 
     convolved: ClassVar[bool] = False
     positive: ClassVar[bool] = False
+    sections: ClassVar[tuple[str, ...]] = ("lens_light",)
 
     def basis(self, x: Array, y: Array) -> Array:
         return jnp.ones_like(x)[None]

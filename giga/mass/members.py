@@ -166,8 +166,8 @@ class Members(MassProfile):
     """Member galaxies of a cluster, each a `DPIE` by a scaling relation with its luminosity.
 
     With l = 10^(-0.4 (mag - mag0)), sigma_i = sigma l^sigma_exponent 10^(scatter offset_i), core_i = core
-    l^core_exponent, cut_i = cut l^cut_exponent. LensTool's vdslope is 1 / sigma_exponent and its slope 2 /
-    cut_exponent; a constant mass-to-light ratio has 1/4 and 1/2.
+    l^core_exponent, cut_i = cut l^cut_exponent 10^(cut_scatter cut_offset_i). LensTool's vdslope is 1 / sigma_exponent
+    and its slope 2 / cut_exponent; a constant mass-to-light ratio has 1/4 and 1/2.
 
     They are summed as `Halos` are. Needs planes with `absolute`.
 
@@ -178,7 +178,9 @@ class Members(MassProfile):
         mag0: Magnitude at which the relation is anchored.
         sigma_exponent, core_exponent, cut_exponent: Exponents of the luminosity.
         scatter: Scatter of sigma about the relation [dex].
-        offsets: Of each member from the relation, in units of the scatter; empty is none.
+        offsets: Of each member from the relation, in units of the scatter; empty is none. As priors they are standard
+            normal ones.
+        cut_scatter, cut_offsets: The same of the cut radius.
 
     References:
         Natarajan & Kneib (1997), MNRAS 287, 833; Bergamini et al. (2019), arXiv:1905.13236 (exponents, scatter).
@@ -193,7 +195,9 @@ class Members(MassProfile):
     core_exponent: Param = 0.5
     cut_exponent: Param = 0.5
     scatter: Param = 0.0
-    offsets: Sequence[Param] = ()
+    offsets: Sequence[Param] = dataclasses.field(default=(), metadata={"inner": True})
+    cut_scatter: Param = 0.0
+    cut_offsets: Sequence[Param] = dataclasses.field(default=(), metadata={"inner": True})
 
     ranges = {"sigma": POSITIVE, "core": POSITIVE, "cut": POSITIVE}
     absolute = True
@@ -201,17 +205,22 @@ class Members(MassProfile):
     def each(self) -> DPIE:
         """The members as one profile with arrays on its leaves, shape (n,)."""
         log = -0.4 * (jnp.asarray(self.catalogue.mag) - self.mag0)  # of the luminosity, to the base of 10
-        moved = self.scatter * jnp.stack([jnp.asarray(v) for v in self.offsets]) if len(self.offsets) else 0.0
+        moved, stretched = _moved(self.scatter, self.offsets), _moved(self.cut_scatter, self.cut_offsets)
         return DPIE(sigma=self.sigma * 10.0 ** (self.sigma_exponent * log + moved),
                     core=self.core * 10.0 ** (self.core_exponent * log),
-                    cut=self.cut * 10.0 ** (self.cut_exponent * log), e1=self.catalogue.e1, e2=self.catalogue.e2,
-                    center_x=self.catalogue.x, center_y=self.catalogue.y)
+                    cut=self.cut * 10.0 ** (self.cut_exponent * log + stretched),
+                    e1=self.catalogue.e1, e2=self.catalogue.e2, center_x=self.catalogue.x, center_y=self.catalogue.y)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         return Halos(each=self.each()).deflection(x, y)
 
     def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
         return Halos(each=self.each()).jacobian(x, y)
+
+
+def _moved(scatter: Param, offsets: Sequence[Param]) -> Array | float:
+    """By how much members are off a relation [dex]."""
+    return scatter * jnp.stack([jnp.asarray(offset) for offset in offsets]) if len(offsets) else 0.0
 
 
 def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, y: Array,

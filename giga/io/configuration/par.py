@@ -17,7 +17,7 @@ from scipy.stats import norm
 from giga.io.errors import InputError
 from giga.io.lenstool.par import FREE, GAUSSIAN, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
 from giga.io.lenstool.potentials import Potential
-from giga.io.lenstool.potfiles import EXPONENTS, SCALES, USUAL, Potfile, potfiles
+from giga.io.lenstool.potfiles import EXPONENTS, SCALES, SCATTERS, USUAL, Potfile, potfiles
 from giga.mass.members import DPIE
 
 QUANTILES = 32  # of each of LensTool's priors, of which moments are taken
@@ -188,5 +188,12 @@ def _members(par: Par, potfile: Potfile) -> dict[str, Any]:
             return {"dist": "Uniform", "low": over(second), "high": over(first)}
         return {"dist": "Normal", "loc": over(first), "scale": over(first) * second / first}
 
+    def scatter(name: str, row: Row) -> dict[str, Any]:
+        """In dex: LensTool's over the number of a member of magnitude mag0, which it is added to."""
+        of, unit = potfile.scale(SCATTERS[name][1])
+        value = middle(numbers_of(of, par.file, 1)) / (1.0 if name == "scatter" else unit)
+        return _prior(row, par.file, value * math.log(10.0), 0.0)
+
     return {"profile": "Members", "catalogue": str(potfile.catalogue.resolve()), "mag0": potfile.mag0,
-            **{name: scale(name) for name in SCALES}, **{name: exponent(name) for name in EXPONENTS}}
+            **{name: scale(name) for name in SCALES}, **{name: exponent(name) for name in EXPONENTS},
+            **{name: scatter(name, row) for name in SCATTERS if (row := potfile.scatter(name)) is not None}}

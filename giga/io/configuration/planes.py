@@ -13,6 +13,7 @@ from giga.io.errors import nearest
 from giga.io.tables import Place, show
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
+from giga.lensing.redshifts import Redshifts
 
 FIELDS = ("redshifts", "reference", "cosmology", "sources", "absolute")
 RANGES = {"H0": (0.0, math.inf), "Om0": (0.0, 1.0)}
@@ -47,6 +48,13 @@ class PlanesConfig:
                       reference=None if self.reference is None else leaf("planes.reference"),
                       cosmology=Cosmology(**{key: leaf(f"planes.cosmology.{key}") for key, _ in self.cosmology}),
                       sources=[leaf(f"planes.sources.{k}") for k in range(len(self.sources))], absolute=self.absolute)
+
+    def completed(self, known: Redshifts) -> Redshifts:
+        """What turns angles into lengths and masses, from [lens], and where that says nothing from numbers here."""
+        first, last = (z if isinstance(z, float) else None for z in (self.redshifts[0], self.redshifts[-1]))
+        fixed = {key: value for key, value in self.cosmology if isinstance(value, float)}
+        return Redshifts(known.z_lens or first, known.z_source or last,
+                         known.cosmology.replace(**fixed))
 
     def table(self) -> dict[str, Any]:
         """The section as it is written."""

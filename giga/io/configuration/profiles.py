@@ -101,20 +101,22 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     if not isinstance(name, str) or name not in classes:
         raise place.at("profile").error(show(name), nearest(str(name), classes))
     cls = classes[name]
-    if section == "source_light" and not getattr(cls, "convolved", True):
-        raise place.at("profile").error(f"{name}, which is not lensed", "it in a [[lens_light]]")
+    if issubclass(cls, LightProfile) and section not in cls.sections:
+        which = "not lensed" if section == "source_light" else "behind the lens"
+        raise place.at("profile").error(f"{name}, which is {which}", f"it in a [[{cls.sections[0]}]]")
     fields = {f.name: f for f in dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
               if not f.metadata.get("inner")}
+    hints = typing.get_type_hints(cls)
     for key in table:
         if key != "profile" and key not in fields:
             raise place.at(key).error("unknown parameter", f"{nearest(key, fields)}, which {name} has")
-    hints = typing.get_type_hints(cls)
     parameters, settings = [], []
     for key, field in fields.items():
         is_setting, is_file, here = field.metadata.get("static"), field.metadata.get("file"), place.at(key)
         if key not in table and field.default is dataclasses.MISSING:
             file = "a FITS file" if is_file is True else f"a catalogue of {is_file}"
-            raise here.error("missing", "an integer" if is_setting else file if is_file else EXPECTED)
+            setting = "an integer" if hints[key] is int else "a list of numbers"
+            raise here.error("missing", setting if is_setting else file if is_file else EXPECTED)
         if is_file:
             settings.append((key, str(convert(Path, table[key], here))))
         elif is_setting:
@@ -126,6 +128,9 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
                 raise here.error(show(table[key]), f"no amp: the amplitudes of {name} are solved")
         elif isinstance(field.default, (int, float)):
             parameters.append((key, float(field.default)))
+    lists = {key: value for key, value in settings if isinstance(value, tuple) and key in ("x", "y")}
+    if len({len(value) for value in lists.values()}) > 1 or not all(lists.values()):
+        raise place.at("y").error(f"{len(lists['y'])} numbers beside {len(lists['x'])} of x", "one an image, 1 or more")
     return ProfileConfig(name, tuple(parameters), tuple(settings))
 
 
@@ -147,9 +152,22 @@ def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if (kind := field.metadata.get("file")) == "members":
             values[field.name] = read_members(Path(values[field.name]), reference)
+            values |= _offsets(parameters, len(values[field.name].mag), path)
         elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")
     return cls(**values, **parameters)
+
+
+def _offsets(parameters: Mapping[str, Any], count: int, path: str) -> dict[str, list[dist.Distribution]]:
+    """A free offset of each member from every relation that has a scatter. Raises InputError."""
+    offsets = {}
+    for scatter, name in (("scatter", "offsets"), ("cut_scatter", "cut_offsets")):
+        value = parameters.get(scatter, 0.0)
+        if isinstance(value, float) and value < 0.0:
+            raise InputError("", f"{path}.{scatter}", f"got {value:g}", "a number of 0 or more [dex]")
+        if not (isinstance(value, float) and value == 0.0):
+            offsets[name] = [dist.Normal(0.0, 1.0) for _ in range(count)]
+    return offsets
 
 
 def _image(file: str, path: str) -> np.ndarray:

@@ -75,7 +75,10 @@ class Config:
     @property
     def redshifts(self) -> Redshifts:
         """What turns angles into lengths and masses."""
-        return self.lens.redshifts if self.cluster is None else self.cluster.seen_from(self.lens)
+        known = self.lens.redshifts
+        if self.cluster is not None:
+            return self.cluster.seen_from(self.lens)
+        return known if self.planes is None else self.planes.completed(known)
 
     def refuse(self, by: str, *sections: str) -> None:
         """Refuse sections that a command would leave out without a word. Raises InputError."""

@@ -120,6 +120,7 @@ class ObservationConfig:
     mask_neighbours: bool = False  # leave out sources that peak outside `mask_keep`, where they reach into it
     cutout: CutoutConfig | None = None  # part of the image to use
     pixel_scale: float | None = above(0.0, None)  # side of a pixel [arcsec]; none takes it from the WCS
+    offset: tuple[float, float] = (0.0, 0.0)  # x and y added to where its pixels lie by WCS or centre [arcsec]
     band: str | None = None  # name of the band
     zero_point: float | None = None  # magnitude of one unit of the image; none takes it from the header
 

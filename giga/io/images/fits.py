@@ -156,6 +156,13 @@ def _linear(config: ObservationConfig, about: Known, window: tuple[slice, slice]
 
 def _grid(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, reference: Observation | None,
           notes: list[str], path: str) -> Grid:
+    """The pixels of an image, moved by its offset. Raises InputError."""
+    grid = _by_wcs(config, shape, wcs, reference, notes, path)
+    return grid.replace(center_x=grid.center_x + config.offset[0], center_y=grid.center_y + config.offset[1])
+
+
+def _by_wcs(config: ObservationConfig, shape: tuple[int, int], wcs: WCS | None, reference: Observation | None,
+            notes: list[str], path: str) -> Grid:
     name = Path(config.image).name
     if wcs is None:
         if config.pixel_scale is None:

@@ -11,7 +11,7 @@ from astropy.io import fits
 
 IMAGE, KERNEL, TRANSFORM = "image_data", "kernel_point_source", "transform_pix2angle"
 FIRST = (IMAGE, KERNEL)  # which a file is read for
-SQUARE = 1e-3  # share by which a pixel may differ from a square
+SQUARE = 1e-3  # share by which the sides of a pixel may differ
 
 
 def is_hdf5(path: str | PathLike[str]) -> bool:
@@ -64,6 +64,6 @@ def pixel_side(transform: np.ndarray) -> float:
     (a, b), (c, d) = transform.astype(float)
     side = float(np.sqrt(abs(a * d - b * c)))
     skew = max(abs(a * b + c * d), abs(a * a + c * c - b * b - d * d))
-    if not side > 0.0 or skew > SQUARE * side**2:
+    if not side > 0.0 or skew > 2.0 * SQUARE * side**2:  # of squares of lengths
         raise ValueError(f"{TRANSFORM} {transform.tolist()}; expected square pixels, turned or mirrored at most")
     return round(side, 9)

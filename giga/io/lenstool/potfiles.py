@@ -15,6 +15,8 @@ EXPONENTS: dict[str, tuple[str, Callable[[float], float]]] = {
     "sigma_exponent": ("vdslope", lambda slope: 1.0 / slope), "cut_exponent": ("slope", lambda slope: 2.0 / slope)}
 """LensTool's row of each exponent of `Members`, and the exponent of its number, which is 4 where there is none."""
 USUAL = 4.0
+SCATTERS = {"scatter": ("vdscatter", "sigma"), "cut_scatter": ("rcutscatter", "cut")}
+"""LensTool's row of each scatter of `Members`, in km / s and arcsec or kpc, and the number that it is added to."""
 
 
 class Potfile:
@@ -32,11 +34,6 @@ class Potfile:
         kind = section.row("type")
         if kind is not None and int(numbers_of(kind, par.file, 1)[0]) != 81:
             raise InputError(par.file, f"line {kind.line}", f"type {' '.join(kind.values)} of {self.name}", "type 81")
-        for key in ("vdscatter", "rcutscatter"):
-            found = section.row(key)
-            if found is not None and any(numbers_of(found, par.file, 1)):
-                raise InputError(par.file, f"line {found.line}", f"{key} {' '.join(found.values)}", "0: a scatter of "
-                                 "members is written in [[mass]], with an offset of each")
         self.z_lens = numbers_of(self._row("zlens"), par.file, 1)[0]
         self.mag0 = numbers_of(self._row("mag0"), par.file, 1)[-1]
         self.catalogue = par.file.parent / self._row("filein").values[-1]
@@ -50,8 +47,13 @@ class Potfile:
         """The row of one of `EXPONENTS`."""
         return self._section.row(EXPONENTS[name][0])
 
+    def scatter(self, name: str) -> Row | None:
+        """The row of one of `SCATTERS`, where members have one: its kind is not 0."""
+        row = self._section.row(SCATTERS[name][0])
+        return row if row is not None and int(numbers_of(row, self._par.file, 1)[0]) else None
+
     def members(self) -> Members:
-        """The members at the values that the file gives. Raises InputError."""
+        """The members at the values that the file gives, on their relation even with a scatter. Raises InputError."""
         values: dict[str, Any] = {}
         for name in SCALES:
             row, unit = self.scale(name)
@@ -75,7 +77,7 @@ class Potfile:
 
 
 def potfiles(par: Par) -> list[Potfile]:
-    """Every potfile of a `.par`. Raises InputError for a type other than 81, a scatter, or what is missing."""
+    """Every potfile of a `.par`. Raises InputError for a type other than 81, or what is missing."""
     return [Potfile(par, section) for section in par.named("potfile")]
 
 

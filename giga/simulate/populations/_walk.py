@@ -159,9 +159,12 @@ def is_traced(value: Any) -> bool:
 
 
 def check_profiles(scene: Any) -> None:
-    """Refuse profiles of several amplitudes, as the axis of a leaf is that of the bands, and a sky."""
+    """Refuse profiles of several amplitudes, as the axis of a leaf is that of the bands, points, and a sky."""
     nodes, _ = jax.tree_util.tree_flatten_with_path(scene, is_leaf=lambda n: isinstance(n, LightProfile) or is_leaf(n))
     for path, node in nodes:
+        if isinstance(node, LightProfile) and node.is_point:
+            raise ValueError(f"{path_name(path)}: got {type(node).__name__}, a point of light; expected the light of "
+                             "galaxies")
         if isinstance(node, LightProfile) and not node.scalar_amp:
             raise ValueError(f"{path_name(path)}: got {type(node).__name__}, which has {node.n_amp} amplitudes; "
                              "expected profiles of one amplitude")

@@ -1,0 +1,69 @@
+"""Lenses that cannot be are refused where they enter: one line with the field, the value seen and what was expected.
+
+A new kind of bad input joins with one line.
+"""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from giga.inference.settings import FitConfig
+from giga.io.configuration.toml import parse_config, scene_from_config
+from giga.io.errors import InputError
+from giga.io.images.deflection_map import load_deflection_map
+
+HEAD = """
+[[observation]]
+image = "a.fits"
+background_rms = 0.1
+exposure_time = 100.0
+[[lens_light]]
+profile = "Sersic"
+R_sersic = 1.0
+n_sersic = 2.0
+"""
+SIS = '[[mass]]\nprofile = "SIS"\ntheta_E = 1.0\n'
+POINTS = '[[points]]\nsigma = 0.1\n'
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    (SIS + "[planes]\nredshifts = [0.8, 0.5]", "planes.redshifts.1: got 0.5; expected redshifts above that of "
+     "planes.redshifts.0, 0.8"),
+    (SIS + '[planes]\nredshifts = [0.8, {dist = "Uniform", low = 0.5, high = 2.0}]',
+     "planes.redshifts.1: got 0.5 to 2; expected redshifts above"),
+    (SIS + "[planes]\nredshifts = [0.5, 1.5]\nreference = 0.3", "planes.reference: got 0.3; expected a redshift"),
+    (SIS + "[lens]\nz_lens = 0.8\nz_source = 0.5", "lens.z_source: got 0.5; expected a redshift above z_lens, 0.8"),
+    ('[[mass]]\nprofile = "NFW"\nRs = -1.0\nalpha_Rs = 1.0', "mass.0.Rs: got -1; expected a number above 0"),
+    ('[[mass]]\nprofile = "TNFW"\nRs = 1.0\nalpha_Rs = 1.0\nr_trunc = 0.0', "mass.0.r_trunc: got 0; expected a number"),
+    ('[[mass]]\nprofile = "NIE"\ntheta_E = 1.0\ns_scale = -0.1', "mass.0.s_scale: got -0.1; expected a number above 0"),
+    ('[[mass]]\nprofile = "PJaffe"\nsigma0 = 1.0\nRa = -0.1\nRs = 1.0', "mass.0.Ra: got -0.1; expected a number"),
+    ('[[mass]]\nprofile = "SIE"\ntheta_E = 1.0\ne1 = 1.0', "mass.0.e1: got 1; expected a number between -1 and 1"),
+    ('[[mass]]\nprofile = "SIE"\ntheta_E = 1.0\ne1 = 0.8\ne2 = 0.7', "mass.0.e2: got 0.7 beside e1 = 0.8; expected"),
+    ('[[mass]]\nprofile = "EPL"\ntheta_E = 1.0\ngamma = 3.0', "mass.0.gamma: got 3; expected a number between 1 and 3"),
+    ('[[mass]]\nprofile = "EPL"\ntheta_E = 1.0\ngamma = {dist = "Uniform", low = 0.9, high = 2.5}',
+     "mass.0.gamma: Uniform from 0.9 to 2.5; expected a prior between 1 and 3"),
+    ('[[mass]]\nprofile = "EPL"\ntheta_E = 1.0\ngamma = {dist = "Normal", loc = 2.0, scale = 1.0}',
+     "mass.0.gamma: Normal with 31.7% of it outside; expected a prior between 1 and 3"),
+    (SIS + POINTS + "x = [1.0]\ny = [0.0]", "points.0.x: got 1 position; expected 2 or more images of a source"),
+    (SIS + POINTS + "x = [1.0, nan]\ny = [0.0, 0.0]", "points.0.x.1: got nan; expected a finite number"),
+    (SIS + POINTS + "x = [1.0, -9.0]\ny = [0.0, 0.0]\nhalf_width = 3.0",
+     "points.0.x: got -9; expected places within half_width, 3"),
+])
+def test_a_lens_that_cannot_be_is_refused(text, says):
+    with pytest.raises(InputError) as caught:
+        scene_from_config(parse_config(tomllib.loads(HEAD + text), Path("lens.toml"), FitConfig))
+    assert str(caught.value).startswith(f"lens.toml: {says}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("shape", "wcs", "says"), [((6, 5), True, r"alpha_y: shape \(6, 5\); expected \(5, 5\)"),
+                                                    ((5, 5), False, "alpha_x: no celestial WCS; expected a FITS WCS")])
+def test_a_deflection_map_needs_a_place_and_one_shape(tmp_path, shape, wcs, says):
+    header = fits.Header(dict(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=150.0, CRVAL2=2.0, CRPIX1=3.0, CRPIX2=3.0,
+                              CDELT1=-1e-4, CDELT2=1e-4) if wcs else {})
+    for name, size in (("x", (5, 5)), ("y", shape)):
+        fits.PrimaryHDU(np.zeros(size), header).writeto(tmp_path / f"{name}.fits")
+    with pytest.raises(InputError, match=says):
+        load_deflection_map(tmp_path / "x.fits", tmp_path / "y.fits")
