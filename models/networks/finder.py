@@ -49,7 +49,6 @@ class FinderConfig:
         for field, allowed in (("network", NETWORKS), ("size", SIZES), ("survey", tuple(SURVEYS)), ("dtype", DTYPES)):
             if (value := getattr(self, field)) not in allowed:
                 raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
-        SURVEYS[self.survey].select(self.bands)
         if self.observed.shape[0] < 16:
             raise ValueError(f"pixels: expected at least 16, got {self.pixels}")
         if self.network.endswith("vgg") and self.observed.shape[0] % 16:

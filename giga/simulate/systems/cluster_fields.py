@@ -159,7 +159,8 @@ class ClusterField(Component):
                                      for name in arrays})
 
 
-def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, nodes: int = NODES) -> ClusterField:
+def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, nodes: int = NODES,
+            centers: np.ndarray | None = None) -> ClusterField:
     """Find the secondary critical lines of a cluster, and the deflection about its galaxies.
 
     A single lens plane bends light by D_ls / D_s times one field. So that field is stored once; critical lines are
@@ -171,6 +172,8 @@ def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, n
         half_width: Half the side of the square about the origin whose galaxies are taken [arcsec].
         supersampling: Subpixels a side.
         nodes: Values of D_ls / D_s.
+        centers: About which the cutouts of the galaxies lie, shape (galaxies, 2), NaN for those that are left out
+            [arcsec]; None is the galaxies themselves.
 
     Returns:
         The field of one cluster, on the host.
@@ -179,7 +182,8 @@ def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, n
         ValueError: No galaxy in the square, or none that acts as a lens.
     """
     places = lens.galaxies.places
-    inside = np.flatnonzero(np.abs(places).max(1) < half_width - 0.5 * max(grid.shape) * float(grid.pixel_scale))
+    centers = places if centers is None else np.asarray(centers, float)
+    inside = np.flatnonzero(np.abs(centers).max(1) < half_width - 0.5 * max(grid.shape) * float(grid.pixel_scale))
     if not inside.size:
         raise ValueError(f"galaxies: none of {len(places)} is within the square of half-width {half_width:g} arcsec")
     z = np.linspace(0.0, FURTHEST, 1024)
@@ -201,8 +205,8 @@ def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, n
     owner, number, theta_E, caustic = (np.array(column) for column in zip(*rows, strict=True))
     near, light = _neighbours(lens.galaxies, inside, 0.75 * max(grid.shape) * float(grid.pixel_scale))
     return ClusterField(
-        alpha=_deflections(lens.mass, places[inside], grid, supersampling),
-        center=places[inside].astype(np.float32), near=near, light=light,
+        alpha=_deflections(lens.mass, centers[inside], grid, supersampling),
+        center=centers[inside].astype(np.float32), near=near, light=light,
         member=np.zeros(len(inside), np.int32), lens=owner.astype(np.int32),
         node=np.stack([np.zeros(len(number)), number], -1).astype(np.int32), theta_E=theta_E.astype(np.float32),
         caustic=caustic.astype(np.float32), efficiency=efficiency[None].astype(np.float32),

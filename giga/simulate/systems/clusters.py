@@ -155,7 +155,7 @@ class ClusterLenses(Examples):
             stamp = jax.lax.dynamic_slice(self.stamps[galaxy], (start[0], start[1], 0), stamp.shape)
         truth = {LENSED: lensed, "cluster": cluster, "galaxy": galaxy, "line": line, "theta_E": field.theta_E[line],
                  **{name: source[name] for name in ("mag", "z", "r_e")}, "place_x": place[0], "place_y": place[1],
-                 "behind": seen, "mag_lens": field.light[galaxy, 0, 0],
+                 "row": start[0], "column": start[1], "behind": seen, "mag_lens": field.light[galaxy, 0, 0],
                  "colour_lens": about[max(self.bands - 2, 0)] - about[self.bands - 1]}
         return Geometry(lens=lens * area, source=arcs * area, companions=stamp, truth=truth, variant=jnp.int32(0))
 
@@ -249,6 +249,7 @@ def within(key: Array, polygon: Array, buffer: Array) -> Array:
         buffer: Width about it.
     """
     box_key, corner_key = jax.random.split(key)
+    polygon = jnp.asarray(polygon)
     low, high = jnp.min(polygon, 0) - buffer, jnp.max(polygon, 0) + buffer
     places = low + (high - low) * jax.random.uniform(box_key, (TRIES, 2))
     inside = in_region(places, polygon, buffer)
