@@ -185,16 +185,12 @@ def write_lenses(out: str | PathLike[str], mosaic: Mosaic, added: np.ndarray, ta
     """Write images with lenses in them, each with its own header and the light alone in LIGHT, and their table.
 
     Raises:
-        InputError: An image that would be overwritten.
+        InputError: See `check_places`.
     """
-    folder = Path(out)
-    names = [path.name for path in mosaic.files]
-    for path, name in zip(mosaic.files, names, strict=True):
-        if (folder / name).exists() and (folder / name).samefile(path) or names.count(name) > 1:
-            raise InputError(path, "out", f"{folder / name} would be overwritten", "another folder")
+    folder = check_places(out, mosaic.files)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for k, name in enumerate(names):
+    for k, name in enumerate(path.name for path in mosaic.files):
         header = mosaic.headers[k].copy(strip=True)
         header["INJECTED"] = (True, "light of simulated lenses was added")
         image = (mosaic.images[..., k] + added[..., k]).astype(np.float32)
@@ -204,6 +200,22 @@ def write_lenses(out: str | PathLike[str], mosaic: Mosaic, added: np.ndarray, ta
         hdus.writeto(buffer)
         files.append(write_bytes(folder / name, buffer.getvalue()))
     return [*files, write_table(folder / TABLE, table)]
+
+
+def check_places(out: str | PathLike[str], files: Sequence[Path], overwrite: bool = True) -> Path:
+    """The folder that images with lenses go to.
+
+    Raises:
+        InputError: An image that would be overwritten, two of one name, or, unless told to, what is there.
+    """
+    folder, names = Path(out), [path.name for path in files]
+    for path, name in zip(files, names, strict=True):
+        there = folder / name
+        if there.exists() and path.exists() and there.samefile(path) or names.count(name) > 1:
+            raise InputError(path, "out", f"{there} would be overwritten", "another folder")
+        if there.exists() and not overwrite:
+            raise InputError(there, "out", "is there already", "another folder, or --overwrite")
+    return folder
 
 
 def _pixels(mosaic: Mosaic, places: np.ndarray, reference: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
