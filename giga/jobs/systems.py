@@ -16,7 +16,7 @@ from giga.io.configuration.collett import read_collett
 from giga.io.configuration.survey import NoiseConfig, make_noise
 from giga.io.errors import InputError
 from giga.io.tables import Place, to_table
-from giga.jobs import amortised
+from giga.jobs import amortised, finders
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.networks.count import operations
 from giga.models.networks.separator import GGSLConfig, Separator
@@ -167,5 +167,7 @@ SYSTEMS: dict[str, System] = {
                       survey=_survey),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
                         amortised.finish, shape=amortised.image_shape),
+    "cluster-finder": System(finders.ClusterFinderConfig, finders.task, finders.card, finders.measure,
+                             shape=finders.shape, survey=finders.survey),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

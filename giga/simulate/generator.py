@@ -45,17 +45,13 @@ class Geometry(Component):
     variant: Array
 
 
-class Simulator(Component):
-    """A pure, compiled source of training images.
+class Examples(Component):
+    """A pure, compiled source of training images; a subclass says by `geometry` what a scene is.
 
     Attributes:
         grid: The pixels.
         optics: The PSFs, in one or several variants that are drawn from.
         noise: What the detector and the sky add.
-        population: Distribution of scenes. An extra named "lensed" becomes the label, otherwise every image is a lens.
-        companions: Distribution of galaxies (`lens_light`) that belong to neither lens nor source; their
-            light counts as noise.
-        mixing: Random strengths of the parts, as the GGSL-UNet paper mixes them; None leaves them physical.
         turns: Whether images are flipped and turned, truth included.
         bands: Number of bands.
     """
@@ -63,11 +59,52 @@ class Simulator(Component):
     grid: Grid
     optics: Optics
     noise: Noise
+    turns: bool = static(default=False)
+    bands: int = static(default=1)
+
+    def geometry(self, key: Array) -> Geometry:
+        """Draw a scene, trace and convolve it."""
+        raise NotImplementedError
+
+    def finish(self, key: Array, geometry: Geometry) -> Batch:
+        """The example of a scene: all that may differ between two uses of one geometry."""
+        raise NotImplementedError
+
+    def example(self, key: Array) -> Batch:
+        """One example, without a leading axis."""
+        geometry_key, finish_key = jax.random.split(key)
+        return self.finish(finish_key, self.geometry(geometry_key))
+
+    def simulate(self, key: Array, n: int, over: Mesh | None = None) -> Batch:
+        """Simulate a batch, spread over devices and in groups that fit their memory.
+
+        Example i depends on the key and on i alone, whatever the number of devices. Each device keeps what it made.
+        Programs are compiled for few sizes: a number between two of them takes the larger, at most a quarter more, and
+        is cut; see `giga.runtime.parallel.rounded_up`.
+
+        Args:
+            key: Random key.
+            n: Number of examples.
+            over: Mesh of devices; None is all.
+        """
+        size = parallel.rounded_up(n)
+        whole = _simulator(over or parallel.mesh())(self, _keys(key, size))
+        return whole if size == n else _cut(whole, n)
+
+
+class Simulator(Examples):
+    """Scenes of a population, seen by a survey.
+
+    Attributes:
+        population: Distribution of scenes. An extra named "lensed" becomes the label, otherwise every image is a lens.
+        companions: Distribution of galaxies (`lens_light`) that belong to neither lens nor source; their
+            light counts as noise.
+        mixing: Random strengths of the parts, as the GGSL-UNet paper mixes them; None leaves them physical.
+    """
+
     population: Population
     companions: Population | None = None
     mixing: Mixing | None = None
-    turns: bool = static(default=False)
-    bands: int = static(default=1)
 
     def geometry(self, key: Array) -> Geometry:
         """Draw a scene, trace and convolve it."""
@@ -98,27 +135,6 @@ class Simulator(Component):
                       psf=self.optics.kernels[geometry.variant])
         return dihedral(turn_key, batch) if self.turns else batch
 
-    def example(self, key: Array) -> Batch:
-        """One example, without a leading axis."""
-        geometry_key, finish_key = jax.random.split(key)
-        return self.finish(finish_key, self.geometry(geometry_key))
-
-    def simulate(self, key: Array, n: int, over: Mesh | None = None) -> Batch:
-        """Simulate a batch, spread over devices and in groups that fit their memory.
-
-        Example i depends on the key and on i alone, whatever the number of devices. Each device keeps what it made.
-        Programs are compiled for few sizes: a number between two of them takes the larger, at most a quarter more, and
-        is cut; see `giga.runtime.parallel.rounded_up`.
-
-        Args:
-            key: Random key.
-            n: Number of examples.
-            over: Mesh of devices; None is all.
-        """
-        size = parallel.rounded_up(n)
-        whole = _simulator(over or parallel.mesh())(self, _keys(key, size))
-        return whole if size == n else _cut(whole, n)
-
     def _images(self, scene: Scene, variant: Array, bands: int) -> tuple[Array, Array]:
         rays = {}
         for factor in supersamplings(scene, self.optics.supersampling):
@@ -140,7 +156,7 @@ def _cut(batch: Batch, n: int) -> Batch:
 
 @cache
 def _simulator(over: Mesh):
-    def one(simulator: Simulator, key: Array) -> Batch:
+    def one(simulator: Examples, key: Array) -> Batch:
         return simulator.example(key)
 
     return parallel.compiled(parallel.partitioned(parallel.batched(one, over), over), over)

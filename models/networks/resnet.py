@@ -30,6 +30,7 @@ class ResNetConfig:
     width: int = 64  # channels of the first level; each level doubles them
     stem: str = "standard"  # or "small", or "patch"
     norm: str = "batch"  # or "group"
+    shield: int = 0  # channels of the 3 x 3 convolution of a block, behind a 1 x 1 that narrows to them; 0 has none
     dtype: str = "float32"  # of the activations: float32 or bfloat16
 
     @staticmethod
@@ -43,6 +44,19 @@ class ResNetConfig:
     def paper(bands: int = 3, **changes: Any) -> ResNetConfig:
         """The network of the modular pipeline: ResNet-50."""
         return ResNetConfig.of(50, bands, **changes)
+
+    @staticmethod
+    def shielded(bands: int = 3, **changes: Any) -> ResNetConfig:
+        """A deep network of few parameters: five levels of three blocks, whose 3 x 3 convolutions see 8 channels.
+
+        Widths are ours.
+
+        References:
+            Lanusse et al. (2018), MNRAS 473, 3895; Huang et al. (2021), ApJ 909, 27 (the shields).
+        """
+        settings: dict[str, Any] = {"blocks": (3, 3, 3, 3, 3), "bottleneck": False, "width": 16, "shield": 8,
+                                    "stem": "small"}
+        return ResNetConfig(bands=bands, **(settings | changes))
 
     @staticmethod
     def small(bands: int = 3, **changes: Any) -> ResNetConfig:
@@ -63,13 +77,17 @@ def _norm(channels: int, config: ResNetConfig, rngs: nnx.Rngs, scale: float = 1.
 
 
 class Block(nnx.Module):
-    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1, added to what came in."""
+    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1, added to what came in.
+
+    A shielded block has the three, the first of which narrows and the last of which widens again.
+    """
 
     def __init__(self, inputs: int, channels: int, stride: int, config: ResNetConfig, rngs: nnx.Rngs):
         kinds: dict[str, Any] = {"dtype": activations(config.dtype), "rngs": rngs, "bias": False,
                                  "kernel_init": nnx.initializers.he_normal()}
         outputs = 4 * channels if config.bottleneck else channels
-        layers = [(channels, 1, 1), (channels, 3, stride), (outputs, 1, 1)] if config.bottleneck else [
+        inner = config.shield or channels
+        layers = [(inner, 1, 1), (inner, 3, stride), (outputs, 1, 1)] if config.bottleneck or config.shield else [
             (channels, 3, stride), (channels, 3, 1)]
         convs, norms, c = [], [], inputs
         for k, (features, size, step) in enumerate(layers):

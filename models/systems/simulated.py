@@ -9,7 +9,7 @@ import jax
 from jax import Array
 
 from giga.simulate.batch import Batch
-from giga.simulate.generator import Geometry, Simulator
+from giga.simulate.generator import Examples, Geometry
 
 
 class SimulatedTask:
@@ -20,8 +20,8 @@ class SimulatedTask:
         other: Of the shifted set.
     """
 
-    simulator: Simulator
-    other: Simulator
+    simulator: Examples
+    other: Examples
 
     def prepared(self, batch: Batch) -> dict[str, Array]:
         """What the loss needs of simulated images, with or without a leading axis."""
@@ -44,11 +44,11 @@ class SimulatedTask:
         return self.prepared(self.other.example(key))
 
     @property
-    def arrays(self) -> tuple[Simulator, Simulator]:
+    def arrays(self) -> tuple[Examples, Examples]:
         """The simulators: cutouts of real sky and tables are large."""
         return self.simulator, self.other
 
-    def holding(self, arrays: tuple[Simulator, Simulator]) -> Self:
+    def holding(self, arrays: tuple[Examples, Examples]) -> Self:
         """The same task with these simulators."""
         task = copy.copy(self)
         task.simulator, task.other = arrays

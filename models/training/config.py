@@ -1,4 +1,5 @@
-"""What a user may set about training, and the optimiser that follows: AdamW with clipping, warm-up and cosine."""
+"""What a user may set about training, and the optimiser that follows: AdamW with clipping, warm-up and cosine, or
+Adadelta."""
 
 from __future__ import annotations
 
@@ -9,10 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jax import Array
 
 RUNNING = ("checkpoint_every", "keep", "measure_rates")
 """Fields that say how a run is kept and watched, not what it computes; they may change when it goes on."""
+
+UNUSED = {"reuse": 1, "optimiser": "adamw", "plateau": 0}
+"""Values of fields that came later, with which a run is what it was before."""
+
+OPTIMISERS = ("adamw", "adadelta")
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,9 @@ class TrainConfig:
     learning_rate: float = 1e-3  # highest, reached after the warm-up
     final: float = 0.01  # learning rate at the end, relative to the highest (cosine)
     warmup: int = 500  # updates in which the learning rate rises from zero; 0 starts at the highest
-    weight_decay: float = 1e-4  # of AdamW, on weights with two axes or more
+    optimiser: str = "adamw"  # or "adadelta"
+    weight_decay: float = 1e-4  # of AdamW or Adadelta, on weights with two axes or more
+    plateau: int = 0  # chunks without a lower mean loss after which the learning rate halves; 0 does not watch
     clip: float = 1.0  # largest norm of a gradient; 0 does not clip
     ema: float = 0.999  # memory of the mean of the weights over updates; 0 is the weights themselves
     accumulate: int = 1  # micro-batches an update
@@ -47,7 +56,9 @@ class TrainConfig:
                     "checkpoint_every", "keep")
         for name in positive:
             self._check(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("warmup", "weight_decay", "clip", "seed", "validation_size", "validation_seed", "patience"):
+        self._check("optimiser", self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}")
+        for name in ("warmup", "weight_decay", "plateau", "clip", "seed", "validation_size", "validation_seed",
+                     "patience"):
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         for name in ("seed", "validation_seed"):
             self._check(name, getattr(self, name) < 2**32, "an integer below 2**32")
@@ -72,9 +83,9 @@ class TrainConfig:
 
     @property
     def what(self) -> dict[str, int | float]:
-        """The fields that a run's numbers depend on, but `steps`, which may grow; without reuse, none of it."""
-        left_out = (*RUNNING, "steps") if self.reuse > 1 else (*RUNNING, "steps", "reuse")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        """The fields that a run's numbers depend on, but `steps`, which may grow, and what is not used."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in (*RUNNING, "steps")
+                and value != UNUSED.get(name)}
 
     def check_devices(self, devices: int) -> None:
         """Refuse a micro-batch that the devices cannot share evenly. Raises ValueError."""
@@ -117,13 +128,20 @@ def _cosine(config: TrainConfig, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, top, config.warmup, steps, config.final * top)
 
 
-def optimiser(config: TrainConfig, earlier: Earlier = ()) -> optax.GradientTransformation:
-    """Gradients clipped by their global norm, then AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+def optimiser(config: TrainConfig, earlier: Earlier = ()) -> optax.GradientTransformationExtraArgs:
+    """Gradients clipped by their global norm, then AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) or Adadelta.
 
-    Biases and scales of norms, which have one axis, do not decay.
+    Biases and scales of norms, which have one axis, do not decay. A plateau is told by `value`, the loss of each update
+    (Zeiler 2012, arXiv:1212.5701, and Bengio 2012, arXiv:1206.5533, as Angora et al. 2023 use them).
     """
-    adam = optax.adamw(schedule(config, earlier), weight_decay=config.weight_decay, mask=_decays)
-    return optax.chain(optax.clip_by_global_norm(config.clip), adam) if config.clip else adam
+    rate, decay = schedule(config, earlier), config.weight_decay
+    steps = [optax.adamw(rate, weight_decay=decay, mask=_decays) if config.optimiser == "adamw" else
+             optax.adadelta(rate, weight_decay=decay, weight_decay_mask=_decays)]
+    if config.clip:
+        steps.insert(0, optax.clip_by_global_norm(config.clip))
+    if config.plateau:
+        steps.append(optax.contrib.reduce_on_plateau(0.5, config.plateau, accumulation_size=config.chunk))
+    return optax.with_extra_args_support(optax.chain(*steps) if len(steps) > 1 else steps[0])
 
 
 def _decays(params: Any) -> Any:

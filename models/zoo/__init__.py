@@ -11,6 +11,7 @@ from flax import nnx
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage
 from giga.models.networks.count import parameters
+from giga.models.networks.finder import Finder, FinderConfig
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.networks.unet import UNet, UNetConfig
@@ -39,6 +40,7 @@ NETWORKS: Mapping[str, Builder] = {
     "Separator": from_config(Separator, GGSLConfig),
     "Stage": from_config(Stage, ModularConfig),
     "Chain": from_config(Chain, ModularConfig),
+    "Finder": from_config(Finder, FinderConfig),
     "PosteriorNet": from_config(PosteriorNet, PosteriorNetConfig),
 }
 """The networks that a card may name."""
@@ -118,7 +120,7 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
         raise ZooError(f"{weights}: not the weights of {note.name}: SHA-256 {sha256(content)[:12]}, the card has "
                        f"{card.sha256[:12]}")
     model.eval()
-    if card.seen is None and isinstance(model, Separator | Stage | Chain | PosteriorNet):
+    if card.seen is None and isinstance(model, Separator | Stage | Chain | Finder | PosteriorNet):
         card = dataclasses.replace(card, seen=Seen.of(model.config))
     return model, card
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from giga.models.networks.chain import ModularConfig
+from giga.models.networks.finder import FinderConfig
 from giga.models.networks.posterior import PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig
 
@@ -39,7 +40,7 @@ class Seen:
         """What the config of a network says; None for networks that are of no survey."""
         if isinstance(config, PosteriorNetConfig):
             return Seen(config.pixel_scale, config.bands, tuple((rms, rms) for rms in config.rms))
-        if not isinstance(config, GGSLConfig | ModularConfig):
+        if not isinstance(config, GGSLConfig | ModularConfig | FinderConfig):
             return None
         survey = config.observed
         low, high = (config.seeing if isinstance(config, GGSLConfig) else ()) or (1.0, 1.0)

@@ -6,6 +6,7 @@ Angles are counter-clockwise from +x. LensTool's `ellipticite` of type 81 is (a^
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,13 @@ class Potential:
             return DPIE(sigma=sigma, core=core, cut=cut, e1=e1, e2=e2, **place)
         if self.kind == 12:
             e1, e2 = self.shape()
-            return NFW(Rs=self.radius("scale_radius") if self._has("scale_radius") else self.radius("core_radius"),
+            return NFW(Rs=self.radius("scale_radius") if self.has("scale_radius") else self.radius("core_radius"),
                        alpha_Rs=b0 * (1.0 - math.log(2.0)), e1=e1, e2=e2, **place)
         e1, e2 = self.shape(1.0 / 3.0)  # LensTool's rule for types that are not elliptical in the mass
         return PJaffe(sigma0=b0 / 3.0 / POINTLIKE, Ra=POINTLIKE, Rs=ENDLESS, e1=e1, e2=e2, **place)
 
-    def _has(self, key: str) -> bool:
+    def has(self, key: str) -> bool:
+        """Whether there is a row of a key, or of the same in kpc."""
         return self._section.row(key) is not None or self._section.row(f"{key}_kpc") is not None
 
 
@@ -130,7 +132,12 @@ def masses(par: Par) -> list[MassProfile]:
         raise InputError(par.file, "", "no potentiel", "a .par with potentials")
     if len({one.z_lens for one in every}) > 1:
         raise InputError(par.file, "z_lens", f"got {sorted({one.z_lens for one in every})}", "one redshift of all")
-    made: list[Any] = [one.profile() for one in every]
+    return together(every)
+
+
+def together(several: Sequence[Potential]) -> list[MassProfile]:
+    """Potentials as masses for D_ls / D_s = 1; all of type 81 are one. Raises InputError."""
+    made: list[Any] = [one.profile() for one in several]
     dual = [one for one in made if isinstance(one, DPIE)]
     out = [one for one in made if not isinstance(one, DPIE)]
     if dual:

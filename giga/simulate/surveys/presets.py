@@ -118,6 +118,25 @@ EUCLID = Band("VIS", AiryPSF(0.715, 1.2, 0.35, sigma=0.025), zero_point=25.5, ga
               n_exposures=4, read_noise=4.4, sky_brightness=22.35)
 
 
+# Clusters in F435W, F606W and F814W. AB zero points: ACS Instrument Handbook, of one electron / s. Depths, 5 sigma in an
+# aperture of 0.4": Lotz et al. (2017), ApJ 837, 97 (18, 10 and 42 orbits of the Frontier Fields), and Postman et al.
+# (2012), ApJS 199, 25 (2, 2 and 4 orbits of CLASH). Orbits are taken as 2500 s in two exposures; the sky is what gives
+# the depth, since drizzled pixels are not independent. Blur: as above.
+CLUSTERS = {  # zero point, micrometres, orbits and depth of the Frontier Fields, and of CLASH
+    "F435W": (25.67, 0.4318, 18, 28.8, 2, 27.2), "F606W": (26.49, 0.5919, 10, 28.8, 2, 27.6),
+    "F814W": (25.94, 0.806, 42, 29.1, 4, 27.7)}
+
+
+def _clusters(name: str, pixel_scale: float, pixels: int, deep: bool) -> Survey:
+    bands = []
+    for band, (zp, wavelength, *seen) in CLUSTERS.items():
+        orbits, depth = seen[:2] if deep else seen[2:]
+        camera = Band(band, AiryPSF(wavelength, **HST, sigma=0.025, enclosed=0.95), zero_point=zp, gain=1.0,
+                      exposure_time=1250.0, n_exposures=2 * orbits, read_noise=0.0, sky_brightness=22.0)
+        bands.append(camera.with_aperture_depth(depth, 0.4, pixel_scale))
+    return Survey(name, pixel_scale, (pixels, pixels), tuple(bands))
+
+
 def _ground(name: str, pixel_scale: float, bands: list[Band]) -> Survey:
     return Survey(name, pixel_scale, (64, 64), tuple(bands))
 
@@ -131,6 +150,8 @@ SURVEYS: dict[str, Survey] = {survey.name: survey for survey in (
     Survey("hst-wfc3-f606w", 0.05, (101, 101), (WFC3_UVIS,)),
     # The same section: sigma of about 0.1", broader than the telescope's.
     Survey("hst-ggsl-unet", 0.05, (101, 101), (WFC3_UVIS.replace(psf=GaussianPSF(0.1 * FWHM_OF_SIGMA)),)),
+    _clusters("hst-hff", 0.03, 128, deep=True), _clusters("hst-hff-60mas", 0.06, 64, deep=True),
+    _clusters("hst-clash", 0.03, 128, deep=False), _clusters("hst-clash-60mas", 0.06, 64, deep=False),
     _ground("legacy", 0.262, [Band(b, GaussianPSF(fwhm), zp, 1.0, time, 3, 7.0, sky)
                               for b, (zp, sky, fwhm, time) in LEGACY.items()]),
     _ground("des", 0.263, [Band(b, GaussianPSF(fwhm), zp, 1.0, time, 10, 7.0, sky)

@@ -1,0 +1,1 @@
+"""Clusters of galaxies as fields that sources are injected into."""
