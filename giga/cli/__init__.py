@@ -19,6 +19,7 @@ from giga.cli import (
     inject,
     plot,
     predict,
+    search,
     separate,
     simulate,
     train,
@@ -27,4 +28,4 @@ from giga.cli.base import app as app
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
-            evaluate, separate, predict, export, import_)
+            evaluate, separate, predict, search, export, import_)
