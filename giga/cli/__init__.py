@@ -19,12 +19,12 @@ from giga.cli import (
     inject,
     plot,
     predict,
-    search,
     separate,
     simulate,
     train,
 )
 from giga.cli.base import app as app
+from giga.cli.surveys import search
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,

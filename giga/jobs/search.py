@@ -33,7 +33,7 @@ from giga.runtime.environment import rate
 from giga.runtime.identity import told
 from giga.runtime.workers import HERE, Lost, Workers, alone, spread
 from giga.search.matching import nearest_on_sky
-from giga.search.scoring import Finder, Scorer
+from giga.search.scoring import LensFinder, Scorer
 from giga.show.candidates import About, candidates_page, thumbnail
 
 Say = Callable[[str], None]
@@ -86,11 +86,11 @@ class Ranking:
     init_from: str | None = None
 
 
-def finder_of(model: str) -> Finder:
+def finder_of(model: str) -> LensFinder:
     """A network that tells lenses, of the zoo. Raises InputError."""
     try:
         network, card = load(model)
-        return Finder.of(model, network, card)
+        return LensFinder.of(model, network, card)
     except (ZooError, ValueError) as error:
         raise InputError("", "--model", str(error)) from error
 
@@ -206,7 +206,7 @@ class _Worker:
 
     settings: Mapping[str, Any]
     kind: str
-    finder: Finder
+    finder: LensFinder
     scorer: Scorer
     reader: Any
 
@@ -310,7 +310,7 @@ def rank(folder: SearchFolder, ranking: Ranking, known: tuple[Sequence[str], np.
     return out
 
 
-def _cutouts(folder: SearchFolder, table: Table, finder: Finder) -> tuple[list[str], dict[str, bytes]]:
+def _cutouts(folder: SearchFolder, table: Table, finder: LensFinder) -> tuple[list[str], dict[str, bytes]]:
     """Write the cutout of each candidate; returns their paths in the folder, and their pictures by name."""
     about = folder.about()
     reader = READERS[about["kind"]](about["files"], finder.bands, finder.shape, about["reader"])
@@ -331,13 +331,13 @@ def _cutouts(folder: SearchFolder, table: Table, finder: Finder) -> tuple[list[s
     return paths, pictures
 
 
-def fit_command(cutout: Path, row: Any, ranking: Ranking, finder: Finder) -> str:
+def fit_command(cutout: Path, row: Any, ranking: Ranking, finder: LensFinder) -> str:
     """The command that fits a candidate: a configuration from its cutout and what the network says of it, then the fit."""
     run = cutout.parents[1] / "fits" / cutout.stem
     first = ["giga", "init", str(cutout), "--out", f"{run}.toml"]
     if "theta_E" in row.colnames:
         first += ["--theta-e", f"{row['theta_E']:.3g}"]
-    if not np.isfinite(row["ra"]):
+    if not np.isfinite(row["ra"]) and not {"--survey", "--pixel-scale"} & set(shlex.split(ranking.init)):
         first += ["--pixel-scale", f"{float(finder.survey.pixel_scale):g}"]
     fit = ["giga", "fit", f"{run}.toml", "--out", str(run)]
     fit += [] if ranking.init_from is None else ["--init-from", ranking.init_from]
@@ -364,7 +364,7 @@ def _found_again(folder: SearchFolder, scores: Table, order: np.ndarray,
             f"middle, {first} of them among the first {ranking.top}; see {KNOWN}.csv")
 
 
-def _unlike(scores: Table, finder: Finder) -> list[str]:
+def _unlike(scores: Table, finder: LensFinder) -> list[str]:
     """What of the cutouts as a whole is far from what the network has seen."""
     noise = [np.asarray(scores[f"noise_{band}"], float) for band in finder.bands]
     if finder.seen is None or not np.isfinite(noise[0]).any():

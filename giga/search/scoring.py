@@ -40,7 +40,7 @@ images as they are observed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Finder:
+class LensFinder:
     """A network that tells lenses, and the images that it takes.
 
     Attributes:
@@ -62,7 +62,7 @@ class Finder:
     scores: Callable[[Any, Array], Scores]
 
     @staticmethod
-    def of(name: str, network: Any, card: Card) -> Finder:
+    def of(name: str, network: Any, card: Card) -> LensFinder:
         """The finder of a loaded network. Raises ValueError for one that tells no lenses in observed images."""
         scores, tells = FINDERS.get(type(network), (None, None))
         if scores is None or tells is None or not tells(network.config):
@@ -70,7 +70,7 @@ class Finder:
                 getattr(network, "config", None), ModularConfig) else ""
             raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected one "
                              f"of {', '.join(kind.__name__ for kind in FINDERS)}")
-        return Finder(name, card.sha256, network.config.observed, card.seen, card.prevalence, network, scores)
+        return LensFinder(name, card.sha256, network.config.observed, card.seen, card.prevalence, network, scores)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class Scorer:
         columns: Names of what the network says, `logit` first.
     """
 
-    def __init__(self, finder: Finder, batch: int, over: Mesh) -> None:
+    def __init__(self, finder: LensFinder, batch: int, over: Mesh) -> None:
         self.finder, self.batch = finder, batch
         structure, state = nnx.split(finder.network)
         self._state = parallel.on_devices(state, over)

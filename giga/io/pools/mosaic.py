@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +37,33 @@ def mosaic_pool(paths: Sequence[Path], bands: Sequence[str], shape: tuple[int, i
     Raises:
         InputError: A mosaic without WCS, of other pixels than its other bands or the network; no positions.
     """
-    mosaic = Mosaic([str(path) for path in paths], bands)
+    with Mosaic([str(path) for path in paths], bands) as mosaic:
+        return Pool("mosaic", tuple(str(path) for path in paths),
+                    _rows(mosaic, paths, shape, catalogue, grid, pixel_scale))
+
+
+def _rows(mosaic: Mosaic, paths: Sequence[Path], shape: tuple[int, int], catalogue: Path | None, grid: float | None,
+          pixel_scale: float | None) -> Rows:
     if pixel_scale is not None:
         check_pixel_scale(mosaic.pixel_scale, pixel_scale, 0.01, "which the network learned", paths[0], "WCS")
     if catalogue is not None:
         names, ra, dec = read_positions(catalogue)
-        rows = check_names(Rows.of(names, str(paths[0]), -1, ra, dec), catalogue)
-    else:
-        assert grid is not None
-        step = max(1, round(grid / mosaic.pixel_scale))
-        (ny, nx), (h, w) = mosaic.shape, shape
-        if ny < h or nx < w:
-            raise InputError(paths[0], "--grid", f"a mosaic of {ny} x {nx} pixels", f"at least {h} x {w}")
-        starts = [np.unique(np.append(np.arange(0, size - side + 1, step), size - side))
-                  for size, side in ((ny, h), (nx, w))]
-        row, col = (one.ravel() for one in np.meshgrid(*starts, indexing="ij"))
-        sky: Any = sky_of(mosaic.wcs, col + 0.5 * (w - 1), row + 0.5 * (h - 1)).icrs
-        rows = Rows.of([f"y{a:06d}x{b:06d}" for a, b in zip(row, col, strict=True)], str(paths[0]), row * nx + col,
-                       sky.ra.deg, sky.dec.deg)
-    return Pool("mosaic", tuple(str(path) for path in paths), rows)
+        return check_names(Rows.of(names, str(paths[0]), -1, ra, dec), catalogue)
+    assert grid is not None
+    step = max(1, round(grid / mosaic.pixel_scale))
+    (ny, nx), (h, w) = mosaic.shape, shape
+    if ny < h or nx < w:
+        raise InputError(paths[0], "--grid", f"a mosaic of {ny} x {nx} pixels", f"at least {h} x {w}")
+    starts = [np.unique(np.append(np.arange(0, size - side + 1, step), size - side))
+              for size, side in ((ny, h), (nx, w))]
+    row, col = (one.ravel() for one in np.meshgrid(*starts, indexing="ij"))
+    sky: Any = sky_of(mosaic.wcs, col + 0.5 * (w - 1), row + 0.5 * (h - 1)).icrs
+    return Rows.of([f"y{a:06d}x{b:06d}" for a, b in zip(row, col, strict=True)], str(paths[0]), row * nx + col,
+                   sky.ra.deg, sky.dec.deg)
 
 
-class Mosaic:
-    """Large images of one place in several bands, of which parts are read.
+class Mosaic(ExitStack):
+    """Large images of one place in several bands, of which parts are read within a block.
 
     Attributes:
         wcs: Of the first band.
@@ -67,10 +72,19 @@ class Mosaic:
     """
 
     def __init__(self, files: Sequence[str], bands: Sequence[str]) -> None:
+        super().__init__()
         self.file, self.bands = Path(files[0]), tuple(bands)
-        found = [each for file in files for each in _layers(Path(file))]
+        try:
+            self._take([each for file in files for each in _layers(self, Path(file))], len(files))
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, found: list[tuple[str, Any, WCS]], files: int) -> None:
+        """Keep the images of the bands, which have to lie on each other."""
+        bands = self.bands
         if len(found) != len(bands):
-            raise InputError(self.file, "", f"{len(found)} images of two dimensions in {len(files)} files",
+            raise InputError(self.file, "", f"{len(found)} images of two dimensions in {files} files",
                              f"one a band: {', '.join(bands)}")
         named = {name.lower(): hdu for name, hdu, _ in found}
         if set(named) == {band.lower() for band in bands}:
@@ -101,34 +115,39 @@ class MosaicReader:
     """Cuts cutouts out of mosaics."""
 
     def __init__(self, files: Sequence[str], bands: Sequence[str], shape: tuple[int, int], settings: Any) -> None:
-        self.mosaic, self.shape = Mosaic(files, bands), shape
+        self.made, self.shape = (files, bands), shape
 
     def read(self, rows: Rows) -> Iterator[Cube | InputError]:
         """Each cutout, or why it cannot be read."""
-        mosaic, (h, w) = self.mosaic, self.shape
-        column, row = sky_to_pixel(mosaic.wcs, SkyCoord(rows.ra * u.deg, rows.dec * u.deg))
-        for k, place in enumerate(rows.index.tolist()):
-            try:
-                if place >= 0:
-                    y, x = divmod(place, mosaic.shape[1])
-                    part = slice(y, y + h), slice(x, x + w)
-                elif not np.isfinite([column[k], row[k]]).all():
-                    raise ValueError("is where the WCS of the mosaic does not reach")
-                else:
-                    part = window(mosaic.shape, self.shape, pixel=(float(column[k]), float(row[k])))
-                yield checked(mosaic.cut(*part), mosaic.bands)
-            except ValueError as error:
-                yield error if isinstance(error, InputError) else InputError(
-                    mosaic.file, f"ra {rows.ra[k]:.6f}, dec {rows.dec[k]:.6f}", str(error))
-            except OSError as error:
-                yield InputError(mosaic.file, "", f"cannot be read ({' '.join(str(error).split())})")
+        with Mosaic(*self.made) as mosaic:
+            column, row = sky_to_pixel(mosaic.wcs, SkyCoord(rows.ra * u.deg, rows.dec * u.deg))
+            for k, place in enumerate(rows.index.tolist()):
+                at = f"ra {rows.ra[k]:.6f}, dec {rows.dec[k]:.6f}"
+                try:
+                    yield checked(mosaic.cut(*_part(mosaic, self.shape, place, column[k], row[k])), mosaic.bands)
+                except InputError as error:
+                    yield error
+                except ValueError as error:
+                    yield InputError(mosaic.file, at, str(error))
+                except OSError as error:
+                    yield InputError(mosaic.file, at, f"cannot be read ({' '.join(str(error).split())})")
 
 
-def _layers(path: Path) -> list[tuple[str, Any, WCS]]:
+def _part(mosaic: Mosaic, shape: tuple[int, int], place: int, column: float, row: float) -> tuple[slice, slice]:
+    """Rows and columns of a cutout: from a pixel on, or around a place. Raises ValueError off the mosaic."""
+    if place >= 0:
+        y, x = divmod(place, mosaic.shape[1])
+        return slice(y, y + shape[0]), slice(x, x + shape[1])
+    if not np.isfinite([column, row]).all():
+        raise ValueError("is where the WCS of the mosaic does not reach")
+    return window(mosaic.shape, shape, pixel=(float(column), float(row)))
+
+
+def _layers(stack: ExitStack, path: Path) -> list[tuple[str, Any, WCS]]:
     """The two-dimensional images of a file, open, with their names and WCS."""
     with opened(path, "image"):  # says what is wrong with it
         pass
-    hdus: Any = fits.open(path, memmap=True)  # closed with the process that reads it
+    hdus: Any = stack.enter_context(fits.open(path, memmap=False))
     found = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2
              and hdu.name not in COMPANIONS | DISTORTIONS]
     layers = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +34,40 @@ def stack_pool(paths: Sequence[Path], bands: Sequence[str], dataset: str | None)
     Raises:
         InputError: A file that cannot be read, an array of another shape, other bands, bands of different lengths.
     """
-    stack = Stack([str(path) for path in paths], bands, dataset)
-    first, about = paths[0], stack.about[0]
-    names = about.get(column(about, NAMES) or "")
-    rows = Rows.of([f"{first.stem}_{k:06d}" for k in range(stack.size)] if names is None else
-                   [text(one) for one in np.asarray(names).tolist()], str(first), np.arange(stack.size),
-                   *(np.nan if (name := column(about, choice)) is None else np.asarray(about[name], float)
-                     for choice in (RA, DEC)))
+    first = paths[0]
+    with Stack([str(path) for path in paths], bands, dataset) as stack:
+        about = stack.about[0]
+        names = about.get(column(about, NAMES) or "")
+        stem = first.stem if len(paths) == 1 else first.absolute().parent.name
+        rows = Rows.of([f"{stem}_{k:06d}" for k in range(stack.size)] if names is None else
+                       [text(one) for one in np.asarray(names[:]).tolist()], str(first), np.arange(stack.size),
+                       *(np.nan if (name := column(about, choice)) is None else np.asarray(about[name][:], float)
+                         for choice in (RA, DEC)))
     return Pool("stack", tuple(str(path) for path in paths), check_names(rows, first), {"dataset": dataset})
 
 
-class Stack:
-    """Arrays of cutouts that are open.
+class Stack(ExitStack):
+    """Arrays of cutouts that are open within a block.
 
     Attributes:
         size: Number of cutouts.
-        about: Of each file, its arrays of one value a cutout by name.
+        about: Of each file, its arrays of one value a cutout by name, unread, its unit and the names of its bands.
     """
 
     def __init__(self, files: Sequence[str], bands: Sequence[str], dataset: str | None) -> None:
+        super().__init__()
         self.files, self.bands = [Path(file) for file in files], tuple(bands)
-        opened_ = [_open(path, dataset) for path in self.files]
-        self.arrays, self.about = [array for array, _ in opened_], [about for _, about in opened_]
+        try:
+            found = [_open(self, path, dataset) for path in self.files]
+            self.arrays, self.about = [array for array, _ in found], [about for _, about in found]
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        """See that the arrays are cutouts of the bands."""
+        files, bands = self.files, self.bands
         self.layers, self.first = len(files) > 1 or len(bands) == 1 and len(self.arrays[0].shape) == 3, False
         for path, array in zip(self.files, self.arrays, strict=True):
             if len(array.shape) != (3 if self.layers else 4):
@@ -97,31 +110,34 @@ class StackReader:
     """Reads cutouts of a stack."""
 
     def __init__(self, files: Sequence[str], bands: Sequence[str], shape: tuple[int, int], settings: Any) -> None:
-        self.stack = Stack(files, bands, settings["dataset"])
+        self.made = files, bands, settings["dataset"]
 
     def read(self, rows: Rows) -> Iterator[Cube | InputError]:
         """Each cutout, or why it cannot be read."""
-        stack = self.stack
-        unit = stack.about[0].get("BUNIT")
-        try:
-            images = stack.read(rows.index)
-        except (OSError, ValueError, RuntimeError) as error:  # one of them: each is tried alone
-            if len(rows) > 1:
-                for k in range(len(rows)):
-                    yield from self.read(rows[k:k + 1])
-                return
-            yield InputError(stack.files[0], f"entry {rows.index[0]}", f"cannot be read ({' '.join(str(error).split())})")
+        with Stack(*self.made) as stack:
+            yield from _each(stack, rows)
+
+
+def _each(stack: Stack, rows: Rows) -> Iterator[Cube | InputError]:
+    try:
+        images = stack.read(rows.index)
+    except (OSError, ValueError, RuntimeError) as error:  # one of them: each is tried alone
+        if len(rows) > 1:
+            for k in range(len(rows)):
+                yield from _each(stack, rows[k:k + 1])
             return
-        for image in images:
-            try:
-                yield checked(Cube(image, fits.Header(), stack.files[0], unit), stack.bands)
-            except InputError as error:
-                yield error
+        yield InputError(stack.files[0], f"entry {rows.index[0]}", f"cannot be read ({' '.join(str(error).split())})")
+        return
+    for image in images:
+        try:
+            yield checked(Cube(image, fits.Header(), stack.files[0], stack.about[0].get("BUNIT")), stack.bands)
+        except InputError as error:
+            yield error
 
 
-def _open(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+def _open(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     """An array of a file that is read where it is, and what lies beside it."""
-    how: Callable[[Path, str | None], tuple[Any, dict[str, Any]]] = _fits
+    how: Callable[[ExitStack, Path, str | None], tuple[Any, dict[str, Any]]] = _fits
     if path.suffix == ".npy":
         how = _numpy
     elif path.suffix == ".zarr":
@@ -131,7 +147,7 @@ def _open(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     if not path.exists():
         raise InputError(path, "", "no such file", "cutouts in FITS, HDF5, Zarr or .npy")
     try:
-        return how(path, dataset)
+        return how(stack, path, dataset)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
@@ -139,18 +155,18 @@ def _open(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
                          "an array of cutouts") from error
 
 
-def _numpy(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+def _numpy(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     return np.load(path, mmap_mode="r", allow_pickle=False), {}
 
 
-def _hdf5(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
-    file = h5py.File(path)
+def _hdf5(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+    file = stack.enter_context(h5py.File(path))
     found: dict[str, Any] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return _chosen(path, found, dict(file.attrs), dataset)
 
 
-def _zarr(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+def _zarr(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     try:
         zarr = importlib.import_module("zarr")
     except ImportError as error:
@@ -161,11 +177,11 @@ def _zarr(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     return _chosen(path, dict(root.arrays()), dict(root.attrs), dataset)
 
 
-def _fits(path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+def _fits(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     with opened(path, "image") as hdus:  # says what is wrong with it
         cubes = {str(hdu.name or k): k for k, hdu in enumerate(hdus)
                  if hdu.is_image and len(hdu.shape) in (3, 4) and hdu.name not in COMPANIONS}
-    file = fits.open(path, memmap=True)  # closed with the process that reads it
+    file = stack.enter_context(fits.open(path, memmap=False))
     chosen, about = _chosen(path, {name: file[number].section for name, number in cubes.items()}, {}, dataset)
     header: Any = next(file[number].header for name, number in cubes.items() if dataset in (None, name))
     return chosen, about | ({"BUNIT": str(header["BUNIT"]).strip()} if "BUNIT" in header else {})
@@ -185,6 +201,6 @@ def _chosen(path: Path, arrays: dict[str, Any], attributes: dict[str, Any],
     own: dict[str, Any] = dict(getattr(deep[name], "attrs", {}))
     unit = next((text(one[key]) for one in (own, attributes) for key in ("BUNIT", "unit", "units") if key in one), None)
     size = deep[name].shape[0]
-    about = {one: array[:] for one, array in arrays.items() if tuple(array.shape) == (size,)}
+    about = {one: array for one, array in arrays.items() if tuple(array.shape) == (size,)}
     return deep[name], about | ({"BUNIT": unit} if unit else {}) | {
         "bands": next((one["bands"] for one in (own, attributes) if "bands" in one), ())}
