@@ -1,4 +1,4 @@
-"""A search: every kind of pool gives the same scores, what cannot be read is a row, and what is done is known from the folder."""
+"""A search: every kind of pool gives the same scores, what cannot be read is a row, and it goes on where it was."""
 
 import csv
 import errno
@@ -25,12 +25,13 @@ from giga.io.pools.base import read_positions
 from giga.io.pools.kinds import READERS, pool_of
 from giga.io.results.search import SearchFolder
 from giga.jobs import search as jobs
-from giga.jobs.search import Ranking, Search, finder_of, plan_search, run_search
+from giga.jobs.candidates import Ranking, finder_of
+from giga.jobs.search import Search, plan_search, run_search
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit
 from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo import Card, save_weights
 from giga.runtime import parallel
-from giga.runtime.workers import ClusterError, Workers, alone
+from giga.runtime.workers import HERE, ClusterError, Workers, alone
 from giga.search.matching import nearest_on_sky
 from giga.search.scoring import Scorer
 
@@ -141,7 +142,7 @@ def as_grid(folder, images):
 KINDS = [as_folder, as_hdus, as_hdf5, as_named_hdf5, as_zarr, as_numpy, as_cubes, as_mosaic, as_grid]
 
 
-def go(out, paths, name, top=4, say=lambda text: None, where=Workers(), **changes):
+def go(out, paths, name, top=4, say=lambda text: None, where=HERE, **changes):
     kept = {key: changes.pop(key) for key in ("known", "init", "init_from", "radius") if key in changes}
     folder, _ = plan_search(Search(tuple(paths), name, **{"batch": 4, "part": 4} | changes), out)
     return folder, run_search(folder, Ranking(top=top, **kept), where, say)
@@ -163,11 +164,11 @@ def test_every_kind_of_pool_gives_the_same_scores(kind, tmp_path, model, images,
     folder, found = go(tmp_path / "out", paths, model[1], **options)
     table = scores(folder)
     np.testing.assert_allclose(table["logit"], wanted, rtol=2e-4, atol=1e-5)
-    assert (table["reason"] == "").all() and list(found["rank"]) == [1, 2, 3, 4]
-    np.testing.assert_allclose(found["logit"], np.sort(wanted)[::-1][:4], rtol=2e-4, atol=1e-5)
+    assert (table["reason"] == "").all() and [row["rank"] for row in found] == [1, 2, 3, 4]
+    np.testing.assert_allclose([row["logit"] for row in found], np.sort(wanted)[::-1][:4], rtol=2e-4, atol=1e-5)
     first = int(np.argmax(wanted))
-    assert str(found["name"][0]) == str(table["name"][first])
-    cube = read_cube([folder.path / str(found["cutout"][0])], BANDS)  # what `giga predict` reads
+    assert found[0]["name"] == table["name"][first]
+    cube = read_cube([folder.path / found[0]["cutout"]], BANDS)  # what `giga predict` reads
     np.testing.assert_allclose(cube.image, images[first], rtol=1e-6)
 
 
@@ -185,9 +186,9 @@ def test_a_chain_says_what_lens_it_is(tmp_path, images):
                   init_from="net")
     _, _, logit, parameters = network(jnp.asarray(images[:3], jnp.float32))
     order = np.argsort(-np.asarray(logit))
-    np.testing.assert_allclose(found["theta_E"], np.asarray(parameters["theta_E"])[order], rtol=1e-3)
-    text = str(found["fit"][0])
-    assert f"--theta-e {found['theta_E'][0]:.3g} --survey lsst && giga fit" in text and text.endswith("--init-from net")
+    np.testing.assert_allclose([row["theta_E"] for row in found], np.asarray(parameters["theta_E"])[order], rtol=1e-3)
+    text = found[0]["fit"]
+    assert f"--theta-e {found[0]['theta_E']:.3g} --survey lsst && giga fit" in text and text.endswith("--init-from net")
 
 
 def bad(folder, images):
@@ -222,7 +223,8 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(tmp_path, model, images, w
     for row in table:
         assert said[row["name"]] in row["reason"] and bool(said[row["name"]]) == bool(row["reason"]), row["reason"]
         assert np.isfinite(row["logit"]) == (row["name"] == "right")
-    assert list(found["name"]) == ["right"] and "9 of them unread" in (folder.path / "gallery.html").read_text()
+    assert [row["name"] for row in found] == ["right"]
+    assert "9 of them unread" in (folder.path / "gallery.html").read_text()
 
 
 def test_other_sizes_are_cut_or_padded_when_asked_for(tmp_path, model, images, wanted):
@@ -386,8 +388,8 @@ def test_known_lenses(tmp_path, model, images, wanted):
            "DEJ2000": [dec[first], dec[last], 0.0]}).write(tmp_path / "known.csv")
     said = []
     folder, found = go(tmp_path / "out", paths, model[1], say=said.append, known=tmp_path / "known.csv", **options)
-    assert list(found["known"]) == ["first<b>", "", "", ""]
-    np.testing.assert_allclose(found["known_sep"][0], 0.5 * np.cos(np.radians(5.0)), atol=0.01)
+    assert [row["known"] for row in found] == ["first<b>", "", "", ""]
+    np.testing.assert_allclose(found[0]["known_sep"], 0.5 * np.cos(np.radians(5.0)), atol=0.01)
     assert any("of 3 known lenses 2 are in cutouts within 3 arcsec of their middle, 1 of them among the first 4" in one
                for one in said)
     rows = list(csv.DictReader((folder.path / "known.csv").read_text().splitlines()))
@@ -402,9 +404,9 @@ def test_known_lenses(tmp_path, model, images, wanted):
 
 
 def test_places_that_are_not_known_match_nothing():
-    number, apart = nearest_on_sky(np.array([np.nan, 10.0, 359.9999]), np.array([0.0, 0.0, 0.0]), np.array([0.0]),
-                                   np.array([0.0]), 1.0)
-    assert number.tolist() == [-1, -1, 0] and np.isnan(apart[:2]).all()
+    number, apart = nearest_on_sky(np.array([np.nan, 10.0, 359.9999]), np.zeros(3), np.array([np.nan, 0.0]),
+                                   np.zeros(2), 1.0)
+    assert number.tolist() == [-1, -1, 1] and np.isnan(apart[:2]).all()
     np.testing.assert_allclose(apart[2], 0.36, atol=1e-6)
 
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import _pieces
-import giga
 import pytest
 from _processes import environment, started
 
+import giga
 from giga.runtime import workers as module
 from giga.runtime.workers import HERE, ClusterError, Lost, Workers, alone, spread
 
@@ -30,8 +30,8 @@ def cluster(folder, path=""):
     there.unlink(missing_ok=True)
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--port", "0", "--scheduler-file",
             there]
-    work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", there, "--nthreads", "1", "--no-nanny",
-            "--no-dashboard", "--local-directory", folder]
+    work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", there, "--nthreads", "1",
+            "--no-nanny", "--no-dashboard", "--local-directory", folder]
     with started(*dask, env=env) as scheduler:
         while not there.exists():
             assert scheduler.process.poll() is None

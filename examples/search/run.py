@@ -1,7 +1,7 @@
 """A survey searched: cutouts of simulated LSST images, some of them lenses, from scores to a gallery and a fit.
 
-Half of the lenses are "known": their places are a table, and the search says how many of them it finds again. It ends with
-the command that fits the first candidate; `--fit` runs it.
+Half of the lenses are "known": their places are a table, and the search says how many of them it finds again. It ends
+with the command that fits the first candidate; `--fit` runs it.
 
     python examples/search/run.py --out runs/search
     python examples/search/run.py --smoke
@@ -19,7 +19,8 @@ import jax
 import numpy as np
 from astropy.table import Table
 
-from giga.jobs.search import Ranking, Search, plan_search, run_search
+from giga.jobs.candidates import Ranking
+from giga.jobs.search import Search, plan_search, run_search
 from giga.models.systems.modular import make_simulator
 from giga.models.zoo import load
 from giga.runtime import parallel
@@ -76,13 +77,13 @@ def main() -> None:
         folder, _ = plan_search(Search((out / "cutouts.h5",), MODEL), out / "found")
         found = run_search(folder, Ranking(top=top, known=out / "known.csv", init="--survey lsst"),
                            HERE if arguments.workers is None else Workers(arguments.workers))
-        numbers = np.array([int(str(name).removeprefix("mock")) for name in found["name"]])
+        numbers = np.array([int(str(name).removeprefix("mock")) for name in (row["name"] for row in found)])
         right = labels[numbers] == 1
         print(f"{lenses} lenses among {count}; {right.sum()} of them in the first {top}, {right[:lenses].sum()} in the "
               f"first {lenses}, where chance has {lenses * lenses / count:.1f}")
-        print(found["fit"][0])
+        print(found[0]["fit"])
         if arguments.fit:
-            subprocess.run(found["fit"][0], shell=True, check=True)
+            subprocess.run(found[0]["fit"], shell=True, check=True)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ Process = Annotated[int | None, typer.Option("--process", help="Number of this p
 CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others \\[s].")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep compiled programs of other runs, "
                                        "whatever GIGA_CACHE says.")]
-WorkerCount = Annotated[int | None, typer.Option("--workers", help="Processes of this machine that share the work, each "
-                                                 "with its cores and GPU; with --slurm the number of jobs.")]
+WorkerCount = Annotated[int | None, typer.Option("--workers", help="Processes of this machine that share the work, "
+                                                 "each with its cores and GPU; with --slurm the number of jobs.")]
 Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers do it.")]
 Slurm = Annotated[str | None, typer.Option("--slurm", help="Options of sbatch for jobs that do it, as "
                                            "'--partition=gpu --gres=gpu:1 --time=4:00:00'.")]

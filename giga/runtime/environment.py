@@ -64,7 +64,7 @@ def cpu_name() -> str:
 
 @lru_cache
 def source_version() -> str:
-    """Version of giga with the first digits of the SHA-256 of its source, which tells two trees of one version apart."""
+    """Version of giga with the first digits of the SHA-256 of its source, which tells trees of one version apart."""
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted({*folder.rglob("*.py"), *(folder / "models").rglob("*.py")}):

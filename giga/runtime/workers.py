@@ -1,12 +1,13 @@
 """Pieces of work for one process or many: here, one after the other, or on Dask's distributed scheduler.
 
-What a piece leaves is a file that is whole or not there, so that what is done is known from a folder alone. Retries, workers
-that die, and who takes what are Dask's business; nothing here claims, waits or tries again.
+What a piece leaves is a file that is whole or not there, so that what is done is known from a folder alone. Retries,
+workers that die, and who takes what are Dask's business; nothing here claims, waits or tries again.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -84,8 +85,8 @@ def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = 
     """Do pieces of work, and tell of each when it has ended.
 
     Args:
-        work: `work(piece)`, of a module. It leaves files, whole or not at all, and nothing to do where they are there: a
-            piece is done twice when a worker dies before it says that it is done.
+        work: `work(piece)`, of a module. It leaves files, whole or not at all, and does nothing where they are there: a
+            piece comes twice when a worker dies before it says that it is done.
         pieces: What it takes.
         where: Who does it.
         say: Gets what the user should know.
@@ -116,8 +117,8 @@ def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = 
             piece, _ = left.pop(future.key)
             error = future.exception() if future.status == "error" else None
             if future.status == "cancelled" or isinstance(error, distributed.CancelledError):
-                raise ClusterError(f"the scheduler went away with {len(left) + 1} pieces of work left; the same command "
-                                   "goes on")
+                raise ClusterError(f"the scheduler went away with {len(left) + 1} pieces of work left; the same "
+                                   "command goes on")
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise ClusterError(str(error)) if str(error).startswith(OTHER) else error
             yield piece, None if error is None else Lost(" ".join(str(error).split()))
@@ -190,7 +191,7 @@ def _jobs(options: str) -> Any:
         raise ClusterError(f"--slurm: got {options!r} ({error}), expected options of sbatch") from error
     if wrong := [one for one in asked if not one.startswith("-")]:
         raise ClusterError(f"--slurm: got {wrong[0]!r}, expected options of sbatch as --partition=gpu")
-    given = dict(one.removeprefix("--").partition("=")[::2] for one in asked)
+    given = {name.lstrip("-"): value for name, _, value in (one.partition("=") for one in asked)}
     cores = int(given.get("cpus-per-task") or JOB["cores"])
     own = [one for one in asked if one.partition("=")[0] not in ("--cpus-per-task", "--mem", "--time")]
     return jobqueue.SLURMCluster(cores=cores, processes=1, memory=given.get("mem") or JOB["memory"],
@@ -203,7 +204,7 @@ def _refuse_others(client: Any, where: Workers) -> None:
     share = (where.workers or 0) if where.slurm is None else 0
     keep = str(jax.config.values.get("jax_compilation_cache_dir") or "")
     try:
-        client.register_plugin(_plugin()(source_version(), share, bool(keep)), name="giga")
+        client.register_plugin(_plugin(source_version(), share, bool(keep)), name="giga")
     except RuntimeError as error:
         raise ClusterError(str(error)) from error
 
@@ -228,32 +229,27 @@ def settle(share: int, keep: bool, name: Any) -> None:
         enable_cache()
 
 
-def _plugin() -> Any:
-    """The class of the plugin, made where Dask is there; workers are sent it by value, and import their own giga."""
-    base = _needed("distributed").WorkerPlugin
+def _plugin(version: str, share: int, keep: bool) -> Any:
+    """What workers are sent, by value, to begin with; each imports its own giga."""
+    base: Any = _needed("distributed").WorkerPlugin
 
     class Settled(base):
         """Refuses a worker of another version, or settles it."""
 
-        def __init__(self, version: str, *settings: Any) -> None:
-            self.version, self.settings = version, settings
-
         def setup(self, worker: Any) -> None:
-            _refuse(self.version)
-            from giga.runtime.workers import settle  # the worker's own
+            refuse(version)
+            importlib.import_module("giga.runtime.workers").settle(share, keep, worker.name)
 
-            settle(*self.settings, worker.name)
-
-    _refuse = _refusal()
-    return Settled
+    refuse = _refusal()
+    return Settled()
 
 
 def _guarded(version: str, module: str, name: str) -> Callable[[Any], None]:
     """A function of a module, to be sent to workers by value, since a worker of another version may not have it."""
-    _refuse = _refusal()
+    refuse = _refusal()
 
     def giga_work(piece: Any) -> None:
-        _refuse(version)
+        refuse(version)
         getattr(importlib.import_module(module), name)(piece)
 
     return giga_work

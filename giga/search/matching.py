@@ -13,19 +13,20 @@ def nearest_on_sky(ra: np.ndarray, dec: np.ndarray, known_ra: np.ndarray, known_
 
     Args:
         ra, dec: Places, ICRS [deg], shape (n,); NaN where one is not known.
-        known_ra, known_dec: Known ones.
+        known_ra, known_dec: Known ones, likewise.
         radius: Largest separation [arcsec].
 
     Returns:
         Number of the known one, -1 where there is none, and the separation [arcsec], NaN there; shape (n,) each.
     """
     number, apart = np.full(len(ra), -1), np.full(len(ra), np.nan)
-    there = np.isfinite(ra) & np.isfinite(dec)
-    if not there.any() or not len(known_ra):
+    there, known = np.isfinite(ra) & np.isfinite(dec), np.isfinite(known_ra) & np.isfinite(known_dec)
+    if not there.any() or not known.any():
         return number, apart
     found, separation, _ = SkyCoord(ra[there] * u.deg, dec[there] * u.deg).match_to_catalog_sky(
-        SkyCoord(known_ra * u.deg, known_dec * u.deg))
-    near = separation.arcsec <= radius
+        SkyCoord(known_ra[known] * u.deg, known_dec[known] * u.deg))
+    seconds = np.asarray(separation.to_value(u.arcsec), float)
+    near = seconds <= radius
     places = np.flatnonzero(there)[near]
-    number[places], apart[places] = np.asarray(found)[near], separation.arcsec[near]
+    number[places], apart[places] = np.flatnonzero(known)[np.asarray(found)[near]], seconds[near]
     return number, apart

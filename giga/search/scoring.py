@@ -35,8 +35,8 @@ FINDERS: Mapping[type, tuple[Callable[[Any, Array], Scores], Callable[[Any], boo
     Chain: (_chain, lambda config: True),
     Stage: (_stage, lambda config: config.stage == "find" and config.input == "noisy"),
 }
-"""By class of network: what it says of images (n, ny, nx, bands) [counts / s], and whether one of a config tells lenses in
-images as they are observed."""
+"""By class of network: what it says of images (n, ny, nx, bands) [counts / s], and whether one of a config tells lenses
+in images as they are observed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +68,8 @@ class LensFinder:
         if scores is None or tells is None or not tells(network.config):
             stage = f" of stage {network.config.stage!r}, shown {network.config.input} images" if isinstance(
                 getattr(network, "config", None), ModularConfig) else ""
-            raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected one "
-                             f"of {', '.join(kind.__name__ for kind in FINDERS)}")
+            raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected "
+                             f"one of {', '.join(kind.__name__ for kind in FINDERS)}")
         return LensFinder(name, card.sha256, network.config.observed, card.seen, card.prevalence, network, scores)
 
     @property
@@ -103,7 +103,8 @@ class Scorer:
         self._program = jax.jit(parallel.partitioned(
             lambda state, images: dict(finder.scores(nnx.merge(structure, state), images)), over))
         image = jax.ShapeDtypeStruct((batch, *finder.shape, len(finder.bands)), jnp.float32)
-        self.columns = tuple(sorted(jax.eval_shape(self._program, self._state, image), key=lambda name: name != "logit"))
+        said = jax.eval_shape(self._program, self._state, image)
+        self.columns = tuple(sorted(said, key=lambda name: name != "logit"))
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Score up to a batch of images.

@@ -18,7 +18,7 @@ from matplotlib.image import imsave
 from giga.show.report import html_page
 
 SIDE = 150  # of a picture on the page [pixels of the screen]
-SOFT, STRETCH = 8.0, 6.0  # of the stretch of Lupton et al. (2004): Q, and the linear part [noise of the sky]
+SOFT, STRETCH = 8, 6  # of the stretch of Lupton et al. (2004): Q, and the linear part [noise of the sky]
 STYLE = f"""
 body {{ max-width: 1500px; }}
 .grid {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: .8rem; }}
@@ -52,8 +52,8 @@ class About:
 def thumbnail(image: np.ndarray) -> bytes:
     """A cutout in colour as a PNG, north as its rows have it.
 
-    Bands go from blue to red; of more than three the first, the middle and the last are taken, two have their mean between
-    them. Each is in units of its sky's noise, from its sky on.
+    Bands go from blue to red; of more than three the first, the middle and the last are taken, two have their mean
+    between them. Each is in units of its sky's noise, from its sky on.
 
     Args:
         image: Shape (ny, nx, bands).
@@ -81,11 +81,11 @@ def candidates_page(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, by
         pictures: PNG files by the name of the candidate.
         about: The search.
     """
-    said = [f"{about.cutouts:,} cutouts scored by {about.model}, {about.unread:,} of them unread; the first {len(rows)} "
-            "are shown."]
+    said = [f"{about.cutouts:,} cutouts scored by {about.model}, {about.unread:,} of them unread; the first "
+            f"{len(rows)} are shown."]
     if about.prevalence is not None:
-        said.append(f"Scores are probabilities where {about.prevalence:.0%} are lenses, as in training; in a survey, where "
-                    "lenses are rare, they only rank.")
+        said.append(f"Scores are probabilities where {about.prevalence:.0%} are lenses, as in training; in a survey, "
+                    "where lenses are rare, they only rank.")
     parts = ["<h1>giga: candidates</h1>", *(f'<p class="sub">{escape(text)}</p>' for text in [*said, *about.notes]),
              '<div class="grid">', *(_one(row, pictures.get(str(row["name"]))) for row in rows), "</div>"]
     return html_page("candidates", parts, STYLE)

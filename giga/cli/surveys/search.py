@@ -12,7 +12,8 @@ from rich.markup import escape
 from giga.cli.base import Out, Overwrite, Scheduler, Slurm, WorkerCount, app, console, edge
 from giga.cli.predict import Exposure, Units, check_units
 from giga.io.errors import InputError
-from giga.jobs.search import Ranking, Search, plan_search, run_search
+from giga.jobs.candidates import Ranking
+from giga.jobs.search import Search, plan_search, run_search
 from giga.runtime.workers import Workers
 from giga.show.terminal import names_table
 
@@ -30,15 +31,15 @@ class Size(StrEnum):
 @app.command("search")
 @edge
 def search_command(
-        paths: Annotated[list[Path], typer.Argument(metavar="CUTOUTS...", help="A folder of FITS cutouts with all bands "
-                                                    "each; a FITS file with an HDU a cutout; a stack in HDF5, Zarr, "
-                                                    ".npy or FITS, or one a band; or, with --catalogue or --grid, "
-                                                    "mosaics, one a band.")],
+        paths: Annotated[list[Path], typer.Argument(metavar="CUTOUTS...", help="A folder of FITS cutouts with all "
+                                                    "bands each; a FITS file with an HDU a cutout; a stack in HDF5, "
+                                                    "Zarr, .npy or FITS, or one a band; or, with --catalogue or "
+                                                    "--grid, mosaics, one a band.")],
         model: Annotated[str, typer.Option("--model", help="Name in the zoo, or path of weights, of a network that "
                                            "tells lenses.")],
         out: Out,
-        catalogue: Annotated[Path | None, typer.Option(help="Table of positions (ra, dec, name) around which mosaics are "
-                                                       "cut.")] = None,
+        catalogue: Annotated[Path | None, typer.Option(help="Table of positions (ra, dec, name) around which mosaics "
+                                                       "are cut.")] = None,
         grid: Annotated[float | None, typer.Option(help="Step of a grid over mosaics \\[arcsec].")] = None,
         pattern: Annotated[str | None, typer.Option(help="Files of the folder, as '*/image.fits'.")] = None,
         dataset: Annotated[str | None, typer.Option(help="Name of the array in the stack.")] = None,
@@ -50,8 +51,8 @@ def search_command(
         units: Units = None, exposure: Exposure = None,
         zero_point: Annotated[list[float] | None, typer.Option("--zero-point", help="Magnitude of one unit of flux in "
                                                                "each band; the model's survey's without.")] = None,
-        init: Annotated[str, typer.Option("--init", help="Options for giga init in the command that fits a candidate, as "
-                                          "'--psf psf.fits --survey lsst'.")] = "",
+        init: Annotated[str, typer.Option("--init", help="Options for giga init in the command that fits a candidate, "
+                                          "as '--psf psf.fits --survey lsst'.")] = "",
         init_from: Annotated[str | None, typer.Option("--init-from", help="Network whose predicted posterior that fit "
                                                       "starts from.")] = None,
         batch: Annotated[int, typer.Option(min=1, help="Cutouts that are scored at once.")] = 64,
@@ -78,10 +79,9 @@ def search_command(
 
     found = run_search(folder, Ranking(top, known, radius, init, init_from), where, say)
     table = names_table("rank", "name", "score", "logit", "known")
-    for row in found[:SHOWN].as_array().tolist() if len(found) else ():
-        values = dict(zip(found.colnames, row, strict=True))
+    for values in found[:SHOWN]:
         table.add_row(str(values["rank"]), escape(values["name"]), f"{values['score']:.4f}", f"{values['logit']:.2f}",
                       escape(values["known"]))
     console.print(table)
-    console.print(f"wrote {escape(str(out))}: scores.parquet, scores.fits, candidates.fits, .vot and .csv, and gallery.html "
-                  "to look at", highlight=False, soft_wrap=True)
+    console.print(f"wrote {escape(str(out))}: scores.parquet, scores.fits, candidates.fits, .vot and .csv, and "
+                  "gallery.html to look at", highlight=False, soft_wrap=True)

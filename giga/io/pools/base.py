@@ -1,4 +1,4 @@
-"""What a search looks at: a table of cutouts, known before any pixel is read, and what reads them one after the other."""
+"""What a search looks at: a table of cutouts, known before any pixel is read, and what reads them."""
 
 from __future__ import annotations
 

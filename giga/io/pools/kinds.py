@@ -25,8 +25,8 @@ def pool_of(paths: Sequence[Path], bands: Sequence[str], shape: tuple[int, int],
     """List the cutouts that some paths hold, without reading their pixels.
 
     Args:
-        paths: A folder of FITS files, each with all bands; a FITS file with an HDU a cutout; a stack of all bands in FITS,
-            HDF5, Zarr or .npy, or one a band; or, with `catalogue` or `grid`, mosaics.
+        paths: A folder of FITS files, each with all bands; a FITS file with an HDU a cutout; a stack of all bands in
+            FITS, HDF5, Zarr or .npy, or one a band; or, with `catalogue` or `grid`, mosaics.
         bands: Of the network.
         shape: (ny, nx) of cutouts that are cut out of mosaics.
         pixel_scale: Of the network [arcsec], that mosaics have to have; None takes any.

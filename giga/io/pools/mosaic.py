@@ -95,8 +95,8 @@ class Mosaic(ExitStack):
         for band, (_, hdu, wcs) in zip(bands, found, strict=True):
             if hdu.shape != self.shape or not (apart := difference(wcs, self.wcs, *whole)).same:
                 seen = f"{hdu.shape[0]} x {hdu.shape[1]} pixels" if hdu.shape != self.shape else str(apart)
-                raise InputError(self.file, f"band {band}", seen, f"the {self.shape[0]} x {self.shape[1]} pixels of band "
-                                 f"{bands[0]}, to half a pixel")
+                raise InputError(self.file, f"band {band}", seen, f"the {self.shape[0]} x {self.shape[1]} pixels of "
+                                 f"band {bands[0]}, to half a pixel")
         try:
             self.pixel_scale = float(Grid.from_wcs(self.wcs, self.shape).pixel_scale)
         except ValueError as error:

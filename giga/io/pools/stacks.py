@@ -1,4 +1,4 @@
-"""Cutouts that are entries of one array: HDF5, Zarr, NumPy, or cubes of FITS; read as many at a time as are asked for."""
+"""Cutouts that are entries of one array: HDF5, Zarr, NumPy, or cubes of FITS; those of a batch are read together."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _fits(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[
     with opened(path, "image") as hdus:  # says what is wrong with it
         cubes = {str(hdu.name or k): k for k, hdu in enumerate(hdus)
                  if hdu.is_image and len(hdu.shape) in (3, 4) and hdu.name not in COMPANIONS}
-    file = stack.enter_context(fits.open(path, memmap=False))
+    file: Any = stack.enter_context(fits.open(path, memmap=False))
     chosen, about = _chosen(path, {name: file[number].section for name, number in cubes.items()}, {}, dataset)
     header: Any = next(file[number].header for name, number in cubes.items() if dataset in (None, name))
     return chosen, about | ({"BUNIT": str(header["BUNIT"]).strip()} if "BUNIT" in header else {})

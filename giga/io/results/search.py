@@ -1,4 +1,4 @@
-"""The folder of a search: what there is to do, the scores of each part, and what came of it. It alone says what is done."""
+"""The folder of a search: what there is to do, the scores of each part, and what came of it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SearchFolder:
                              "the scores of a part; remove it to have them anew") from error
 
     def write_scores(self) -> Table:
-        """Write the scores of all parts as one Parquet and one FITS table, in the order of the cutouts; returns them."""
+        """Write the scores of all parts as one table, in Parquet and FITS, in the order of the cutouts; returns it."""
         arrow, parquet = _parquet()
         about = self.about()
         parts = [self.part(k) for k in range(-(-about["cutouts"] // about["part"]))]
@@ -145,11 +145,11 @@ class SearchFolder:
 def write_table(path: Path, table: Table) -> Path:
     """Write a table as its suffix says, atomically; what is not known is empty."""
     def write(place: Path) -> None:
-        with_ = table.copy()
-        for name in with_.colnames:  # FITS and VOTable have texts of one kind
-            if path.suffix == ".fits" and with_[name].dtype.kind == "U":
-                with_[name] = np.char.encode(np.asarray(with_[name]), "ascii", "backslashreplace")
-        with_.write(place, format=FORMATS[path.suffix], overwrite=True)
+        written: Any = table.copy()
+        for name in written.colnames:  # FITS has ASCII alone
+            if path.suffix == ".fits" and written[name].dtype.kind == "U":
+                written[name] = np.char.encode(np.asarray(written[name]), "ascii", "backslashreplace")
+        written.write(place, format=FORMATS[path.suffix], overwrite=True)
 
     return write_atomically(path, write)
 
@@ -161,7 +161,8 @@ def _with_units(table: Table) -> Table:
     """Give the columns that have one their unit."""
     for name, unit in UNITS.items():
         if name in table.colnames:
-            table[name].unit = unit
+            column: Any = table[name]
+            column.unit = unit
     return table
 
 
@@ -177,7 +178,7 @@ def write_cutout(path: Path, cube: Cube, bands: Sequence[str], cards: Mapping[st
     primary = fits.PrimaryHDU()
     primary.header.update({key: value for key, value in cards.items() if value == value})  # FITS has no NaN
     hdus: list[Any] = [primary]
-    kept = re.compile(r"CTYPE.*|CRVAL.*|CRPIX.*|CDELT.*|CUNIT.*|PC\d_\d|CD\d_\d|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES")
+    kept = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT).*|(PC|CD)\d_\d|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES")
     header = fits.Header([card for card in cube.header.cards if kept.fullmatch(card.keyword) or card.keyword in KEPT])
     for k, band in enumerate(bands):
         hdus.append(fits.ImageHDU(np.asarray(cube.image[..., k], np.float32), header.copy(), name=band))
