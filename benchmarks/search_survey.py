@@ -3,9 +3,9 @@
     python benchmarks/search_survey.py --out search_survey.json --cutouts 4000
 
 Cutouts are simulated images of the zoo's chain, repeated to the number that is asked for, in one HDF5 file. They are
-searched three times into fresh folders: by one worker, by two, and by two of which one is killed when a third of the parts
-are done. Workers share the cores of this machine evenly, so that the one has half of them. Rates are of the time between
-the first part that is done and the last, without the start of processes and compilation; `whole_s` has all of it.
+searched three times into fresh folders: by one worker, by two, and by two of which one is killed when a third of the
+parts are done. Workers share the cores of this machine evenly, so that the one has half of them. Rates are of the time
+between the first part that is done and the last, without the start of processes and compilation; `whole_s` has all.
 """
 
 import os
@@ -71,7 +71,8 @@ def survey(path: Path, count: int) -> None:
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(3), k))(np.arange(UNIQUE))
     images = np.asarray(jax.jit(jax.vmap(make_simulator(config).example))(keys).image, np.float32)
     with h5py.File(path, "w") as file:
-        stack = file.create_dataset("images", (count, *images.shape[1:]), np.float32, chunks=(UNIQUE, *images.shape[1:]))
+        shape = images.shape[1:]
+        stack = file.create_dataset("images", (count, *shape), np.float32, chunks=(UNIQUE, *shape))
         for start in range(0, count, UNIQUE):
             stack[start:start + UNIQUE] = images[:count - start]
 
