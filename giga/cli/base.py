@@ -17,6 +17,7 @@ from giga.runtime.cache import enable_cache
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.nodes import NodeError
 from giga.runtime.parallel import DeviceError
+from giga.runtime.workers import ClusterError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Strong gravitational lensing in JAX.")
@@ -35,6 +36,11 @@ Process = Annotated[int | None, typer.Option("--process", help="Number of this p
 CoordinatorTimeout = Annotated[float, typer.Option("--coordinator-timeout", help="Longest wait for the others \\[s].")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep compiled programs of other runs, "
                                        "whatever GIGA_CACHE says.")]
+WorkerCount = Annotated[int | None, typer.Option("--workers", help="Processes of this machine that share the work, "
+                                                 "each with its cores and GPU; with --slurm the number of jobs.")]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a Dask scheduler whose workers do it.")]
+Slurm = Annotated[str | None, typer.Option("--slurm", help="Options of sbatch for jobs that do it, as "
+                                           "'--partition=gpu --gres=gpu:1 --time=4:00:00'.")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
 
 
@@ -49,7 +55,7 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
             if not no_cache:
                 _keep_programs()
             command(*arguments, **options)
-        except (InputError, DeviceError, NodeError, CheckpointError) as error:
+        except (InputError, DeviceError, NodeError, CheckpointError, ClusterError) as error:
             fail(str(error))
         except FloatingPointError as error:
             fail(str(error), code=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,13 @@ def cpu_name() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+@lru_cache
+def source_version() -> str:
+    """Version of giga with the first digits of the SHA-256 of its source, which tells trees of one version apart."""
+    folder = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted({*folder.rglob("*.py"), *(folder / "models").rglob("*.py")}):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return f"{versions().get('giga', 'of no version')} ({digest.hexdigest()[:12]})"

@@ -1,0 +1,123 @@
+"""Networks that tell lenses, as a search uses them: batches of one size, one compiled program, on all devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh
+
+from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.zoo import Card, Seen
+from giga.runtime import parallel
+from giga.simulate.surveys.survey import Survey
+
+Scores = Mapping[str, Array]
+"""`logit` of a lens, shape (n,), and what else a network says of each cutout, likewise."""
+
+
+def _chain(model: Chain, images: Array) -> Scores:
+    found = model.through(model.config.stretch(images))
+    return {"logit": lens_logit(found.logits), **parameters(model.config, found.theta)}
+
+
+def _stage(model: Stage, images: Array) -> Scores:
+    return {"logit": lens_logit(model(model.config.stretch(images)))}
+
+
+FINDERS: Mapping[type, tuple[Callable[[Any, Array], Scores], Callable[[Any], bool]]] = {
+    Chain: (_chain, lambda config: True),
+    Stage: (_stage, lambda config: config.stage == "find" and config.input == "noisy"),
+}
+"""By class of network: what it says of images (n, ny, nx, bands) [counts / s], and whether one of a config tells lenses
+in images as they are observed."""
+
+
+@dataclass(frozen=True, eq=False)
+class LensFinder:
+    """A network that tells lenses, and the images that it takes.
+
+    Attributes:
+        name: In the zoo, or its path.
+        sha256: Of its weights.
+        survey: Whose images it learned: bands, shape, side of a pixel and zero points.
+        seen: What it has seen.
+        prevalence: Share of lenses in its training, for which its probabilities are.
+        network: The network.
+        scores: `scores(network, images)`, see `FINDERS`.
+    """
+
+    name: str
+    sha256: str
+    survey: Survey
+    seen: Seen | None
+    prevalence: float | None
+    network: Any
+    scores: Callable[[Any, Array], Scores]
+
+    @staticmethod
+    def of(name: str, network: Any, card: Card) -> LensFinder:
+        """The finder of a loaded network. Raises ValueError for one that tells no lenses in observed images."""
+        scores, tells = FINDERS.get(type(network), (None, None))
+        if scores is None or tells is None or not tells(network.config):
+            stage = f" of stage {network.config.stage!r}, shown {network.config.input} images" if isinstance(
+                getattr(network, "config", None), ModularConfig) else ""
+            raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected "
+                             f"one of {', '.join(kind.__name__ for kind in FINDERS)}")
+        return LensFinder(name, card.sha256, network.config.observed, card.seen, card.prevalence, network, scores)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands, in their order."""
+        return tuple(band.name for band in self.survey.bands)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the images."""
+        ny, nx = self.survey.shape
+        return ny, nx
+
+
+class Scorer:
+    """Scores batches by one compiled program; the last batch of many is padded.
+
+    Args:
+        finder: The network.
+        batch: Cutouts of a batch.
+        over: Devices that share it; on a CPU one, whose convolutions take all cores.
+
+    Attributes:
+        columns: Names of what the network says, `logit` first.
+    """
+
+    def __init__(self, finder: LensFinder, batch: int, over: Mesh) -> None:
+        self.finder, self.batch = finder, batch
+        structure, state = nnx.split(finder.network)
+        self._state = parallel.on_devices(state, over)
+        self._program = jax.jit(parallel.partitioned(
+            lambda state, images: dict(finder.scores(nnx.merge(structure, state), images)), over))
+        image = jax.ShapeDtypeStruct((batch, *finder.shape, len(finder.bands)), jnp.float32)
+        said = jax.eval_shape(self._program, self._state, image)
+        self.columns = tuple(sorted(said, key=lambda name: name != "logit"))
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Score up to a batch of images.
+
+        Args:
+            images: Shape (n, ny, nx, bands), n at most the batch [counts / s of the finder's survey].
+
+        Returns:
+            `logit` and whatever else the network says, shape (n,) each, and `score`, the probability of a lens for a
+            sample with the share of lenses of its training.
+        """
+        n = len(images)
+        padded = np.concatenate([images, np.repeat(images[:1], self.batch - n, 0)]) if n < self.batch else images
+        found = self._program(self._state, jnp.asarray(padded, jnp.float32))
+        out = {name: np.asarray(values, float)[:n] for name, values in found.items()}
+        return {"score": np.asarray(jax.nn.sigmoid(out["logit"]), float), **out}
