@@ -24,7 +24,8 @@ from giga.cli import (
     train,
 )
 from giga.cli.base import app as app
+from giga.cli.grading import grade
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
-            evaluate, separate, predict, export, import_)
+            evaluate, separate, predict, grade, export, import_)
