@@ -18,15 +18,17 @@ from giga.io.grading.votes import KINDS, read_votes, write_votes
 @app.command("grade")
 @edge
 def grade_command(
-        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Candidates with a catalogue, a folder of FITS "
-                                               "cutouts, or the folder of a fleet.")],
-        grader: Annotated[list[str] | None, typer.Option("--grader", help="Who grades; may be given several times. Each "
-                                                         "gets an address of their own. Your login name without.")] = None,
+        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Candidates with a catalogue, a folder of "
+                                               "FITS cutouts, or a fleet.")],
+        grader: Annotated[list[str] | None, typer.Option("--grader", help="Who grades, each at an address of their "
+                                                         "own; may be given several times. Your login name "
+                                                         "without.")] = None,
         simulations: Annotated[Path | None, typer.Option("--simulations", help="Folder of cutouts of which the truth "
                                                          "is known (column truth), to insert.")] = None,
         repeats: Annotated[float | None, typer.Option("--repeats", min=0.0, max=1.0, help="Share of all that is shown "
                                                       "twice; none without.")] = None,
-        seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the order; 0 without.")] = None,
+        seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**32 - 1,
+                                                 help="Of the order; 0 without.")] = None,
         model: Annotated[str | None, typer.Option("--model", help="Separator of the lens-subtracted panel: a name of "
                                                   "the zoo, or a path; one that fits without.")] = None,
         subtract: Annotated[bool, typer.Option("--subtract/--no-subtract", help="Show a panel without the lens where a "
@@ -35,17 +37,20 @@ def grade_command(
         export: Annotated[list[Path] | None, typer.Option("--export", help="Write all votes to a file, .csv, .fits or "
                                                           ".jsonl, and serve nothing; may be given several "
                                                           "times.")] = None,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of --export that are there.")] = False,
+        overwrite: Annotated[bool, typer.Option("--overwrite",
+                                                help="Replace files of --export that are there.")] = False,
 ) -> None:
     """Grade candidates, or the models of a fleet, on a page in your browser; run it again to go on."""
     if export:
         for path in export:
             if path.suffix.lower().removeprefix(".") not in KINDS:
-                raise InputError(path, "--export", f"a name that ends in {path.suffix!r}", f"one of .{', .'.join(KINDS)}")
+                raise InputError(path, "--export", f"a name that ends in {path.suffix!r}",
+                                 f"one of .{', .'.join(KINDS)}")
         check_out(export, overwrite=overwrite, option="--export")
         votes = read_votes(folder)
         for path in export:
-            console.print(f"{len(votes)} votes: {escape(str(write_votes(path, votes)))}", highlight=False, soft_wrap=True)
+            write_votes(path, votes)
+            console.print(f"{len(votes)} votes: {escape(str(path))}", highlight=False, soft_wrap=True)
         return
     for library in ("starlette", "uvicorn"):
         if find_spec(library) is None:

@@ -15,7 +15,7 @@ from astropy.table import Table
 from giga.io.errors import InputError
 from giga.io.table_file import FORMATS, read_table_file
 from giga.search.grading.questions import CANDIDATES, MODELS, Scheme
-from giga.search.grading.store import SIMULATION, Item
+from giga.search.grading.records import SIMULATION, Item
 
 VERSION = "1"  # of candidate folders
 CATALOGUES = ("candidates", "catalogue", "catalog")
@@ -66,15 +66,16 @@ def read_folder(path: Path) -> Folder:
 
     A folder that `giga fit-many` filled holds models. One with a catalogue candidates.fits (or .ecsv, .csv, .vot)
     holds candidates: its columns are `name` and `cutout`, a path relative to the folder, and `ra`, `dec` and `score` if
-    they are known. Any other holds cutouts, one a FITS file. Files NAME.OTHER.fits beside a cutout NAME.fits are further
-    views of the same candidate.
+    they are known. Any other holds cutouts, one a FITS file. Files NAME.OTHER.fits beside a cutout NAME.fits are
+    further views of the same candidate.
 
     Raises:
-        InputError: No such folder, nothing to grade in it, a catalogue of another version or without its columns, a name
-            that is there twice, a cutout that lies outside.
+        InputError: No such folder, nothing to grade in it, a catalogue of another version or without its columns, a
+            name that is there twice, a cutout that lies outside.
     """
     if not path.is_dir():
-        raise InputError(path, "", "is a file" if path.exists() else "no such folder", "a folder of candidates or models")
+        raise InputError(path, "", "is a file" if path.exists() else "no such folder",
+                         "a folder of candidates or models")
     if (path / "lenses").is_dir():
         return Folder(path, MODELS, tuple(_models(path)))
     catalogue = next((path / f"{stem}{suffix}" for stem in CATALOGUES for suffix in FORMATS
@@ -150,8 +151,8 @@ def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
     for k, row in enumerate(rows, start=1):
         name, cutout = (_text(row[column]) for column in NEEDED)
         if not name or name in seen:
-            raise InputError(catalogue, f"row {k}: name", f"got {name!r}" + (f", as in row {seen[name]}" if name else ""),
-                             "a name of its own")
+            raise InputError(catalogue, f"row {k}: name", f"got {name!r}" + (f", as in row {seen[name]}" if name else
+                                                                             ""), "a name of its own")
         seen[name] = k
         place = PurePath(cutout)
         if not cutout or place.is_absolute() or ".." in place.parts:

@@ -1,4 +1,4 @@
-"""Votes as tables: CSV and FITS for tables, JSONL for programs, one row a vote in the order in which they were given."""
+"""Votes as files: CSV and FITS for tables, JSONL for programs, one row a vote in the order in which they were given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from astropy.io import fits
 from giga.io.errors import InputError
 from giga.io.grading.folder import DATABASE
 from giga.runtime.atomic import write_bytes
-from giga.search.grading.store import Store, StoreError, Vote
+from giga.search.grading.records import StoreError, Vote
+from giga.search.grading.store import Store
 
 COLUMNS = ("grader", "name", "kind", "truth", "showing", "position", "question", "answer", "time", "seconds", "undone",
            "flag", "comment")

@@ -21,7 +21,7 @@ from giga.jobs.grading.guard import Guard
 from giga.jobs.grading.pictures import PAGE, SHARES, Look, shares
 from giga.jobs.grading.session import Grader, Session
 from giga.search.grading.questions import MODELS, UNSEEN
-from giga.search.grading.store import Full, Locked, Refused, StoreError
+from giga.search.grading.records import Full, Locked, Refused, StoreError
 from giga.show.grading import pages
 from giga.show.grading.pixels import RGB
 
@@ -204,7 +204,7 @@ class _Site:
         """Take an answer; it is on the disk when this says so."""
         try:
             content = json.loads(await request.body())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("the answer is no JSON") from None
         grader = _who(request)
         if not isinstance(content, dict):

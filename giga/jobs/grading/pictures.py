@@ -198,4 +198,4 @@ def shares(view: View) -> list[int]:
 def _picture(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(path, "", "no such file", "the picture of a finished fit")
-    return np.round(255.0 * imread(path)[..., :3]).astype(np.uint8)
+    return np.round(255.0 * np.asarray(imread(path))[..., :3]).astype(np.uint8)

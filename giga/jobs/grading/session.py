@@ -15,7 +15,8 @@ from giga.io.grading.folder import Graded, read_folder, read_simulations
 from giga.jobs.grading.pictures import PAGE, RESIDUAL, Look, Pictures
 from giga.jobs.grading.subtraction import Subtraction
 from giga.search.grading.questions import MODELS
-from giga.search.grading.store import PATIENCE, Store, StoreError, Task
+from giga.search.grading.records import StoreError, Task
+from giga.search.grading.store import PATIENCE, Store
 
 
 @dataclass(frozen=True)

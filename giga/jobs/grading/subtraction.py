@@ -48,8 +48,8 @@ class Subtraction:
         scale = view.pixel_scale
         for name, seen in self._seen.items():
             same = scale is not None and 1.0 / SCALE <= scale / seen.pixel_scale <= SCALE
-            if same and set(seen.bands) <= set(view.bands):
-                return name
+            if same and {band.lower() for band in seen.bands} <= {band.lower() for band in view.bands}:
+                return name  # FITS names of HDUs are upper-case
         return None
 
     def without_lens(self, view: View) -> np.ndarray:
@@ -63,7 +63,8 @@ class Subtraction:
             raise ValueError(f"bands {', '.join(view.bands)}: no separator of these bands and pixels")
         if name not in self._loaded:
             self._loaded[name], _ = load(name)
-        places = [view.bands.index(band) for band in self._seen[name].bands]
+        bands = [band.lower() for band in view.bands]
+        places = [bands.index(band.lower()) for band in self._seen[name].bands]
         image = view.image[..., places]
         if not np.isfinite(image).all():
             raise ValueError("pixels are missing, with which no separator can do")

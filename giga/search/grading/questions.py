@@ -69,7 +69,7 @@ CANDIDATES = Scheme("candidates", (
         Answer("B", "b", "probably a lens"),
         Answer("C", "c", "possibly a lens"),
         Answer("X", "x", "no lens")))))
-"""A triage, and grades as in Zhang et al. (cluster-scale lenses in the Legacy Surveys, section 4.1), with X for none."""
+"""A triage, and the grades of Zhang et al. (cluster-scale lenses in the Legacy Surveys, section 4.1), X for none."""
 
 MODELS = Scheme("models", (
     Question("stage", "Which stage failed first?", (

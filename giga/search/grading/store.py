@@ -5,21 +5,30 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from giga.search.grading.questions import SCHEMES, Scheme
 from giga.search.grading.queue import order
+from giga.search.grading.records import (
+    SIMULATION,
+    Full,
+    Item,
+    Locked,
+    Progress,
+    Refused,
+    StoreError,
+    Task,
+    Vote,
+    check_name,
+)
 
 VERSION = "1"
 PATIENCE = 5.0  # a lock of another process is waited for [s]
 IDLE = 120.0  # longer than this nobody looks at one candidate [s]
 RECENT = 200  # votes that tell how fast a grader is
-LONGEST_NAME, LONGEST_COMMENT = 60, 2000
-SIMULATION = "simulation"
+LONGEST_COMMENT = 2000
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -35,97 +44,6 @@ CREATE TABLE votes (seq INTEGER PRIMARY KEY AUTOINCREMENT, act TEXT NOT NULL, gr
                     seconds REAL NOT NULL, undone REAL);
 CREATE INDEX votes_of_tasks ON votes (grader, position);
 """
-
-
-class StoreError(RuntimeError):
-    """Votes that cannot be kept or read; the message names the file."""
-
-
-class Locked(StoreError):
-    """Another process holds the database."""
-
-
-class Full(StoreError):
-    """The disk is full."""
-
-
-class Refused(StoreError):
-    """An answer that is none, or that the candidate does not wait for."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is graded.
-
-    Attributes:
-        name: Its own among its kind.
-        kind: "candidate", "model" or "simulation".
-        mark: What tells that it is still the same one: position on the sky and file.
-        truth: Of a simulation, "lens", "no lens" or a grade; empty for others.
-    """
-
-    name: str
-    kind: str
-    mark: str
-    truth: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A place of a grader's queue."""
-
-    position: int
-    item: int
-    showing: int
-    waits: str
-    flag: bool
-    comment: str
-
-
-@dataclass(frozen=True)
-class Vote:
-    """An answer, as it is exported.
-
-    Attributes:
-        time: When it was given, seconds since 1970 UTC.
-        seconds: How long the grader looked.
-        undone: When it was taken back, or None.
-    """
-
-    seq: int
-    grader: str
-    name: str
-    kind: str
-    truth: str
-    showing: int
-    position: int
-    question: str
-    answer: str
-    time: float
-    seconds: float
-    undone: float | None
-    flag: bool
-    comment: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a grader is; `left_s` is None before there is a pace."""
-
-    total: int
-    done: int
-    waiting: dict[str, int]
-    flagged: int
-    left_s: float | None
-
-
-def check_name(name: str) -> str:
-    """A grader's name, without spaces around it. Raises Refused for one that is none."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not name or len(name) > LONGEST_NAME or any(c in "<>&\"`\\/" or not c.isprintable() for c in name):
-        raise Refused(f"grader: got {name[:80]!r}; expected a name of 1 to {LONGEST_NAME} characters without markup, "
-                      "quotes, slashes or control characters")
-    return name
 
 
 class Store:
@@ -228,8 +146,9 @@ class Store:
                     raise StoreError(f"{self.path}: {kind} {name!r} is in the votes and no longer in the folder; "
                                      "expected the folder that was graded, or another one for new votes")
                 if item is not None and (item.mark, item.truth) != (mark, truth):
-                    raise StoreError(f"{self.path}: {kind} {name!r} is another one than was graded (then {mark or '-'}, "
-                                     f"now {item.mark or '-'}); expected the folder that was graded, or another one")
+                    raise StoreError(f"{self.path}: {kind} {name!r} is another one than was graded (then "
+                                     f"{mark or '-'}, now {item.mark or '-'}); expected the folder that was graded, or "
+                                     "another one")
             new = [item for key, item in given.items() if key not in kept]
             database.executemany("INSERT INTO items (name, kind, mark, truth) VALUES (?, ?, ?, ?)",
                                  [(item.name, item.kind, item.mark, item.truth) for item in new])
@@ -245,8 +164,8 @@ class Store:
         with self._writing() as database:
             database.execute("INSERT OR IGNORE INTO graders (name, parts) VALUES (?, 0)", (name,))
             grader, parts = database.execute("SELECT id, parts FROM graders WHERE name = ?", (name,)).fetchone()
-            missing = [row[0] for row in database.execute(
-                "SELECT id FROM items WHERE id NOT IN (SELECT item FROM tasks WHERE grader = ?) ORDER BY id", (grader,))]
+            missing = [row[0] for row in database.execute("SELECT id FROM items WHERE id NOT IN (SELECT item FROM "
+                                                          "tasks WHERE grader = ?) ORDER BY id", (grader,))]
             if missing:
                 start = database.execute("SELECT count(*) FROM tasks WHERE grader = ?", (grader,)).fetchone()[0]
                 queue = order(len(missing), self.repeats, self.seed, name, parts)
@@ -330,7 +249,8 @@ class Store:
                     kept.append(position)
             each, now = min(max(seconds, 0.0) / max(len(kept), 1), IDLE), time.time()
             database.executemany(
-                "INSERT INTO votes (act, grader, position, question, answer, time, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO votes (act, grader, position, question, answer, time, seconds) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(act, grader, position, question, answer, now, each) for position in kept])
             database.executemany("UPDATE tasks SET waits = ? WHERE grader = ? AND position = ?",
                                  [(chosen.leads, grader, position) for position in kept])
@@ -387,13 +307,13 @@ class Store:
             grader: Those of one alone.
             standing: Without those that were undone.
         """
-        where = " AND ".join((["g.name = ?"] if grader is not None else []) + (["v.undone IS NULL"] if standing else []))
+        where = " AND ".join(["g.name = ?"] * (grader is not None) + ["v.undone IS NULL"] * standing)
         rows = self._read(
             "SELECT v.seq, g.name, i.name, i.kind, i.truth, t.showing, v.position, v.question, v.answer, v.time, "
             "v.seconds, v.undone, t.flag, t.comment FROM votes v JOIN graders g ON g.id = v.grader JOIN tasks t ON "
             "t.grader = v.grader AND t.position = v.position JOIN items i ON i.id = t.item"
             + (f" WHERE {where}" if where else "") + " ORDER BY v.seq", *([] if grader is None else [grader]))
-        return [Vote(*row[:12], bool(row[12]), row[13]) for row in rows]
+        return [Vote(*row) for row in ((*row[:12], bool(row[12]), row[13]) for row in rows)]
 
 
 def _told(path: Path, error: sqlite3.Error) -> StoreError:

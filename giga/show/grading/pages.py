@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from giga.search.grading.questions import UNSEEN, Question, Scheme
-from giga.search.grading.store import Progress, Task
+from giga.search.grading.records import Progress, Task
 from giga.show.grading.pixels import RGB, STRETCHES
 
 TITLES = {"arcsinh": "arcsinh", "log": "log", "sqrt": "sqrt", "linear": "linear", "zscale": "zscale",
@@ -150,8 +150,8 @@ def _pictures(views: Sequence[Shown]) -> str:
     for k, view in enumerate(views):
         bands = ([(RGB, "colour")] if len(view.bands) > 1 else []) + [(band, band) for band in view.bands]
         scale = "" if view.scale is None else f' data-width="{view.size * view.scale:.6g}"'
-        small = "".join(f'<figure data-panel="plain" data-pick="{escape(band)}"><img alt="{escape(band)}" class="pixels">'
-                        f"<figcaption>{escape(text)}</figcaption></figure>" for band, text in bands)
+        small = "".join(f'<figure data-panel="plain" data-pick="{escape(band)}"><img alt="{escape(band)}" '
+                        f'class="pixels"><figcaption>{escape(text)}</figcaption></figure>' for band, text in bands)
         if view.subtracted:
             first = bands[0][0]
             small += (f'<figure data-panel="subtracted" data-pick="{escape(first)}"><img alt="lens subtracted" '
@@ -167,7 +167,8 @@ def _tools(rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
     words = {"stretch": "stretch", "band": "band", "view": "image", "share": "field"}
     return '<div class="tools">' + "".join(
         f'<div role="group" aria-label="{words[name]}"><span>{words[name]}</span>' + "".join(
-            f'<button data-set="{name}" data-value="{escape(value)}">{escape(text)}</button>' for value, text in options)
+            f'<button data-set="{name}" data-value="{escape(value)}">{escape(text)}</button>'
+            for value, text in options)
         + "</div>" for name, options in rows if len(options) > 1) + "</div>"
 
 

@@ -63,7 +63,7 @@ def picture(image: np.ndarray, bands: Sequence[str], band: str, stretch: str, ba
         layers = np.stack([layers[..., 0], layers.mean(-1), layers[..., 1]], -1)
     if band == RGB and len(balance) == len(bands):
         layers = layers * np.asarray(WARM)
-    missing = ~np.isfinite(layers).any(-1)
+    missing = np.asarray(~np.isfinite(layers).any(-1))
     layers = np.where(np.isfinite(layers), layers, 0.0)
     if stretch == "lupton":
         red, green, blue = (layers[..., min(k, layers.shape[-1] - 1)] for k in range(3))
@@ -76,7 +76,7 @@ def picture(image: np.ndarray, bands: Sequence[str], band: str, stretch: str, ba
 
 
 def colours(bands: Sequence[str]) -> list[int]:
-    """Numbers of the bands that are red, green and blue: the reddest, the middle, the bluest; u has too little light."""
+    """Numbers of the bands that are red, green and blue: the reddest, the middle, the bluest; u has little light."""
     first = 1 if len(bands) > 3 and bands[0] == "u" else 0
     last = len(bands) - 1
     return [last, first] if last - first == 1 else [last, (last + first + 1) // 2, first]
@@ -104,9 +104,10 @@ def white_balance(images: Sequence[np.ndarray]) -> list[float]:
     Returns:
         A factor a band; empty where a band has no light in most images.
     """
-    light = np.stack([np.nanpercentile(np.where(np.isfinite(image), image, np.nan).reshape(-1, image.shape[-1]), 99.0,
-                                       axis=0) - skies(image)[0] for image in images if np.isfinite(image).any((0, 1)).all()]
-                     or [np.zeros(1)])
+    whole = [image for image in images if np.isfinite(image).any((0, 1)).all()]
+    if not whole:
+        return []
+    light = [np.nanpercentile(image.reshape(-1, image.shape[-1]), 99.0, axis=0) - skies(image)[0] for image in whole]
     usual = np.median(light, 0)
     return (1.0 / usual).tolist() if (usual > 0.0).all() else []
 
@@ -121,9 +122,8 @@ def _stretched(scaled: np.ndarray, known: np.ndarray, stretch: str) -> np.ndarra
     else:
         low, high = LOW, max(float(np.percentile(values, TOP)), HEADROOM)
     level = np.clip((scaled - low) / max(high - low, 1e-30), 0.0, 1.0)
-    curve = {"arcsinh": AsinhStretch(min(SOFT / (high - low), 1.0)), "log": LogStretch(500.0), "sqrt": SqrtStretch()}.get(
-        stretch, LinearStretch())
-    return np.asarray(curve(level))
+    curves = {"arcsinh": AsinhStretch(min(SOFT / (high - low), 1.0)), "log": LogStretch(500.0), "sqrt": SqrtStretch()}
+    return np.asarray(curves.get(stretch, LinearStretch())(level))
 
 
 def field(image: np.ndarray, share: float) -> np.ndarray:
