@@ -77,7 +77,8 @@ def server(tmp_path_factory):
 
 
 def standing(folder, grader):
-    return [(vote.position, vote.answer) for vote in read_votes(folder) if vote.grader == grader and vote.undone is None]
+    return [(vote.position, vote.answer) for vote in read_votes(folder)
+            if vote.grader == grader and vote.undone is None]
 
 
 def test_two_graders_at_once_by_key_in_the_mosaic_and_one_by_one(server):
@@ -91,7 +92,8 @@ def test_two_graders_at_once_by_key_in_the_mosaic_and_one_by_one(server):
             drawn = anna.js("document.body.dataset.drawn")
             anna.js(f"document.querySelectorAll('.tile')[{place}].click()")
             until(lambda drawn=drawn: anna.js("document.body.dataset.drawn") != drawn, "a mark")
-        assert standing(folder, "anna") == [(7, "escalate")] and anna.js("document.querySelectorAll('.marked').length") == 1
+        assert standing(folder, "anna") == [(7, "escalate")]
+        assert anna.js("document.querySelectorAll('.marked').length") == 1
         anna.press("\ue007")
         until(lambda: "/mosaic/1" in anna.driver.current_url, "the next page")
         assert len(standing(folder, "anna")) == 100
@@ -122,7 +124,8 @@ def test_two_graders_at_once_by_key_in_the_mosaic_and_one_by_one(server):
         assert "stretch=log" in bob.shown() and bob.place() == 3
         # Anna's escalated one waits for her grade, and Bob's votes are nowhere in her page.
         anna.driver.get(anna.driver.current_url.partition("/mosaic")[0] + "/next")
-        assert anna.place() == 7 and "How sure" in anna.text("h2") and "an arc" not in anna.js("document.body.innerHTML")
+        assert anna.place() == 7 and "How sure" in anna.text("h2")
+        assert "an arc" not in anna.js("document.body.innerHTML")
         assert anna.errors() == [] == bob.errors()
 
 

@@ -62,7 +62,8 @@ def session(tmp_path, opened):
     return opened(candidates(tmp_path, 8), ["anna", "bob"])
 
 
-@pytest.mark.parametrize("path", ["/", "/mosaic/0", "/one/0", "/done", "/sheet/0", "/image/0", "/votes.csv", "/page.js"])
+@pytest.mark.parametrize("path", ["/", "/mosaic/0", "/one/0", "/done", "/sheet/0", "/image/0", "/votes.csv",
+                                  "/page.js"])
 def test_nothing_is_served_without_the_token(session, path):
     visitor = Browser(session, enter=False)
     for got in (visitor.get(path), visitor.get(path + "?token=" + "x" * 32), visitor.get(path + "?token=")):
@@ -105,8 +106,9 @@ def test_an_answer_without_an_origin_is_not_taken(session):
     assert anna.client.post("/undo", json={"grader": "anna", "act": "a" * 9}).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/../../etc/passwd", "/image/..%2f..%2fetc%2fpasswd", "/image/0/../../candidates.fits",
-                                  "/grading.sqlite", "/candidates/c00000.fits", "/static/../grading.sqlite",
+@pytest.mark.parametrize("path", ["/../../etc/passwd", "/image/..%2f..%2fetc%2fpasswd",
+                                  "/image/0/../../candidates.fits", "/grading.sqlite", "/candidates/c00000.fits",
+                                  "/static/../grading.sqlite",
                                   "/image/-1", "/image/99", "/image/0?view=7", "/image/0?view=../../x", "/mosaic/7",
                                   "/image/0?band=q", "/image/0?stretch=%2fetc", "/image/0?panel=fit", "/one/8",
                                   "/fit/0", "/refits.csv", "/image/%00", "/image/0?view=١"])

@@ -1,4 +1,4 @@
-"""Pixels as pictures: stretches keep the order of brightness, colours do not depend on units, tiles lie in their place."""
+"""Pixels as pictures: stretches keep the order of brightness, colours do not depend on units, tiles their place."""
 
 import io
 

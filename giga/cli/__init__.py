@@ -24,8 +24,8 @@ from giga.cli import (
     train,
 )
 from giga.cli.base import app as app
-from giga.cli.grading import grade
+from giga.cli.surveys import aggregate, grade, loop
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
-            evaluate, separate, predict, grade, export, import_)
+            evaluate, separate, predict, grade, aggregate, loop, export, import_)

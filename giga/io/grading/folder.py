@@ -97,14 +97,29 @@ def read_simulations(path: Path) -> tuple[Graded, ...]:
     folder = read_folder(path)
     if folder.scheme is not CANDIDATES:
         raise InputError(path, "--simulations", "a fleet", "a folder of simulated cutouts")
-    out = []
-    for k, one in enumerate(folder.graded):
-        said = str(one.row.get("truth", one.row.get("label", "lens"))).strip().lower()
-        if said not in TRUTHS:
-            raise InputError(path, f"row {k + 1} ({one.item.name}): truth", f"got {said!r}",
-                             "1 or 0, lens or no lens, or a grade A, B, C, X")
-        out.append(Graded(Item(one.item.name, SIMULATION, one.item.mark, TRUTHS[said]), one.files, one.row))
-    return tuple(out)
+    truths = [truth_of(path, k, one) or "lens" for k, one in enumerate(folder.graded)]
+    return tuple(Graded(Item(one.item.name, SIMULATION, one.item.mark, truth), one.files, one.row)
+                 for one, truth in zip(folder.graded, truths, strict=True))
+
+
+def truth_of(path: Path, number: int, one: Graded) -> str | None:
+    """The truth of a candidate by the column `truth` or `label`: "lens", "no lens" or a grade; None without them.
+
+    Args:
+        path: The folder, for messages.
+        number: Of the row, from 0.
+        one: The candidate.
+
+    Raises:
+        InputError: A truth that is none.
+    """
+    said = one.row.get("truth", one.row.get("label"))
+    if said is None:
+        return None
+    if (known := _text(said).lower()) not in TRUTHS:
+        raise InputError(path, f"row {number + 1} ({one.item.name}): truth", f"got {known!r}",
+                         "1 or 0, lens or no lens, or a grade A, B, C, X")
+    return TRUTHS[known]
 
 
 def _models(path: Path) -> Iterable[Graded]:

@@ -105,8 +105,10 @@ def _bands(hdu: Any, primary: fits.Header, count: int) -> list[str]:
         if len(listed) == count:
             return listed
     if count == 1:
-        own = (hdu.name if hdu.name not in UNNAMED else "", hdu.header.get("BAND"), hdu.header.get("FILTER"))
-        return [next((str(name).strip() for name in own if name and str(name).strip()), "1")]
+        own = hdu.name if hdu.name not in UNNAMED else ""
+        said = [str(hdu.header.get(card, "")).strip() for card in ("BAND", "FILTER")]
+        alike = [name for name in said if name.upper() == own.upper()]  # names of HDUs are upper-case
+        return [next(name for name in (*alike, own, *said, "1") if name)]
     return [str(k) for k in range(1, count + 1)]
 
 

@@ -42,7 +42,7 @@ def votes_as(kind: str, votes: Sequence[Vote]) -> bytes:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     if kind == "csv":
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
+        writer: Any = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows([{name: _cell(value) for name, value in row.items()} for row in rows])
         return text.getvalue().encode()

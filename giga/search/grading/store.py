@@ -313,7 +313,7 @@ class Store:
             "v.seconds, v.undone, t.flag, t.comment FROM votes v JOIN graders g ON g.id = v.grader JOIN tasks t ON "
             "t.grader = v.grader AND t.position = v.position JOIN items i ON i.id = t.item"
             + (f" WHERE {where}" if where else "") + " ORDER BY v.seq", *([] if grader is None else [grader]))
-        return [Vote(*row) for row in ((*row[:12], bool(row[12]), row[13]) for row in rows)]
+        return [Vote(*head, flag=bool(flag), comment=comment) for *head, flag, comment in rows]
 
 
 def _told(path: Path, error: sqlite3.Error) -> StoreError:
