@@ -25,8 +25,8 @@ from giga.cli import (
     train,
 )
 from giga.cli.base import app as app
-from giga.cli.surveys import search
+from giga.cli.surveys import aggregate, grade, loop, search
 
 # Importing them registers them.
 COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, clusters, train,
-            evaluate, separate, predict, search, export, import_)
+            evaluate, separate, predict, search, grade, aggregate, loop, export, import_)
