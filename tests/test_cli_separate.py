@@ -251,7 +251,7 @@ def test_test_sets_of_a_separator_are_measured():
         return {name: one.numbers for name, one in ggsl.evaluate(CONFIG, model, 6, together=4, **options).items()}
 
     found = numbers()
-    assert set(found) == {"mock", "shifted", "half empty"}
+    assert set(found) == {"mock", "shifted", "half empty", "paper's recipe"}
     assert all(one["images"] == 6 for one in found.values())
     assert found == numbers()
     # The noise that a network was trained with is that of the sets which are as in training.
