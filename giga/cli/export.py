@@ -13,7 +13,7 @@ from giga.cli.base import app, check_out, console, edge, tell
 from giga.cli.evaluate import loaded
 from giga.io.errors import InputError
 from giga.jobs.exchange import export_run
-from giga.jobs.program import PLATFORMS, export_folder, export_program
+from giga.jobs.program import PLATFORMS, beside, export_folder, export_program
 from giga.runtime import parallel
 
 
@@ -56,9 +56,7 @@ def export_command(
         if to is Target.HUB:
             files = export_folder(what, network, card, out)
         else:
-            if out.suffix == ".json":
-                raise InputError(out, "--out", "suffix .json", "another one: a JSON file lies beside the program")
-            check_out([out, out.with_suffix(".json")], overwrite=overwrite)
+            check_out([out, beside(out)], overwrite=overwrite)
             files = export_program(what, network, card, out, tuple(platform or PLATFORMS))
     for path in files:
         console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -128,7 +128,12 @@ def export_program(name: str, model: Any, card: Card, out: Path, platforms: Sequ
     about = {"model": name, "network": card.network, "sha256": card.sha256, "inputs": known.inputs, "dtype": "float32",
              "outputs": outputs, "platforms": list(made.platforms), "difference": off,
              "calling_convention": made.calling_convention_version, "versions": versions()}
-    return [write_bytes(out, content), write_text(out.with_suffix(".json"), json.dumps(about, indent=2) + "\n")]
+    return [write_bytes(out, content), write_text(beside(out), json.dumps(about, indent=2) + "\n")]
+
+
+def beside(out: Path) -> Path:
+    """The JSON file of a program."""
+    return out.with_name(f"{out.name}.json")
 
 
 def _outputs(made: export.Exported) -> tuple[list[str], list[Any]]:
@@ -170,12 +175,14 @@ def export_folder(name: str, model: Any, card: Card, out: Path) -> list[Path]:
 
 def readme(name: str, card: Card) -> str:
     """The card for people, in Markdown, with the front matter that hubs read."""
-    sets = {key: numbers for key, numbers in card.metrics.items() if not (":" in key or key.startswith("validation"))}
     parts = ["---\nlibrary_name: giga\ntags:\n- strong-lensing\n- jax\n---\n", f"# {name}\n",
              f"{card.network} with {card.parameters:,} weights. Made by\n\n    {card.command}\n",
              "```python\nfrom giga.models import load\n\nmodel, card = load(\"FOLDER\")\n```\n", "## Limits\n",
              *(f"- {text}" for text in card.limits)]
-    for key, numbers in sets.items():
-        parts += [f"\n## Measured: {key}\n", "| | |\n|---|---|", *(f"| {one} | {value:.4g} |"
-                                                                  for one, value in numbers.items())]
+    for key in (key for key in card.metrics if ":" not in key):
+        methods = {"network": card.metrics[key]} | {other.removeprefix(f"{key}: "): numbers for other, numbers
+                                                    in card.metrics.items() if other.startswith(f"{key}: ")}
+        parts += [f"\n## Measured: {key}\n", f"| | {' | '.join(methods)} |", "|---" * (1 + len(methods)) + "|"]
+        parts += [f"| {one} | " + " | ".join(f"{numbers[one]:.4g}" if one in numbers else "" for numbers
+                                            in methods.values()) + " |" for one in card.metrics[key]]
     return "\n".join(parts) + "\n"
