@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from giga.models.systems.measured import Measured
 from giga.models.training.train import TrainConfig
 from giga.runtime.checkpoint import identity_of
 
@@ -81,8 +82,8 @@ def toy_config(**changes) -> TrainConfig:
     return replace(CONFIG, **changes)
 
 
-def toy_evaluate(config: ToyConfig, model, images: int, seed: int) -> dict[str, dict[str, float]]:
+def toy_evaluate(config: ToyConfig, model, images: int, seed: int) -> dict[str, Measured]:
     """Error of the flux on a test set."""
     task = ToyTask(config)
     batch = jax.vmap(task.example)(jax.random.split(jax.random.key(seed), images))
-    return {"mock": {"bias": float(jnp.mean(model(batch["image"]) - batch["flux"])), "images": images}}
+    return {"mock": Measured({"bias": float(jnp.mean(model(batch["image"]) - batch["flux"])), "images": images})}

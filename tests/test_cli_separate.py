@@ -21,6 +21,7 @@ from giga.jobs.systems import SYSTEMS, System
 from giga.models import zoo
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems import ggsl
+from giga.models.systems.measured import flattened
 from giga.models.zoo import Card, save_weights
 from giga.simulate.surveys.noise import CameraNoise
 
@@ -208,7 +209,7 @@ def test_numbers_go_to_a_file_and_to_the_card(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     model, after = zoo.load(path, zoo.NETWORKS)
-    assert after.metrics == numbers["metrics"] == toy_evaluate(ToyConfig(), model, 16, 2)
+    assert after.metrics == numbers["metrics"] == flattened(toy_evaluate(ToyConfig(), model, 16, 2))
     assert after.command.endswith(f"giga evaluate {path} --images 16 --seed 2 --card")
     assert after.measured_by and min(after.images_per_s.values()) > 0.0
     assert dataclasses.replace(after, metrics={}, images_per_s={}, command=saved.command, measured_by="") == saved
@@ -240,20 +241,23 @@ def test_corrections_are_measured_on_images_of_no_test_set():
     rows = ggsl._measured(CONFIG, model, 4)
     for stream in (0, 1, 2, ggsl.CALIBRATION_STREAM):
         key = jax.random.fold_in(jax.random.key(2), stream)
-        seen.append(rows(ggsl.make_simulator(CONFIG), 4, key)["magnitude_lens"])
+        seen.append(rows(ggsl.make_simulator(CONFIG), 4, key)[""]["magnitude_lens"])
     assert len({one.tobytes() for one in seen}) == len(seen)
 
 
 def test_test_sets_of_a_separator_are_measured():
     model = Separator(CONFIG, rngs=nnx.Rngs(0))
-    found = ggsl.evaluate(CONFIG, model, 6, together=4)
-    assert set(found) == {"mock", "shifted", "half empty"}
-    assert all(numbers["images"] == 6 for numbers in found.values())
-    assert found == ggsl.evaluate(CONFIG, model, 6, together=4)
+    def numbers(**options):
+        return {name: one.numbers for name, one in ggsl.evaluate(CONFIG, model, 6, together=4, **options).items()}
+
+    found = numbers()
+    assert set(found) == {"mock", "shifted", "half empty", "paper's recipe"}
+    assert all(one["images"] == 6 for one in found.values())
+    assert found == numbers()
     # The noise that a network was trained with is that of the sets which are as in training.
     survey = CONFIG.observed
     louder = CameraNoise.of(survey.replace(bands=tuple(band.replace(read_noise=900.0) for band in survey.bands)))
-    other = ggsl.evaluate(CONFIG, model, 6, together=4, noise=louder)
+    other = numbers(noise=louder)
     assert other["shifted"] == found["shifted"]
     for name in ("mock", "half empty"):
         assert other[name]["psnr_lens"] != found[name]["psnr_lens"]

@@ -21,7 +21,9 @@ def rows_of(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     rows = {f"{kind}_{name}": value for name in ("lens", "source")
             for kind, value in (("snr", snr), ("magnitude_error", error), ("psnr", snr[:, 0]))}
     chi2 = {f"chi2_{k}_{kind}": np.ones(n) for k in (1, 2) for kind in ("printed", "realised", "expected")}
-    return rows | chi2 | {"label": np.ones(n, int), "source_share": np.zeros(n)}
+    source = {name: np.ones(n) for name in ("pixels_true", "pixels_found", "pixels_both", "chi2_source", "chi2_inside",
+                                            "source_snr", "flux_ratio")}
+    return rows | chi2 | source | {"label": np.ones(n, int), "source_share": np.zeros(n)}
 
 
 def test_what_is_measured_is_the_median_and_the_scatter_at_each_signal_to_noise(rng):

@@ -199,7 +199,8 @@ def test_measures_of_answers_that_are_known(batch):
 
     def measures(config, answer):
         known: Any = Known(answer)
-        return summary({name: np.asarray(value) for name, value in rows_of(config, known, batch).items()})
+        rows = {name: np.asarray(value) for name, value in rows_of(config, known, batch).items()}
+        return summary(config, rows).numbers
 
     assert measures(of("find"), logits)["accuracy"] == 1.0
     assert measures(of("find"), -logits)["accuracy"] == 0.0
@@ -228,7 +229,7 @@ def test_psnr_in_closed_form():
 
 def test_a_set_of_one_kind_is_refused():
     with pytest.raises(TooFew, match="3 images have 3 lenses"):
-        summary({"label": np.ones(3, int), "correct": np.ones(3, bool)})
+        summary(TINY, {"label": np.ones(3, int), "correct": np.ones(3, bool)})
 
 
 def test_the_table_says_what_is_not_measured():

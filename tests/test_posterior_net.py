@@ -75,7 +75,7 @@ def test_the_head_finds_the_exact_posterior(task, trained, examples):
 
 
 def test_measures_of_a_network(task, trained):
-    found = measure(trained, task, 96)
+    found = measure(trained, task, 96).numbers
     assert found["coverage_68"] == pytest.approx(0.68, abs=0.1)
     assert found["coverage_95"] == pytest.approx(0.95, abs=0.05)
     assert found["gain"] > 0.3 and found["p_ks"] > 1e-3
@@ -110,7 +110,7 @@ def test_the_temperature_mends_widths(task, trained, examples):
     temperature = calibrated(model, task, images=256)
     # Widths of the trained head are right to 15%.
     assert temperature == pytest.approx(2.0, rel=0.15) and float(model.temperature[...]) == pytest.approx(temperature)
-    assert measure(model, task, 96)["coverage_68"] == pytest.approx(0.68, abs=0.1)
+    assert measure(model, task, 96).numbers["coverage_68"] == pytest.approx(0.68, abs=0.1)
     assert float(answers(model, examples)[2].mean()) > before + 0.5
     # Of the first parameter, whose row of the factor is its diagonal alone.
     spread = [np.std(drawn(m, examples["image"][:1])[..., 0]) for m in (model, trained)]

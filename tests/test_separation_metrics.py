@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from giga.models.systems import separation_metrics
+from giga.models.systems.measured import area_under_roc, best_threshold, roc
 from giga.models.systems.separation_metrics import (
-    area_under_roc,
-    best_threshold,
     chi2,
     magnitude,
     psnr,
-    roc,
     summary,
 )
 from giga.simulate.batch import Batch

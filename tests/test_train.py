@@ -16,7 +16,7 @@ from _toy import SIZE, Toy, ToyConfig, ToyTask, toy_config
 from flax import nnx
 
 from giga.models.training import loop as loop_module
-from giga.models.training.config import averaged, optimiser, schedule
+from giga.models.training.config import at_validation, averaged, optimiser, plateaus, schedule
 from giga.models.training.loop import Loop
 from giga.models.training.metrics_log import MetricsLog, read_metrics
 from giga.models.training.state import start
@@ -223,6 +223,59 @@ def test_the_learning_rate_warms_up_and_falls():
     assert float(level(0)) == float(level(70)) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"schedule": "constant"}, {5: 0.1, 10: 0.2, 99: 0.2}),
+    ({"schedule": "step", "decay": 0.1, "decay_every": 20}, {5: 0.1, 29: 0.2, 30: 0.02, 99: 2e-5}),
+    ({"schedule": "step", "decay": 0.1, "decay_every": 20, "warmup": 0}, {0: 0.2, 20: 0.02}),
+    ({"schedule": "plateau"}, {5: 0.1, 10: 0.2, 99: 0.2})])
+def test_other_schedules(changes, expected):
+    rate = schedule(toy_config(**{"steps": 100, "warmup": 10, "learning_rate": 0.2} | changes))
+    assert {step: float(rate(step)) for step in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "twin"), [
+    ("adamw", lambda: optax.adamw(0.1, weight_decay=0.0)), ("adadelta", lambda: optax.adadelta(0.1)),
+    ("sgd", lambda: optax.sgd(0.1, 0.9, nesterov=True))])
+def test_optimisers_are_those_of_optax(name, twin):
+    config = toy_config(optimiser=name, schedule="constant", warmup=0, clip=0.0, weight_decay=0.0, learning_rate=0.1)
+    params = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]])}
+    found, wanted = [], []
+    for rule, moves in ((optimiser(config), found), (twin(), wanted)):
+        state, weights = rule.init(params), params
+        for _ in range(3):
+            update, state = rule.update(jax.tree.map(lambda a: 2.0 * a, weights), state, weights)
+            weights = optax.apply_updates(weights, update)
+            moves.append(weights["kernel"])
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert not np.allclose(found[0], params["kernel"], rtol=1e-6, atol=0.0)
+
+
+def test_a_plateau_lowers_the_learning_rate():
+    """After `plateau` validations in a row that are no better; steps between them leave the factor as it is."""
+    config = toy_config(schedule="plateau", plateau=2, decay=0.1, warmup=0, optimiser="sgd", clip=0.0,
+                        weight_decay=0.0, learning_rate=1.0)
+    rule, params = optimiser(config), jnp.zeros(2)
+    state, factors = rule.init(params), []
+    for loss in (1.0, 0.5, 0.6, 0.7, 0.4, 0.4, 0.4):
+        _, state = rule.update(jnp.ones(2), state, params)
+        state = at_validation(config, state, loss)
+        factors.append(plateaus(state))
+    assert factors == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.01])
+    fresh = rule.init(params)
+    full, _ = rule.update(jnp.ones(2), fresh, params)
+    less, _ = rule.update(jnp.ones(2), (fresh[0], state[1]), params)
+    np.testing.assert_allclose(less, 0.01 * full, rtol=1e-6)
+    plain = optimiser(toy_config()).init(params)
+    assert at_validation(toy_config(), plain, 1.0) == plain and plateaus(plain) == 1.0
+
+
+def test_what_has_no_effect_is_no_part_of_a_run():
+    assert toy_config(decay=0.1, plateau=3, decay_every=7).what == toy_config().what
+    assert "optimiser" not in toy_config().what and toy_config(optimiser="sgd").what["optimiser"] == "sgd"
+    assert toy_config(schedule="plateau", plateau=3).what != toy_config(schedule="plateau").what
+    assert toy_config(schedule="plateau", final=0.3).what == toy_config(schedule="plateau").what
+
+
 def test_gradients_are_clipped_and_biases_do_not_decay():
     config = toy_config(warmup=0, clip=1.0, weight_decay=0.5, learning_rate=0.1)
     rule, params = optimiser(config), {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)}
@@ -277,6 +330,9 @@ def test_weights_of_half_precision_are_refused():
     ({"validate_every": 6}, "validate_every: got 6, expected a multiple of chunk, 4"),
     ({"patience": 1, "validation_size": 0}, "patience: got 1, expected 0, since validation_size is 0"),
     ({"learning_rate": math.nan}, "learning_rate: got nan, expected a number above 0"),
+    ({"optimiser": "adam"}, "optimiser: got adam, expected one of adamw, adadelta, sgd"),
+    ({"schedule": "plateau", "validation_size": 0}, "schedule: got plateau, expected another one, since"),
+    ({"decay": 1.0}, "decay: got 1.0, expected a number between 0 and 1"),
     ({"seed": 2**32}, r"seed: got 4294967296, expected an integer below 2\*\*32"),
 ])
 def test_settings_that_cannot_be(changes, message):

@@ -78,6 +78,21 @@ def test_a_run_that_goes_on_is_the_unbroken_one(tmp_path, unbroken):
     assert numbers(tmp_path) == numbers(folder)
 
 
+def test_a_run_with_plateaus_and_patience_goes_on_as_the_unbroken_one(tmp_path):
+    """The factor of the learning rate and the validations that were waited are in the state."""
+    config = toy_config(optimiser="adadelta", schedule="plateau", plateau=1, decay=0.1, learning_rate=1e3, warmup=0,
+                        steps=48, validate_every=4, patience=2)
+    expected = run(tmp_path / "unbroken", config=config)
+    rates = [row["learning_rate"] for row in numbers(tmp_path / "unbroken") if row["kind"] == "train"]
+    assert expected.stopped_early and min(rates) < 1e3, "else nothing is tested"
+    killed(tmp_path / "broken", 4 * (len(rates) - 1), config=config)
+    same(run(tmp_path / "broken", config=config, resume=True), expected)
+    assert numbers(tmp_path / "broken") == numbers(tmp_path / "unbroken")
+    best = min((row for row in numbers(tmp_path / "unbroken") if row["kind"] == "validation"),
+               key=lambda row: row["fixed_loss"])
+    assert int(expected.best.step) == best["step"] < int(expected.state.step)
+
+
 def test_ctrl_c_saves_the_step_that_it_has_reached(tmp_path, unbroken, monkeypatch):
     """In the sixth step, the second of its chunk: nothing of it is lost, and the run goes on to the same bits."""
     expected, _ = unbroken

@@ -13,7 +13,7 @@ from flax import nnx
 from giga.cli.evaluate import system_of
 from giga.models import zoo
 from giga.models.zoo import Card, ZooError, from_config, load, save_weights
-from giga.models.zoo.weights import tensors_of
+from giga.models.zoo.weights import pack_weights, sha256, tensors_of
 
 NETWORKS = {"Toy": from_config(Toy, ToyConfig)}
 CONFIG = ToyConfig(channels=6)
@@ -97,7 +97,8 @@ def test_weights_that_are_not_those_of_the_card(saved):
         load(saved, NETWORKS)
 
 
-def test_one_without_the_other(saved):
+def test_one_without_the_other(saved, model):
+    weights_of(saved).write_bytes(pack_weights(model))  # whose header says nothing
     card = saved.with_name("toy-1.0.json")
     text = card.read_text()
     card.unlink()
@@ -111,6 +112,52 @@ def test_one_without_the_other(saved):
     card.unlink()
     with pytest.raises(ZooError, match="toy-1.0.safetensors: no such weights"):
         load(saved, NETWORKS)
+
+
+def test_a_file_alone_is_built_from_its_header(saved, model):
+    saved.with_name("toy-1.0.json").unlink()
+    found, card = load(weights_of(saved), NETWORKS)
+    np.testing.assert_array_equal(found.conv.kernel[...], model.conv.kernel[...])
+    assert card.config["channels"] == 6 and "card is missing" in card.limits[0] and card.sha256 == sha256(
+        weights_of(saved).read_bytes())
+    for header, message in (({"network": "Toy", "config": "{"}, "header: config: got '{', expected JSON"),
+                            ({"network": "Toy", "config": "3"}, "header: config: got 3, expected a JSON object"),
+                            ({"network": "Tyo", "config": "{}"}, "network: got 'Tyo', expected one of Toy"),
+                            ({"network": "Toy", "config": '{"chanels": 6}'}, "config: chanels: unknown field")):
+        weights_of(saved).write_bytes(pack_weights(model, header))
+        with pytest.raises(ZooError, match=f"toy-1.0.safetensors: .*{message}"):
+            load(weights_of(saved), NETWORKS)
+
+
+@pytest.mark.parametrize(("weights", "note"), [
+    ("model.safetensors", "config.json"), ("model.safetensors", "model.json"), ("own.safetensors", "config.json")])
+def test_a_folder_as_of_a_run_or_a_hub(saved, model, weights, note):
+    folder = saved.parent / "hub"
+    folder.mkdir()
+    (folder / weights).write_bytes(weights_of(saved).read_bytes())
+    (folder / note).write_text(saved.with_name("toy-1.0.json").read_text())
+    (folder / "README.md").write_text("a card for people")
+    for place in (folder, str(folder)):
+        found, card = load(place, NETWORKS)
+        assert card.seed == 4 and found.config.channels == 6
+
+
+def test_folders_that_cannot_be_loaded(saved):
+    folder = saved.parent / "hub"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(ZooError, match="hub: no weights, expected model.safetensors; pytorch_model.bin are never read"):
+        load(folder, NETWORKS)
+    with pytest.raises(ZooError, match="weights as .bin, which is never read: expected safetensors"):
+        load(folder / "pytorch_model.bin", NETWORKS)
+    for name in ("model-00001-of-00002", "model-00002-of-00002"):
+        (folder / f"{name}.safetensors").write_bytes(weights_of(saved).read_bytes())
+    with pytest.raises(ZooError, match=r"hub: got 2 files of weights \(model-00001-of-00002.safetensors, "):
+        load(folder, NETWORKS)
+    (folder / "model.safetensors").write_bytes(weights_of(saved).read_bytes())
+    (folder / "config.json").write_text('{"architectures": ["ResNetForImageClassification"]}')
+    with pytest.raises(ZooError, match="config.json: architectures: unknown field, expected one of network, config"):
+        load(folder, NETWORKS)
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -96,7 +96,7 @@ def main() -> None:
     configs["chained"] = configs["joint"] = dataclasses.replace(stages["denoise"].config, stage="joint")
     networks["chained"] = Chain.of(configs["chained"], stages)
     networks["joint"] = chain = learned("joint", configs["joint"], stages)
-    found = {name: evaluate(configs[name], network, images)["mock"] for name, network in networks.items()
+    found = {name: evaluate(configs[name], network, images)["mock"].numbers for name, network in networks.items()
              if not options.smoke or name == "joint"}
     print(table(found))
     (options.out / "chain.png").write_bytes(png(picture(chain, configs["joint"])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +20,13 @@ from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
 from giga.jobs.bench.measure import run_times, significant
 from giga.jobs.systems import SYSTEMS, System
+from giga.models.systems.measured import Measured, flattened
 from giga.models.systems.modular_table import TooFew
 from giga.models.zoo import Card, ZooError, load, save_card
 from giga.runtime import parallel
+from giga.runtime.atomic import write_text
 from giga.runtime.environment import git_hash
+from giga.show.evaluation import evaluation_page
 from giga.show.terminal import names_table
 from giga.simulate.surveys.noise import Noise
 
@@ -40,10 +42,13 @@ def evaluate_command(
         images: Annotated[int, typer.Option("--images", min=1, help="Images in each test set.")] = 1000,
         seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the test sets.")] = 2,
         out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
+        page: Annotated[Path | None, typer.Option("--page", help="HTML file for pictures and numbers, which needs no "
+                                                  "other file.")] = None,
         card: Annotated[bool, typer.Option("--card", help="Put the numbers on the model's card, with what the "
                                            "magnitudes of a separator are off by.")] = False) -> None:
     """Measure a trained network on simulated test sets: as in training, shifted, and those of its system."""
     check_out([] if out is None else [out], overwrite=True)
+    check_out([] if page is None else [page], overwrite=True, option="--page")
     parallel.start()
     network, known = loaded(model)
     system, config, noise = system_of(known, model)
@@ -55,11 +60,15 @@ def evaluate_command(
         sets = system.evaluate(config, network, images, seed, **corrected, **noise)
     except TooFew as error:
         raise InputError("", "--images", str(error)) from error
-    found = {name: dict(numbers) for name, numbers in sets.items()}
-    console.print(_table(found))
+    found = flattened(sets)
+    for name, tested in sets.items():
+        console.print(_table(name, tested))
+    if page is not None:
+        write_text(page, evaluation_page(model, known, sets, f"giga evaluate {model} --images {images} --seed {seed}"))
+        console.print(f"page: {page}", highlight=False, soft_wrap=True)
     if out is not None or card:
-        for name, numbers in found.items():
-            for key, value in numbers.items():
+        for name, tested in sets.items():
+            for key, value in tested.numbers.items():
                 if not math.isfinite(value):
                     raise InputError("", "--images", f"{name}, {key}: {value} of {images} images",
                                      "more images, for --out and --card take finite numbers alone")
@@ -104,9 +113,10 @@ def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Noise]]:
     return system, config, system.noise(config, noise, at)
 
 
-def _table(found: Mapping[str, Mapping[str, float]]) -> Table:
-    table = names_table("", *found)
-    names = dict.fromkeys(name for numbers in found.values() for name in numbers)
-    for name in names:
-        table.add_row(name, *(f"{numbers[name]:g}" if name in numbers else "" for numbers in found.values()))
+def _table(name: str, tested: Measured) -> Table:
+    """The numbers of a test set, the baselines' beside the network's."""
+    columns = {name: tested.numbers, **tested.baselines}
+    table = names_table("", *("\n".join(column.split()) for column in columns))
+    for key in dict.fromkeys(key for numbers in columns.values() for key in numbers):
+        table.add_row(key, *(f"{numbers[key]:.4g}" if key in numbers else "" for numbers in columns.values()))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,16 @@ import typer
 from rich.markup import escape
 
 from giga.cli.base import app, check_out, console, edge, tell
-from giga.cli.export import Code
 from giga.io.configuration.priors import SETS
 from giga.io.errors import InputError, nearest
 from giga.jobs.exchange import import_model
+
+
+class Code(StrEnum):
+    """Codes whose files are read."""
+
+    COOLEST = "coolest"
+    LENSTRONOMY = "lenstronomy"
 
 
 @app.command("import")

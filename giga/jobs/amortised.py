@@ -28,6 +28,7 @@ from giga.jobs.problems import Problem, demo60, gigalens80
 from giga.lensing.scene import Scene
 from giga.models.networks.count import operations
 from giga.models.networks.posterior import HEADS, TRUNKS, PosteriorNet, PosteriorNetConfig
+from giga.models.systems.measured import Measured
 from giga.models.systems.posterior_task import PosteriorTask, Subject, calibrated, measure, physical
 from giga.models.zoo import Card, Seen, ZooError, load
 
@@ -127,7 +128,7 @@ def image_shape(config: PosteriorConfig) -> tuple[int, int, int]:
     return (*subject.data[0].grid.shape, len(bands))
 
 
-def evaluate(config: PosteriorConfig, model: PosteriorNet, images: int, seed: int) -> dict[str, dict[str, float]]:
+def evaluate(config: PosteriorConfig, model: PosteriorNet, images: int, seed: int) -> dict[str, Measured]:
     """Calibration of a network's posteriors on examples drawn as in training; see `posterior_task.measure`."""
     return {"simulated": measure(model, task(config), images, seed)}
 

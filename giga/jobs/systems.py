@@ -22,6 +22,7 @@ from giga.models.networks.count import operations
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems import modular_table
 from giga.models.systems.ggsl import GGSLTask, calibrate, evaluate
+from giga.models.systems.measured import Measured
 from giga.models.systems.modular import LENSED, ModularTask
 from giga.models.training.task import Task
 from giga.models.zoo import Seen
@@ -41,7 +42,7 @@ class System:
         task: Makes the task of a config.
         card: What a config settles of the card of its weights: `network`, `config`, `flops`, `limits`, and `prevalence`
             where it means something; see `giga.models.zoo.Card`.
-        evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets: numbers by set and name.
+        evaluate: `evaluate(config, model, images, seed)`, what a network makes of test sets, by their names.
         calibrate: `calibrate(config, model, seed)`, what is put on the card as `magnitudes`, and `evaluate` then takes
             as `corrections`; None where a network gives none.
         shape: Shape (ny, nx, bands) of the images of a config; None leaves the speed of its networks off their cards.
@@ -54,7 +55,7 @@ class System:
     config: type
     task: Callable[..., Task]
     card: Callable[[Any], Mapping[str, Any]]
-    evaluate: Callable[..., Mapping[str, Mapping[str, float]]]
+    evaluate: Callable[..., Mapping[str, Measured]]
     finish: Callable[[Any, Any], Any] = lambda config, model: model
     calibrate: Callable[..., Mapping[str, Any]] | None = None
     shape: Callable[[Any], tuple[int, int, int]] | None = None
@@ -135,7 +136,7 @@ def _modular_task(config: ModularConfig, noise: Noise | None = None) -> ModularT
 
 
 def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int,
-                      noise: Noise | None = None) -> Mapping[str, Mapping[str, float]]:
+                      noise: Noise | None = None) -> Mapping[str, Measured]:
     return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config), noise=noise)
 
 

@@ -90,7 +90,7 @@ def calibration_figure(ranks: Mapping[str, Sequence[int]], below: Mapping[str, S
     top, bottom = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=[4.0, 1.35 * rows]))
     left, right = top.subplots(1, 2)
     _differences(left, ranks, size)
-    _coverage(right, below)
+    draw_coverage(right, below)
     text = labels(names)
     axes = bottom.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
     for axis, name in zip(axes.flat, names, strict=False):
@@ -122,7 +122,13 @@ def _differences(axis: Axes, ranks: Mapping[str, Sequence[int]], size: int) -> N
     axis.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
 
 
-def _coverage(axis: Axes, below: Mapping[str, Sequence[float]]) -> None:
+def draw_coverage(axis: Axes, below: Mapping[str, Sequence[float] | np.ndarray]) -> None:
+    """Share of truths inside central intervals of each probability, less that probability.
+
+    Args:
+        axis: Drawn on.
+        below: Share of the draws below the truth, one a lens, by parameter.
+    """
     shares = np.stack([np.asarray(values) for values in below.values()], 1)
     n, parameters = shares.shape
     curves = np.stack([covered(shares, level) for level in CURVE_LEVELS]) - CURVE_LEVELS[:, None, None]

@@ -86,24 +86,24 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
         f"seed {result.seed}</p>",
         *_unfinished(result), _tiles(result, curves), *_findings(result),
         "<h2>Best fit</h2>",
-        _figure(images["fit"], PIXELS if result.field is None else POSITIONS), *_images(result),
+        figure_part(images["fit"], PIXELS if result.field is None else POSITIONS), *_images(result),
         "<h2>Parameters</h2>", _parameters(result) if isinstance(result, Result) else _best(result),
         *_derived(result),
         *_amplitudes(result),
         *_modes(result),
     ]
     if "corner" in images:
-        parts += ["<h2>Posterior</h2>", _figure(images["corner"], "HMC samples (filled, 39% and 86%) and variational "
-                                                                  "posterior (lines).")]
+        parts += ["<h2>Posterior</h2>", figure_part(images["corner"], "HMC samples (filled, 39% and 86%) and "
+                                                                      "variational posterior (lines).")]
     if "audit" in images:
-        parts += ["<h2>Data</h2>", _figure(images["audit"], "The data before the fit: image and mask, the sky against "
-                  "the noise, and what the audit found.")]
+        parts += ["<h2>Data</h2>", figure_part(images["audit"], "The data before the fit: image and mask, the sky "
+                  "against the noise, and what the audit found.")]
     if "checks" in images:
-        parts += ["<h2>Checks</h2>", _figure(images["checks"], "Left: discrepancies of the data from the model of "
+        parts += ["<h2>Checks</h2>", figure_part(images["checks"], "Left: discrepancies of the data from the model of "
                   "each draw, beside those of data replicated from it. Right: the posterior of each parameter on the "
                   "scale of its prior, and the share of the prior's 68% width that is left.")]
     if "trace" in images:
-        figure = _figure(images["trace"], "Median and 68% band of the chains, and four single chains.")
+        figure = figure_part(images["trace"], "Median and 68% band of the chains, and four single chains.")
         parts.append(f"<details><summary>Chains</summary>{figure}</details>")
     parts += ["<h2>Stages</h2>", _stages(result), "<h2>Configuration</h2>", f"<pre>{escape(config_text)}</pre>",
               "<h2>Run</h2>", _run(result, files)]
@@ -142,7 +142,7 @@ def _tiles(result: Found, curves: Sequence[Curve]) -> str:
         tiles.append((str(int(diverging.sum())), f"divergences in {diverging.size} draws", bool(diverging.any())))
     times = [(f"{sum(result.timings_s.values()):.1f} s", "time, all stages", False)]
     times += [(f"{seconds:.1f} s", f"time, {name}", False) for name, seconds in result.timings_s.items()]
-    return _tile_row(tiles) + _tile_row(times)
+    return tile_row(tiles) + tile_row(times)
 
 
 def _fitted(result: Found) -> str:
@@ -173,7 +173,8 @@ def _findings(result: Found) -> list[str]:
     return [f'<div class="card found"><h3>Look at this first</h3><ul>{rows}</ul></div>']
 
 
-def _tile_row(tiles: Sequence[tuple[str, str, bool]]) -> str:
+def tile_row(tiles: Sequence[tuple[str, str, bool]]) -> str:
+    """Numbers with what they are, side by side; those that are bad are marked."""
     kinds = {True: "tile bad", False: "tile"}
     cells = [f'<div class="{kinds[bad]}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
              for value, label, bad in tiles]
@@ -356,7 +357,8 @@ def _sparkline(values: Sequence[float]) -> str:
             f'stroke-width="1.4" vector-effect="non-scaling-stroke" points="{points}"/></svg>')
 
 
-def _figure(image: bytes, caption: str) -> str:
+def figure_part(image: bytes, caption: str) -> str:
+    """A picture, a PNG file, as part of a page."""
     data = base64.b64encode(image).decode("ascii")
     return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>")

@@ -98,7 +98,7 @@ class GaussianPosterior(ConditionalDensity):
         """Return the mean, shape (n, size), and the factor A, shape (n, size, size)."""
         raw = self.out(features)
         rows, columns = jnp.tril_indices(self.size)
-        lower = jnp.zeros((len(raw), self.size, self.size)).at[:, rows, columns].set(raw[:, self.size:])
+        lower = jnp.zeros((raw.shape[0], self.size, self.size)).at[:, rows, columns].set(raw[:, self.size:])
         diagonal = jnp.diagonal(lower, axis1=-2, axis2=-1)
         scale = jnp.exp(diagonal)
         return raw[:, :self.size], lower + jnp.eye(self.size) * (scale - diagonal)[:, None, :]

@@ -88,14 +88,15 @@ class PosteriorNet(nnx.Module):
         seen = jnp.arcsinh(jnp.where(self.mask[...] > 0.0, image, 0.0) / jnp.asarray(self.config.rms, jnp.float32))
         y, x = jnp.meshgrid(jnp.linspace(-1.0, 1.0, ny), jnp.linspace(-1.0, 1.0, nx), indexing="ij")
         places = jnp.broadcast_to(jnp.stack([x, y], -1), (*seen.shape[:3], 2))
-        coarse = jax.image.resize(seen, (len(seen), CELLS, CELLS, seen.shape[-1]), "linear", antialias=True)
-        found = jnp.concatenate([self.trunk(jnp.concatenate([seen, places], -1)), coarse.reshape(len(seen), -1)], -1)
+        coarse = jax.image.resize(seen, (seen.shape[0], CELLS, CELLS, seen.shape[-1]), "linear", antialias=True)
+        coarse = coarse.reshape(seen.shape[0], -1)
+        found = jnp.concatenate([self.trunk(jnp.concatenate([seen, places], -1)), coarse], -1)
         return jnp.concatenate([found, jax.nn.silu(self.mix(found))], -1)
 
     def __call__(self, image: Array) -> Array:
         """Return the image of u = 0, shape (n, size): the mean of a Gaussian head, the middle of a flow."""
         features = self.features(image)
-        return self.head.colour(features, jnp.zeros((1, len(features), len(self.config.parameters))))[0]
+        return self.head.colour(features, jnp.zeros((1, features.shape[0], len(self.config.parameters))))[0]
 
     def log_prob(self, image: Array, z: Array) -> Array:
         """Log-density of parameters z, shape (n, size), given images; shape (n,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,7 +14,8 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scaled
-from giga.models.systems.separation_metrics import measure, summary
+from giga.models.systems.measured import Measured
+from giga.models.systems.separation_metrics import measure, measured, without_network, without_source
 from giga.models.systems.simulated import SimulatedTask
 from giga.models.zoo.magnitudes import Corrections, measure_corrections
 from giga.runtime.identity import identity_of
@@ -28,6 +30,7 @@ from giga.simulate.systems.ggsl import EMPTY, companions, physical, table_2
 SUPERSAMPLING = 2
 CALIBRATION = 8000  # images on which magnitudes are corrected
 CALIBRATION_STREAM = 2**32 - 1  # of the fold that makes their key; no test set has this number
+UNSEEN = "paper's recipe"  # the test set of a network that was trained on another
 FAINT = 30.0  # pixels of one sigma: the least flux that an error is compared with
 
 
@@ -126,11 +129,13 @@ def flux_error(found: Array, true: Array, sigma: Array) -> Array:
 
 
 def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, together: int = 32,
-             corrections: Corrections | None = None, noise: Noise | None = None) -> dict[str, dict[str, float]]:
+             corrections: Corrections | None = None, noise: Noise | None = None) -> dict[str, Measured]:
     """Measure a separator on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
-    every second image has no source: for the finder of eq. 16 and for the source that is seen where there is none.
+    every second image has no source: for the finder of eq. 16 and for the source that is seen where there is none. A
+    network of recipe "physical" is measured on the "paper's recipe" too, which it has not seen: strengths that are
+    uniform and sources far fainter. The noise of each of those images is taken as known, as if it had been measured.
 
     Args:
         config: The recipe.
@@ -142,14 +147,17 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, t
         noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
 
     Returns:
-        Numbers by test set and name, see `giga.models.systems.separation_metrics.summary`.
+        By test set; of the numbers see `giga.models.systems.separation_metrics.summary`, of the baselines
+        `without_network` and `without_source` there, and "flux alone", the image's total flux as a finder.
     """
     sets = {"mock": make_simulator(config, noise), "shifted": make_simulator(config, shifted=True),
             "half empty": make_simulator(config, noise, empty=0.5)}
+    if config.recipe == "physical":
+        sets[UNSEEN] = make_simulator(dataclasses.replace(config, recipe="paper", seeing=(), beta=()))
     names = [band.name for band in config.observed.bands]
-    rows = _measured(config, model, together)
-    return {name: summary(rows(made, images, jax.random.fold_in(jax.random.key(seed), number)), names,
-                          corrections=corrections)
+    rows = _measured(config, model, together, beside=True)
+    return {name: measured(rows(made, images, jax.random.fold_in(jax.random.key(seed), number), name == UNSEEN), names,
+                           corrections)
             for number, (name, made) in enumerate(sets.items())}
 
 
@@ -170,27 +178,37 @@ def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int =
     """
     key = jax.random.fold_in(jax.random.key(seed), CALIBRATION_STREAM)
     rows = _measured(config, model, together)(make_simulator(config, noise), images, key)
-    return measure_corrections(rows, [band.name for band in config.observed.bands])
+    return measure_corrections(rows[""], [band.name for band in config.observed.bands])
 
 
-def _measured(config: GGSLConfig, model: Separator,
-              together: int) -> Callable[[Simulator, int, Array], dict[str, np.ndarray]]:
-    """`rows(simulator, images, key)`: `giga.models.systems.separation_metrics.measure` of simulated images."""
+def _measured(config: GGSLConfig, model: Separator, together: int, beside: bool = False,
+              ) -> Callable[..., dict[str, dict[str, np.ndarray]]]:
+    """`rows(simulator, images, key, own_sky=False)`: `separation_metrics.measure` of simulated images.
+
+    By method; the network's is "", and others are there where they are asked for `beside` it. With `own_sky` the rms of
+    the background is each image's, else it is the survey's.
+    """
     structure, state = nnx.split(model)
 
-    def rows(made: Simulator, images: int, key: Array) -> dict[str, np.ndarray]:
+    def rows(made: Simulator, images: int, key: Array, own_sky: bool = False) -> dict[str, dict[str, np.ndarray]]:
         size = min(together, images)  # of the last batch too, else its programs are compiled for it alone
         batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
-        parts = [jax.tree.map(np.asarray, _measure(config, structure, state, batch)) for batch in batches]
-        return {field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]}
+        parts = [jax.tree.map(np.asarray, _measure(config, beside, own_sky, structure, state, batch))
+                 for batch in batches]
+        return jax.tree.map(lambda *values: np.concatenate(values)[:images], *parts)
 
     return rows
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _measure(config: GGSLConfig, structure: Any, state: Any, batch: Batch) -> dict[str, Array]:
-    rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _measure(config: GGSLConfig, beside: bool, own_sky: bool, structure: Any, state: Any,
+             batch: Batch) -> dict[str, dict[str, Array]]:
+    rms = jnp.min(batch.sigma, axis=(1, 2)) if own_sky else jnp.asarray(config.observed.background_rms, jnp.float32)
     scale = scale_of(config, batch.image, rms)
     seen = scaled(config, batch, rms)
     found = nnx.merge(structure, state)(seen.image, jnp.ones((1, 1, 1, 1)))
-    return measure(seen, found, rms / scale[:, 0, 0])
+    sky = rms / scale[:, 0, 0]
+    parts = {"": found}
+    if beside:
+        parts |= {"no source": without_source(found)} | without_network(seen.image, sky)
+    return {name: measure(seen, one, sky) for name, one in parts.items()}

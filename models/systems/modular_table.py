@@ -13,11 +13,26 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.systems.measured import (
+    Estimate,
+    Measured,
+    Numbers,
+    Scores,
+    area_under_roc,
+    best_threshold,
+    calibration_error,
+)
 from giga.models.systems.modular import examples_of, make_simulator
 from giga.simulate.batch import Batch
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys.noise import Noise
 from giga.simulate.systems.modular import mass_parameters
+
+THRESHOLD = 3.0  # sigma, above which a pixel has light
+PEAK = 0.5  # of the peak, above which a pixel is bright
+METHODS = ("flux alone", "threshold", "half the peak")  # of finding lenses without a network
+QUANTITIES = {"theta_E": "arcsec", "q": "", "phi": "rad"}  # that are measured, with their units
+BEFORE = {"noisy": "denoised", "blended": "deblended"}  # images before and after a network
 
 
 class TooFew(ValueError):
@@ -73,13 +88,16 @@ def rows_of(config: ModularConfig, model: Stage | Chain, batch: Batch) -> dict[s
         found = model.through(seen["noisy"])
         rows |= _images(config, "noisy", "denoised", seen, seen["noisy"], found.denoised, "blend")
         rows |= _images(config, "blended", "deblended", seen, found.denoised, found.source, "source")
-        return rows | _found(found.logits, batch.label) | _measured(config, found.theta, batch)
+        return rows | _found(found.logits, batch.label, found.source) | _measured(config, found.theta, batch,
+                                                                                  found.source)
     if config.stage == "denoise":
         return rows | _images(config, "noisy", "denoised", seen, seen["noisy"], model(seen["noisy"]), "blend")
     if config.stage == "deblend":
         return rows | _images(config, "blended", "deblended", seen, seen["blend"], model(seen["blend"]), "source")
-    answer = model(seen["noisy" if config.input == "noisy" else "source"])
-    return rows | (_found(answer, batch.label) if config.stage == "find" else _measured(config, answer, batch))
+    shown = seen["noisy" if config.input == "noisy" else "source"]
+    answer = model(shown)
+    return rows | (_found(answer, batch.label, shown) if config.stage == "find"
+                   else _measured(config, answer, batch, shown))
 
 
 def _images(config: ModularConfig, before: str, after: str, seen: dict[str, Array], shown: Array, found: Array,
@@ -98,54 +116,131 @@ def _images(config: ModularConfig, before: str, after: str, seen: dict[str, Arra
     return rows
 
 
-def _found(logits: Array, label: Array) -> dict[str, Array]:
-    return {"correct": (lens_logit(logits) > 0.0) == (label == 1)}
+def _found(logits: Array, label: Array, shown: Array) -> dict[str, Array]:
+    """Whether the finder is right, its logit, and what tells of a lens without it in the image that it is shown.
+
+    "flux alone" is the total flux over sigma, "threshold" counts the pixels above three sigma, of all bands, and "half
+    the peak" those above half of the peak.
+    """
+    light, logit = jnp.sinh(shown), lens_logit(logits)
+    return {"correct": (logit > 0.0) == (label == 1), "logit": logit, "flux alone": jnp.sum(light, axis=(1, 2, 3)),
+            "threshold": jnp.sum(light > THRESHOLD, axis=(1, 2, 3)),
+            "half the peak": jnp.sum(_bright(light), axis=(1, 2))}
 
 
-def _measured(config: ModularConfig, theta: Array, batch: Batch) -> dict[str, Array]:
-    """Absolute errors in parameters that go from 0 to 1, the position angle's also around the end."""
-    found, true = parameters(config, theta), mass_parameters(batch.truth)
-    width = {"theta_E": config.theta_E[1] - config.theta_E[0], "q": config.q[1] - config.q[0], "phi": jnp.pi}
-    errors = {name: jnp.abs(found[name] - true[name]) / width[name] for name in width}
-    turn = jnp.mod(errors["phi"], 1.0)
-    return {f"error_{name}": error for name, error in errors.items()} | {
-        "error_phi_wrapped": jnp.minimum(turn, 1.0 - turn)}
+def _bright(light: Array) -> Array:
+    """Pixels above half of the peak, bands summed, shape (n, ny, nx)."""
+    total = jnp.sum(light, axis=-1)
+    return total > PEAK * jnp.max(total, axis=(1, 2), keepdims=True)
 
 
-def summary(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _measured(config: ModularConfig, theta: Array, batch: Batch, shown: Array) -> dict[str, Array]:
+    """Parameters as they are, as they are found, and as the pixels above half the peak have them."""
+    rows = {}
+    for kind, values in (("true", mass_parameters(batch.truth)), ("found", parameters(config, theta)),
+                         ("half", ring(_bright(jnp.sinh(shown)), config.observed.pixel_scale))):
+        rows |= {f"{kind}_{name}": values[name] for name in QUANTITIES}
+    return rows
+
+
+def ring(pixels: Array, pixel_scale: float) -> dict[str, Array]:
+    """What pixels about the middle of an image say of a lens: their mean radius, and the ellipse of their moments.
+
+    Args:
+        pixels: Which, shape (n, ny, nx).
+        pixel_scale: [arcsec].
+    """
+    ny, nx = pixels.shape[1:]
+    y, x = jnp.meshgrid(*(pixel_scale * (jnp.arange(n) - 0.5 * (n - 1)) for n in (ny, nx)), indexing="ij")
+
+    def mean(values: Array) -> Array:
+        return jnp.sum(pixels * values, axis=(1, 2)) / jnp.sum(pixels, axis=(1, 2))
+
+    xx, yy, xy = mean(x**2), mean(y**2), mean(x * y)
+    spread = jnp.hypot(xx - yy, 2.0 * xy)
+    return {"theta_E": mean(jnp.hypot(x, y)), "phi": jnp.mod(0.5 * jnp.arctan2(2.0 * xy, xx - yy), jnp.pi),
+            "q": jnp.sqrt(jnp.maximum(xx + yy - spread, 0.0) / (xx + yy + spread))}
+
+
+def summary(config: ModularConfig, rows: Mapping[str, np.ndarray]) -> Measured:
     """Condense the measures of a test set.
 
     Args:
+        config: Of the network.
         rows: See `rows_of`.
 
     Returns:
-        Means of `psnr_...` [dB]; `accuracy`, the mean over the two classes; `mae_...` of the normalised parameters of
-        lenses, `mae` the mean of the three as the paper has it and `mae_wrapped` with the angle's error around the
-        end. What the network does not do is left out.
+        Means of `psnr_...` [dB]; `accuracy`, the mean over the two classes, `area_under_roc` and `calibration_error` of
+        the probabilities; `mae_...` of the parameters of lenses, each from 0 to 1, `mae` the mean of the three as the
+        paper has it and `mae_wrapped` with the angle's error around the end. What the network does not do is left out.
+        Baselines: "nothing subtracted", images as they are shown to a network; for a finder "flux alone", "threshold"
+        and "half the peak", see `_found`, each with the cut that is best on this very set; for a measurer "the mean" of
+        these lenses, and "half the peak", see `ring`.
 
     Raises:
         TooFew: A set without lenses, or without others, whose mean is asked for.
     """
     lens = np.asarray(rows["label"]) == 1
-    found = {name: float(np.mean(values, dtype=np.float64)) for name, values in rows.items()
-             if name.startswith("psnr_")}
-    asked = [kind for name, kinds in (("correct", (lens, ~lens)), ("error_q", (lens,))) if name in rows
+    numbers = {name: float(np.mean(values, dtype=np.float64)) for name, values in rows.items()
+               if name.startswith("psnr_")}
+    asked = [kind for name, kinds in (("correct", (lens, ~lens)), ("true_q", (lens,))) if name in rows
              for kind in kinds]
     if not all(kind.any() for kind in asked):
         raise TooFew(f"{len(lens)} images have {lens.sum()} lenses; expected some with and some without")
-    if "correct" in rows:
-        found["accuracy"] = float(np.mean([np.mean(rows["correct"][kind]) for kind in (lens, ~lens)]))
-    errors = {name.removeprefix("error_"): float(np.mean(values[lens], dtype=np.float64))
-              for name, values in rows.items() if name.startswith("error_")}
-    if errors:
-        found |= {f"mae_{name}": error for name, error in errors.items()}
-        found["mae"] = (errors["theta_E"] + errors["q"] + errors["phi"]) / 3.0
-        found["mae_wrapped"] = (errors["theta_E"] + errors["q"] + errors["phi_wrapped"]) / 3.0
-    return found
+    baselines: dict[str, Numbers] = {}
+    before = {f"psnr_{after}{scale}": numbers[f"psnr_{shown}{scale}"] for shown, after in BEFORE.items()
+              for scale in ("", "_stretched") if f"psnr_{shown}" in numbers}
+    if before:
+        baselines["nothing subtracted"] = before
+    scores = _scores(rows, lens) if "correct" in rows else None
+    if scores is not None:
+        assert scores.probability is not None
+        numbers |= {"accuracy": float(np.mean([np.mean(rows["correct"][kind]) for kind in (lens, ~lens)])),
+                    "area_under_roc": area_under_roc(scores.score, lens),
+                    "calibration_error": calibration_error(scores.probability, lens)}
+        for name, score in scores.baselines.items():
+            right = (score > best_threshold(score, lens)) == lens
+            baselines[name] = {"accuracy": float(np.mean([np.mean(right[kind]) for kind in (lens, ~lens)])),
+                               "area_under_roc": area_under_roc(score, lens)}
+    estimates = _estimates(rows, lens) if "true_q" in rows else {}
+    if estimates:
+        numbers |= _maes(config, {name: (one, one.found) for name, one in estimates.items()})
+        for method in next(iter(estimates.values())).baselines:
+            found = _maes(config, {name: (one, one.baselines[method]) for name, one in estimates.items()})
+            baselines[method] = {**baselines.get(method, {}), **found}
+    return Measured(numbers, baselines, scores, estimates)
+
+
+def _scores(rows: Mapping[str, np.ndarray], lens: np.ndarray) -> Scores:
+    logit = np.asarray(rows["logit"], float)
+    return Scores(lens, logit, 0.0, 1.0 / (1.0 + np.exp(-logit)),
+                  {name: np.asarray(rows[name], float) for name in METHODS})
+
+
+def _estimates(rows: Mapping[str, np.ndarray], lens: np.ndarray) -> dict[str, Estimate]:
+    """Of the lenses alone."""
+    out = {}
+    for name, unit in QUANTITIES.items():
+        true, found, half = (np.asarray(rows[f"{kind}_{name}"], float)[lens] for kind in ("true", "found", "half"))
+        period = np.pi if name == "phi" else 0.0
+        mean = np.full(len(true), 0.5 * period or true.mean())  # of an angle that has none the middle
+        out[name] = Estimate(true, found, unit, baselines={"the mean": mean, "half the peak": half}, period=period)
+    return out
+
+
+def _maes(config: ModularConfig, found: Mapping[str, tuple[Estimate, np.ndarray]]) -> dict[str, float]:
+    """Mean absolute errors of parameters that go from 0 to 1, the position angle's also around the end."""
+    width = {"theta_E": config.theta_E[1] - config.theta_E[0], "q": config.q[1] - config.q[0], "phi": np.pi}
+    mae = {name: float(np.mean(np.abs(values - one.truth))) / width[name] for name, (one, values) in found.items()}
+    one, values = found["phi"]
+    mae["phi_wrapped"] = float(np.mean(np.abs(one.errors(values)))) / np.pi
+    return {f"mae_{name}": error for name, error in mae.items()} | {
+        "mae": (mae["theta_E"] + mae["q"] + mae["phi"]) / 3.0,
+        "mae_wrapped": (mae["theta_E"] + mae["q"] + mae["phi_wrapped"]) / 3.0}
 
 
 def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int = 2, together: int = 32,
-             catalogue: Catalogue | None = None, noise: Noise | None = None) -> dict[str, dict[str, float]]:
+             catalogue: Catalogue | None = None, noise: Noise | None = None) -> dict[str, Measured]:
     """Measure one network, or a chain, on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source. Half of the images are
@@ -161,7 +256,7 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
         noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
 
     Returns:
-        Numbers by test set and name, see `summary`.
+        By test set, see `summary`.
     """
     key = jax.random.key(seed)
     structure, state = nnx.split(model)
@@ -170,7 +265,8 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
         made = make_simulator(config, catalogue, shifted=shifted, noise=noise)
         batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
         parts = [jax.tree.map(np.asarray, _rows(config, structure, state, batch)) for batch in batches]
-        found[name] = summary({field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]})
+        rows = {field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]}
+        found[name] = summary(config, rows)
     return found
 
 

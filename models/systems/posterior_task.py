@@ -15,11 +15,12 @@ from jax import Array
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior, constrained
-from giga.component import Component, Param
+from giga.component import AnyArray, Component, Param
 from giga.imaging.observation import Data, Observation
 from giga.inference.checks import calibration
 from giga.lensing.scene import Scene
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
+from giga.models.systems.measured import Estimate, Measured
 from giga.runtime.identity import identity_of
 from giga.simulate.observed import add_noise, draw_models
 
@@ -149,7 +150,7 @@ def calibrated(model: PosteriorNet, task: PosteriorTask, images: int = 1024, see
     return temperature
 
 
-def measure(model: PosteriorNet, task: PosteriorTask, images: int, seed: int = 2) -> dict[str, float]:
+def measure(model: PosteriorNet, task: PosteriorTask, images: int, seed: int = 2) -> Measured:
     """Measure predicted posteriors on examples that no training step draws.
 
     Args:
@@ -162,7 +163,9 @@ def measure(model: PosteriorNet, task: PosteriorTask, images: int, seed: int = 2
         "coverage_68" and "coverage_95" over all parameters, "gap_68" and "gap_95", the largest distance of any
         parameter's from its level, "p_ks", the smallest p-value of the ranks times the number of parameters,
         "temperature", "best_temperature", which this set would have, "log_prob", and "gain", what the image tells of
-        the parameters beyond the prior [nats]; "shrink" of each parameter, its mean sd over the prior's, in z.
+        the parameters beyond the prior [nats]; "shrink" of each parameter, its mean sd over the prior's, in z, and
+        "error", the rms of its median from the truth over the rms of the mean of the truths from it, likewise. The
+        baseline is "the prior", which has not seen the image. Estimates are of physical values: median, central 68%.
     """
     parts = list(_rows(task, model)(images, seed, DRAWS))
     draws = np.concatenate([part["draws"] for part in parts], 1)
@@ -177,15 +180,29 @@ def measure(model: PosteriorNet, task: PosteriorTask, images: int, seed: int = 2
         rows = [row["coverage"][k]["share"] for row in found["quantities"].values()]
         out[f"coverage_{100 * level:.0f}"] = float(found["coverage"][k]["share"])
         out[f"gap_{100 * level:.0f}"] = float(max(abs(row - level) for row in rows))
-    prior = np.asarray(_log_priors(task.subject.prior, _filled(task, truth)))
-    before = prior[:, task.places].sum(-1).mean()
-    return out | {"p_ks": float(found["smallest"]["p_ks"]["adjusted"]), "temperature": float(model.temperature[...]),
+    log_priors = np.asarray(_log_priors(task.subject.prior, _filled(task, truth)))
+    before = log_priors[:, task.places].sum(-1).mean()
+    error = np.sqrt(np.mean((np.median(draws, 0) - truth) ** 2, 0)) / truth.std(0)
+    numbers = out | {"p_ks": float(found["smallest"]["p_ks"]["adjusted"]), "temperature": float(model.temperature[...]),
                   "best_temperature": float(np.sqrt(np.mean(u**2))), "log_prob": float(log_prob.mean()),
                   "gain": float(log_prob.mean() - before)} | {
-                      f"shrink {name}": float(draws[..., k].std(0).mean()) for k, name in enumerate(names)}
+                      f"shrink {name}": float(draws[..., k].std(0).mean()) for k, name in enumerate(names)} | {
+                      f"error {name}": float(error[k]) for k, name in enumerate(names)}
+    prior = {"log_prob": float(before), "gain": 0.0} | {f"{kind} {name}": 1.0 for kind in ("shrink", "error")
+                                                        for name in names}
+    return Measured(numbers, {"the prior": prior}, estimates=_estimates(task, truth, draws, below))
 
 
-def physical(prior: Prior, names: Sequence[str], z: Array) -> np.ndarray:
+def _estimates(task: PosteriorTask, truth: np.ndarray, draws: np.ndarray, below: np.ndarray) -> dict[str, Estimate]:
+    """Physical values by parameter; quantiles of z are those of the values, which rise or fall with it."""
+    prior, names, quantiles = task.subject.prior, task.config.parameters, np.quantile(draws, [0.16, 0.5, 0.84], axis=0)
+    true, low, middle, high = (physical(prior, names, z) for z in (truth, *quantiles.astype(truth.dtype)))
+    return {name: Estimate(true[:, k], middle[:, k], interval=np.sort([low[:, k], high[:, k]], 0), below=below[:, k],
+                           baselines={"the mean": np.full(len(true), true[:, k].mean())})
+            for k, name in enumerate(names)}
+
+
+def physical(prior: Prior, names: Sequence[str], z: AnyArray) -> np.ndarray:
     """Physical values of some parameters.
 
     Args:

@@ -90,7 +90,7 @@ class Loop:
     task: Task
     config: TrainConfig
     network: Network
-    optimiser: optax.GradientTransformationExtraArgs
+    optimiser: optax.GradientTransformation
     over: Mesh
     _programs: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -258,7 +258,7 @@ class Loop:
             gradient, metrics = new if gradient is None else jax.tree.map(jnp.add, (gradient, metrics), new)
         gradient, metrics = jax.tree.map(lambda a: a / config.accumulate, (gradient, metrics))
         gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
-        moves, moments = self.optimiser.update(gradient, state.moments, state.params, value=metrics["loss"])
+        moves, moments = self.optimiser.update(gradient, state.moments, state.params)
         params = optax.apply_updates(state.params, moves)
         ema = averaged(state.ema, params, state.step, config.ema)
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradient)}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from giga.models.training.config import Earlier, optimiser, schedule
+from giga.models.training.config import Earlier, at_validation, optimiser, plateaus, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
 from giga.models.training.loop import Loop, never
 from giga.models.training.metrics_log import MetricsLog
@@ -214,10 +214,11 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
                 raise FloatingPointError(f"{broken}; the state after step {at} is saved as {name}")
             at += made
             write("train", at, {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
-                  | {"learning_rate": float(np.asarray(rate_at(at - 1))),
+                  | {"learning_rate": float(np.asarray(rate_at(at - 1))) * plateaus(state.moments),
                      "images_per_s": rate(made * config.batch_size, seconds)})
             if sets and (at % config.validate_every == 0 or at == config.steps):
-                best = _validated(evaluate, state, best, sets, at, write)
+                best, loss = _validated(evaluate, state, best, sets, at, write)
+                state = state.replace(moments=at_validation(config, state.moments, loss))
             last = at == config.steps or impatient()
             if at % config.checkpoint_every == 0 or last or interrupted():
                 name = checkpoints.save(Run(state, best, run.earlier))
@@ -227,8 +228,8 @@ def _run(loop: Loop, run: Run, checkpoints: Checkpoints, write: Callable[..., ob
 
 
 def _validated(evaluate: Any, state: TrainState, best: Best, sets: tuple[ValidationSet, ...], at: int,
-               write: Callable[..., object]) -> Best:
-    """Validate on every set, and compare with the best by the loss on the first, the fixed one."""
+               write: Callable[..., object]) -> tuple[Best, float]:
+    """Validate on every set, and compare with the best by the loss on the first, the fixed one, which comes too."""
     found = {each.name: validate(evaluate, state.ema, state.stats, each.batches) for each in sets}
     loss = found[sets[0].name]["loss"]
     better = loss < float(best.loss)
@@ -239,7 +240,7 @@ def _validated(evaluate: Any, state: TrainState, best: Best, sets: tuple[Validat
         best = best.replace(waited=np.int32(best.waited + 1))
     write("validation", at, {f"{name}_{key}": value for name, row in found.items() for key, value in row.items()}
           | {"best_loss": float(best.loss), "best_step": int(best.step)})
-    return best
+    return best, loss
 
 
 def _nonfinite(metrics: dict[str, np.ndarray], at: int) -> str:

@@ -18,6 +18,7 @@ from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo.card import Card as Card
 from giga.models.zoo.card import ZooError as ZooError
 from giga.models.zoo.card import from_table, read_card
+from giga.models.zoo.layout import card_in_header, header_of, place_of
 from giga.models.zoo.seen import Seen as Seen
 from giga.models.zoo.weights import fill, pack_weights, sha256
 from giga.runtime.atomic import write_bytes, write_text
@@ -65,8 +66,8 @@ def save_weights(model: Any, path: str | Path, card: Card) -> Card:
     Raises:
         OSError: A file cannot be written; names it.
     """
-    weights, note = _pair(Path(path))
-    content = pack_weights(model)
+    weights, note = place_of(Path(path), FOLDER)
+    content = pack_weights(model, header_of(card))
     card = dataclasses.replace(card, parameters=parameters(model), sha256=sha256(content))
     text = card.dump()
     write_bytes(weights, content)
@@ -80,7 +81,7 @@ def save_card(name_or_path: str | Path, card: Card, folder: Path = FOLDER) -> Pa
     Raises:
         ZooError: Unknown weights, or a card of others.
     """
-    weights, note = _place(name_or_path, folder)
+    weights, note = place_of(name_or_path, folder)
     if sha256(weights.read_bytes()) != card.sha256:
         raise ZooError(f"{weights}: not the weights of this card")
     return write_text(note, card.dump())
@@ -88,10 +89,12 @@ def save_card(name_or_path: str | Path, card: Card, folder: Path = FOLDER) -> Pa
 
 def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
          folder: Path = FOLDER) -> tuple[Any, Card]:
-    """Load a network with its weights and its card.
+    """Load a network with its weights and its card; `giga.models.load`.
 
     Args:
-        name_or_path: A name of the zoo, or the path of a file of weights, known by its folder or suffix.
+        name_or_path: A name of the zoo; the path of a file of weights; or a folder: that of a run, or one as model hubs
+            have them, `model.safetensors` with the card as `config.json`. Of a file without its card the header is
+            taken, where it names the network. Only safetensors are read.
         networks: What a card may name.
         folder: Of the zoo.
 
@@ -100,22 +103,25 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
 
     Raises:
         ZooError: An unknown name (lists those there are), a card without its weights or weights without their card, a
-            file that is damaged, or weights of another architecture.
+            file that is damaged or foreign, or weights of another architecture.
     """
-    weights, note = _place(name_or_path, folder)
-    if not weights.exists() or not note.exists():
-        missing, other = (weights, note) if not weights.exists() else (note, weights)
-        if not other.exists():
-            raise ZooError(f"{missing}: no such weights")
-        raise ZooError(f"{missing}: missing, though {other.name} is there; weights and card belong together")
-    card, content = read_card(note), weights.read_bytes()
+    weights, note = place_of(name_or_path, folder)
+    if not weights.exists():
+        raise ZooError(f"{weights}: missing, though {note.name} is there; weights and card belong together"
+                       if note.exists() else f"{weights}: no such weights")
+    known = read_card(note) if note.exists() else card_in_header(weights)
+    if known is None:
+        raise ZooError(f"{note}: missing, though {weights.name} is there; weights and card belong together")
+    card, content, source = known, weights.read_bytes(), note if note.exists() else weights
     if card.network not in networks:
-        raise ZooError(f"{note}: network: got {card.network!r}, expected one of {', '.join(sorted(networks))}")
+        raise ZooError(f"{source}: network: got {card.network!r}, expected one of {', '.join(sorted(networks))}")
     try:
         model = nnx.eval_shape(lambda: networks[card.network](card.config))  # drawing weights takes seconds
     except ValueError as error:
-        raise ZooError(f"{note}: {error}") from error
+        raise ZooError(f"{source}: {error}") from error
     fill(model, content, weights)  # before the hash: it says more of what is wrong
+    if source == weights:
+        card = dataclasses.replace(card, parameters=parameters(model), sha256=sha256(content))
     if sha256(content) != card.sha256:
         raise ZooError(f"{weights}: not the weights of {note.name}: SHA-256 {sha256(content)[:12]}, the card has "
                        f"{card.sha256[:12]}")
@@ -123,19 +129,3 @@ def load(name_or_path: str | Path, networks: Mapping[str, Builder] = NETWORKS,
     if card.seen is None and isinstance(model, Separator | Stage | Chain | Finder | PosteriorNet):
         card = dataclasses.replace(card, seen=Seen.of(model.config))
     return model, card
-
-
-def _place(name_or_path: str | Path, folder: Path) -> tuple[Path, Path]:
-    path = Path(name_or_path)
-    if isinstance(name_or_path, Path) or len(path.parts) > 1 or path.suffix in (".safetensors", ".json"):
-        return _pair(path)
-    weights, note = _pair(folder / name_or_path)
-    if not weights.exists() and not note.exists():
-        raise ZooError(f"unknown model {str(name_or_path)!r}; the zoo has {', '.join(names(folder)) or 'none yet'}")
-    return weights, note
-
-
-def _pair(path: Path) -> tuple[Path, Path]:
-    """Weights and card of a path with either suffix, or with none."""
-    stem = path.name.removesuffix(".safetensors").removesuffix(".json")
-    return path.with_name(f"{stem}.safetensors"), path.with_name(f"{stem}.json")

@@ -26,9 +26,9 @@ def tensors_of(model: Any) -> dict[str, np.ndarray]:
     return {weight_name(path): np.asarray(leaf) for path, leaf in found}
 
 
-def pack_weights(model: Any) -> bytes:
-    """The content of a file of weights."""
-    return safetensors.numpy.save(tensors_of(model))
+def pack_weights(model: Any, header: dict[str, str] | None = None) -> bytes:
+    """The content of a file of weights, with strings in its header."""
+    return safetensors.numpy.save(tensors_of(model), header)
 
 
 def sha256(content: bytes) -> str:
