@@ -1,4 +1,4 @@
-"""Train a network on examples that are simulated as it learns."""
+"""Train a network on examples that are simulated as it learns, stored, or both."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start
 from giga.models.training.task import BankedTask as BankedTask
+from giga.models.training.task import FedTask as FedTask
 from giga.models.training.task import ShiftedTask as ShiftedTask
 from giga.models.training.task import Task as Task
+from giga.models.training.tuning import tuned
 from giga.models.training.validation import ValidationSet, draw_sets, validate
 from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
 from giga.runtime.environment import rate
@@ -89,7 +91,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     log_file = folder / "metrics.jsonl"
     if log_file.exists() and not resume:
         raise ValueError(f"{folder}: holds a run; go on with resume, or choose another folder")
-    network, state = start(task, config, optimiser(config))
+    network, state = start(task, config, tuned(optimiser(config), task))
     store = Store(folder / "checkpoint", run_identity(task, config), facts=_facts(task, config))
     checkpoints = Checkpoints(store, config)
     run = Run(state, nothing_yet(state))
@@ -99,7 +101,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     tell = report or (lambda row: None)
     for text in notes:
         tell({"kind": "note", "step": int(run.state.step), "text": text})
-    loop = Loop(task, config, network, optimiser(config, run.earlier), over)
+    loop = Loop(task, config, network, tuned(optimiser(config, run.earlier), task), over)
     if is_first():
         with MetricsLog(log_file, int(run.state.step), folder / "tensorboard" if tensorboard else None) as log:
             return _run(loop, run, checkpoints, lambda *row: tell(log.write(*row)))

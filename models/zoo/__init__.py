@@ -11,6 +11,7 @@ from flax import nnx
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage
 from giga.models.networks.count import parameters
+from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.networks.unet import UNet, UNetConfig
@@ -40,6 +41,7 @@ NETWORKS: Mapping[str, Builder] = {
     "Stage": from_config(Stage, ModularConfig),
     "Chain": from_config(Chain, ModularConfig),
     "PosteriorNet": from_config(PosteriorNet, PosteriorNetConfig),
+    "CutoutNet": from_config(CutoutNet, CutoutConfig),
 }
 """The networks that a card may name."""
 
