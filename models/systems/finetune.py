@@ -68,8 +68,9 @@ def finetune(start: str | Path | Any, data: Labelled, folder: str | Path, *, hea
     named = str(start) if isinstance(start, str | Path) else type(start).__name__
     recipe = {"finetune": {"start": named, "head": head, "tune": tune, "last": last, "decay": decay, "epochs": epochs},
               "train": dataclasses.asdict(config)}
-    card = Card(**card_of(model.config), recipe=recipe, seed=config.seed, git_hash=made_by, command=f"finetune({named!r}, ...)",
-                metrics=measured(network, data), images_per_s={}, validation=trained.sets, measured_by=made_by)
+    card = Card(**card_of(model.config), recipe=recipe, seed=config.seed, git_hash=made_by,
+                command=f"finetune({named!r}, ...)", metrics=measured(network, data), images_per_s={},
+                validation=trained.sets, measured_by=made_by)
     return network, save_weights(network, Path(folder) / "model", card)
 
 

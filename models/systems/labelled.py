@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 import jax
@@ -189,7 +189,7 @@ class CutoutTask:
         task.arrays = arrays
         return task
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of all that the training depends on, the weights that it starts from too."""
         start = {} if self._start is None else tensors_of(self._start)

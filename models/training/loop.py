@@ -79,6 +79,19 @@ class Reuse:
         return (place + turn * image) % self.batches
 
 
+def check_fed(task: Task, config: TrainConfig, devices: int) -> int:
+    """Stored examples of a step, over all devices and micro-batches; none if the task simulates them all.
+
+    Raises:
+        ValueError: Shares that do not give a whole number of images, the same on every device.
+    """
+    if not isinstance(task, FedTask):
+        return 0
+    count = int(places(task.stored, config.micro // devices).sum()) * devices * config.accumulate
+    task.source.check(count)
+    return count
+
+
 @dataclass
 class Feed:
     """Stored examples of one step after another, and the step whose turn it is."""
@@ -186,19 +199,23 @@ class Loop:
                                         in_specs=(spec, spec, spec, PartitionSpec(AXIS))))
         return lambda params, stats, batch: program(self._arrays, params, stats, batch)
 
+    def __post_init__(self) -> None:
+        if "fed" not in self._programs:  # not of a task that holds a program's arguments, whose identity has no value
+            self._programs["fed"] = isinstance(self.task, FedTask)
+
     @property
     def fed(self) -> bool:
         """Whether examples are stored, all or some of them."""
-        return isinstance(self.task, FedTask)
+        return self._programs["fed"]
 
     def fed_from(self, step: int) -> Iterator[Any]:
         """Stored examples of the steps from one on, read ahead and laid out over the devices, without end."""
         config, source = self.config, self._fed.source
-        count = int(places(self._fed.stored, self._share).sum()) * self.over.devices.size
+        count = check_fed(self.task, config, self.over.devices.size)
 
         def read(at: int) -> Rows:
-            return {name: values.reshape(config.accumulate, count, *values.shape[1:])
-                    for name, values in source.batch(at, count * config.accumulate).items()}
+            return {name: values.reshape(config.accumulate, count // config.accumulate, *values.shape[1:])
+                    for name, values in source.batch(at, count).items()}
 
         return (laid_out(rows, self.over, FED) for rows in read_ahead(read, step, LAST))
 

@@ -65,6 +65,10 @@ class Source(Protocol):
         """Hash of all that the examples depend on but the step."""
         ...
 
+    def check(self, count: int) -> None:
+        """Refuse a number of examples of a step that cannot be had. Raises ValueError."""
+        ...
+
     def batch(self, step: int, count: int) -> Rows:
         """The `count` examples of a step, in an order that depends on the step and on the source alone."""
         ...
@@ -97,7 +101,7 @@ class Stored:
     classes: np.ndarray | None = None
     seed: int = 0
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of images, targets, split, balance and seed."""
         return identity_of("stored", self.images.identity, self.targets, self.split.train, self.split.validation,
@@ -120,6 +124,9 @@ class Stored:
         each = [train[self.classes[train] == kind] for kind in kinds]
         return Balanced(tuple(Order(rows, [self.seed, int(kind)], None if blocks is None else blocks[rows],
                                     max(1, window // len(kinds))) for kind, rows in zip(kinds, each, strict=True)))
+
+    def check(self, count: int) -> None:
+        """Any number of examples of a step can be had."""
 
     def batch(self, step: int, count: int) -> Rows:
         """The examples of a step."""
@@ -159,7 +166,7 @@ class Blend:
         if len(self.shares) != len(self.sources):
             raise ValueError(f"shares: got {len(self.shares)} for {len(self.sources)} sources, expected one for each")
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of the sources and their shares."""
         return identity_of("blend", [source.identity for source in self.sources], self.shares)
@@ -169,10 +176,17 @@ class Blend:
         """Examples in which the source that is slowest to be gone through has been."""
         return max(int(np.ceil(source.epoch / share)) for source, share in zip(self.sources, self.shares, strict=True))
 
+    def check(self, count: int) -> None:
+        """Refuse a number of examples whose shares are no whole numbers. Raises ValueError."""
+        self._counts(count)
+
+    def _counts(self, count: int) -> list[int]:
+        return [whole(share, count, "stored images of a batch") for share in self.shares]
+
     def batch(self, step: int, count: int) -> Rows:
-        """The examples of a step. Raises ValueError where a share of them is no whole number of images."""
-        counts = [whole(share, count, "images of a batch") for share in self.shares]
-        return _joined([source.batch(step, one) for source, one in zip(self.sources, counts, strict=True)])
+        """The examples of a step."""
+        return _joined([source.batch(step, one)
+                        for source, one in zip(self.sources, self._counts(count), strict=True)])
 
     def held_out(self, part: str) -> int:
         """Number of examples of a part."""

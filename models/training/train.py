@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from giga.models.training.config import Earlier, optimiser, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
-from giga.models.training.loop import Loop, never
+from giga.models.training.loop import Loop, check_fed, never
 from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start
@@ -87,6 +87,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     config.check_devices(over.devices.size)
     if config.reuse > 1 and not isinstance(task, BankedTask):
         raise ValueError(f"reuse: got {config.reuse}, expected 1: the task does not part scenes from their noise")
+    check_fed(task, config, over.devices.size)
     folder = Path(folder)
     log_file = folder / "metrics.jsonl"
     if log_file.exists() and not resume:

@@ -119,7 +119,9 @@ def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tup
             raise InputError(file, "labels", seen, "one for each, in their order; or a column of names, and images "
                              "that have names")
         return {**columns, _HERE: np.ones(len(stack), bool)}, notes
-    places = {one: k for k, one in enumerate(stack.names)}
+    folded = [one.casefold() for one in stack.names]  # FITS knows no case of names of HDUs
+    case = len(set(folded)) == len(folded)
+    places = {one: k for k, one in enumerate(folded if case else stack.names)}
     if len(places) < len(stack.names):
         raise InputError(stack.shards[0].path, "images", f"{len(stack.names) - len(places)} names are there twice",
                          "one name an image")
@@ -128,7 +130,8 @@ def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tup
     if (counts > 1).any():
         raise InputError(file, by, f"{(counts > 1).sum()} names have several rows: {_listed(again[counts > 1])}",
                          "one row an image")
-    gone = [one for one in rows.tolist() if one not in places]
+    keys = [one.casefold() if case else one for one in rows.tolist()]
+    gone = [one for one, key in zip(rows.tolist(), keys, strict=True) if key not in places]
     if gone:
         said = f"{len(gone)} labels of images that are not there: {_listed(gone)}"
         if not lost:
@@ -136,7 +139,7 @@ def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tup
                              f"{', '.join(map(repr, stack.names[:2]))}")
         notes.append(f"{file}: {said}; {lost} files of images are damaged")
     order, here = np.zeros(len(stack), int), np.zeros(len(stack), bool)
-    for row, one in enumerate(rows.tolist()):
+    for row, one in enumerate(keys):
         if one in places:
             order[places[one]], here[places[one]] = row, True
     return {one: values[order] for one, values in columns.items()} | {_HERE: here}, notes

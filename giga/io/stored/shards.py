@@ -140,7 +140,7 @@ def _grouped(path: Path, opened: Any, kind: type, dataset: str | None, layout: s
     if isinstance(opened, kind):  # one array by itself
         arrays, array = {}, opened
     else:
-        arrays = {name: item for name, item in opened.items() if isinstance(item, kind)}
+        arrays = _arrays(opened, kind)
         name = next((one for one in DATASETS if one in arrays), None) if dataset is None else dataset
         if name not in arrays:
             raise InputError(path, "images", f"no array {name or ' or '.join(DATASETS)!r}; it has "
@@ -154,7 +154,8 @@ def _grouped(path: Path, opened: Any, kind: type, dataset: str | None, layout: s
     columns = {name: np.asarray(item[:]) for name, item in arrays.items()
                if len(item.shape) == 1 and item.shape[0] == count}
     if not isinstance(opened, kind) and "truth" in opened and not isinstance(opened["truth"], kind):
-        columns |= {name: np.asarray(item[:]) for name, item in opened["truth"].items() if item.shape == (count,)}
+        columns |= {name: np.asarray(item[:]) for name, item in _arrays(opened["truth"], kind).items()
+                    if item.shape == (count,)}
     texts = {name: _texts(values) for name, values in columns.items()}
     names = next((tuple(texts.pop(one).tolist()) for one in NAMES if one in texts), ())
     bands = attributes.get("bands")
@@ -163,6 +164,11 @@ def _grouped(path: Path, opened: Any, kind: type, dataset: str | None, layout: s
     chunks = getattr(found, "shards", None) or found.chunks
     return Shard(path, count, shape, found, layout == "first", chunks[0] if chunks else 1, tuple(map(str, names)),
                  tuple(bands), None if unit is None else _texts(np.asarray(unit)).item(), texts)
+
+
+def _arrays(group: Any, kind: type) -> dict[str, Any]:
+    """Arrays of a group by name."""
+    return {name: item for name in group if isinstance(item := group[name], kind)}
 
 
 def _not_written(array: Any) -> str | None:
@@ -186,49 +192,99 @@ def _texts(values: np.ndarray) -> np.ndarray:
 
 def _fits(path: Path) -> Shard:
     """A cube of shape (n, bands, ny, nx) or (n, ny, nx), with a table of what is known; or an HDU an image."""
-    hdus: Any = fits.open(path, memmap=not path.name.lower().endswith((".gz", ".fz")))
-    images = [hdu for hdu in hdus if hdu.is_image and hdu.shape and hdu.name not in COMPANIONS | DISTORTIONS]
-    if not images:
-        raise InputError(path, "images", "no image among its HDUs", "a cube, or an HDU an image")
-    first = images[0]
-    unit = first.header.get("BUNIT")
-    if len(first.shape) == 4 or len(images) == 1 and len(first.shape) == 3:
-        columns = {}
-        for table in (hdu for hdu in hdus if not hdu.is_image and hdu.data is not None):
-            found = {name: np.asarray(table.data[name]) for name in table.names}
-            columns |= {name: values.astype(values.dtype.newbyteorder("=")) for name, values in found.items()
-                        if values.shape == (first.shape[0],)}
-        names = next((tuple(map(str, columns.pop(one))) for one in NAMES if one in columns), ())
-        return Shard(path, first.shape[0], _shape(path, first.shape, "first"), first.section, True, 1, names,
-                     tuple(str(first.header.get("BANDS", "")).split()), unit, columns)
-    _ = first.shape if len(first.shape) in (2, 3) else _shape(path, first.shape, "first")
-    shapes = {hdu.shape for hdu in images}
-    if len(shapes) > 1:
-        odd = next(hdu for hdu in images if hdu.shape != first.shape)
-        raise InputError(path, "images", f"HDU {odd.name!r} of shape {odd.shape}", f"{first.shape}, as {first.name!r} "
-                         "and the others have")
-    units = {str(hdu.header.get("BUNIT", "")): hdu.name for hdu in images}
-    if len(units) > 1:
-        raise InputError(path, "images", "; ".join(f"BUNIT {key!r} in HDU {name!r}" for key, name in units.items()),
-                         "one unit for all images")
-    shape = first.shape if len(first.shape) == 3 else (1, *first.shape)
-    return Shard(path, len(images), (shape[1], shape[2], shape[0]), _Listed(images), True, 1,
-                 tuple(hdu.name or str(k) for k, hdu in enumerate(images)),
-                 tuple(str(first.header.get("BANDS", "")).split()), unit)
+    with open(path, "rb") as file, fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
+        images = _image_hdus(hdus)
+        if not images:
+            raise InputError(path, "images", "no image among its HDUs", "a cube, or an HDU an image")
+        header, shape, unit = images[0].header, images[0].shape, images[0].header.get("BUNIT")
+        bands = tuple(str(header.get("BANDS", "")).split())
+        if len(shape) == 4 or len(images) == 1 and len(shape) == 3:
+            columns = {}
+            for table in (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)):
+                found = {name: np.array(table.data[name]) for name in table.columns.names}
+                columns |= {name: values.astype(values.dtype.newbyteorder("=")) for name, values in found.items()
+                            if values.shape == shape[:1]}
+            names = next((tuple(map(str, columns.pop(one))) for one in NAMES if one in columns), ())
+            array, block = _pieces(path, images[:1], shape[1:], shape[0])
+            return Shard(path, shape[0], _shape(path, shape, "first"), array, True, block, names, bands, unit, columns)
+        if len(shape) not in (2, 3):
+            raise InputError(path, "images", f"an image of shape {shape}", "two, three or four dimensions")
+        odd = next((hdu for hdu in images if hdu.shape != shape), None)
+        if odd is not None:
+            raise InputError(path, "images", f"HDU {odd.name!r} of shape {odd.shape}", f"{shape}, as "
+                             f"{images[0].name!r} has")
+        other = next((hdu for hdu in images if hdu.header.get("BUNIT") != unit), None)
+        if other is not None:
+            raise InputError(path, "images", f"BUNIT {other.header.get('BUNIT')!r} in HDU {other.name!r}",
+                             f"{unit!r}, as {images[0].name!r} has")
+        names = tuple(str(hdu.header.get("EXTNAME", k)) for k, hdu in enumerate(images))
+        planes = shape if len(shape) == 3 else (1, *shape)
+        array, block = _pieces(path, images, planes, len(images))
+        return Shard(path, len(images), (planes[1], planes[2], planes[0]), array, True, block, names, bands, unit)
 
 
-class _Listed:
-    """HDUs as one array of shape (n, bands, ny, nx); none is kept once it has been read."""
+def _image_hdus(hdus: Any) -> list[Any]:
+    """HDUs that are images, and not what goes with one."""
+    return [hdu for hdu in hdus if hdu.is_image and hdu.shape and hdu.name not in COMPANIONS | DISTORTIONS]
 
-    def __init__(self, hdus: list[Any]):
-        self._hdus = hdus
+
+def is_stack(file: Path) -> bool:
+    """Whether the first image of a FITS file has four dimensions: those of many images. Raises InputError."""
+    with readable(file), open(file, "rb") as opened, fits.open(opened, memmap=False, lazy_load_hdus=True) as hdus:
+        images = _image_hdus(hdus)
+        return bool(images) and len(images[0].shape) == 4
+    raise AssertionError  # the block returns or raises
+
+
+def _pieces(path: Path, hdus: list[Any], shape: tuple[int, ...], count: int) -> tuple[Any, int]:
+    """The images of some HDUs as one array, and how many are read at once: all of a compressed file."""
+    plain = all(type(hdu) in (fits.PrimaryHDU, fits.ImageHDU) for hdu in hdus)
+    if not plain or path.name.lower().endswith((".gz", ".fz")):
+        return _Unpacked(path, shape), count
+    size, each = abs(hdus[0].header["BITPIX"]) // 8, count // len(hdus)
+    starts = np.array([hdu.fileinfo()["datLoc"] for hdu in hdus])
+    offsets = (starts[:, None] + np.arange(each) * int(np.prod(shape)) * size).ravel()
+    ends, length = offsets[-1] + int(np.prod(shape)) * size, path.stat().st_size
+    if ends > length:
+        raise ValueError(f"{length} bytes, of at least {ends} that its headers tell")
+    header = hdus[0].header
+    kind = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[header["BITPIX"]]
+    return _Pieces(path, offsets, kind, shape, header.get("BSCALE", 1.0), header.get("BZERO", 0.0)), 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Images at places of a file, as one array of shape (n, ...); the file is open only while it is read."""
+
+    path: Path
+    offsets: np.ndarray
+    kind: str
+    shape: tuple[int, ...]
+    scale: float
+    zero: float
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        found = []
-        for hdu in self._hdus[rows]:
-            data = np.asarray(hdu.section[...], np.float32)
-            found.append(data if data.ndim == 3 else data[None])
-        return np.stack(found)
+        count, found = int(np.prod(self.shape)), []
+        with open(self.path, "rb") as file:
+            for offset in self.offsets[rows]:
+                file.seek(offset)
+                found.append(np.frombuffer(file.read(count * np.dtype(self.kind).itemsize), self.kind, count))
+        images = np.stack(found).reshape(-1, *self.shape).astype(np.float32)
+        return images if (self.scale, self.zero) == (1.0, 0.0) else images * self.scale + self.zero
+
+
+@dataclass(frozen=True, eq=False)
+class _Unpacked:
+    """Images of a compressed file, which is read as a whole."""
+
+    path: Path
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        with open(self.path, "rb") as file, fits.open(file, memmap=False) as hdus:
+            images = _image_hdus(hdus)
+            images = images[:1] if len(images[0].shape) > 3 else images
+            return np.concatenate([np.asarray(hdu.data, np.float32).reshape(-1, *self.shape) for hdu in images])[rows]
 
 
 class FitsFiles:
@@ -255,8 +311,7 @@ def read_cutout(file: Path) -> tuple[np.ndarray, Any]:
         InputError: It cannot be read, or has no image.
     """
     with readable(file), open(file, "rb") as opened, fits.open(opened, memmap=False) as hdus:
-        images: list[Any] = [hdu for hdu in hdus if hdu.is_image and hdu.shape
-                             and hdu.name not in COMPANIONS | DISTORTIONS]
+        images = _image_hdus(hdus)
         if not images or len(images[0].shape) not in (2, 3):
             raise InputError(file, "images", "no image of two or three dimensions", "a cutout of one or several bands")
         header = images[0].header

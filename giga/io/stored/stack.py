@@ -15,7 +15,7 @@ import numpy as np
 from giga.io.errors import InputError
 from giga.io.images.cutouts import SUFFIXES
 from giga.io.images.units import power_of
-from giga.io.stored.shards import FITS, HDF5, FitsFiles, Shard, open_shard, read_cutout, readable
+from giga.io.stored.shards import FITS, HDF5, FitsFiles, Shard, is_stack, open_shard, read_cutout, readable
 from giga.runtime.identity import identity_of
 
 SIZES = ("refuse", "crop", "pad", "resize")
@@ -161,9 +161,9 @@ def open_stack(paths: str | Path | Sequence[str | Path], *, dataset: str | None 
         shards += found
         notes += said
     if not shards:
-        raise InputError(several[0], "images", notes[0] if notes else "no image", "stored images")
-    if len(several) == 1 and notes and several[0].is_file():
-        raise InputError(several[0], "images", notes[0].partition(": ")[2])
+        more = f", and {len(notes) - 1} more files are damaged" if len(notes) > 1 else ""
+        raise InputError(several[0], "images", f"no file that can be read: {notes[0]}{more}" if notes else "no image",
+                         "stored images")
     _check_alike(shards, bands, unit)
     ny, nx, count = shards[0].shape
     wanted = (ny, nx) if shape is None else shape
@@ -215,21 +215,11 @@ def _cutouts(folder: Path, files: list[Path]) -> tuple[list[Shard], list[str]]:
             notes.append(f"{file}: left out: {size} bytes, no whole number of blocks of 2880: cut short")
         else:
             whole.append(file)
-    for number, file in enumerate(whole):
-        try:
-            shard = open_shard(file)
-        except InputError as error:
-            if not error.expected.startswith("a whole file"):
-                raise
-            notes.append(f"{file}: left out: {error.seen}")
-            continue
-        if len(getattr(shard.array, "shape", ())) == 4:  # cubes
-            found, said = _opened(whole[number:], None, "last")
-            return found, notes + said
-        whole = whole[number:]
-        break
-    else:
+    if not whole:
         return [], notes
+    if is_stack(whole[0]):
+        found, said = _opened(whole, None, "last")
+        return found, notes + said
     image, header = read_cutout(whole[0])
     for file in whole[1:]:
         with readable(file):
