@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,7 @@ def card_of(config: CutoutConfig) -> dict[str, Any]:
 
 def _plain(config: Any) -> dict[str, Any]:
     """A dataclass as JSON has it; what is None is left out."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    return {name: value for name, value in json.loads(json.dumps(dataclasses.asdict(config))).items()
+            if value is not None}
 
 
