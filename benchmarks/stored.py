@@ -1,7 +1,7 @@
 """Read stored cutouts in the order of a training: images a second by format, beside what the network learns.
 
-Cutouts of 64 x 64 x 3 pixels in float32, noise and a blob each, are written in each format, and read in batches of 32 by
-the reader of a training: an epoch in random order, read ahead by Grain. A plain thread that reads the same batches
+Cutouts of 64 x 64 x 3 pixels in float32, noise and a blob each, are written in each format, and read in batches of 32
+by the reader of a training: an epoch in random order, read ahead by Grain. A plain thread that reads the same batches
 ahead is timed beside it. Then a small ResNet learns from them on all devices, as training measures it: source,
 network, and both. Files were written a moment ago, so that the disk's own speed is not in the rates.
 """

@@ -1,6 +1,8 @@
-"""Networks that go on learning on labelled cutouts: what moves, what stays, which heads fit, and what the command says."""
+"""Networks that go on learning on labelled cutouts: what moves, what stays, which heads fit, what the command says."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import h5py
 import jax
@@ -12,8 +14,10 @@ from flax import nnx
 from typer.testing import CliRunner
 
 from giga.cli import app
+from giga.io.configuration.training import load_training
 from giga.io.stored.labels import open_cutouts
 from giga.io.tables import write_toml
+from giga.jobs.cutouts import CutoutsConfig
 from giga.models.networks.backbones import backbone, backbone_of, seen_by
 from giga.models.networks.chain import Chain, ModularConfig, Stage
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
@@ -240,3 +244,11 @@ def test_the_command_says_what_is_wrong(entries, system, message, folder, tmp_pa
     assert result.exit_code == 2
     assert message in " ".join(result.output.split()), result.output
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_the_configurations_of_the_page_are_valid(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "cutouts.md").read_text()
+    whole, part = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for text in (whole, '[system]\nname = "cutouts"\n' + part):
+        (tmp_path / "page.toml").write_text(text)
+        assert load_training(tmp_path / "page.toml", {"cutouts": CutoutsConfig}).system.data[0].images

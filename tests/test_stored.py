@@ -156,7 +156,8 @@ def test_a_split_is_stratified():
     made = split(classes, (0.7, 0.2, 0.1), seed=3)
     assert sorted(np.concatenate([made.part(name) for name in PARTS])) == list(range(1000))
     for name, share in zip(PARTS, (0.7, 0.2, 0.1), strict=True):
-        np.testing.assert_array_equal(np.bincount(classes[made.part(name)]), np.round(share * np.array([700, 200, 100])))
+        counts = np.round(share * np.array([700, 200, 100]))
+        np.testing.assert_array_equal(np.bincount(classes[made.part(name)]), counts)
 
 
 def test_a_group_is_in_one_part_and_shares_are_near_those_asked_for():
@@ -264,7 +265,8 @@ class FedToy:
         return {"image": jnp.full((SIDE, SIDE, BANDS), 7.0), "label": jnp.int32(1), "weight": jnp.float32(1.0)}
 
     def shown(self, key, row):
-        return row if key is None else row | {"image": row["image"] + 1e-3 * jax.random.normal(key, (SIDE, SIDE, BANDS))}
+        noise = 0.0 if key is None else 1e-3 * jax.random.normal(key, (SIDE, SIDE, BANDS))
+        return row | {"image": row["image"] + noise}
 
     def loss(self, model, batch, key):
         wrong = model(batch["image"]) - batch["label"]
@@ -347,7 +349,8 @@ def test_labels_without_images_and_images_without_labels_are_named_and_counted(t
     images = hdf5(tmp_path)
     with pytest.raises(InputError, match=r"labels.csv: name: 7 labels of images that are not there: x0, x1, x2, x3, x4 "
                                          r"and 2 more; expected"):
-        open_cutouts(images, table(tmp_path, [*NAMES, *(f"x{k}" for k in range(7))], [*LABELS, *[0] * 7]), target="kind")
+        more = [*NAMES, *(f"x{k}" for k in range(7))]
+        open_cutouts(images, table(tmp_path, more, [*LABELS, *[0] * 7]), target="kind")
     with pytest.raises(InputError, match="labels.csv: kind: 2 images without a label: g038, g039; expected"):
         open_cutouts(images, table(tmp_path, NAMES[:-2], LABELS[:-2]), target="kind")
     left = open_cutouts(images, tmp_path / "labels.csv", target="kind", unlabelled="leave")

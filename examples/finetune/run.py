@@ -2,10 +2,10 @@
 
     python examples/finetune/run.py --out runs/finetune
 
-The cutouts are simulated, by a population that the network has not seen: a PSF a quarter wider, noise that is correlated
-between pixels, and sources with clumps. They are written to HDF5 with a table of labels beside them, as yours are, and
-read back as the networks learn. The end is a table: the network as it is, after learning, one of new weights, and what
-is reached without any, all on 1,600 other cutouts; and a picture of what the network is surest of.
+The cutouts are simulated, by a population that the network has not seen: a PSF a quarter wider, noise that is
+correlated between pixels, and sources with clumps. They are written to HDF5 with a table of labels beside them, as
+yours are, and read back as the networks learn. The end is a table: the network as it is, after learning, one of new
+weights, and what is reached without any, all on 1,600 other cutouts; and a picture of what the network is surest of.
 """
 
 import argparse

@@ -74,7 +74,8 @@ class CutoutConfig:
         """The configuration of a network on a backbone. Raises ValueError."""
         names = {ResNetConfig: "resnet", ModularConfig: "modular", GGSLConfig: "separator",
                  PosteriorNetConfig: "posterior"}
-        return CutoutConfig(**settings, **{names[type(base)]: base})
+        settings[names[type(base)]] = base
+        return CutoutConfig(**settings)
 
     @property
     def outputs(self) -> int:

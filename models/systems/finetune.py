@@ -106,7 +106,7 @@ def begin(start: str | Path | Any, data: Labelled, *, head: str = "keep", sigma:
     if head == "new":
         centred(net, data)
         return net
-    finder = model.find if isinstance(model, Chain) else model
+    finder: Any = model.find if isinstance(model, Chain) else model
     if not isinstance(finder, Stage) or finder.config.stage != "find":
         raise ValueError(f"head: a {type(model).__name__} has none that tells classes, expected head = \"new\"")
     if data.classes not in FINDER:

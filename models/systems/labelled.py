@@ -189,9 +189,13 @@ class CutoutTask:
         task.arrays = arrays
         return task
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """Hash of all that the training depends on, the weights that it starts from too."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         start = {} if self._start is None else tensors_of(self._start)
         return identity_of("cutouts", self.config, self.source.identity, start, self.tuning, self.turns, self._weights,
                            self.arrays, self.stored)

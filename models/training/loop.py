@@ -142,7 +142,7 @@ class Loop:
             return lambda state, given=None, stop=never: program(self._arrays, state, given)
         program = self._program(1, simulated)
 
-        def run(state, given=None, stop=never):
+        def run(state, given: Any = None, stop=never):
             rows = []
             while not rows or len(rows) < steps and not stop():
                 state, metrics = program(self._arrays, state, next(given) if fed else given)

@@ -14,7 +14,8 @@ from giga.models.training.task import Task, TunedTask
 def tuned(optimiser: optax.GradientTransformation, task: Task) -> optax.GradientTransformation:
     """An optimiser whose updates are multiplied by the rates of a `TunedTask`, decay of weights included.
 
-    A weight of rate 0 stays as it is, its running mean to rounding. For any other task the optimiser is returned as it is.
+    A weight of rate 0 stays as it is, its running mean to rounding. For any other task the optimiser is returned as it
+    is.
     """
     if not isinstance(task, TunedTask):
         return optimiser
