@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge
+from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge, tell
 from giga.io.configuration.kept import CONFIG, text_beside
 from giga.io.configuration.toml import differences, listed, parse_override
 from giga.io.configuration.training import TrainingConfig, load_training
@@ -18,6 +18,7 @@ from giga.io.errors import InputError
 from giga.io.tables import Place
 from giga.jobs.job import claim
 from giga.jobs.systems import SYSTEMS, seen_in
+from giga.models.training.loop import check_fed
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.train import Trained, train
 from giga.models.zoo import Card, save_weights
@@ -39,12 +40,15 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBo
 @edge
 def train_command(config: ConfigFile, out: Out, override: Override = None, resume: Resume = False,
                   overwrite: Overwrite = False, tensorboard: TensorBoard = False) -> None:
-    """Train a network on examples that are simulated as it learns; leaves its weights and a card."""
+    """Train a network on examples that are simulated as it learns, or stored; leaves its weights and a card."""
     settings = load_training(config, _systems(), dict(map(parse_override, override or [])))
     system = SYSTEMS[settings.name]
     devices = parallel.start(settings.run.devices, n_devices=settings.run.n_devices)
     try:
+        settings = dataclasses.replace(settings, train=system.training(settings.system, settings.train))
         settings.train.check_devices(len(devices))
+    except InputError as error:
+        raise _of_system(config, error) from error
     except ValueError as error:
         field, _, seen = str(error).partition(": ")
         raise InputError(config, f"train.{field}", seen) from error
@@ -53,8 +57,12 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     noise = system.noise(settings.system, settings.noise, Place(config, "noise"))
     try:
         task = system.task(settings.system, **noise)
+        check_fed(task, settings.train, len(devices))
+    except InputError as error:
+        raise _of_system(config, error) from error
     except ValueError as error:  # a file or weights that the settings name, or settings that do not go together
         raise InputError(config, "system", str(error)) from error
+    tell(config, system.notes(settings.system))
     claim(out, resume=resume, overwrite=overwrite, files=FILES, config=config)
     text = text_beside(out, settings.dump(), config, lambda: load_training(config, _systems()).dump())
     out.mkdir(parents=True, exist_ok=True)
@@ -74,6 +82,11 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
                                              _again(config, out, override or []), **noise))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
+
+
+def _of_system(config: Path, error: InputError) -> InputError:
+    """An error of a file that the settings name, as it is; of a setting, with its place."""
+    return error if error.file else InputError(config, f"system.{error.field}", error.seen, error.expected)
 
 
 def _again(config: Path, out: Path, override: list[str]) -> str:

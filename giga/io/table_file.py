@@ -10,11 +10,11 @@ from astropy.table import Table
 from giga.io.errors import InputError
 
 FORMATS = {".csv": "ascii.csv", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits", ".vot": "votable",
-           ".xml": "votable"}
+           ".xml": "votable", ".parquet": "parquet"}
 
 
 def read_table_file(file: Path) -> Table:
-    """Read CSV, ECSV, FITS or VOTable, by the end of its name; the cells of CSV are texts.
+    """Read CSV, ECSV, FITS, VOTable or Parquet, by the end of its name; the cells of CSV are texts.
 
     Raises:
         InputError: Not there, of another kind, empty or damaged.
@@ -36,6 +36,8 @@ def read_table_file(file: Path) -> Table:
             return Table.read(file, format=kind)
     except InputError:
         raise
+    except ModuleNotFoundError as error:  # of Parquet
+        raise InputError(file, "", f"{error.name} is not installed", "giga[data]") from error
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         seen = f"cannot be read ({' '.join(str(error).split())[:200]})"
         raise InputError(file, "", seen, f"a table as {kind.rpartition('.')[2].upper()}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from giga.io.configuration.collett import read_collett
 from giga.io.configuration.survey import NoiseConfig, make_noise
 from giga.io.errors import InputError
 from giga.io.tables import Place, to_table
-from giga.jobs import amortised, finders
+from giga.jobs import amortised, cutouts, finders
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.networks.count import operations
 from giga.models.networks.separator import GGSLConfig, Separator
@@ -24,6 +24,7 @@ from giga.models.systems import modular_table
 from giga.models.systems.ggsl import GGSLTask, calibrate, evaluate
 from giga.models.systems.measured import Measured
 from giga.models.systems.modular import LENSED, ModularTask
+from giga.models.training.config import TrainConfig
 from giga.models.training.task import Task
 from giga.models.zoo import Seen
 from giga.simulate.populations.catalogue import Catalogue
@@ -50,6 +51,8 @@ class System:
         finish: `finish(config, model)`, the network as it is kept, when training has ended.
         survey: Of a config, whose noise another may take the place of: `task`, `evaluate` and `calibrate` then take it
             as `noise`. None where the noise is settled otherwise.
+        training: `training(config, train)`, the settings of [train] as a config changes them: epochs into steps.
+        notes: `notes(config)`, what the user should know before a training.
     """
 
     config: type
@@ -61,6 +64,8 @@ class System:
     shape: Callable[[Any], tuple[int, int, int]] | None = None
     forward: Callable[[Any, Any], Any] = lambda model, images: model(images)
     survey: Callable[[Any], Survey] | None = None
+    training: Callable[[Any, TrainConfig], TrainConfig] = lambda config, train: train
+    notes: Callable[[Any], Sequence[str]] = lambda config: ()
 
     def noise(self, config: Any, noise: NoiseConfig | None, place: Place) -> dict[str, Noise]:
         """Section [noise] of a training as an argument of `task`, `evaluate` and `calibrate`; none without it.
@@ -170,5 +175,7 @@ SYSTEMS: dict[str, System] = {
                         amortised.finish, shape=amortised.image_shape),
     "cluster-finder": System(finders.ClusterFinderConfig, finders.task, finders.card, finders.measure,
                              shape=finders.shape, survey=finders.survey),
+    "cutouts": System(cutouts.CutoutsConfig, cutouts.task, cutouts.card, cutouts.evaluate, shape=cutouts.image_shape,
+                      training=cutouts.training, notes=cutouts.notes),
 }
 """By the name in `[system] name = ...`; a new system is a line here."""

@@ -320,6 +320,13 @@ def on_devices(tree: Any, over: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(over, PartitionSpec()))
 
 
+def laid_out(tree: Any, over: Mesh, spec: PartitionSpec) -> Any:
+    """Lay arrays of the host out over a mesh; each of several processes has all of them, and sends its devices' part.
+    """
+    sharding = NamedSharding(over, spec)
+    return jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, sharding, a.__getitem__), tree)
+
+
 def on_host(tree: Any) -> Any:
     """Bring a small pytree to the host, so that the next call finds arguments of one kind.
 

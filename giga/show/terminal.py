@@ -146,10 +146,12 @@ def describe_row(row: dict[str, Any]) -> str:
         return f"{row['parameters']} weights, {row['devices']} devices{sets}"
     if row["kind"] == "rates":
         again = f", {row['reuse']} images of each scene" if row["reuse"] > 1 else ""
-        return (f"simulator {row['simulator']:.4g}, network {row['network']:.4g}, both {row['joint']:.4g} images/s; "
+        first = "source" if "source" in row else "simulator"  # of stored examples, or of those that are made
+        return (f"{first} {row[first]:.4g}, network {row['network']:.4g}, both {row['joint']:.4g} images/s; "
                 f"both over network {row['joint_over_network']:.2f}{again}")
     if row["kind"] == "validation":
-        losses = [f"{name} {row[f'{name}_loss']:.5g}" for name in ("fixed", "shifted") if f"{name}_loss" in row]
+        losses = [f"{name} {row[f'{name}_loss']:.5g}" for name in ("fixed", "shifted", "simulated")
+                  if f"{name}_loss" in row]
         return f"validation loss {', '.join(losses)}; best {row['best_loss']:.5g} at step {row['best_step']}"
     return f"loss {row['loss']:.5g}, {row['images_per_s']:.4g} images/s"
 

@@ -53,20 +53,26 @@ def dihedral(key: Array, batch: Batch) -> Batch:
         raise ValueError(f"augmentation by quarter turns: expected a square image, got {ny} x {nx}")
     element = jax.random.randint(key, (), 0, 8)
 
-    def turned(image: Array) -> Array:
-        """Turn an image (ny, nx, ...) counter-clockwise, y up, after a flip of x."""
-        image = jnp.where(element >= 4, image[:, ::-1], image)
-        swapped = jnp.swapaxes(image, 0, 1)
-        quarters = [image, swapped[:, ::-1], image[::-1, ::-1], swapped[::-1]]
-        return jax.lax.select_n(element % 4, *quarters)
+    def turn(image: Array) -> Array:
+        return turned(element, image)
 
-    return batch.replace(image=turned(batch.image), parts=jax.tree.map(turned, batch.parts),
-                         companions=turned(batch.companions),
-                         sigma=turned(batch.sigma), truth=_turned_truth(element, batch.truth),
-                         psf=jnp.moveaxis(turned(jnp.moveaxis(batch.psf, 0, -1)), -1, 0))
+    return batch.replace(image=turn(batch.image), parts=jax.tree.map(turn, batch.parts),
+                         companions=turn(batch.companions),
+                         sigma=turn(batch.sigma), truth=turned_truth(element, batch.truth),
+                         psf=jnp.moveaxis(turn(jnp.moveaxis(batch.psf, 0, -1)), -1, 0))
 
 
-def _turned_truth(element: Array, truth: dict[str, Array]) -> dict[str, Array]:
+def turned(element: Array, image: Array) -> Array:
+    """Turn a square image (ny, nx, ...) by an element of the symmetries, 0 to 7: counter-clockwise by `element % 4`
+    quarters, y up, after a flip of x from 4 on."""
+    image = jnp.where(element >= 4, image[:, ::-1], image)
+    swapped = jnp.swapaxes(image, 0, 1)
+    quarters = [image, swapped[:, ::-1], image[::-1, ::-1], swapped[::-1]]
+    return jax.lax.select_n(element % 4, *quarters)
+
+
+def turned_truth(element: Array, truth: dict[str, Array]) -> dict[str, Array]:
+    """What becomes of parameters when their image is turned, see `dihedral`."""
     flip = jnp.where(element >= 4, -1.0, 1.0)
     angle = 0.5 * jnp.pi * (element % 4)
     out = dict(truth)

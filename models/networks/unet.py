@@ -175,8 +175,21 @@ class UNet(nnx.Module):
         square = raw.reshape(*raw.shape[:3], 3, config.bands) ** 2 + _FLOOR
         return square / jnp.sum(square, axis=-2, keepdims=True)
 
-    def _features(self, image: Array) -> Array:
-        image = image.astype(activations(self.config.dtype))
+    def encode(self, x: Array) -> Array:
+        """What is found of images on the way down, behind the middle: float32, shape (n, ny', nx', channels).
+
+        Args:
+            x: Images, normalised (eq. 10), shape (n, ny, nx, bands).
+
+        Raises:
+            ValueError: Another number of bands or a side that is too small.
+        """
+        check_images("this U-Net", x, self.config.bands, self.config.multiple)
+        x = space_to_depth(pad_to(x, self.config.multiple)[0], self.config.patch)
+        return self._down(x.astype(activations(self.config.dtype)))[0].astype(jnp.float32)
+
+    def _down(self, image: Array) -> tuple[Array, list[Array], Array | None]:
+        """The middle, what the way up is reminded of, and the embedding of time."""
         x = self.stem(image)
         time = None
         if self.time is not None:
@@ -194,7 +207,11 @@ class UNet(nnx.Module):
         x = self.middle[0](x, time)
         if self.middle_attention is not None:
             x = self.middle_attention(x)
-        x = self.middle[1](x, time)
+        return self.middle[1](x, time), skips, time
+
+    def _features(self, image: Array) -> Array:
+        image = image.astype(activations(self.config.dtype))
+        x, skips, time = self._down(image)
         for k, level in enumerate(self.up):
             for unit in range(self.config.units + 1):
                 x = level.step(unit, jnp.concatenate([x, skips.pop()], axis=-1), time)

@@ -10,24 +10,28 @@ ten steps reaches 122 and 84, but its compile time grows with the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from giga.models.training.config import TrainConfig, averaged
+from giga.models.training.source import Rows, filled, places, read_ahead
 from giga.models.training.state import Network, TrainState
-from giga.models.training.task import BankedTask, HeavyTask, ShiftedTask, Task
-from giga.runtime.parallel import AXIS, batched, on_devices, one_by_one
+from giga.models.training.task import BankedTask, FedTask, HeavyTask, ShiftedTask, Task
+from giga.runtime.parallel import AXIS, batched, laid_out, on_devices, one_by_one
 
 LOSS_STREAM = 2**32 - 1  # of the fold that makes the key of a loss; no example has this number
 BANK = PartitionSpec(None, None, AXIS)  # of arrays of shape (batches, micro-batches, images, ...)
+FED = PartitionSpec(None, AXIS)  # of stored examples, of shape (micro-batches, images, ...)
+LAST = 2**31 - 1  # step that no training reaches
 
 
 def never() -> bool:
@@ -75,6 +79,31 @@ class Reuse:
         return (place + turn * image) % self.batches
 
 
+def check_fed(task: Task, config: TrainConfig, devices: int) -> int:
+    """Stored examples of a step, over all devices and micro-batches; none if the task simulates them all.
+
+    Raises:
+        ValueError: Shares that do not give a whole number of images, the same on every device.
+    """
+    if not isinstance(task, FedTask):
+        return 0
+    count = int(places(task.stored, config.micro // devices).sum()) * devices * config.accumulate
+    task.source.check(count)
+    return count
+
+
+@dataclass
+class Feed:
+    """Stored examples of one step after another, and the step whose turn it is."""
+
+    batches: Iterator[Any]
+    at: int
+
+    def __next__(self) -> Any:
+        self.at += 1
+        return next(self.batches)
+
+
 @dataclass(frozen=True)
 class Loop:
     """The compiled programs of one run.
@@ -102,20 +131,21 @@ class Loop:
             simulated: Whether each step simulates its examples; else every micro-batch is the one given.
 
         Returns:
-            `run(state, given=None, stop=never) -> (state, metrics)`. What is given is the bank of `scenes`, if scenes
-            are used again, or the micro-batch. The state is donated. Metrics have shape (steps,): loss, gradient norm
+            `run(state, given=None, stop=never) -> (state, metrics)`. What is given is what `scenes` has made for the
+            chunk, or the micro-batch. The state is donated. Metrics have shape (steps,): loss, gradient norm
             and what the task reports, means over the batches of all devices. Where steps are dispatched one by one,
             none is after `stop()` is true; metrics then have as many entries as steps were made, at least one.
         """
-        if not one_by_one(self.over):
+        fed = self.fed and simulated  # whose examples come step by step from the host
+        if not one_by_one(self.over) and not fed:
             program = self._program(steps, simulated)
             return lambda state, given=None, stop=never: program(self._arrays, state, given)
         program = self._program(1, simulated)
 
-        def run(state, given=None, stop=never):
+        def run(state, given: Any = None, stop=never):
             rows = []
             while not rows or len(rows) < steps and not stop():
-                state, metrics = program(self._arrays, state, given)
+                state, metrics = program(self._arrays, state, next(given) if fed else given)
                 rows.append(metrics)
             return state, jax.tree.map(lambda *values: jnp.concatenate(values), *rows)
 
@@ -134,7 +164,7 @@ class Loop:
         if (steps, simulated) not in self._programs:
             whole = PartitionSpec()
             spread = jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=whole,
-                                   in_specs=(whole, whole, BANK if simulated else PartitionSpec(AXIS)))
+                                   in_specs=(whole, whole, self._given if simulated else PartitionSpec(AXIS)))
             self._programs[steps, simulated] = jax.jit(spread, donate_argnums=1)
         return self._programs[steps, simulated]
 
@@ -169,9 +199,58 @@ class Loop:
                                         in_specs=(spec, spec, spec, PartitionSpec(AXIS))))
         return lambda params, stats, batch: program(self._arrays, params, stats, batch)
 
+    def __post_init__(self) -> None:
+        if "fed" not in self._programs:  # not of a task that holds a program's arguments, whose identity has no value
+            self._programs["fed"] = isinstance(self.task, FedTask)
+
+    @property
+    def fed(self) -> bool:
+        """Whether examples are stored, all or some of them."""
+        return self._programs["fed"]
+
+    def fed_from(self, step: int) -> Iterator[Any]:
+        """Stored examples of the steps from one on, read ahead and laid out over the devices, without end."""
+        config, source = self.config, self._fed.source
+        count = check_fed(self.task, config, self.over.devices.size)
+
+        def read(at: int) -> Rows:
+            return {name: values.reshape(config.accumulate, count // config.accumulate, *values.shape[1:])
+                    for name, values in source.batch(at, count).items()}
+
+        return (laid_out(rows, self.over, FED) for rows in read_ahead(read, step, LAST))
+
+    def held_out(self, part: str) -> Iterator[Any]:
+        """Examples of a part of the source as micro-batches, not augmented, weighted so that their mean is the part's.
+        """
+        config, source = self.config, self._fed.source
+        size, total = config.micro, source.held_out(part)
+        batches = -(-total // size)
+        if "held out" not in self._programs:
+            def local(arrays, rows):
+                task = cast(FedTask, self._holding(arrays).task)
+                return batched(lambda row: task.shown(None, row), self.over, shared=0)(rows)
+
+            self._programs["held out"] = jax.jit(jax.shard_map(
+                local, mesh=self.over, in_specs=(PartitionSpec(), PartitionSpec(AXIS)), out_specs=PartitionSpec(AXIS),
+                check_vma=False))
+
+        def read(k: int) -> Rows:
+            return filled(source.part(part, k * size, size), size, batches * size, total)
+
+        for rows in read_ahead(read, 0, batches):
+            yield self._programs["held out"](self._arrays, laid_out(rows, self.over, PartitionSpec(AXIS)))
+
     def scenes(self, step: int) -> Any:
-        """Make the bank of the chunk that a step is in: scenes that its images share; None without reuse."""
+        """What the chunk that a step is in is made of: the bank of scenes that its images share, None without reuse.
+
+        Of stored examples it is those of the steps that follow; they go on from chunk to chunk.
+        """
         config = self.config
+        if self.fed:
+            feed = self._programs.get("feed")
+            if feed is None or feed.at != step:
+                feed = self._programs["feed"] = Feed(self.fed_from(step), step)
+            return feed
         if config.reuse == 1:
             return None
         if "scenes" not in self._programs:
@@ -198,7 +277,7 @@ class Loop:
 
         whole = PartitionSpec()
         program = jax.jit(jax.shard_map(local, mesh=self.over, check_vma=False, out_specs=PartitionSpec(AXIS),
-                                        in_specs=(whole, BANK, whole, whole)))
+                                        in_specs=(whole, self._given, whole, whole)))
         return lambda bank, step, micro: program(self._arrays, bank, jnp.int32(step), jnp.int32(micro))
 
     @property
@@ -217,11 +296,22 @@ class Loop:
         return cast(BankedTask, self.task)  # else training does not begin
 
     @property
+    def _fed(self) -> FedTask:
+        return cast(FedTask, self.task)
+
+    @property
+    def _given(self) -> PartitionSpec:
+        """How what `scenes` makes lies over the mesh."""
+        return FED if self.fed else BANK
+
+    @property
     def _reuse(self) -> Reuse:
         return Reuse(self.config.reuse, self.config.chunk)
 
     def _drawn(self, bank: Any, step: Array, micro: Any) -> Any:
-        """This device's share of a micro-batch, of new scenes or of those of the bank."""
+        """This device's share of a micro-batch: of new scenes, of those of the bank, or of stored images."""
+        if self.fed:
+            return self._mixed(jax.tree.map(lambda a: a[micro], bank), step, micro)
         if self.config.reuse == 1:
             return self._simulate(lambda i, key: self.task.example(key), self.config.seed, step, micro)
         first, task, batch_of = self._first(micro), self._banked, self._reuse.batch_of
@@ -230,6 +320,17 @@ class Loop:
             return task.finish(key, jax.tree.map(lambda a: a[batch_of(step, i), micro, i - first], bank))
 
         return self._simulate(example, self.config.seed, step, micro)
+
+    def _mixed(self, rows: Any, step: Array, micro: Any) -> Any:
+        """This device's share of a micro-batch of stored rows, with simulated examples where the task has them too."""
+        task, stored = self._fed, places(self._fed.stored, self._share)
+        key, first = jax.random.fold_in(jax.random.key(self.config.seed), step), self._first(micro)
+        parts = [batched(lambda i, row: task.shown(jax.random.fold_in(key, i), row), self.over, shared=0)(
+            first + np.flatnonzero(stored), rows)]
+        if not stored.all():
+            parts.append(batched(lambda i: task.example(jax.random.fold_in(key, i)), self.over, shared=0)(
+                first + np.flatnonzero(~stored)))
+        return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
 
     def _simulate(self, function: Callable[[Array, Array], Any], seed: Any, step: Array, micro: Any) -> Any:
         """This device's share of a micro-batch: example i of step s has the key fold(fold(key(seed), s), i)."""

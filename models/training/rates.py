@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from giga.models.training.loop import Loop
+from giga.models.training.source import AHEAD
 from giga.models.training.state import TrainState
 from giga.runtime.environment import rate
 from giga.runtime.parallel import one_by_one
 
 CPU_STEPS = 3  # timed at a go where a step takes long
 ROUNDS = 3  # of which the fastest counts
+READ = 2 * AHEAD  # steps whose stored examples are read at a go, more than are read ahead
 
 
 def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[str, float]:
@@ -26,13 +29,13 @@ def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[s
 
     Returns:
         `simulator`, `network` and `joint` [images/s], `joint_over_network`, at best 1, and `reuse`, the images of each
-        scene.
+        scene. Where examples are stored, all or some, `source` takes the place of `simulator`: how fast they are read.
     """
     config = loop.config
     steps = min(config.chunk, CPU_STEPS) if one_by_one(loop.over) else min(config.chunk, config.steps)
     draw, fixed_steps, steps_simulated = loop.drawn(), loop.chunk(steps, False), loop.chunk(steps)
     bank = loop.scenes(0)
-    fixed = draw(bank, 0, 0)
+    fixed = draw(next(bank) if loop.fed else bank, 0, 0)
 
     def simulate(state):
         return [draw(bank, step, micro) for step in range(steps) for micro in range(config.accumulate)]
@@ -40,11 +43,15 @@ def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[s
     runs: dict[str, Callable[[TrainState], Any]] = {
         "simulator": simulate, "network": lambda state: fixed_steps(state, fixed),
         "joint": lambda state: steps_simulated(state, bank)}
-    if bank is not None:
+    if loop.fed:
+        runs["source"] = lambda state: list(itertools.islice(loop.fed_from(0), READ))
+        runs.pop("simulator")
+    elif bank is not None:
         runs["scenes"] = lambda state: loop.scenes(0)
     seconds, images = _fastest(runs, state, rounds), steps * config.batch_size
     scenes = seconds.pop("scenes", 0.0) * steps / config.chunk
-    rates = {name: rate(images, taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
+    rates = {name: rate(READ * config.batch_size if name == "source" else images,
+                        taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
     return rates | {"joint_over_network": rates["joint"] / rates["network"], "reuse": config.reuse}
 
 

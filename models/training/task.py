@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from flax import nnx
 from jax import Array
 
+from giga.models.training.source import Source
+
 
 class Task(Protocol):
     """A network, its examples and its loss; what `giga.models.training.train.train` takes."""
@@ -77,4 +79,40 @@ class BankedTask(Task, Protocol):
 
     def finish(self, key: Array, geometry: Any) -> Any:
         """The example of a scene: its noise, and all else that may differ between two uses of it; pure."""
+        ...
+
+
+@runtime_checkable
+class FedTask(Task, Protocol):
+    """A task whose examples are stored, all or a share of them; the others are those of `example`.
+
+    Stored examples are validated on the part of the source that is for it, and never on what training draws.
+    """
+
+    @property
+    def source(self) -> Source:
+        """The stored examples."""
+        ...
+
+    @property
+    def stored(self) -> float:
+        """Share of the examples that are stored, from above 0 to 1."""
+        ...
+
+    def shown(self, key: Array | None, row: Any) -> Any:
+        """The example of a stored row, of the same structure and shapes as `example`; pure.
+
+        Args:
+            key: What it is augmented by; None leaves it as it is, for validation.
+            row: An entry of what the source gives, a dict of arrays without a batch axis.
+        """
+        ...
+
+
+@runtime_checkable
+class TunedTask(Task, Protocol):
+    """A task that begins with trained weights, and says how fast each of them may move."""
+
+    def rates(self, params: Any) -> Any:
+        """What the updates of each weight are multiplied by, of the structure of the weights; 0 keeps a weight."""
         ...

@@ -1,4 +1,4 @@
-"""Train a network on examples that are simulated as it learns."""
+"""Train a network on examples that are simulated as it learns, stored, or both."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from jax.sharding import Mesh
 
 from giga.models.training.config import Earlier, at_validation, optimiser, plateaus, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
-from giga.models.training.loop import Loop, never
+from giga.models.training.loop import Loop, check_fed, never
 from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start
 from giga.models.training.task import BankedTask as BankedTask
+from giga.models.training.task import FedTask as FedTask
 from giga.models.training.task import ShiftedTask as ShiftedTask
 from giga.models.training.task import Task as Task
+from giga.models.training.tuning import tuned
 from giga.models.training.validation import ValidationSet, draw_sets, validate
 from giga.runtime.checkpoint import CheckpointError, ForeignCheckpoint, Store
 from giga.runtime.environment import rate
@@ -85,11 +87,12 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     config.check_devices(over.devices.size)
     if config.reuse > 1 and not isinstance(task, BankedTask):
         raise ValueError(f"reuse: got {config.reuse}, expected 1: the task does not part scenes from their noise")
+    check_fed(task, config, over.devices.size)
     folder = Path(folder)
     log_file = folder / "metrics.jsonl"
     if log_file.exists() and not resume:
         raise ValueError(f"{folder}: holds a run; go on with resume, or choose another folder")
-    network, state = start(task, config, optimiser(config))
+    network, state = start(task, config, tuned(optimiser(config), task))
     store = Store(folder / "checkpoint", run_identity(task, config), facts=_facts(task, config))
     checkpoints = Checkpoints(store, config)
     run = Run(state, nothing_yet(state))
@@ -99,7 +102,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
     tell = report or (lambda row: None)
     for text in notes:
         tell({"kind": "note", "step": int(run.state.step), "text": text})
-    loop = Loop(task, config, network, optimiser(config, run.earlier), over)
+    loop = Loop(task, config, network, tuned(optimiser(config, run.earlier), task), over)
     if is_first():
         with MetricsLog(log_file, int(run.state.step), folder / "tensorboard" if tensorboard else None) as log:
             return _run(loop, run, checkpoints, lambda *row: tell(log.write(*row)))

@@ -11,6 +11,7 @@ from flax import nnx
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage
 from giga.models.networks.count import parameters
+from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.finder import Finder, FinderConfig
 from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig, Separator
@@ -43,6 +44,7 @@ NETWORKS: Mapping[str, Builder] = {
     "Chain": from_config(Chain, ModularConfig),
     "Finder": from_config(Finder, FinderConfig),
     "PosteriorNet": from_config(PosteriorNet, PosteriorNetConfig),
+    "CutoutNet": from_config(CutoutNet, CutoutConfig),
 }
 """The networks that a card may name."""
 

@@ -1,0 +1,179 @@
+"""A network learns from labelled cutouts, stored, simulated or both: its configuration, and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from giga.io.configuration.simulation import load_simulation
+from giga.io.errors import InputError, nearest
+from giga.io.stored.labels import SHARES, open_cutouts
+from giga.io.stored.stack import HOLD
+from giga.io.tables import above, at_least
+from giga.models.networks.cutouts import CutoutNet
+from giga.models.networks.resnet import BLOCKS, ResNetConfig
+from giga.models.systems.finetune import HEADS, begin, card_of, in_epochs, measured
+from giga.models.systems.labelled import CutoutTask, Labelled, Tuning
+from giga.models.training.source import check_shares
+from giga.models.training.train import TrainConfig
+from giga.models.zoo import ZooError
+
+TRUNKS = ("small", *(f"resnet{depth}" for depth in BLOCKS))
+TUNES = ("head", "last", "all")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """One entry of `[[system.data]]`: images with labels, or a simulation. See `giga.io.stored.labels.open_cutouts`."""
+
+    images: tuple[Path, ...] = ()  # files, or folders of files
+    labels: Path | None = None  # table of labels; none takes what the files know
+    simulate: Path | None = None  # or a configuration of `giga simulate`, whose images are made as the network learns
+    share: float = above(0.0, 1.0)  # of every batch
+    target: str = ""  # column of classes; empty is "label" without `values`
+    values: tuple[str, ...] = ()  # or columns of numbers
+    classes: tuple[str, ...] = ()  # in their order; empty is all that there are, sorted
+    name: str = ""  # column of the images' names; empty finds it
+    group: str = ""  # column of what must not be in two parts of the split
+    split: str = ""  # column that says train, validation or test
+    shares: tuple[float, float, float] = SHARES  # of training, validation and test
+    folds: int = at_least(0, 0)  # or one of k folds
+    fold: int = at_least(0, 0)  # which one
+    balance: bool = False  # show each class as often as any other
+    unlabelled: str = "refuse"  # or "leave"
+    size: str = "refuse"  # of images of another: "crop", "pad" or "resize"
+    pixels: tuple[int, int] | None = None  # (ny, nx) that is wanted; none is that of the images
+    bands: tuple[str, ...] = ()  # names, in their order
+    unit: str = ""  # of the pixels
+    dataset: str = ""  # name of the images in HDF5 or Zarr
+    layout: str = "last"  # or "first", where the bands come before rows and columns
+    seed: int = at_least(0, 0)  # of the split and the order
+    hold_mb: float = above(0.0, float(HOLD))  # memory for what is stored in compressed blocks [MB]
+
+    def __post_init__(self) -> None:
+        if bool(self.images) == (self.simulate is not None):
+            raise InputError("", "images", "missing" if not self.images else "given beside simulate",
+                             "stored images, or the configuration of a simulation")
+
+    def opened(self) -> Labelled:
+        """The stored examples. Raises InputError."""
+        return open_cutouts(
+            self.images, self.labels, target=self.target or None, values=self.values, classes=self.classes,
+            name=self.name or None, group=self.group or None, split_by=self.split or None, shares=self.shares,
+            number_of_folds=self.folds, fold=self.fold, balance=self.balance, unlabelled=self.unlabelled,
+            seed=self.seed, shape=self.pixels, size=self.size, bands=self.bands, unit=self.unit or None,
+            dataset=self.dataset or None, layout=self.layout, hold_mb=self.hold_mb)
+
+
+@dataclass(frozen=True)
+class CutoutsConfig:
+    """Section [system] of `name = "cutouts"`.
+
+    Raises:
+        InputError: No stored images, shares that do not sum to one, or a value that is not one of those allowed.
+    """
+
+    data: tuple[DataConfig, ...]
+    start: str = ""  # network that goes on learning: a name of the zoo, or a path; empty begins with new weights
+    head: str = "keep"  # or "new", for other classes than the network tells
+    tune: str = "all"  # what learns of it: "head", "last" or "all"
+    last: int = at_least(1, 2)  # parts of the backbone that learn with the head, if "last"
+    decay: float = above(0.0, 0.7)  # rate of each part, of that of the one behind it
+    network: str = "small"  # that begins with new weights: or "resnet18", "resnet34", "resnet50"
+    epochs: float = at_least(0.0, 0.0)  # passes over the training images; 0 makes train.steps updates
+    turns: bool = True  # flip and turn images at random
+    class_weights: tuple[float, ...] = ()  # of each class in the loss
+    sigma: tuple[float, ...] = above(0.0, ())  # noise of each band, what images are divided by; empty measures it
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
+            if (value := getattr(self, field)) not in allowed:
+                raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+        if not any(one.images for one in self.data):
+            raise InputError("", "data", "no stored images", "[[system.data]] with images")
+        if sum(one.simulate is not None for one in self.data) > 1:
+            raise InputError("", "data", "several simulations", "one, whose population may be a mixture")
+        try:
+            check_shares([one.share for one in self.data])
+        except ValueError as error:
+            raise InputError("", "data", str(error)) from error
+
+    @property
+    def stored(self) -> float:
+        """Share of the examples that are stored."""
+        return sum(one.share for one in self.data if one.images)
+
+
+@lru_cache(maxsize=2)
+def labelled(data: tuple[DataConfig, ...]) -> Labelled:
+    """The stored examples of a configuration. Raises InputError."""
+    entries = [one for one in data if one.images]
+    stored = sum(one.share for one in entries)
+    found = [one.opened() for one in entries]
+    if len(found) == 1:
+        return found[0]
+    try:
+        return found[0].mixed(tuple(found[1:]), tuple(one.share / stored for one in entries))
+    except ValueError as error:
+        raise InputError("", "data", str(error)) from error
+
+
+@lru_cache(maxsize=2)
+def _begun(config: CutoutsConfig) -> CutoutNet:
+    """The network before training: the same at every call, which the card is made of after it."""
+    resnet = ResNetConfig.small if config.network == "small" else None
+    bands = len(labelled(config.data).bands)
+    made = resnet(bands) if resnet else ResNetConfig.of(int(config.network.removeprefix("resnet")), bands)
+    try:
+        return begin(config.start, labelled(config.data), head=config.head, sigma=config.sigma, resnet=made)
+    except ZooError as error:
+        raise InputError("", "start", str(error)) from error
+
+
+def task(config: CutoutsConfig) -> CutoutTask:
+    """The task of a configuration.
+
+    Raises:
+        InputError: Files or settings that are wrong.
+        ValueError: A network or a head that does not fit the data.
+    """
+    data, simulation = labelled(config.data), next((one.simulate for one in config.data if one.simulate), None)
+    simulator = None if simulation is None else load_simulation(simulation).simulator
+    tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
+    return CutoutTask(_begun(config).config, data, _begun(config), tuning=tuning, turns=config.turns,
+                      weights=config.class_weights, simulator=simulator, stored=config.stored)
+
+
+def training(config: CutoutsConfig, train: TrainConfig) -> TrainConfig:
+    """The settings of a training that is counted in epochs. Raises ValueError."""
+    if not config.epochs:
+        return train
+    given = [field.name for field in fields(train)
+             if field.name != "steps" and getattr(train, field.name) != field.default]
+    return in_epochs(train, config.epochs, labelled(config.data).source.epoch / config.stored, given)
+
+
+def card(config: CutoutsConfig) -> Mapping[str, Any]:
+    """What a configuration settles of the card of its weights."""
+    data = labelled(config.data)
+    made = card_of(_begun(config).config)
+    notes = (f"In training {1.0 - config.stored:.0%} of the images were simulated.",) if config.stored < 1.0 else ()
+    return made | {"limits": (*made["limits"], *notes, *data.notes)}
+
+
+def evaluate(config: CutoutsConfig, model: CutoutNet, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:
+    """Numbers of each held-out part of the data: all of its images, whatever their number and the seed."""
+    return measured(model, labelled(config.data))
+
+
+def image_shape(config: CutoutsConfig) -> tuple[int, int, int]:
+    """Of the images, (ny, nx, bands)."""
+    return labelled(config.data).shape
+
+
+def notes(config: CutoutsConfig) -> tuple[str, ...]:
+    """What the user should know before a training."""
+    return labelled(config.data).notes

@@ -1,0 +1,369 @@
+"""Labelled cutouts: what a network learns of images on disk, of simulated ones, or of both, and how well it does."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+from giga.models.networks.cutouts import CutoutConfig, CutoutNet
+from giga.models.systems.separation_metrics import area_under_roc
+from giga.models.training.source import WEIGHT, Blend, Rows, Stored, filled
+from giga.models.training.state import weight_name
+from giga.models.training.tuning import hold, still
+from giga.models.zoo.weights import tensors_of
+from giga.runtime.identity import identity_of
+from giga.simulate.batch import turned, turned_truth
+from giga.simulate.generator import Simulator
+
+MEASURED = 256  # images that the noise is measured on
+CENTRED = 512  # images that features are centred by
+TOGETHER = 64  # images of one call when a network is measured
+FLAT = 1e-3  # spread of a feature, of the median one's, below which it counts as constant
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Stored examples and what their numbers mean.
+
+    Attributes:
+        source: The examples; "label" or "theta" among their targets.
+        bands: Names of the bands.
+        unit: Of the pixels; None where nobody said.
+        classes: Names of the classes; empty where numbers are learned.
+        values: Names of the numbers, likewise.
+        notes: What the user should know.
+    """
+
+    source: Stored | Blend
+    bands: tuple[str, ...]
+    unit: str | None = None
+    classes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image, (ny, nx, bands)."""
+        first = self.source.sources[0] if isinstance(self.source, Blend) else self.source
+        return first.images.shape
+
+    def mixed(self, others: tuple[Labelled, ...], shares: tuple[float, ...]) -> Labelled:
+        """These examples and others, each with a share of every batch.
+
+        Raises:
+            ValueError: Shares that do not sum to one, or examples of other classes, sizes, bands or units.
+        """
+        for other in others:
+            for what in ("classes", "values", "shape", "bands", "unit"):
+                if (mine := getattr(self, what)) != (its := getattr(other, what)):
+                    raise ValueError(f"{what}: got {its} beside {mine}, expected the same")
+        sources = [each.source for each in (self, *others) if isinstance(each.source, Stored)]
+        return Labelled(Blend(tuple(sources), shares), self.bands, self.unit, self.classes, self.values,
+                        tuple(note for each in (self, *others) for note in each.notes))
+
+    def some(self, most: int) -> Rows:
+        """Training examples, at most so many, evenly spaced over those of each source."""
+        sources = self.source.sources if isinstance(self.source, Blend) else (self.source,)
+        found = []
+        for source in sources:
+            train = source.split.train
+            step = max(1, -(-len(train) * len(sources) // most))
+            found.append(source.rows(train[::step]))
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    def targets(self, name: str) -> np.ndarray:
+        """What the training examples are to be told as, "label" or "theta", of all sources."""
+        sources = self.source.sources if isinstance(self.source, Blend) else (self.source,)
+        return np.concatenate([source.targets[name][source.split.train] for source in sources])
+
+    def noise(self) -> tuple[float, ...]:
+        """Standard deviation of what changes from pixel to pixel in each band, over some training images.
+
+        The median of the differences of neighbours, which light that fills the image takes little part in.
+
+        Raises:
+            ValueError: A band without noise.
+        """
+        images = self.some(MEASURED)["image"]
+        steps = np.abs(np.diff(images, axis=2))
+        found = np.median(1.4826 / np.sqrt(2.0) * np.median(steps, axis=(1, 2)), axis=0)
+        for band, sigma in zip(self.bands, found, strict=True):
+            if not sigma > 0.0:
+                raise ValueError(f"sigma: no noise in band {band}; expected images with noise, or sigma as a number a "
+                                 "band")
+        return tuple(float(f"{sigma:.6g}") for sigma in found)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Which weights of a trained network learn, and how fast.
+
+    Attributes:
+        what: "head" alone, the "last" parts of the backbone too, or "all".
+        last: Parts of the backbone that learn with the head, if `what` is "last".
+        decay: Rate of each part of the backbone, of that of the part behind it; 1 is the same for all.
+
+    Raises:
+        ValueError: A value that is none of these.
+    """
+
+    what: str = "all"
+    last: int = 2
+    decay: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.what not in ("head", "last", "all"):
+            raise ValueError(f"tune: got {self.what!r}, expected head, last or all")
+        if self.last < 1:
+            raise ValueError(f"last: got {self.last}, expected at least 1 part of the backbone")
+        if not 0.0 < self.decay <= 1.0:
+            raise ValueError(f"decay: got {self.decay:g}, expected a number above 0, at most 1")
+
+    def of(self, parts: tuple[tuple[str, ...], ...]) -> dict[str, float]:
+        """Rate by the name of each part of a network, from the image to the head."""
+        learning = {"head": 0, "last": min(self.last, len(parts)), "all": len(parts)}[self.what]
+        rates = {"head": 1.0}
+        for depth, names in enumerate(reversed(parts)):
+            rates |= {f"backbone.{name}": self.decay ** (depth + 1) if depth < learning else 0.0 for name in names}
+        return rates
+
+
+class CutoutTask:
+    """What `giga.models.training.train.train` needs to learn from labelled cutouts.
+
+    Args:
+        config: Of the network.
+        data: Stored examples.
+        start: A network whose weights are gone on with; None begins with new ones.
+        tuning: Which of them learn; all, at one rate, in a network that is new.
+        turns: Whether images are flipped and turned at random in training, numbers with a direction too.
+        weights: Of each class in the loss, in the place of one; they are scaled so that their mean over the training
+            images is one.
+        simulator: Of the examples that are not stored, in the same bands and unit; its label is the class, 0 or 1.
+        stored: Share of the examples that are stored.
+
+    Raises:
+        ValueError: Images that are not square and are to be turned, weights of another number, simulated images of
+            another size.
+    """
+
+    def __init__(self, config: CutoutConfig, data: Labelled, start: CutoutNet | None = None, *,
+                 tuning: Tuning | None = None, turns: bool = True, weights: tuple[float, ...] = (),
+                 simulator: Simulator | None = None, stored: float = 1.0):
+        if turns and config.pixels[0] != config.pixels[1]:
+            raise ValueError(f"turns: got true for images of {config.pixels[0]} x {config.pixels[1]} pixels, expected "
+                             "square images, or false")
+        if weights and (len(weights) != len(config.classes) or min(weights) < 0.0 or not sum(weights)):
+            raise ValueError(f"class_weights: got {weights}, expected a number of at least 0 for each of the "
+                             f"{len(config.classes)} classes")
+        if (simulator is None) != (stored >= 1.0):
+            raise ValueError(f"share: got {stored:g} of stored images "
+                             f"{'without' if simulator is None else 'with'} a simulator, expected "
+                             f"{'1' if simulator is None else 'a number below 1'}")
+        self.config, self.data, self._start, self._weights = config, data, start, weights
+        self.tuning, self.turns, self.stored = tuning, turns, stored
+        if simulator is not None:
+            self.arrays = simulator
+            _check_simulated(config, simulator)
+        self._scaled = self._scaled_weights()
+
+    arrays: Any = None  # the simulator, whose tables and cutouts are large
+
+    @property
+    def source(self) -> Stored | Blend:
+        """The stored examples."""
+        return self.data.source
+
+    def holding(self, arrays: Any) -> Self:
+        """The same task with this simulator."""
+        task = copy.copy(self)
+        task.arrays = arrays
+        return task
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that the training depends on, the weights that it starts from too."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        start = {} if self._start is None else tensors_of(self._start)
+        return identity_of("cutouts", self.config, self.source.identity, start, self.tuning, self.turns, self._weights,
+                           self.arrays, self.stored)
+
+    def network(self, rngs: nnx.Rngs) -> CutoutNet:
+        """A copy of the one that is started from, or a new one."""
+        return CutoutNet(self.config, rngs=rngs) if self._start is None else nnx.clone(self._start)
+
+    def rates(self, params: Any) -> Any:
+        """See `giga.models.training.task.TunedTask`."""
+        if self.tuning is None:
+            return jax.tree.map(lambda leaf: 1.0, params)
+        by_name = self.tuning.of(nnx.eval_shape(lambda: CutoutNet(self.config, rngs=nnx.Rngs(0))).backbone.parts)
+
+        def rate(path: Any, leaf: Any) -> float:
+            name = weight_name(path)
+            return next((value for part, value in by_name.items() if name.startswith(f"{part}.")), 0.0)
+
+        return jax.tree_util.tree_map_with_path(rate, params)
+
+    def example(self, key: Array) -> dict[str, Array]:
+        """One simulated example."""
+        draw, turn = jax.random.split(key)
+        batch = self.arrays.example(draw)
+        row = {"image": batch.image, WEIGHT: jnp.ones((), jnp.float32)}
+        if self.config.classes:
+            row["label"] = batch.label
+        else:
+            row["theta"] = jnp.stack([batch.truth[name] for name in self.config.values]).astype(jnp.float32)
+        return self.shown(turn, row)
+
+    def shown(self, key: Array | None, row: dict[str, Array]) -> dict[str, Array]:
+        """One stored example, turned if there is a key."""
+        if key is None or not self.turns:
+            return row
+        element = jax.random.randint(key, (), 0, 8)
+        out = row | {"image": turned(element, row["image"])}
+        if self.config.values:
+            named = {name: row["theta"][k] for k, name in enumerate(self.config.values)}
+            moved = turned_truth(element, named)
+            out["theta"] = jnp.stack([moved[name] for name in self.config.values])
+        return out
+
+    def loss(self, model: CutoutNet, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        """Cross-entropy of classes, weighted; or the mean absolute error of numbers, in units of their spread."""
+        if self.tuning is not None:
+            rates = self.rates(nnx.state(model, nnx.Param))
+            hold(model, rates)
+            parts = self.tuning.of(model.backbone.parts)
+            still(model, tuple(name for name, rate in parts.items() if not rate))
+        found = model.head(model.features(batch["image"]))
+        if self.config.classes:
+            weight = batch[WEIGHT] * self._scaled[batch["label"]]
+            losses = optax.softmax_cross_entropy_with_integer_labels(found, batch["label"])
+            right = jnp.argmax(found, -1) == batch["label"]
+            return jnp.mean(weight * losses), {"accuracy": jnp.mean(batch[WEIGHT] * right)}
+        wanted = (batch["theta"] - jnp.asarray(self.config.mean)) / jnp.asarray(self.config.spread)
+        return jnp.mean(batch[WEIGHT] * jnp.mean(jnp.abs(found - wanted), -1)), {}
+
+    def _scaled_weights(self) -> Array:
+        """Weight of each class in the loss; the mean over training images is one, as they are shown."""
+        weights = np.asarray(self._weights or np.ones(max(1, len(self.config.classes))), np.float64)
+        if self._weights:
+            shares = class_shares(self.data)
+            balanced = isinstance(self.source, Stored) and self.source.classes is not None
+            shown = np.where(shares > 0.0, 1.0, 0.0) / (shares > 0.0).sum() if balanced else shares
+            weights = weights / (weights @ shown)
+        return jnp.asarray(weights, jnp.float32)
+
+
+def class_shares(data: Labelled) -> np.ndarray:
+    """Share of each class among the training images."""
+    counts = np.bincount(data.targets("label"), minlength=len(data.classes))
+    return counts / counts.sum()
+
+
+def _check_simulated(config: CutoutConfig, simulator: Simulator) -> None:
+    """Refuse simulated images of another size or with other truths than the stored ones. Raises ValueError."""
+    made = jax.eval_shape(simulator.example, jax.random.key(0))
+    wanted = (*config.pixels, len(config.bands))
+    if made.image.shape != wanted:
+        raise ValueError(f"simulate: images of {made.image.shape} (ny, nx, bands), expected {wanted}, as the stored "
+                         "ones")
+    if config.classes and len(config.classes) != 2:
+        raise ValueError(f"simulate: tells two classes, lensed or not, expected the {len(config.classes)} of the "
+                         "stored ones")
+    for name in config.values:
+        if name not in made.truth:
+            raise ValueError(f"simulate: no parameter {name!r} among {', '.join(made.truth)}")
+
+
+def centred(model: CutoutNet, data: Labelled) -> None:
+    """Set what features are centred and scaled by, from some training images, in place."""
+    images = data.some(CENTRED)["image"]
+    structure, state = nnx.split(model)
+    found = np.concatenate([np.asarray(_raw(structure, state, images[k:k + TOGETHER]))
+                            for k in range(0, len(images) // TOGETHER * TOGETHER or len(images), TOGETHER)])
+    spread = found.std(0)
+    typical = float(np.median(spread[spread > 0.0])) if (spread > 0.0).any() else 1.0
+    model.centre[...] = jnp.asarray(found.mean(0))
+    model.scale[...] = jnp.asarray(np.where(spread > FLAT * typical, spread, typical))
+
+
+@partial(jax.jit, static_argnums=0)
+def _raw(structure: Any, state: Any, images: Array) -> Array:
+    return nnx.merge(structure, state).raw(images)
+
+
+@partial(jax.jit, static_argnums=0)
+def _told(structure: Any, state: Any, images: Array) -> Array:
+    return nnx.merge(structure, state)(images)
+
+
+def measure(model: CutoutNet, data: Labelled, part: str = "test") -> dict[str, float]:
+    """What a network makes of a part of the data that it has not learned from, and what is reached without one.
+
+    Args:
+        model: The network, in evaluation mode.
+        data: The examples.
+        part: "test", "validation" or "train".
+
+    Returns:
+        Of classes: "images", "accuracy", "balanced_accuracy" (the mean over classes), "cross_entropy", "auc" of the
+        last class against the others (two classes) or the mean over classes; and as baselines "accuracy_commonest", of
+        always the commonest class of the training images, "cross_entropy_shares", of always their shares, and, for two
+        classes, "auc_flux", of the total flux alone. Of numbers: "images", and for each "scatter NAME", the standard
+        deviation of the error, "bias NAME", and "spread NAME", the error of always the mean.
+
+    Raises:
+        ValueError: No image in that part.
+    """
+    total = data.source.held_out(part)
+    if not total:
+        raise ValueError(f"part: no image is for {part!r}, expected some: a share of the split")
+    structure, state = nnx.split(model)
+    rows: list[Rows] = []
+    for first in range(0, total, TOGETHER):
+        batch = data.source.part(part, first, TOGETHER)
+        there = len(batch[WEIGHT])
+        found = np.asarray(_told(structure, state, filled(batch, TOGETHER, total, total)["image"]))[:there]
+        rows.append({"found": found, "flux": batch["image"].sum((1, 2, 3)),
+                     "true": batch["label" if data.classes else "theta"]})
+    all_rows = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    if data.classes:
+        return _of_classes(all_rows, data)
+    error, out = all_rows["found"] - all_rows["true"], {"images": float(total)}
+    middle = data.targets("theta").mean(0)
+    for k, name in enumerate(data.values):
+        out |= {f"scatter {name}": float(error[:, k].std()), f"bias {name}": float(error[:, k].mean()),
+                f"spread {name}": float(np.sqrt(np.mean((all_rows["true"][:, k] - middle[k]) ** 2)))}
+    return out
+
+
+def _of_classes(rows: Rows, data: Labelled) -> dict[str, float]:
+    label, logits = rows["true"], rows["found"].astype(np.float64)
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    right, shares = np.argmax(logits, 1) == label, np.maximum(class_shares(data), 1e-6)
+    here = np.unique(label)
+    known = [area_under_roc(log_p[:, k], label == k) for k in (range(len(shares)) if len(shares) > 2 else (1,))
+             if 0 < np.sum(label == k) < len(label)]
+    out = {"images": float(len(label)), "accuracy": float(right.mean()),
+           "balanced_accuracy": float(np.mean([right[label == k].mean() for k in here])),
+           "cross_entropy": float(-np.mean(log_p[np.arange(len(label)), label])),
+           "accuracy_commonest": float(np.mean(label == np.argmax(shares))),
+           "cross_entropy_shares": float(-np.mean(np.log(shares[label])))}
+    if known:
+        out["auc"] = float(np.mean(known))
+    if len(shares) == 2 and len(here) == 2:
+        flux = area_under_roc(rows["flux"], label == 1)
+        out["auc_flux"] = max(flux, 1.0 - flux)
+    return out
