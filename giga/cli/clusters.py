@@ -21,8 +21,8 @@ from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.cluster_fields import NODES, Lens, prepare
 from giga.simulate.systems.clusters import cluster_lenses
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="LensTool's .par, its potfiles beside it; or the FITS image "
-                                       "of the deflection along columns.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="LensTool's .par, its potfiles beside it; or the FITS "
+                                       "image of the deflection along columns.")]
 AlphaY = Annotated[Path | None, typer.Option("--alpha-y", help="With a deflection map: the one along rows.")]
 MembersFile = Annotated[Path | None, typer.Option("--members", help="With a deflection map: catalogue of the members.")]
 ZLens = Annotated[float | None, typer.Option("--z-lens", help="With a deflection map: redshift of the cluster.")]
@@ -52,16 +52,16 @@ def prepare_command(model: Model, out: Annotated[Path, typer.Option("--out", hel
     except ValueError as error:
         raise InputError(model, "", str(error)) from error
     save_field(out, field)
-    console.print(f"{len(field.center)} galaxies, {len(field.lenses)} of which act as lenses; {len(field.lens)} critical "
-                  f"lines: {escape(str(out))}", highlight=False, soft_wrap=True)
+    console.print(f"{len(field.center)} galaxies, {len(field.lenses)} of which act as lenses; {len(field.lens)} "
+                  f"critical lines: {escape(str(out))}", highlight=False, soft_wrap=True)
 
 
 @app.command("inject-cluster")
 @edge
 def inject_cluster_command(
         model: Model,
-        images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="FITS images of the cluster, one a band, in "
-                                                     "counts / s, north up.")],
+        images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="FITS images of the cluster, one a band, "
+                                                     "in counts / s, north up.")],
         out: Annotated[Path, typer.Option("--out", help="Folder for the images and the table of the lenses.")],
         count: Annotated[int, typer.Option("-n", "--n", min=1, help="Lenses that are added.")] = 10,
         seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of lenses and photon noise.")] = 0,
