@@ -7,7 +7,6 @@ from giga.cli import (
     audit,
     bench,
     calibrate,
-    clusters,
     compare,
     demo,
     doctor,
@@ -27,5 +26,5 @@ from giga.cli import (
 from giga.cli.base import app as app
 
 # Importing them registers them.
-COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, clusters,
-            train, evaluate, separate, predict, export, import_)
+COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
+            evaluate, separate, predict, export, import_)
