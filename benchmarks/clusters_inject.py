@@ -1,8 +1,8 @@
 """Lenses injected a second in a cluster of hundreds of potentials, three bands, on the cores that there are.
 
-PAR is a model of LensTool; a prepared cluster (.npz) is taken as it is. `whole` is an image with the light of the members and
-its noise, `light` the lensed source alone, traced and convolved. Seconds are of the wall; `cpu_ms` is the time that the
-process had a core, which other work on the machine does not change.
+PAR is a model of LensTool; a prepared cluster (.npz) is taken as it is. `whole` is an image with the light of the
+members and its noise, `light` the lensed source alone, traced and convolved. Seconds are of the wall; `cpu_ms` is the
+time that the process had a core, which other work on the machine does not change.
 """
 
 import time

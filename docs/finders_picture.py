@@ -2,8 +2,8 @@
 
     python docs/finders_picture.py CLUSTER.npz --other OTHER.npz --model MODEL --images 4000
 
-CLUSTER and OTHER are prepared by `giga prepare`; MODEL is a name of the zoo or a path of weights. Without --model the first
-picture alone is drawn.
+CLUSTER and OTHER are prepared by `giga prepare`; MODEL is a name of the zoo or a path of weights. Without --model the
+first picture alone is drawn.
 """
 
 import argparse

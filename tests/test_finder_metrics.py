@@ -18,7 +18,8 @@ def gaussians():
 
 
 def test_counts_of_a_table():
-    counts = metrics.confusion(np.array([1, 1, 1, 0, 0, 0, 0, 0]), np.array([0.9, 0.5, 0.1, 0.8, 0.2, 0.2, 0.1, 0.0]), 0.5)
+    label, score = np.repeat([1, 0], [3, 5]), np.array([0.9, 0.5, 0.1, 0.8, 0.2, 0.2, 0.1, 0.0])
+    counts = metrics.confusion(label, score, 0.5)
     assert (counts.tp, counts.fp, counts.fn, counts.tn) == (2, 1, 1, 4)
     assert counts.purity == pytest.approx(2 / 3) and counts.completeness == pytest.approx(2 / 3)
     assert counts.f1 == pytest.approx(2 / 3) and counts.average_efficiency == pytest.approx(6 / 8)

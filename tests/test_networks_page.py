@@ -23,6 +23,7 @@ PRESETS = {
     "ResNetConfig.of(34)": (ResNet, lambda bands: ResNetConfig.of(34, bands)),
     "ResNetConfig.of(18)": (ResNet, lambda bands: ResNetConfig.of(18, bands)),
     "ResNetConfig.small": (ResNet, ResNetConfig.small),
+    "ResNetConfig.shielded": (ResNet, ResNetConfig.shielded),
     "VGGConfig.paper": (VGG, VGGConfig.paper),
     "VGGConfig.paper, single-channel": (SingleChannelVGG, VGGConfig.paper),
     "VGGConfig.small": (VGG, VGGConfig.small),

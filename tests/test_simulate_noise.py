@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from giga.simulate.surveys.noise import FEW, CameraNoise, CorrelatedNoise, CutoutNoise, autocovariance, poisson
+from giga.simulate.surveys.noise import (
+    FEW,
+    CameraNoise,
+    CorrelatedNoise,
+    CutoutNoise,
+    PhotonNoise,
+    autocovariance,
+    poisson,
+)
 from giga.simulate.surveys.survey import Band, GaussianPSF, Survey
 
 KEY = jax.random.key(3)
@@ -204,3 +212,11 @@ def test_sigma_of_a_cutout_is_robust_to_its_companions():
 def test_bad_values_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_photon_noise_of_added_light():
+    """Its variance is photon times the light, and where there is none nothing is added."""
+    model = jnp.concatenate([jnp.zeros((1, 64, 2)), jnp.full((63, 64, 2), 4.0)])
+    drawn, sigma = PhotonNoise(photon=jnp.array([0.25, 1.0]))(jax.random.key(0), model)
+    assert (drawn[0] == 0.0).all() and sigma[-1, -1].tolist() == [1.0, 2.0]
+    assert np.std(np.asarray(drawn)[1:], axis=(0, 1)) == pytest.approx([1.0, 2.0], rel=0.03)

@@ -3,10 +3,10 @@
     python examples/cluster_search/run.py --smoke --out runs/cluster-search
     python examples/cluster_search/run.py --par best.par --out runs/cluster-search
 
-A cluster is prepared: a made one, or a model of LensTool. Sources behind the secondary caustics of its galaxies are drawn
-as Angora et al. (2023) do, a finder learns from them as they are drawn, and cutouts that it has not seen are scored.
-Left are a sheet of 25 of the lenses (lenses.png), the scores with the truth (scores.ecsv), highest first, and what the
-finder is worth (metrics.json).
+A cluster is prepared: a made one, or a model of LensTool. Sources behind the secondary caustics of its galaxies are
+drawn as Angora et al. (2023) do, a finder learns from them as they are drawn, and cutouts that it has not seen are
+scored. Left are a sheet of 25 of the lenses (lenses.png), the scores with the truth (scores.ecsv), highest first, and
+what the finder is worth (metrics.json).
 """
 
 import argparse

@@ -7,7 +7,6 @@ from giga.cli import (
     audit,
     bench,
     calibrate,
-    clusters,
     compare,
     demo,
     doctor,
@@ -28,5 +27,5 @@ from giga.cli.base import app as app
 from giga.cli.surveys import aggregate, grade, loop, search
 
 # Importing them registers them.
-COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, clusters, train,
+COMMANDS = (demo, init, audit, fit, fit_many, plot, compare, doctor, bench, calibrate, simulate, inject, train,
             evaluate, separate, predict, search, grade, aggregate, loop, export, import_)

@@ -94,11 +94,12 @@ def card(config: ClusterFinderConfig) -> dict[str, Any]:
     own = config.finder
     names = ", ".join(path.stem for path in config.clusters)
     cost = count(lambda: Finder(own, rngs=nnx.Rngs(0)), shape(config))
-    return dict(network="Finder", config=to_table(own), flops=cost.forward, prevalence=LENSED, seen=Seen.of(own), limits=(
+    settled = dict(network="Finder", config=to_table(own), flops=cost.forward, prevalence=LENSED, seen=Seen.of(own))
+    return settled | dict(limits=(
         f"Trained on sources injected into the models of {names}, with members rendered as Sersic galaxies in the "
         f"noise of {own.survey}; real images were in no training or test set.",
         "Cutouts have a cluster member in the middle, to 0.24 arcsec; others are not what it was trained for.",
-        f"Einstein radii from 0.2 to 3.5 arcsec and sources to F814W = 29: a third of its lenses show nothing to the "
+        "Einstein radii from 0.2 to 3.5 arcsec and sources to F814W = 29: a third of its lenses show nothing to the "
         "eye, so its completeness is not that of lenses that people would find.",
         "Spirals, rings, mergers and ghosts were not seen; a galaxy behind that is seen once, and late types of one "
         "Sersic profile, were."))

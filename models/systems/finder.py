@@ -110,8 +110,8 @@ def scored(config: FinderConfig, model: Finder, made: Examples, images: int, key
     """
     structure, state = nnx.split(model)
     size = min(together, images)  # the last batch is as large, else its programs are compiled for it alone
-    rows = [jax.tree.map(np.asarray, _rows(config, structure, state, made.simulate(jax.random.fold_in(key, first), size)))
-            for first in range(0, images, size)]
+    batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
+    rows = [jax.tree.map(np.asarray, _rows(config, structure, state, batch)) for batch in batches]
     return {name: np.concatenate([row[name] for row in rows])[:images] for name in rows[0]}
 
 

@@ -112,8 +112,8 @@ def curve(label: np.ndarray, score: np.ndarray) -> Curve:
         (1.0, found / (found + wrong)))))
 
 
-def interval(successes: int, trials: int, confidence: float = CONFIDENCE, kind: str = "clopper-pearson") -> tuple[
-        float, float]:
+def interval(successes: int, trials: int, confidence: float = CONFIDENCE,
+             kind: str = "clopper-pearson") -> tuple[float, float]:
     """Interval of a share.
 
     Args:
@@ -237,7 +237,8 @@ def calibration(label: np.ndarray, probability: np.ndarray, bins: int = 10) -> t
     """Share of lenses by their probability, and the mean distance of the two, weighted by the images of each bin.
 
     Returns:
-        For each bin that is not empty `count`, `probability` (its mean) and `share`; and the expected calibration error.
+        For each bin that is not empty `count`, `probability` (its mean) and `share`; and the expected calibration
+        error.
     """
     label, probability = _checked(label, probability)
     which = np.clip((probability * bins).astype(int), 0, bins - 1)
@@ -290,8 +291,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return dict(median=float(middle), q1=float(low), q3=float(high), iqr=float(high - low))
 
 
-def summary(label: np.ndarray, score: np.ndarray, threshold: float, rates: Sequence[float] = (1e-2, 1e-3, 1e-4)) -> dict[
-        str, float]:
+def summary(label: np.ndarray, score: np.ndarray, threshold: float,
+            rates: Sequence[float] = (1e-2, 1e-3, 1e-4)) -> dict[str, float]:
     """The numbers of one test set: those of both papers at a threshold, and completeness at low false-positive rates.
 
     Rates that the negatives cannot tell are left out.

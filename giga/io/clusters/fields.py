@@ -28,8 +28,8 @@ def load_field(path: str | PathLike[str]) -> ClusterField:
     """Read what `save_field` wrote.
 
     Raises:
-        InputError: A file that is not there, damaged, of another version, or with arrays that are missing, not finite or
-            do not go together.
+        InputError: A file that is not there, damaged, of another version, or with arrays that are missing, not finite
+            or do not go together.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

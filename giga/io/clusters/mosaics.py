@@ -148,8 +148,8 @@ def inject_lenses(key: Array, mosaic: Mosaic, reference: tuple[float, float], ma
         count: How many.
 
     Returns:
-        What is added, shape (ny, nx, bands) [counts / s], and a row for each lens: place of its galaxy, theta_E, redshift,
-        magnitude and size of the source.
+        What is added, shape (ny, nx, bands) [counts / s], and a row for each lens: place of its galaxy, theta_E,
+        redshift, magnitude and size of the source.
 
     Raises:
         InputError: More lenses than galaxies that can be one.

@@ -83,6 +83,20 @@ class CameraNoise(Noise):
         return self.photon * noise, self.photon * sigma
 
 
+class PhotonNoise(Noise):
+    """Gaussian photon noise of the model alone, for light that is added to images with a noise of their own.
+
+    Attributes:
+        photon: Variance per count / s, shape (bands,) [counts / s].
+    """
+
+    photon: Param
+
+    def __call__(self, key: Array, model: Array) -> tuple[Array, Array]:
+        sigma = jnp.sqrt(jnp.maximum(model, 0.0)) * jnp.sqrt(self.photon)
+        return sigma * draws.normal(key, model.shape, model.dtype), sigma
+
+
 class CorrelatedNoise(Noise):
     """Gaussian background noise of a given power spectrum, as resampled images have it, and photon noise.
 

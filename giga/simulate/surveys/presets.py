@@ -118,8 +118,8 @@ EUCLID = Band("VIS", AiryPSF(0.715, 1.2, 0.35, sigma=0.025), zero_point=25.5, ga
               n_exposures=4, read_noise=4.4, sky_brightness=22.35)
 
 
-# Clusters in F435W, F606W and F814W. AB zero points: ACS Instrument Handbook, of one electron / s. Depths, 5 sigma in an
-# aperture of 0.4": Lotz et al. (2017), ApJ 837, 97 (18, 10 and 42 orbits of the Frontier Fields), and Postman et al.
+# Clusters in F435W, F606W and F814W. AB zero points: ACS Instrument Handbook, of one electron / s. Depths, 5 sigma in
+# an aperture of 0.4": Lotz et al. (2017), ApJ 837, 97 (18, 10 and 42 orbits of the Frontier Fields), and Postman et al.
 # (2012), ApJS 199, 25 (2, 2 and 4 orbits of CLASH). Orbits are taken as 2500 s in two exposures; the sky is what gives
 # the depth, since drizzled pixels are not independent. Blur: as above.
 CLUSTERS = {  # zero point, micrometres, orbits and depth of the Frontier Fields, and of CLASH

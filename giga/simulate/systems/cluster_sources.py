@@ -18,7 +18,7 @@ FAINT = (0.299, 0.311)
 """Shares of sources from 27 to 28 and from 28 to 29 in F814W: Angora et al. (2023), Table A.5."""
 
 SLOPE = 0.32
-"""d log10 N / d m below 27: with it the counts of `FAINT` go on without a step, and it is that of COSMOS (0.31 in i)."""
+"""d log10 N / d m below 27: with it the counts of `FAINT` go on without a step, as in COSMOS (0.31 in i)."""
 
 MEDIAN = (0.75, 1.15, 1.4, 1.6, 1.7, 1.75)
 """Median redshift of each bin before the cut behind the cluster.
@@ -30,8 +30,8 @@ BEHIND = 0.4  # of the least source redshift, more than the cluster's: section 3
 FURTHEST = 7.0  # redshift at which the COSMOS catalogue ends
 RADIUS = 2.54  # half-light radius up to z = 1 [kpc]: Table 2
 SHRINKS = -1.2
-"""R_e ~ (1 + z)^this beyond z = 1, within the -1.0 to -1.3 of Shibuya et al. (2015), arXiv:1503.07481. The paper does not
-print its own; with this one R_e falls to 0.5 kpc at z = 4 at the lower end of the scatter, as its section 3.1 says."""
+"""R_e ~ (1 + z)^this beyond z = 1, within the -1.0 to -1.3 of Shibuya et al. (2015), arXiv:1503.07481. The paper does
+not print its own; with this one R_e is 0.5 kpc at z = 4 at the lower end of the scatter, as its section 3.1 says."""
 
 SCATTER, LEAST, MOST = 0.25, -1.5, 1.0  # of the radius [kpc], and its range in units of that
 INDEX, AXES = (1.0, 2.0), (0.2, 1.0)  # Sersic index and axis ratio, uniform: Table 2

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from giga.component import AnyArray, Component, static
+from giga.component import AnyArray, static
 from giga.ellipse import ellipticity
 from giga.imaging.psf import PSF
 from giga.lensing.cosmology import Cosmology
@@ -17,72 +17,15 @@ from giga.light.sersic import Sersic, unit_flux
 from giga.simulate.batch import Batch, dihedral
 from giga.simulate.generator import LENSED, Examples, Geometry
 from giga.simulate.optics import Optics
-from giga.simulate.surveys.noise import CameraNoise, Noise
+from giga.simulate.surveys.noise import CameraNoise, Noise, PhotonNoise
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.cluster_fields import MARGIN, ClusterField
-from giga.simulate.systems.cluster_sources import (
-    FURTHEST,
-    PASSBANDS,
-    REFERENCE,
-    Sources,
-    colours,
-    sources_behind,
-)
+from giga.simulate.systems.cluster_members import Members, members_of
+from giga.simulate.systems.cluster_sources import FURTHEST, Sources, sources_behind
 
 BUFFER = 0.5  # of the half-light radius, about the caustic: Angora et al. (2023), section 3.1
 TRIES = 48  # places of a source of which one is in its region: the least share of a box is about a third
 ELSEWHERE = 16  # places of a galaxy behind that is not to be a lens
-
-# Light of members. Sizes: those of early types at z = 0.25, van der Wel et al. (2014), ApJ 788, 28, in F814W; index,
-# red sequence and share of blue galaxies are broad on purpose, for the catalogues of models do not have them.
-M_STAR = 19.0  # F814W of a galaxy of 1e11 solar masses at z = 0.31
-SIZE, SIZE_SLOPE, SIZE_SCATTER = 4.9, 0.24, 0.12  # half-light radius [kpc], its slope [dex / mag] and scatter [dex]
-SMALLEST = 0.4  # half-light radius [kpc]
-SERSIC, SERSIC_SLOPE, SERSIC_SCATTER = 4.0, 0.5, 0.8  # index at M_STAR, less by so much a magnitude
-TILT, RED_SCATTER, BLUE = 0.03, 0.06, 0.15  # slope and scatter of the red sequence in colour, share of blue galaxies
-TURNED = 0.1  # scatter of an ellipticity component of the light about the catalogue's
-
-
-class Members(Component):
-    """How members shine: tables by cluster, made by `members_of`.
-
-    Attributes:
-        kpc: Angle of 1 kpc, shape (clusters,) [arcsec].
-        m_star: F814W of a galaxy of `SIZE`, shape (clusters,).
-        red, blue: Magnitudes of early and late types less F814W, shape (clusters, bands).
-        reddening: Share of the tilt and the scatter of the red sequence that each band has, shape (bands,).
-    """
-
-    kpc: AnyArray
-    m_star: AnyArray
-    red: AnyArray
-    blue: AnyArray
-    reddening: AnyArray
-
-    def draw(self, key: Array, cluster: Array, light: Array) -> dict[str, Array]:
-        """Light of a galaxy of the catalogue.
-
-        Args:
-            key: Random key.
-            cluster: Its number.
-            light: F814W, e1 and e2.
-
-        Returns:
-            `mags` of the bands, `R`, `n`, `e1`, `e2`.
-        """
-        keys = jax.random.split(key, 5)
-        normal = jax.random.normal(keys[0], (5,))
-        away = jnp.where(jnp.isfinite(light[0]), light[0], self.m_star[cluster]) - self.m_star[cluster]
-        size = jnp.maximum(SIZE * 10.0 ** (-SIZE_SLOPE * away + SIZE_SCATTER * normal[0]), SMALLEST)
-        late = jax.random.bernoulli(keys[1], BLUE)
-        share = jnp.where(late, jax.random.uniform(keys[2], minval=0.3), 0.0)
-        colour = (1.0 - share) * self.red[cluster] + share * self.blue[cluster] \
-            + self.reddening * (RED_SCATTER * normal[1] - TILT * away)
-        index = jnp.clip(SERSIC - SERSIC_SLOPE * away + SERSIC_SCATTER * normal[2], 1.0, 6.0)
-        e1, e2 = light[1] + TURNED * normal[3], light[2] + TURNED * normal[4]
-        shrunk = jnp.minimum(1.0, 0.7 / jnp.maximum(jnp.hypot(e1, e2), 1e-6))
-        return dict(mags=light[0] + colour, R=size * self.kpc[cluster], n=jnp.where(late, 1.0, index),
-                    e1=shrunk * e1, e2=shrunk * e2)
 
 
 class ClusterLenses(Examples):
@@ -290,8 +233,8 @@ def in_region(places: Array, polygon: Array, buffer: Array) -> Array:
     return (turns != 0.0) | (away <= buffer**2)
 
 
-def cluster_lenses(field: ClusterField, survey: Survey, psfs: Sequence[PSF] | None = None, noise: Noise | None = None, *,
-                   stamps: np.ndarray | None = None, sigma: np.ndarray | None = None, lensed: float = 0.5,
+def cluster_lenses(field: ClusterField, survey: Survey, psfs: Sequence[PSF] | None = None, noise: Noise | None = None,
+                   *, stamps: np.ndarray | None = None, sigma: np.ndarray | None = None, lensed: float = 0.5,
                    others: float = 0.3, behind: float = 0.5, clumps: int = 0, turns: bool = True,
                    cosmology: Cosmology | None = None) -> ClusterLenses:
     """Make a simulator of lenses in clusters, its arrays on the device.
@@ -312,8 +255,8 @@ def cluster_lenses(field: ClusterField, survey: Survey, psfs: Sequence[PSF] | No
             finite, or a share outside 0 to 1.
     """
     if survey.shape != field.shape or abs(survey.pixel_scale / field.pixel_scale - 1.0) > 1e-3:
-        raise ValueError(f"survey: {survey.shape} pixels of {survey.pixel_scale:g} arcsec; the clusters are prepared for "
-                         f"{field.shape} of {field.pixel_scale:g}")
+        raise ValueError(f"survey: {survey.shape} pixels of {survey.pixel_scale:g} arcsec; the clusters are prepared "
+                         f"for {field.shape} of {field.pixel_scale:g}")
     for name, share in dict(lensed=lensed, others=others, behind=behind).items():
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"{name}: got {share:g}; expected a share from 0 to 1")
@@ -324,30 +267,15 @@ def cluster_lenses(field: ClusterField, survey: Survey, psfs: Sequence[PSF] | No
             raise ValueError(f"stamps: got shape {stamps.shape}; expected {expected}")
         if not np.isfinite(stamps).all():
             raise ValueError(f"stamps: {np.sum(~np.isfinite(stamps))} pixels are NaN or infinite")
-        nothing = jnp.zeros(bands, jnp.float32)
-        noise = CameraNoise(background_rms=nothing, photon=jnp.asarray(survey.photon, jnp.float32), sky=nothing,
-                            few=True) if noise is None else noise
+        noise = PhotonNoise(photon=jnp.asarray(survey.photon, jnp.float32)) if noise is None else noise
         stamps = np.asarray(stamps, np.float32)
     sources = sources_behind(np.asarray(field.z_lens), survey, cosmology)
     optics = Optics.of([list(psfs or survey.psfs(field.supersampling))], survey.shape)
     grid = survey.grid.replace(pixel_scale=jnp.float32(survey.pixel_scale))
-    made = ClusterLenses(grid=grid, optics=optics, noise=CameraNoise.of(survey) if noise is None else noise, turns=turns,
-                         bands=bands, field=field, sources=sources, stamps=stamps,
+    made = ClusterLenses(grid=grid, optics=optics, noise=CameraNoise.of(survey) if noise is None else noise,
+                         turns=turns, bands=bands, field=field, sources=sources, stamps=stamps,
                          members=members_of(np.asarray(field.z_lens, float), survey, cosmology),
                          sigma=np.asarray(survey.background_rms if sigma is None else sigma, np.float32),
                          zero_points=survey.zero_points.astype(np.float32), lensed=np.float32(lensed),
                          others=np.float32(others), behind=np.float32(behind), clumps=clumps)
     return jax.tree.map(jnp.asarray, made)
-
-
-def members_of(z_lens: np.ndarray, survey: Survey, cosmology: Cosmology | None = None) -> Members:
-    """Make the tables of members' light for clusters of some redshifts, shape (clusters,)."""
-    cosmology = cosmology or Cosmology()
-    luminosity = np.asarray(cosmology.luminosity_distance(jnp.asarray(np.append(z_lens, 0.31))), float)
-    angular = np.asarray(cosmology.angular_diameter_distance(jnp.asarray(z_lens)), float)
-    wavelengths = np.array([PASSBANDS[band.name][0] for band in survey.bands])
-    away = np.log(PASSBANDS[REFERENCE][0] / wavelengths) / np.log(PASSBANDS[REFERENCE][0] / PASSBANDS["F606W"][0])
-    return Members(**{name: np.asarray(values, np.float32) for name, values in dict(
-        kpc=648.0 / np.pi / angular, m_star=M_STAR + 5.0 * np.log10(luminosity[:-1] / luminosity[-1]),
-        red=colours("elliptical", z_lens, survey), blue=colours("star-forming", z_lens, survey),
-        reddening=away).items()})
