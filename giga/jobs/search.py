@@ -76,6 +76,7 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
 
     Raises:
         InputError: What cannot be searched, or a folder that holds another search.
+        ClusterError: Another command works on the folder.
     """
     finder = finder_of(search.model)
     if search.zero_points is not None and len(search.zero_points) != len(finder.bands):
@@ -93,9 +94,11 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
                   "cutouts of a part": search.part, "size": search.size, "units": search.units,
                   "exposure time": search.exposure_time, "zero points": str(search.zero_points)})
     folder = SearchFolder(out)
-    if overwrite:
-        remove(out)
-    return folder, folder.plan(pool, settings, facts, search.part)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        if overwrite:
+            remove(out)
+        return folder, folder.plan(pool, settings, facts, search.part)
 
 
 def remove(out: Path) -> None:
