@@ -114,6 +114,22 @@ def test_shards_are_what_the_seed_says_and_taken_up_again(config, tmp_path):
     assert not list((tmp_path / "bad").glob("shard-*"))
 
 
+def test_a_worker_leaves_the_same_shards_and_says_what_is_wrong(config, tmp_path):
+    pytest.importorskip("distributed")
+    manifests = []
+    for out, options in (("here", []), ("there", ["--workers", 1])):
+        done = run(config, "--out", tmp_path / out, *options)
+        assert done.exit_code == 0, done.output
+        manifests.append(json.loads((tmp_path / out / "manifest.json").read_text()))
+    for one, other in zip(*(each["shards"] for each in manifests), strict=True):
+        assert one["file"] == other["file"]
+        for a, b in zip(*(jax.tree.leaves(read_shard(tmp_path / out / one["file"])) for out in ("here", "there")),
+                        strict=True):
+            np.testing.assert_array_equal(a, b)
+    both = run(config, "--out", tmp_path / "other", "--workers", 1, "--scheduler", "tcp://a:1")
+    assert both.exit_code == 2 and "--scheduler: given with --workers" in both.stderr
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".fits"])
 def test_a_shard_comes_back_as_it_was(tmp_path, suffix):
     rng = np.random.default_rng(0)

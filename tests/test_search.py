@@ -227,6 +227,13 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(tmp_path, model, images, w
     assert "9 of them unread" in (folder.path / "gallery.html").read_text()
 
 
+def test_a_pool_of_which_nothing_can_be_read(tmp_path, model, images):
+    np.save(tmp_path / "all.npy", np.full_like(images, np.nan))
+    folder, found = go(tmp_path / "out", [tmp_path / "all.npy"], model[1])
+    assert not found and len(scores(folder)) == N and "10 of them unread" in (folder.path / "gallery.html").read_text()
+    assert len(Table.read(folder.path / "candidates.fits")) == 0
+
+
 def test_other_sizes_are_cut_or_padded_when_asked_for(tmp_path, model, images, wanted):
     np.save(tmp_path / "large.npy", np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]))
     folder, _ = go(tmp_path / "out", [tmp_path / "large.npy"], model[1], size="crop")
@@ -357,8 +364,12 @@ def test_it_goes_on_where_it_was_and_knows_other_searches(tmp_path, model, image
         plan_search(asked, tmp_path / "out")
     plan_search(asked, tmp_path / "out", overwrite=True)
     assert folder.left() == [0, 1]
-    with alone(folder.path), pytest.raises(ClusterError, match="works on this folder"):
-        run_search(folder, Ranking(), say=lambda text: None)
+    with alone(folder.path):
+        with pytest.raises(ClusterError, match="works on this folder"):
+            run_search(folder, Ranking(), say=lambda text: None)
+        with pytest.raises(ClusterError, match="works on this folder"):
+            plan_search(asked, tmp_path / "out", overwrite=True)
+    assert folder.left() == [0, 1] and (folder.path / "search.json").exists()
 
 
 def test_a_damaged_part_is_named(tmp_path, model, images):

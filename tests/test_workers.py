@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 from _processes import environment, started
 
 import giga
+from giga.io.errors import InputError
 from giga.runtime import workers as module
-from giga.runtime.workers import HERE, ClusterError, Lost, Workers, alone, spread
+from giga.runtime.workers import HERE, ClusterError, Workers, alone, spread
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning",
@@ -126,4 +128,8 @@ def test_one_coordinator_a_folder_until_it_dies(tmp_path):
         other.communicate()
     with alone(tmp_path):
         pass
-    assert Lost("a").reason == "a"
+
+
+def test_errors_come_back_from_workers_as_they_were():
+    error = pickle.loads(pickle.dumps(InputError("a.fits", "image", "got 1", "2")))  # noqa: S301 - our own
+    assert isinstance(error, InputError) and str(error) == "a.fits: image: got 1; expected 2" and error.seen == "got 1"

@@ -27,6 +27,10 @@ class InputError(ValueError):
         place = "".join(f"{part}: " for part in (self.file, field) if part)
         super().__init__(f"{place}{seen}; expected {expected}" if expected else f"{place}{seen}")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        """As it was made, for it comes from workers too."""
+        return type(self), (self.file, self.field, self.seen, self.expected)
+
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """List the valid names and the one nearest to a misspelt name.

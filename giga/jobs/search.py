@@ -76,6 +76,7 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
 
     Raises:
         InputError: What cannot be searched, or a folder that holds another search.
+        ClusterError: Another command works on the folder.
     """
     finder = finder_of(search.model)
     if search.zero_points is not None and len(search.zero_points) != len(finder.bands):
@@ -93,9 +94,11 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
                   "cutouts of a part": search.part, "size": search.size, "units": search.units,
                   "exposure time": search.exposure_time, "zero points": str(search.zero_points)})
     folder = SearchFolder(out)
-    if overwrite:
-        remove(out)
-    return folder, folder.plan(pool, settings, facts, search.part)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        if overwrite:
+            remove(out)
+        return folder, folder.plan(pool, settings, facts, search.part)
 
 
 def remove(out: Path) -> None:
@@ -150,7 +153,8 @@ def score_part(piece: tuple[str, int]) -> None:
     folder = SearchFolder(Path(path))
     if folder.part(number).exists():
         return
-    worker, rows, started = _worker(path, (folder.path / PLAN).stat().st_mtime_ns), folder.rows(number), time.time()
+    worker, rows = _worker(path, (folder.path / PLAN).stat().st_mtime_ns), folder.rows(number)
+    started, used = time.perf_counter(), time.process_time()
     columns: dict[str, list[Any]] = {name: [] for name in ("ra", "dec", "reason", "score", *worker.scorer.columns)}
     noises: list[np.ndarray] = []
     for taken in _ahead(worker, rows):
@@ -170,7 +174,8 @@ def score_part(piece: tuple[str, int]) -> None:
         **{name: read[name] for name in worker.scorer.columns},
         **{f"noise_{band}": noise[:, k].astype(np.float32) for k, band in enumerate(worker.finder.bands)},
         "reason": read["reason"], "file": rows.file, "index": rows.index,
-    }, {"cutouts": len(rows), "unread": sum(map(bool, columns["reason"])), "seconds": round(time.time() - started, 3)})
+    }, {"cutouts": len(rows), "unread": sum(map(bool, columns["reason"])),
+        "seconds": round(time.perf_counter() - started, 3), "cpu_seconds": round(time.process_time() - used, 3)})
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ class SearchFolder:
                                  "the same search, another folder, or --overwrite")
             return True
         arrow, parquet = _parquet()
-        (self.path / PARTS).mkdir(parents=True, exist_ok=True)
+        (self.path / PARTS).mkdir(exist_ok=True)
         table = arrow.table({name: arrow.array(values.tolist(), arrow.string()).dictionary_encode()
                              if name == "file" else arrow.array(values.tolist() if name in TEXTS else values)
                              for name, values in vars(pool.rows).items()})
