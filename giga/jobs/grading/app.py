@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from giga.io.errors import InputError
 from giga.io.grading.views import View
-from giga.io.grading.votes import KINDS, votes_as
+from giga.io.grading.votes import KINDS, refits, votes_as
 from giga.jobs.grading.guard import Guard
 from giga.jobs.grading.pictures import PAGE, SHARES, Look, shares
 from giga.jobs.grading.session import Grader, Session
@@ -160,8 +160,8 @@ class _Site:
             of[vote.answer] = of.get(vote.answer, 0) + 1
         flagged = [task for task in self.store.tasks(grader.number, 0, head.progress.total)
                    if task.flag or task.comment]
-        refits = self.session.refits().count("\n") - 1 if self.models else None
-        return HTMLResponse(pages.page(head, pages.done(head, counts, flagged, refits)))
+        again = refits(self.store.votes(grader.name)).count("\n") - 1 if self.models else None
+        return HTMLResponse(pages.page(head, pages.done(head, counts, flagged, again)))
 
     # Pictures.
 
@@ -249,7 +249,7 @@ class _Site:
     def refits(self, request: Request) -> Response:
         if not self.models:
             raise ValueError("refits are of models")
-        return Response(self.session.refits(), media_type=MEDIA["csv"],
+        return Response(refits(self.store.votes(_who(request).name)), media_type=MEDIA["csv"],
                         headers={"Content-Disposition": 'attachment; filename="refits.csv"'})
 
 
