@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from giga.cli import app
 from giga.cli.surveys import aggregate as command
+from giga.cli.surveys import grade as grade_command
 from giga.cli.surveys import loop as loop_command
 from giga.io.grading.folder import DATABASE, read_folder
 from giga.search.aggregation.confusion import Aggregate
@@ -81,6 +82,12 @@ def test_what_cannot_be_graded_is_one_clear_error(graded, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     result = run("grade", *words)
     assert result.exit_code == 2 and message in said(result) and said(result).count("error:") == 1
+
+
+def test_without_the_extra_it_says_what_to_install(graded, monkeypatch):
+    monkeypatch.setattr(grade_command, "find_spec", lambda name: None)
+    result = run("grade", graded)
+    assert result.exit_code == 2 and "starlette is not installed; expected giga[grade]" in said(result)
 
 
 def test_grades_are_written(graded, tmp_path, monkeypatch):

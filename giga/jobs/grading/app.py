@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -241,8 +242,11 @@ class _Site:
     # Files.
 
     def votes(self, request: Request) -> Response:
-        kind = request.url.path.rpartition(".")[2]
-        content = votes_as(kind, self.store.votes(_who(request).name))
+        kind, grader = request.url.path.rpartition(".")[2], _who(request)
+        votes, progress = self.store.votes(grader.name), self.store.progress(grader.number)
+        if progress.done < progress.total:  # what was inserted is not to be told from the rest before the end
+            votes = [replace(vote, kind="", truth="", showing=0) for vote in votes]
+        content = votes_as(kind, votes)
         return Response(content, media_type=MEDIA[kind],
                         headers={"Content-Disposition": f'attachment; filename="votes.{kind}"'})
 
