@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser(__doc__, "loop")
     arguments.add_argument("--pool", type=int, default=10000, help="cutouts of the pool")
     arguments.add_argument("--top", type=int, default=0, help="looked at in a round; 2%% of the pool without")
-    arguments.add_argument("--train", type=int, default=1536, help="simulations to learn from, and half as many to test")
+    arguments.add_argument("--train", type=int, default=1536, help="simulations to learn from; half as many test")
     options = arguments.parse_args()
     if options.smoke:
         options.pool, options.train = 512, 256

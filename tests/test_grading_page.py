@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 
 from giga.io.errors import InputError
 from giga.io.grading.folder import DATABASE
+from giga.io.grading.votes import refits
 from giga.jobs.grading.app import make_app
 from giga.jobs.grading.guard import LARGEST
 from giga.jobs.grading.session import Session
@@ -135,6 +137,12 @@ def test_scores_names_and_truths_are_hidden(tmp_path, opened):
     text = "".join(anna.get(f"/one/{k}").text for k in range(18)) + anna.get("/mosaic/0").text
     for word in ("score", "c0000", "simulat", "truth", "150.0", "repeat"):
         assert word not in text
+    for k in range(18):
+        lines = [json.loads(line) for line in anna.get("/votes.jsonl").text.splitlines()]
+        assert not any(line["kind"] or line["truth"] or line["showing"] for line in lines)
+        anna.answer(k, "detect", "nothing")
+    ended = [json.loads(line) for line in anna.get("/votes.jsonl").text.splitlines()]
+    assert sum(line["kind"] == "simulation" for line in ended) >= 4 and sum(line["showing"] for line in ended) == 6
     assert session.store.progress(session.graders[0].number).total == 18
 
 
@@ -223,11 +231,10 @@ def test_a_cutout_that_cannot_be_read_is_shown_as_such_and_can_be_answered(tmp_p
 
 def test_a_locked_database_is_said_and_the_answer_can_be_given_again(session):
     anna = Browser(session)
-    other = sqlite3.connect(session.folder.database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    got = anna.answer(0, "detect", "nothing", act="act-again")
-    assert got.status_code == 503 and "another process holds the database" in got.json()["error"]
-    other.execute("ROLLBACK")
+    with closing(sqlite3.connect(session.folder.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        got = anna.answer(0, "detect", "nothing", act="act-again")
+        assert got.status_code == 503 and "another process holds the database" in got.json()["error"]
     assert anna.answer(0, "detect", "nothing", act="act-again").status_code == 200
     assert len(session.store.votes()) == 1
 
@@ -235,11 +242,10 @@ def test_a_locked_database_is_said_and_the_answer_can_be_given_again(session):
 def test_a_database_that_is_locked_at_the_start_is_one_clear_error(tmp_path, opened):
     folder = candidates(tmp_path, 2)
     opened(folder, ["anna"])
-    other = sqlite3.connect(folder / DATABASE, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(InputError, match="another process holds the database"):
-        opened(folder, ["anna"])
-    other.execute("ROLLBACK")
+    with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="another process holds the database"):
+            opened(folder, ["anna"])
 
 
 def test_a_full_disk_is_said_and_earlier_answers_are_kept(session, monkeypatch):
@@ -308,10 +314,11 @@ def test_models_are_graded_by_the_stage_that_failed_and_the_refits_are_listed(tm
         assert anna.answer(k, "stage", stage).status_code == 200
     place = next(k for k in range(3) if session.graded[session.task(bob.grader, k).item].item.name == names[0])
     bob.answer(place, "stage", "lens light")
-    assert "Refits: 2" in anna.get("/done").text
-    rows = anna.get("/refits.csv").text.split()
-    assert rows[0] == "name,stage,graders,of" and sorted(rows[1:]) == sorted(
-        [*f"{names[0]},lens light,2,2".split(), f"{names[2]},source,1,1"])
+    assert "Refits: 2" in anna.get("/done").text and "Refits: 1" in bob.get("/done").text
+    rows = anna.get("/refits.csv").text.splitlines()
+    assert rows[0] == "name,stage,graders,of" and set(rows[1:]) == {f"{names[0]},mass,1,1", f"{names[2]},source,1,1"}
+    everyone = refits(session.store.votes()).splitlines()
+    assert set(everyone[1:]) == {f"{names[0]},lens light,2,2", f"{names[2]},source,1,1"}
 
 
 def test_a_panel_without_the_lens_where_a_separator_fits(tmp_path, opened, monkeypatch):

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_other_settings_are_refused(tmp_path, scheme, settings, said):
 
 def test_votes_of_another_version_are_refused(tmp_path):
     store(tmp_path)
-    with sqlite3.connect(tmp_path / "votes.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "votes.sqlite")) as database, database:
         database.execute("UPDATE meta SET value = '0' WHERE name = 'version'")
     with pytest.raises(StoreError, match="version"):
         Store(tmp_path / "votes.sqlite", CANDIDATES)
@@ -141,11 +142,10 @@ def test_a_lock_of_another_process_is_said_and_nothing_is_lost(tmp_path):
     votes = store(tmp_path)
     anna = votes.grader("anna")
     votes.answer(anna, [0], "detect", "nothing", "act-00001")
-    other = sqlite3.connect(tmp_path / "votes.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Locked, match="another process holds the database"):
-        votes.answer(anna, [1], "detect", "escalate", "act-00002")
-    other.execute("ROLLBACK")
+    with closing(sqlite3.connect(tmp_path / "votes.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Locked, match="another process holds the database"):
+            votes.answer(anna, [1], "detect", "escalate", "act-00002")
     votes.answer(anna, [1], "detect", "escalate", "act-00002")
     assert [vote.answer for vote in votes.votes()] == ["nothing", "escalate"]
 

@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from giga.cli.base import app, check_out, console, edge
 from giga.io.errors import InputError
-from giga.io.grading.votes import KINDS, read_votes, write_votes
+from giga.io.grading.votes import KINDS, read_votes, refits, write_votes
+from giga.runtime.atomic import write_text
 
 
 @app.command("grade")
@@ -37,20 +38,26 @@ def grade_command(
         export: Annotated[list[Path] | None, typer.Option("--export", help="Write all votes to a file, .csv, .fits or "
                                                           ".jsonl, and serve nothing; may be given several "
                                                           "times.")] = None,
-        overwrite: Annotated[bool, typer.Option("--overwrite",
-                                                help="Replace files of --export that are there.")] = False,
+        refit: Annotated[Path | None, typer.Option("--refits", help="Write the models that any grader has found "
+                                                   "wanting to a CSV file, and serve nothing.")] = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Grade candidates, or the models of a fleet, on a page in your browser; run it again to go on."""
-    if export:
-        for path in export:
+    if export or refit:
+        for path in export or ():
             if path.suffix.lower().removeprefix(".") not in KINDS:
                 raise InputError(path, "--export", f"a name that ends in {path.suffix!r}",
                                  f"one of .{', .'.join(KINDS)}")
-        check_out(export, overwrite=overwrite, option="--export")
+        check_out(export or (), overwrite=overwrite, option="--export")
+        check_out([refit] if refit else (), overwrite=overwrite, option="--refits")
         votes = read_votes(folder)
-        for path in export:
+        for path in export or ():
             write_votes(path, votes)
             console.print(f"{len(votes)} votes: {escape(str(path))}", highlight=False, soft_wrap=True)
+        if refit:
+            write_text(refit, again := refits(votes))
+            lines = again.count("\n") - 1
+            console.print(f"{lines} models to fit again: {escape(str(refit))}", highlight=False, soft_wrap=True)
         return
     for library in ("starlette", "uvicorn"):
         if find_spec(library) is None:

@@ -50,7 +50,7 @@ def grades_table(votes: Ballot, found: Aggregate | None = None) -> Table:
             np.asarray(one, float) for one in (lens.mean(0), low, high))
         table["score"] = np.asarray(mean @ np.array([SCORES[grade] for grade in GRADES]), float)
         table["grade_bayes"] = np.array([GRADES[k] for k in mean.argmax(1)], str)
-        table.meta["intervals"] = f"central, {LEVEL:.0%}"
+        table.meta["level"] = LEVEL
     return table
 
 

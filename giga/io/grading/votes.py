@@ -6,7 +6,7 @@ import csv
 import datetime
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from astropy.io import fits
 from giga.io.errors import InputError
 from giga.io.grading.folder import DATABASE
 from giga.runtime.atomic import write_bytes
+from giga.search.grading.questions import MODELS
 from giga.search.grading.records import StoreError, Vote
 from giga.search.grading.store import Store
 
@@ -55,6 +56,25 @@ def write_votes(path: Path, votes: Sequence[Vote]) -> Path:
     if kind not in KINDS:
         raise InputError(path, "--export", f"a name that ends in {path.suffix!r}", f"one of .{', .'.join(KINDS)}")
     return write_bytes(path, votes_as(kind, votes))
+
+
+def refits(votes: Iterable[Vote]) -> str:
+    """CSV of the models that a grader has found wanting, by the earliest stage that one names.
+
+    Columns `name`; `stage`; `graders`, the number of those who found it wanting; `of`, that of those who looked.
+    """
+    stages = [answer.name for answer in MODELS.questions[0].answers][:-1]
+    said: dict[str, dict[str, str]] = {}
+    for vote in votes:
+        if vote.undone is None:
+            said.setdefault(vote.name, {})[vote.grader] = vote.answer
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(["name", "stage", "graders", "of"])
+    for name, answers in sorted(said.items()):
+        if bad := [answer for answer in answers.values() if answer in stages]:
+            writer.writerow([name, min(bad, key=stages.index), len(bad), len(answers)])
+    return out.getvalue()
 
 
 def read_votes(path: Path) -> list[Vote]:

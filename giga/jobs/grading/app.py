@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 
 from giga.io.errors import InputError
 from giga.io.grading.views import View
-from giga.io.grading.votes import KINDS, votes_as
+from giga.io.grading.votes import KINDS, refits, votes_as
 from giga.jobs.grading.guard import Guard
 from giga.jobs.grading.pictures import PAGE, SHARES, Look, shares
 from giga.jobs.grading.session import Grader, Session
@@ -160,8 +161,8 @@ class _Site:
             of[vote.answer] = of.get(vote.answer, 0) + 1
         flagged = [task for task in self.store.tasks(grader.number, 0, head.progress.total)
                    if task.flag or task.comment]
-        refits = self.session.refits().count("\n") - 1 if self.models else None
-        return HTMLResponse(pages.page(head, pages.done(head, counts, flagged, refits)))
+        again = refits(self.store.votes(grader.name)).count("\n") - 1 if self.models else None
+        return HTMLResponse(pages.page(head, pages.done(head, counts, flagged, again)))
 
     # Pictures.
 
@@ -241,15 +242,18 @@ class _Site:
     # Files.
 
     def votes(self, request: Request) -> Response:
-        kind = request.url.path.rpartition(".")[2]
-        content = votes_as(kind, self.store.votes(_who(request).name))
+        kind, grader = request.url.path.rpartition(".")[2], _who(request)
+        votes, progress = self.store.votes(grader.name), self.store.progress(grader.number)
+        if progress.done < progress.total:  # what was inserted is not to be told from the rest before the end
+            votes = [replace(vote, kind="", truth="", showing=0) for vote in votes]
+        content = votes_as(kind, votes)
         return Response(content, media_type=MEDIA[kind],
                         headers={"Content-Disposition": f'attachment; filename="votes.{kind}"'})
 
     def refits(self, request: Request) -> Response:
         if not self.models:
             raise ValueError("refits are of models")
-        return Response(self.session.refits(), media_type=MEDIA["csv"],
+        return Response(refits(self.store.votes(_who(request).name)), media_type=MEDIA["csv"],
                         headers={"Content-Disposition": 'attachment; filename="refits.csv"'})
 
 

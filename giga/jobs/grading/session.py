@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,18 +96,3 @@ class Session:
         """Have a page of the mosaic made ahead."""
         if tasks := self.page(grader, page):
             self.pictures.page([task.item for task in tasks], look)
-
-    def refits(self) -> str:
-        """CSV of the models that any grader has found wanting, by the earliest stage that one names."""
-        stages = [answer.name for answer in MODELS.questions[0].answers][:-1]
-        worst: dict[str, dict[str, str]] = {}
-        for vote in self.store.votes(standing=True):
-            worst.setdefault(vote.name, {})[vote.grader] = vote.answer
-        out = io.StringIO(newline="")
-        writer = csv.writer(out)
-        writer.writerow(["name", "stage", "graders", "of"])
-        for name in sorted(worst):
-            bad = [answer for answer in worst[name].values() if answer in stages]
-            if bad:
-                writer.writerow([name, min(bad, key=stages.index), len(bad), len(worst[name])])
-        return out.getvalue()

@@ -70,7 +70,7 @@ def cancelled(grades: Sequence[str]) -> str:
     ('A', 'B', 'X', 'B', '')
 
     References:
-        Zhang et al., "Searching for galaxy cluster-scale strong lenses from the DESI Legacy Imaging Surveys", sect. 4.1.
+        Zhang et al., "Searching for galaxy cluster-scale strong lenses from the DESI Legacy Imaging Surveys", s. 4.1.
     """
     count = Counter(grades)
     if not count:

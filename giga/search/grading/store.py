@@ -46,6 +46,13 @@ CREATE INDEX votes_of_tasks ON votes (grader, position);
 """
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that is closed when its thread, or its store, is gone."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Store:
     """The votes on a folder.
 
@@ -98,7 +105,8 @@ class Store:
 
     def _database(self) -> sqlite3.Connection:
         if not hasattr(self._local, "database"):
-            database = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None)
+            database = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None, factory=_Connection,
+                                       check_same_thread=False)  # for it ends where its thread is collected
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")  # a vote outlives a loss of power
             self._local.database = database

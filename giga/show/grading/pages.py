@@ -210,7 +210,7 @@ def done(head: Head, counts: Mapping[str, Mapping[str, int]], flagged: Sequence[
     files = " ".join(f'<a class="button" href="/votes.{kind}" download>{kind.upper()}</a>'
                      for kind in ("csv", "fits", "jsonl"))
     again = "" if refits is None else (f'<p><a class="button primary" href="/refits.csv" download>Refits: {refits:,} '
-                                       "models</a> of all graders, with the stage that failed first.</p>")
+                                       "models</a> with the stage that failed first.</p>")
     flags = "".join(f'<li><a href="/one/{task.position}">no. {task.position + 1:,}</a> {escape(task.comment)}</li>'
                     for task in flagged)
     return (f'<section class="done"><h1>{title}</h1><div class="columns">{tables}</div>{again}'

@@ -22,7 +22,7 @@ RGB = "RGB"
 MISSING = (38, 44, 62)  # colour of pixels that are missing
 LOW, SOFT, TOP = -1.5, 2.5, 99.8  # black and the bend of arcsinh [sigma of the sky]; percentile that is white
 HEADROOM = 12.0  # white lies so many sigma above the sky at least
-LUPTON_STRETCH, LUPTON_Q = 9, 7
+LUPTON_STRETCH, LUPTON_Q = 4, 7
 WARM = (1.15, 1.0, 0.85)  # of the usual object, that bluer ones may stand out
 RESIDUAL_LIMIT = 5.0  # sigma
 
