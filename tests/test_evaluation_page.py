@@ -9,14 +9,13 @@ from giga.models.zoo import FOLDER, read_card
 PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"
 SEPARATORS = ("ggsl-unet-kids", "ggsl-unet-des", "ggsl-unet-hst")
 SPLIT = ("threshold", "half the peak")
-FLUX = [(f"flux found over true, S/N {text}: median", f"flux_ratio_snr_{key}_median", ".2f", SPLIT)
-        for text, key in (("10 to 30", "10_30"), ("30 to 100", "30_100"), ("over 100", "100_up"))]
+FLUX = [(f"flux found over true, S/N {text}: {kind}", f"flux_ratio_snr_{key}_{field}", ".2f", methods)
+        for text, key in (("10 to 30", "10_30"), ("30 to 100", "30_100"), ("over 100", "100_up"))
+        for kind, field, methods in (("median", "median", SPLIT), ("standard deviation", "scatter", ()))]
 ROWS = [("completeness of the source's pixels", "completeness", ".2f", SPLIT),
         ("purity of the source's pixels", "purity", ".2f", SPLIT),
         ("chi2 of the source in its own pixels, median", "chi2_source_median", ".3g", (*SPLIT, "no source")),
-        *(row for name, key, digits, methods in FLUX for row in (
-            (name, key, digits, methods), (name.replace("median", "standard deviation"), key.replace("median", "scatter"),
-                                           digits, ()))),
+        *FLUX,
         ("matched S/N of the source, median", "source_snr_median", ".3g", ()),
         ("corrected magnitude of the deflector, standard deviation", "corrected_magnitude_lens_all_scatter", ".2f", ()),
         ("corrected magnitude of the source, standard deviation", "corrected_magnitude_source_all_scatter", ".2f", ()),
