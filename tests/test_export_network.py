@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -49,7 +50,7 @@ def test_a_program_gives_what_the_network_gives(model, tmp_path, rng):
     called = jax.export.deserialize(bytearray(out.read_bytes())).call
     rms = np.asarray(CONFIG.observed.background_rms, np.float32)
     image = (rms * rng.normal(size=(2, *CONFIG.observed.shape, 1))).astype(np.float32)
-    found, wanted = called(image, np.tile(rms, (2, 1))), separate(model, image, rms)
+    found, wanted = called(image, np.tile(rms, (2, 1))), separate(model, jnp.asarray(image), jnp.asarray(rms))
     for name in ("lens", "source", "noise"):
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5 * np.abs(image).max())
     again = run(tmp_path / "toy", "--to", "stablehlo", "--out", out)

@@ -359,7 +359,24 @@ def test_the_log_drops_what_came_after_the_checkpoint(tmp_path):
         MetricsLog(path, step=2)
 
 
-def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ModuleNotFoundError, match=r"install giga\[tensorboard\]"):
-        MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard")
+@pytest.mark.parametrize(("option", "package"), [("tensorboard", "tensorboardX"), ("wandb", "wandb")])
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch, option, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"need {package}: install giga\[{option}\]"):
+        MetricsLog(tmp_path / "metrics.jsonl", **{option: True})
+
+
+def test_weights_and_biases_without_a_network(tmp_path, monkeypatch):
+    """Offline, the rows are in one run of the folder, also when it goes on."""
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    path = tmp_path / "finder" / "metrics.jsonl"
+    path.parent.mkdir()
+    for step in (0, 4):
+        with MetricsLog(path, step, wandb=True) as log:
+            log.write("train", step + 4, {"loss": 0.125, "text": "no number"})
+    runs = sorted((path.parent / "wandb").glob("offline-run-*/*.wandb"))
+    assert len({run.name for run in runs}) == 1
+    assert b"train/loss" in runs[0].read_bytes() and b"0.125" in runs[0].read_bytes()
+    assert [row["step"] for row in read_metrics(path)] == [4, 8]

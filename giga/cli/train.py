@@ -29,17 +29,18 @@ from giga.runtime.environment import git_hash
 from giga.show.terminal import TrainingProgress
 from giga.simulate.surveys.noise import Noise
 
-FILES = (CONFIG, "metrics.jsonl", "tensorboard", "model.safetensors", "model.json")
+FILES = (CONFIG, "metrics.jsonl", "tensorboard", "wandb", "model.safetensors", "model.json")
 NOISES = {"camera": "Its noise in training was that of the survey's camera.",
           "cutouts": "Its noise in training was pieces of the real sky that its recipe names.",
           "correlated": "Its noise in training was Gaussian, correlated as the real sky that its recipe names."}
+Wandb = Annotated[bool, typer.Option("--wandb", help="Write a run of Weights & Biases too (giga\\[wandb]).")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too (giga\\[tensorboard]).")]
 
 
 @app.command("train")
 @edge
 def train_command(config: ConfigFile, out: Out, override: Override = None, resume: Resume = False,
-                  overwrite: Overwrite = False, tensorboard: TensorBoard = False) -> None:
+                  overwrite: Overwrite = False, tensorboard: TensorBoard = False, wandb: Wandb = False) -> None:
     """Train a network on examples that are simulated as it learns, or stored; leaves its weights and a card."""
     settings = load_training(config, _systems(), dict(map(parse_override, override or [])))
     system = SYSTEMS[settings.name]
@@ -52,8 +53,9 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     except ValueError as error:
         field, _, seen = str(error).partition(": ")
         raise InputError(config, f"train.{field}", seen) from error
-    if tensorboard and find_spec("tensorboardX") is None:
-        raise InputError("", "--tensorboard", "tensorboardX is not installed", "giga[tensorboard]")
+    for asked, package, extra in ((tensorboard, "tensorboardX", "tensorboard"), (wandb, "wandb", "wandb")):
+        if asked and find_spec(package) is None:
+            raise InputError("", f"--{extra}", f"{package} is not installed", f"giga[{extra}]")
     noise = system.noise(settings.system, settings.noise, Place(config, "noise"))
     try:
         task = system.task(settings.system, **noise)
@@ -72,7 +74,7 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
     try:
         with TrainingProgress(settings.train.steps, console) as report:
             trained = train(task, settings.train, out, over=parallel.mesh(devices), resume=resume,
-                            tensorboard=tensorboard, report=report)
+                            tensorboard=tensorboard, wandb=wandb, report=report)
     except ForeignCheckpoint as error:
         changes = listed(differences(_kept(out, settings).dump(), settings.dump()) or list(error.changes))
         raise ForeignCheckpoint(f"{error}: {changes or 'it was made by an older version of giga'}") from None

@@ -64,8 +64,9 @@ def signature(model: Any) -> Signature:
     if isinstance(model, Separator):
         return Signature(lambda image, sky: model(image, scale_of(config, image, sky)),
                          {"image": image, "background_rms": ("n", len(rms))}, {"image": rms, "background_rms": rms})
-    whole = _chain if isinstance(model, Chain) else _stage
-    return Signature(lambda image: whole(model, image), {"image": image}, {"image": rms})
+    if isinstance(model, Chain):
+        return Signature(lambda image: _chain(model, image), {"image": image}, {"image": rms})
+    return Signature(lambda image: _stage(model, image), {"image": image}, {"image": rms})
 
 
 def _posterior(model: PosteriorNet, prior: Prior, image: Array, normal: Array) -> dict[str, Array]:
@@ -141,15 +142,17 @@ def _outputs(made: export.Exported) -> tuple[list[str], list[Any]]:
     return list(tree), list(tree.values())
 
 
-def difference(known: Signature, program: Callable[..., dict[str, Array]]) -> float:
+def difference(known: Signature, program: Callable[..., Any]) -> float:
     """Largest difference of a program from a network, over the largest number of each output."""
     rng, worst = np.random.default_rng(0), 0.0
+
+    def numbers(name: str, count: int) -> np.ndarray:
+        shape = [count if isinstance(length, str) else length for length in known.inputs[name]]
+        spread = 1.0 if name == "background_rms" else 5.0 * rng.normal(size=shape)
+        return np.broadcast_to(known.scale[name] * spread, shape).astype(np.float32)
+
     for count in CHECKED:
-        given = [np.asarray(abs(known.scale[name]) * (1.0 if name == "background_rms" else 5.0 * rng.normal(size=[
-            count if isinstance(length, str) else length for length in shape])), np.float32)
-            for name, shape in known.inputs.items()]
-        given = [np.broadcast_to(one, (count, *one.shape)) if len(shape) > one.ndim else one
-                 for one, shape in zip(given, known.inputs.values(), strict=True)]
+        given = [numbers(name, count) for name in known.inputs]
         found, wanted = (jax.tree.map(np.asarray, jax.jit(function)(*given)) for function in (program, known.function))
         for key, value in wanted.items():
             worst = max(worst, float(np.max(np.abs(found[key] - value)) / np.max(np.abs(value))))

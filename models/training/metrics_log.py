@@ -1,4 +1,4 @@
-"""Metrics of a run as JSON lines, and as TensorBoard events on request."""
+"""Metrics of a run as JSON lines, and on request as TensorBoard events and as a run of Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from giga.runtime.atomic import write_text
+from giga.runtime.identity import identity_of
 
 
 class MetricsLog:
@@ -22,16 +23,22 @@ class MetricsLog:
     Args:
         path: The file; its folder exists.
         step: Updates made already.
-        tensorboard: Folder for TensorBoard events; None writes none.
+        tensorboard: Whether TensorBoard events are written, to `tensorboard/` beside the file.
+        wandb: Whether a run of Weights & Biases is written, to `wandb/` beside the file; where it is sent is settled as
+            always with it, by WANDB_MODE, WANDB_PROJECT and the like.
 
     Raises:
         ValueError: A line that is no such row, before the last.
-        ModuleNotFoundError: TensorBoard events are asked for and tensorboardX is not installed.
+        ModuleNotFoundError: What is asked for is not installed.
     """
 
-    def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None):
+    def __init__(self, path: Path, step: int = 0, tensorboard: bool = False, wandb: bool = False):
         self.path = path
-        self._events = _event_writer(tensorboard, step) if tensorboard is not None else None
+        self._sinks: list[_TensorBoard | _Wandb] = []
+        if tensorboard:
+            self._sinks.append(_TensorBoard(path.parent, step))
+        if wandb:
+            self._sinks.append(_Wandb(path.parent))
         kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
         write_text(path, "".join(map(_line, kept)))
         self._file = open(path, "a", encoding="utf-8")
@@ -42,10 +49,9 @@ class MetricsLog:
         self._file.write(_line(row))
         self._file.flush()
         os.fsync(self._file.fileno())
-        if self._events is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._events.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, (int, float))}
+        for sink in self._sinks:
+            sink.write(numbers, step)
         return row
 
     def __enter__(self) -> MetricsLog:
@@ -53,8 +59,8 @@ class MetricsLog:
 
     def __exit__(self, *_: Any) -> None:
         self._file.close()
-        if self._events is not None:
-            self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -84,10 +90,40 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _event_writer(folder: Path, step: int) -> Any:
+class _TensorBoard:
+    """Events in `tensorboard/`; those of an earlier run after `step` are dropped."""
+
+    def __init__(self, folder: Path, step: int):
+        module = _module("tensorboardX", "TensorBoard events", "tensorboard")
+        self._writer = module.SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, numbers: Mapping[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Wandb:
+    """A run of Weights & Biases whose name follows from the folder, so that a training that goes on goes on there."""
+
+    def __init__(self, folder: Path):
+        module = _module("wandb", "runs of Weights & Biases", "wandb")
+        project = {} if "WANDB_PROJECT" in os.environ else {"project": "giga"}
+        self._run = module.init(dir=str(folder), id=identity_of("wandb", str(folder.resolve()))[:16], name=folder.name,
+                                resume="allow", **project)
+
+    def write(self, numbers: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _module(name: str, what: str, extra: str) -> Any:
     try:
-        module = importlib.import_module("tensorboardX")
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("TensorBoard events need tensorboardX: install giga[tensorboard], or leave them "
-                                  "out (metrics.jsonl has the same numbers)") from error
-    return module.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        raise ModuleNotFoundError(f"{what} need {name}: install giga[{extra}], or leave them out (metrics.jsonl has "
+                                  "the same numbers)") from error

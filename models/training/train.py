@@ -64,7 +64,7 @@ class Trained:
 
 
 def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | None = None, resume: bool = False,
-          tensorboard: bool = False, report: Report | None = None) -> Trained:
+          tensorboard: bool = False, wandb: bool = False, report: Report | None = None) -> Trained:
     """Train a network; writes `metrics.jsonl` and `checkpoint/` as it goes.
 
     Args:
@@ -75,6 +75,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
         resume: Go on from the last checkpoint in the folder, if there is one. `config.steps` may be more than before;
             what changes the steps that were made is refused.
         tensorboard: Also write TensorBoard events to `tensorboard/`.
+        wandb: Also write a run of Weights & Biases, see `giga.models.training.metrics_log`.
         report: Called with each row of metrics.
 
     Raises:
@@ -104,7 +105,7 @@ def train(task: Task, config: TrainConfig, folder: str | Path, *, over: Mesh | N
         tell({"kind": "note", "step": int(run.state.step), "text": text})
     loop = Loop(task, config, network, tuned(optimiser(config, run.earlier), task), over)
     if is_first():
-        with MetricsLog(log_file, int(run.state.step), folder / "tensorboard" if tensorboard else None) as log:
+        with MetricsLog(log_file, int(run.state.step), tensorboard, wandb) as log:
             return _run(loop, run, checkpoints, lambda *row: tell(log.write(*row)))
     return _run(loop, run, checkpoints, lambda *row: None)
 
