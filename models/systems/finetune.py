@@ -106,14 +106,15 @@ def begin(start: str | Path | Any, data: Labelled, *, head: str = "keep", sigma:
     if head == "new":
         centred(net, data)
         return net
-    finder: Any = model.find if isinstance(model, Chain) else model
+    finder = model.find if isinstance(model, Chain) else model
     if not isinstance(finder, Stage) or finder.config.stage != "find":
         raise ValueError(f"head: a {type(model).__name__} has none that tells classes, expected head = \"new\"")
     if data.classes not in FINDER:
         raise ValueError(f"head: the network tells {' from '.join(FINDER[1])}, the labels tell {_told(data)}; expected "
                          f"the classes {' or '.join(', '.join(each) for each in FINDER)} in that order, or "
                          "head = \"new\"")
-    net.head = nnx.clone(finder.network.head)
+    network: Any = finder.network
+    net.head = nnx.clone(network.head)
     return net
 
 
