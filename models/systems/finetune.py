@@ -15,7 +15,8 @@ from giga.models.networks.chain import Chain, Stage
 from giga.models.networks.count import operations
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.resnet import ResNetConfig
-from giga.models.systems.labelled import CutoutTask, Labelled, Tuning, centred, measure
+from giga.models.systems.labelled import CutoutTask, Labelled, Tuning, centred
+from giga.models.systems.labelled_table import measure
 from giga.models.training.train import Report, TrainConfig, train
 from giga.models.zoo import Card, load, save_weights
 from giga.runtime.environment import git_hash
@@ -164,7 +165,7 @@ def in_epochs(config: TrainConfig, epochs: float, epoch: float, given: Any = ())
 
 
 def measured(model: CutoutNet, data: Labelled) -> dict[str, dict[str, float]]:
-    """Numbers of each held-out part of the data, see `giga.models.systems.labelled.measure`."""
+    """Numbers of each held-out part of the data, see `giga.models.systems.labelled_table.measure`."""
     return {part: measure(model, data, part) for part in ("validation", "test") if data.source.held_out(part)}
 
 
