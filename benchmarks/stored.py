@@ -92,7 +92,7 @@ def rates(source: Stored, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     args = parser(__doc__ or "", "stored").parse_args()
-    count, cutouts, rounds = (640, 128, 1) if args.smoke else (8192, 2048, 3)
+    count, cutouts, rounds = (640, 128, 1) if args.smoke else (4096, 1024, 3)
     parallel.start("auto")
     folder = Path(tempfile.mkdtemp())
     try:

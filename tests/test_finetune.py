@@ -25,7 +25,8 @@ from giga.models.networks.posterior import PosteriorNet, PosteriorNetConfig
 from giga.models.networks.resnet import ResNetConfig
 from giga.models.networks.separator import GGSLConfig, Separator
 from giga.models.systems.finetune import begin, finetune, in_epochs
-from giga.models.systems.labelled import CutoutTask, Tuning, measure
+from giga.models.systems.labelled import CutoutTask, Tuning
+from giga.models.systems.labelled_table import measure
 from giga.models.training.config import TrainConfig, optimiser
 from giga.models.training.state import start as start_of
 from giga.models.training.state import weight_name

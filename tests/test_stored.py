@@ -14,7 +14,8 @@ from flax import nnx
 from giga.io.errors import InputError
 from giga.io.stored.labels import open_cutouts
 from giga.io.stored.stack import open_stack, sized
-from giga.models.training.loop import Loop, check_fed
+from giga.models.training.feed import check_fed
+from giga.models.training.loop import Loop
 from giga.models.training.order import Balanced, Order
 from giga.models.training.source import Blend, Stored, filled, places, read_ahead
 from giga.models.training.splits import PARTS, folds, split

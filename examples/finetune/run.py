@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from giga.io.stored.labels import open_cutouts
 from giga.models.networks.chain import ModularConfig
 from giga.models.systems.finetune import begin, finetune
-from giga.models.systems.labelled import Labelled, measure
+from giga.models.systems.labelled import Labelled
+from giga.models.systems.labelled_table import measure
 from giga.models.systems.modular import make_simulator
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text

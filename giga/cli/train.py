@@ -18,7 +18,7 @@ from giga.io.errors import InputError
 from giga.io.tables import Place
 from giga.jobs.job import claim
 from giga.jobs.systems import SYSTEMS, seen_in
-from giga.models.training.loop import check_fed
+from giga.models.training.feed import check_fed
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.train import Trained, train
 from giga.models.zoo import Card, save_weights

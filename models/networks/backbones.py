@@ -87,7 +87,7 @@ class PosteriorBackbone(Backbone):
 Base = ResNetConfig | ModularConfig | GGSLConfig | PosteriorNetConfig
 """Configurations of networks that a backbone is made of."""
 
-KINDS: dict[type, type[Backbone]] = {ResNetConfig: ResNetBackbone, ModularConfig: ChainBackbone,
+KINDS: dict[type, Any] = {ResNetConfig: ResNetBackbone, ModularConfig: ChainBackbone,
                                      GGSLConfig: SeparatorBackbone, PosteriorNetConfig: PosteriorBackbone}
 
 
@@ -103,13 +103,15 @@ def backbone_of(model: Any) -> tuple[Base, Backbone]:
         ValueError: A network that makes no features: one of the pipeline's that gives images.
     """
     if isinstance(model, Stage):
+        network: Any = model.network
         if model.config.stage not in ("find", "measure"):
             raise ValueError(f"a network of stage {model.config.stage!r} gives images, expected one that finds or "
                              "measures, or the chain of the four")
-        return model.config.resnet, _holding(model.config.resnet, trunk=model.network.trunk)
+        return model.config.resnet, _holding(model.config.resnet, trunk=network.trunk)
     if isinstance(model, Chain):
+        finder: Any = model.find.network
         return model.config, _holding(model.config, denoise=model.denoise.network, deblend=model.deblend.network,
-                                      trunk=model.find.network.trunk)
+                                      trunk=finder.trunk)
     if isinstance(model, Separator):
         return model.config, _holding(model.config, unet=model.unet)
     if isinstance(model, PosteriorNet):

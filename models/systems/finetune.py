@@ -15,7 +15,8 @@ from giga.models.networks.chain import Chain, Stage
 from giga.models.networks.count import operations
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.resnet import ResNetConfig
-from giga.models.systems.labelled import CutoutTask, Labelled, Tuning, centred, measure
+from giga.models.systems.labelled import CutoutTask, Labelled, Tuning, centred
+from giga.models.systems.labelled_table import measure
 from giga.models.training.train import Report, TrainConfig, train
 from giga.models.zoo import Card, load, save_weights
 from giga.runtime.environment import git_hash
@@ -106,14 +107,15 @@ def begin(start: str | Path | Any, data: Labelled, *, head: str = "keep", sigma:
     if head == "new":
         centred(net, data)
         return net
-    finder: Any = model.find if isinstance(model, Chain) else model
+    finder = model.find if isinstance(model, Chain) else model
     if not isinstance(finder, Stage) or finder.config.stage != "find":
         raise ValueError(f"head: a {type(model).__name__} has none that tells classes, expected head = \"new\"")
     if data.classes not in FINDER:
         raise ValueError(f"head: the network tells {' from '.join(FINDER[1])}, the labels tell {_told(data)}; expected "
                          f"the classes {' or '.join(', '.join(each) for each in FINDER)} in that order, or "
                          "head = \"new\"")
-    net.head = nnx.clone(finder.network.head)
+    network: Any = finder.network
+    net.head = nnx.clone(network.head)
     return net
 
 
@@ -163,7 +165,7 @@ def in_epochs(config: TrainConfig, epochs: float, epoch: float, given: Any = ())
 
 
 def measured(model: CutoutNet, data: Labelled) -> dict[str, dict[str, float]]:
-    """Numbers of each held-out part of the data, see `giga.models.systems.labelled.measure`."""
+    """Numbers of each held-out part of the data, see `giga.models.systems.labelled_table.measure`."""
     return {part: measure(model, data, part) for part in ("validation", "test") if data.source.held_out(part)}
 
 

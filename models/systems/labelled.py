@@ -1,4 +1,4 @@
-"""Labelled cutouts: what a network learns of images on disk, of simulated ones, or of both, and how well it does."""
+"""Labelled cutouts: what a network learns of images on disk, of simulated ones, or of both."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
-from giga.models.systems.separation_metrics import area_under_roc
-from giga.models.training.source import WEIGHT, Blend, Rows, Stored, filled
+from giga.models.training.source import WEIGHT, Blend, Rows, Stored
 from giga.models.training.state import weight_name
 from giga.models.training.tuning import hold, still
 from giga.models.zoo.weights import tensors_of
@@ -51,10 +50,14 @@ class Labelled:
     notes: tuple[str, ...] = ()
 
     @property
+    def sources(self) -> tuple[Stored, ...]:
+        """What is blended, or the one source."""
+        return self.source.sources if isinstance(self.source, Blend) else (self.source,)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Of an image, (ny, nx, bands)."""
-        first = self.source.sources[0] if isinstance(self.source, Blend) else self.source
-        return first.images.shape
+        return self.sources[0].images.shape
 
     def mixed(self, others: tuple[Labelled, ...], shares: tuple[float, ...]) -> Labelled:
         """These examples and others, each with a share of every batch.
@@ -66,24 +69,27 @@ class Labelled:
             for what in ("classes", "values", "shape", "bands", "unit"):
                 if (mine := getattr(self, what)) != (its := getattr(other, what)):
                     raise ValueError(f"{what}: got {its} beside {mine}, expected the same")
-        sources = [each.source for each in (self, *others) if isinstance(each.source, Stored)]
-        return Labelled(Blend(tuple(sources), shares), self.bands, self.unit, self.classes, self.values,
+        sources = tuple(source for each in (self, *others) for source in each.sources)
+        return Labelled(Blend(sources, shares), self.bands, self.unit, self.classes, self.values,
                         tuple(note for each in (self, *others) for note in each.notes))
 
     def some(self, most: int) -> Rows:
         """Training examples, at most so many, evenly spaced over those of each source."""
-        sources = self.source.sources if isinstance(self.source, Blend) else (self.source,)
         found = []
-        for source in sources:
+        for source in self.sources:
             train = source.split.train
-            step = max(1, -(-len(train) * len(sources) // most))
+            step = max(1, -(-len(train) * len(self.sources) // most))
             found.append(source.rows(train[::step]))
         return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     def targets(self, name: str) -> np.ndarray:
         """What the training examples are to be told as, "label" or "theta", of all sources."""
-        sources = self.source.sources if isinstance(self.source, Blend) else (self.source,)
-        return np.concatenate([source.targets[name][source.split.train] for source in sources])
+        return np.concatenate([source.targets[name][source.split.train] for source in self.sources])
+
+    def class_shares(self) -> np.ndarray:
+        """Share of each class among the training images."""
+        counts = np.bincount(self.targets("label"), minlength=len(self.classes))
+        return counts / counts.sum()
 
     def noise(self) -> tuple[float, ...]:
         """Standard deviation of what changes from pixel to pixel in each band, over some training images.
@@ -259,17 +265,11 @@ class CutoutTask:
         """Weight of each class in the loss; the mean over training images is one, as they are shown."""
         weights = np.asarray(self._weights or np.ones(max(1, len(self.config.classes))), np.float64)
         if self._weights:
-            shares = class_shares(self.data)
+            shares = self.data.class_shares()
             balanced = isinstance(self.source, Stored) and self.source.classes is not None
             shown = np.where(shares > 0.0, 1.0, 0.0) / (shares > 0.0).sum() if balanced else shares
             weights = weights / (weights @ shown)
         return jnp.asarray(weights, jnp.float32)
-
-
-def class_shares(data: Labelled) -> np.ndarray:
-    """Share of each class among the training images."""
-    counts = np.bincount(data.targets("label"), minlength=len(data.classes))
-    return counts / counts.sum()
 
 
 def _check_simulated(config: CutoutConfig, simulator: Simulator) -> None:
@@ -302,68 +302,3 @@ def centred(model: CutoutNet, data: Labelled) -> None:
 @partial(jax.jit, static_argnums=0)
 def _raw(structure: Any, state: Any, images: Array) -> Array:
     return nnx.merge(structure, state).raw(images)
-
-
-@partial(jax.jit, static_argnums=0)
-def _told(structure: Any, state: Any, images: Array) -> Array:
-    return nnx.merge(structure, state)(images)
-
-
-def measure(model: CutoutNet, data: Labelled, part: str = "test") -> dict[str, float]:
-    """What a network makes of a part of the data that it has not learned from, and what is reached without one.
-
-    Args:
-        model: The network, in evaluation mode.
-        data: The examples.
-        part: "test", "validation" or "train".
-
-    Returns:
-        Of classes: "images", "accuracy", "balanced_accuracy" (the mean over classes), "cross_entropy", "auc" of the
-        last class against the others (two classes) or the mean over classes; and as baselines "accuracy_commonest", of
-        always the commonest class of the training images, "cross_entropy_shares", of always their shares, and, for two
-        classes, "auc_flux", of the total flux alone. Of numbers: "images", and for each "scatter NAME", the standard
-        deviation of the error, "bias NAME", and "spread NAME", the error of always the mean.
-
-    Raises:
-        ValueError: No image in that part.
-    """
-    total = data.source.held_out(part)
-    if not total:
-        raise ValueError(f"part: no image is for {part!r}, expected some: a share of the split")
-    structure, state = nnx.split(model)
-    rows: list[Rows] = []
-    for first in range(0, total, TOGETHER):
-        batch = data.source.part(part, first, TOGETHER)
-        there = len(batch[WEIGHT])
-        found = np.asarray(_told(structure, state, filled(batch, TOGETHER, total, total)["image"]))[:there]
-        rows.append({"found": found, "flux": batch["image"].sum((1, 2, 3)),
-                     "true": batch["label" if data.classes else "theta"]})
-    all_rows = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    if data.classes:
-        return _of_classes(all_rows, data)
-    error, out = all_rows["found"] - all_rows["true"], {"images": float(total)}
-    middle = data.targets("theta").mean(0)
-    for k, name in enumerate(data.values):
-        out |= {f"scatter {name}": float(error[:, k].std()), f"bias {name}": float(error[:, k].mean()),
-                f"spread {name}": float(np.sqrt(np.mean((all_rows["true"][:, k] - middle[k]) ** 2)))}
-    return out
-
-
-def _of_classes(rows: Rows, data: Labelled) -> dict[str, float]:
-    label, logits = rows["true"], rows["found"].astype(np.float64)
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    right, shares = np.argmax(logits, 1) == label, np.maximum(class_shares(data), 1e-6)
-    here = np.unique(label)
-    known = [area_under_roc(log_p[:, k], label == k) for k in (range(len(shares)) if len(shares) > 2 else (1,))
-             if 0 < np.sum(label == k) < len(label)]
-    out = {"images": float(len(label)), "accuracy": float(right.mean()),
-           "balanced_accuracy": float(np.mean([right[label == k].mean() for k in here])),
-           "cross_entropy": float(-np.mean(log_p[np.arange(len(label)), label])),
-           "accuracy_commonest": float(np.mean(label == np.argmax(shares))),
-           "cross_entropy_shares": float(-np.mean(np.log(shares[label])))}
-    if known:
-        out["auc"] = float(np.mean(known))
-    if len(shares) == 2 and len(here) == 2:
-        flux = area_under_roc(rows["flux"], label == 1)
-        out["auc_flux"] = max(flux, 1.0 - flux)
-    return out

@@ -23,15 +23,14 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from giga.models.training.config import TrainConfig, averaged
-from giga.models.training.source import Rows, filled, places, read_ahead
+from giga.models.training.feed import FED, Feed, held_out
+from giga.models.training.source import places
 from giga.models.training.state import Network, TrainState
 from giga.models.training.task import BankedTask, FedTask, HeavyTask, ShiftedTask, Task
-from giga.runtime.parallel import AXIS, batched, laid_out, on_devices, one_by_one
+from giga.runtime.parallel import AXIS, batched, on_devices, one_by_one
 
 LOSS_STREAM = 2**32 - 1  # of the fold that makes the key of a loss; no example has this number
 BANK = PartitionSpec(None, None, AXIS)  # of arrays of shape (batches, micro-batches, images, ...)
-FED = PartitionSpec(None, AXIS)  # of stored examples, of shape (micro-batches, images, ...)
-LAST = 2**31 - 1  # step that no training reaches
 
 
 def never() -> bool:
@@ -77,31 +76,6 @@ class Reuse:
         """
         turn, place = (step % self.chunk) // self.batches, step % self.chunk % self.batches
         return (place + turn * image) % self.batches
-
-
-def check_fed(task: Task, config: TrainConfig, devices: int) -> int:
-    """Stored examples of a step, over all devices and micro-batches; none if the task simulates them all.
-
-    Raises:
-        ValueError: Shares that do not give a whole number of images, the same on every device.
-    """
-    if not isinstance(task, FedTask):
-        return 0
-    count = int(places(task.stored, config.micro // devices).sum()) * devices * config.accumulate
-    task.source.check(count)
-    return count
-
-
-@dataclass
-class Feed:
-    """Stored examples of one step after another, and the step whose turn it is."""
-
-    batches: Iterator[Any]
-    at: int
-
-    def __next__(self) -> Any:
-        self.at += 1
-        return next(self.batches)
 
 
 @dataclass(frozen=True)
@@ -208,37 +182,23 @@ class Loop:
         """Whether examples are stored, all or some of them."""
         return self._programs["fed"]
 
-    def fed_from(self, step: int) -> Iterator[Any]:
-        """Stored examples of the steps from one on, read ahead and laid out over the devices, without end."""
-        config, source = self.config, self._fed.source
-        count = check_fed(self.task, config, self.over.devices.size)
-
-        def read(at: int) -> Rows:
-            return {name: values.reshape(config.accumulate, count // config.accumulate, *values.shape[1:])
-                    for name, values in source.batch(at, count).items()}
-
-        return (laid_out(rows, self.over, FED) for rows in read_ahead(read, step, LAST))
+    def feed(self, step: int) -> Feed:
+        """Stored examples from a step on."""
+        return Feed.of(self._fed, self.config, self.over, step)
 
     def held_out(self, part: str) -> Iterator[Any]:
         """Examples of a part of the source as micro-batches, not augmented, weighted so that their mean is the part's.
         """
-        config, source = self.config, self._fed.source
-        size, total = config.micro, source.held_out(part)
-        batches = -(-total // size)
         if "held out" not in self._programs:
             def local(arrays, rows):
                 task = cast(FedTask, self._holding(arrays).task)
                 return batched(lambda row: task.shown(None, row), self.over, shared=0)(rows)
 
+            spread = PartitionSpec(AXIS)
             self._programs["held out"] = jax.jit(jax.shard_map(
-                local, mesh=self.over, in_specs=(PartitionSpec(), PartitionSpec(AXIS)), out_specs=PartitionSpec(AXIS),
-                check_vma=False))
-
-        def read(k: int) -> Rows:
-            return filled(source.part(part, k * size, size), size, batches * size, total)
-
-        for rows in read_ahead(read, 0, batches):
-            yield self._programs["held out"](self._arrays, laid_out(rows, self.over, PartitionSpec(AXIS)))
+                local, mesh=self.over, in_specs=(PartitionSpec(), spread), out_specs=spread, check_vma=False))
+        for rows in held_out(self._fed, self.config, self.over, part):
+            yield self._programs["held out"](self._arrays, rows)
 
     def scenes(self, step: int) -> Any:
         """What the chunk that a step is in is made of: the bank of scenes that its images share, None without reuse.
@@ -249,7 +209,7 @@ class Loop:
         if self.fed:
             feed = self._programs.get("feed")
             if feed is None or feed.at != step:
-                feed = self._programs["feed"] = Feed(self.fed_from(step), step)
+                feed = self._programs["feed"] = self.feed(step)
             return feed
         if config.reuse == 1:
             return None

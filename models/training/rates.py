@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from giga.models.training.feed import check_fed
 from giga.models.training.loop import Loop
 from giga.models.training.source import AHEAD
 from giga.models.training.state import TrainState
@@ -44,13 +45,14 @@ def measure_rates(loop: Loop, state: TrainState, rounds: int = ROUNDS) -> dict[s
         "simulator": simulate, "network": lambda state: fixed_steps(state, fixed),
         "joint": lambda state: steps_simulated(state, bank)}
     if loop.fed:
-        runs["source"] = lambda state: list(itertools.islice(loop.fed_from(0), READ))
+        runs["source"] = lambda state: list(itertools.islice(loop.feed(0).batches, READ))
         runs.pop("simulator")
     elif bank is not None:
         runs["scenes"] = lambda state: loop.scenes(0)
     seconds, images = _fastest(runs, state, rounds), steps * config.batch_size
     scenes = seconds.pop("scenes", 0.0) * steps / config.chunk
-    rates = {name: rate(READ * config.batch_size if name == "source" else images,
+    read = READ * check_fed(loop.task, config, loop.over.devices.size)
+    rates = {name: rate(read if name == "source" else images,
                         taken if name == "network" else taken + scenes) for name, taken in seconds.items()}
     return rates | {"joint_over_network": rates["joint"] / rates["network"], "reuse": config.reuse}
 

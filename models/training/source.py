@@ -101,9 +101,13 @@ class Stored:
     classes: np.ndarray | None = None
     seed: int = 0
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """Hash of images, targets, split, balance and seed."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         return identity_of("stored", self.images.identity, self.targets, self.split.train, self.split.validation,
                            self.classes, self.seed)
 
@@ -166,9 +170,13 @@ class Blend:
         if len(self.shares) != len(self.sources):
             raise ValueError(f"shares: got {len(self.shares)} for {len(self.sources)} sources, expected one for each")
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """Hash of the sources and their shares."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         return identity_of("blend", [source.identity for source in self.sources], self.shares)
 
     @property

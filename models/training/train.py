@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 
 from giga.models.training.config import Earlier, at_validation, optimiser, plateaus, schedule
 from giga.models.training.config import TrainConfig as TrainConfig
-from giga.models.training.loop import Loop, check_fed, never
+from giga.models.training.feed import check_fed
+from giga.models.training.loop import Loop, never
 from giga.models.training.metrics_log import MetricsLog
 from giga.models.training.rates import measure_rates
 from giga.models.training.state import Best, Network, TrainState, nothing_yet, start

@@ -69,7 +69,7 @@ def open_cutouts(images: str | Path | Sequence[str | Path], labels: str | Path |
         known &= texts != ""
     if (missing := np.flatnonzero(~known)).size and unlabelled == "refuse":
         raise InputError(where, target or "labels", f"{missing.size} images without a label: "
-                         f"{_listed([_name(stack, row) for row in missing])}",
+                         f"{_listed([_name(stack, int(row)) for row in missing])}",
                          "a label for each, or unlabelled = \"leave\"")
     found: dict[str, np.ndarray] = {}
     names: tuple[str, ...] = ()

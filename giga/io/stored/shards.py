@@ -200,7 +200,8 @@ def _fits(path: Path) -> Shard:
         bands = tuple(str(header.get("BANDS", "")).split())
         if len(shape) == 4 or len(images) == 1 and len(shape) == 3:
             columns = {}
-            for table in (hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)):
+            tables: list[Any] = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+            for table in tables:
                 found = {name: np.array(table.data[name]) for name in table.columns.names}
                 columns |= {name: values.astype(values.dtype.newbyteorder("=")) for name, values in found.items()
                             if values.shape == shape[:1]}

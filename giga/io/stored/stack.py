@@ -54,9 +54,13 @@ class Stack:
     def _ends(self) -> np.ndarray:
         return np.cumsum([shard.count for shard in self.shards])
 
-    @cached_property
+    @property
     def blocks(self) -> np.ndarray | None:
         """Block of each image; None where every image is read alone."""
+        return self._blocks
+
+    @cached_property
+    def _blocks(self) -> np.ndarray | None:
         if all(shard.block == 1 for shard in self.shards):
             return None
         numbers, first = [], 0
@@ -71,9 +75,13 @@ class Stack:
         largest = max(shard.block for shard in self.shards) * int(np.prod(self.shape)) * 4
         return max(1, self.hold // (2 * largest))
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """Hash of names and sizes of the files, of the shape, and of the pixels of some images, evenly spaced."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
         rows = np.unique(np.linspace(0, len(self) - 1, min(LOOKED_AT, len(self))).astype(int))
         files = [(shard.path.name, shard.count, _bytes(shard.path)) for shard in self.shards]
         return identity_of("stack", files, self.shape, self.size,
@@ -166,13 +174,13 @@ def open_stack(paths: str | Path | Sequence[str | Path], *, dataset: str | None 
                          "stored images")
     _check_alike(shards, bands, unit)
     ny, nx, count = shards[0].shape
-    wanted = (ny, nx) if shape is None else shape
+    wanted: tuple[int, int] = (ny, nx) if shape is None else (shape[0], shape[1])
     for shard in shards:
         if shard.shape[2] != count or (shard.shape[:2] != wanted and not _fits_in(shard.shape, wanted, size)):
             raise InputError(shard.path, "images", f"images of {shard.shape[0]} x {shard.shape[1]} pixels in "
                              f"{shard.shape[2]} bands", f"{wanted[0]} x {wanted[1]} in {count}, or a size that says "
                              "what to do with others: crop, pad or resize")
-    return Stack(tuple(shards), (*wanted, count), size, int(hold_mb * 1e6), tuple(notes))
+    return Stack(tuple(shards), (wanted[0], wanted[1], count), size, int(hold_mb * 1e6), tuple(notes))
 
 
 def _fits_in(shape: tuple[int, ...], wanted: tuple[int, int], size: str) -> bool:
