@@ -26,8 +26,8 @@ from _common import parser, write
 from astropy.table import Table
 from flax import nnx
 
-from giga.jobs.candidates import Ranking
-from giga.jobs.search import Search, plan_search, run_search
+from giga.jobs.surveys.candidates import Ranking
+from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.models.networks.count import operations, parameters
 from giga.models.networks.heads import Classifier, Estimator
 from giga.models.networks.resnet import ResNet, ResNetConfig

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from giga.jobs.search import score_part
+from giga.jobs.surveys.search import score_part
 
 
 def kill_once(piece):

@@ -25,8 +25,8 @@ from giga.io.pools.base import read_positions
 from giga.io.pools.kinds import READERS, pool_of
 from giga.io.results.search import SearchFolder
 from giga.jobs import search as jobs
-from giga.jobs.candidates import Ranking, finder_of
-from giga.jobs.search import Search, plan_search, run_search
+from giga.jobs.surveys.candidates import Ranking, finder_of
+from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit
 from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo import Card, save_weights

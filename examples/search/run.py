@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from astropy.table import Table
 
-from giga.jobs.candidates import Ranking
-from giga.jobs.search import Search, plan_search, run_search
+from giga.jobs.surveys.candidates import Ranking
+from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.models.systems.modular import make_simulator
 from giga.models.zoo import load
 from giga.runtime import parallel

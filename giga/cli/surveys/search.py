@@ -12,8 +12,8 @@ from rich.markup import escape
 from giga.cli.base import Out, Overwrite, Scheduler, Slurm, WorkerCount, app, console, edge
 from giga.cli.predict import Exposure, Units, check_units
 from giga.io.errors import InputError
-from giga.jobs.candidates import Ranking
-from giga.jobs.search import Search, plan_search, run_search
+from giga.jobs.surveys.candidates import Ranking
+from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.runtime.workers import Workers
 from giga.show.terminal import names_table
 

@@ -32,7 +32,7 @@ from giga.io.results.search import (
     SCORES,
     SearchFolder,
 )
-from giga.jobs.candidates import Ranking, Say, finder_of, rank
+from giga.jobs.surveys.candidates import Ranking, Say, finder_of, rank
 from giga.runtime import parallel
 from giga.runtime.environment import rate
 from giga.runtime.identity import told
