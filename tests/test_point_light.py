@@ -18,7 +18,8 @@ from giga.imaging.render import render
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import dump_config, parse_config, scene_from_config
 from giga.io.errors import InputError
-from giga.lensing.images import Finder, find_images, images_near
+from giga.lensing.images import Finder, find_images
+from giga.lensing.near import images_near
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.light import LensedPoint, MicrolensedPoint, Point, Sersic, UniformSky

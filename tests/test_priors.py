@@ -53,7 +53,7 @@ def test_every_profile_gets_all_that_it_needs(load):
     text = HEAD
     for section, classes in SECTIONS.items():
         for name, cls in classes.items():
-            seen = getattr(cls, "convolved", True) or section != "source_light"
+            seen = section in getattr(cls, "sections", SECTIONS) and not getattr(cls, "is_point", False)
             if getattr(cls, "absolute", False):  # of a cluster, for which no set is named
                 continue
             if seen and name not in ("PixelImage", "PixelSource"):  # an image of its own; reached from an earlier fit
@@ -63,6 +63,15 @@ def test_every_profile_gets_all_that_it_needs(load):
     free = [name for name, leaf in leaves_with_names(scene) if is_distribution(leaf)]
     shapes = [name for name in free if name.endswith((".e1", ".center_x"))]
     assert len(shapes) > 30  # which by their own defaults are fixed numbers
+
+
+def test_a_point_has_no_named_priors_and_is_no_centre(load):
+    """A star beside the lens: what is near its middle is not near the star, and the star must be written."""
+    star = '[[lens_light]]\nprofile = "Point"\ncenter_x = 1.5\ncenter_y = -0.7\n'
+    text = HEAD.rstrip() + "\n" + star + '[[mass]]\nprofile = "SIE"\n'
+    assert dict(values(load(text), "mass", 0)["center_x"].arguments)["loc"] == 0.0
+    with pytest.raises(InputError, match="lens_light.0.center_y: missing"):
+        load(text.replace("center_y = -0.7\n", ""))
 
 
 def test_no_rule_is_for_nothing():

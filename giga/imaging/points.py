@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.grid import Grid
-from giga.lensing.images import images_near
+from giga.lensing.near import images_near
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile

@@ -15,7 +15,7 @@ from jax import Array
 
 from giga.component import Component, static
 from giga.lensing.planes import Sightline
-from giga.lensing.tracing import jacobian, magnification, trace
+from giga.lensing.tracing import jacobian, trace
 from giga.mass.base import MassProfile
 
 CHILDREN = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -26,7 +26,6 @@ CORE = 1e-7  # of the half-width: radius about a centre within which the paritie
 INNERMOST = 2e-7  # of the half-width: radius of the circle, from where Newton's method climbs
 WIDE = 2  # splits at which all the cells are kept
 CLIMB, DESCENT = 26, 12  # Newton steps from a circle, and from a cell
-REACH = 2.0  # ten times the longest step from where an image was seen [arcsec]
 RING = 64  # points on a circle about a centre, for the winding
 TWINS = {"float32": 1e-3, "float64": 1e-6}  # two places of one parity nearer than this are one image [arcsec]
 SETTLED = {"float32": 1e-4, "float64": 1e-9}  # longest last step of an image, of which Newton's next is the square
@@ -116,9 +115,9 @@ def find_images(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Arra
     values, loops = shot[:side**2].reshape(side, side, 2), shot[side**2:].reshape(-1, RING, 2)
     middles, kept, full = _refined(shoot, values, place, half, centres, finder)
     rings = (centres[:, None] + INNERMOST * half * _circle(AROUND, dtype)).reshape(-1, 2)
-    rings, _, _ = _newton(lens, source, rings, half, CLIMB - DESCENT)
+    rings, _, _ = newton(lens, source, rings, half, CLIMB - DESCENT)
     usable = jnp.concatenate([kept, jnp.ones(len(rings), bool)])
-    points, settled, determinant = _newton(lens, source, jnp.concatenate([middles, rings]), half, DESCENT)
+    points, settled, determinant = newton(lens, source, jnp.concatenate([middles, rings]), half, DESCENT)
     inside = jnp.all(jnp.abs(points - place) <= half, -1)
     bright = jnp.abs(determinant) * finder.faintest <= 1.0
     every = _first(points, determinant > 0.0, usable & settled & inside)
@@ -135,41 +134,6 @@ def find_images(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Arra
     mu = jnp.where(found, 1.0 / jnp.where(found, signed, 1.0), 0.0)
     complete = ~full & (total <= finder.images) & (jnp.abs(balance - degree) < 0.5)
     return Images(x, y, mu, found, total, complete)
-
-
-class Near(NamedTuple):
-    """Images of a source near places where they were seen, shape (n,) each.
-
-    Attributes:
-        x, y: Positions [arcsec].
-        magnification: Signed.
-        settled: Whether it is an image. Another is where one Newton step leads from where it was seen.
-    """
-
-    x: Array
-    y: Array
-    magnification: Array
-    settled: Array
-
-
-def images_near(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Array | float, x: Any, y: Any) -> Near:
-    """The images of a point source by Newton's method from where each was seen, with exact derivatives.
-
-    Args:
-        mass: Masses, as the source sees them (`Scene.lenses`).
-        beta_x, beta_y: Position of the source [arcsec].
-        x, y: Where the images were seen, shape (n,) [arcsec].
-    """
-    dtype = jnp.result_type(float, *(jnp.asarray(leaf).dtype for leaf in jax.tree.leaves((list(mass), beta_x, beta_y))))
-    seen = jnp.stack([jnp.asarray(x, dtype), jnp.asarray(y, dtype)], -1)
-    beta = jnp.stack([jnp.asarray(beta_x, dtype), jnp.asarray(beta_y, dtype)])
-    lens, source = jax.lax.stop_gradient((list(mass), beta))
-    points, settled, _ = _newton(lens, source, seen, jnp.asarray(REACH, dtype), DESCENT)
-    at = jnp.where(settled[:, None], points, seen)
-    # One step more, whose derivative by lens and source is that of the image.
-    step_x, step_y, _ = _step(list(mass), beta, at[:, 0], at[:, 1])
-    x, y = at[:, 0] + step_x, at[:, 1] + step_y
-    return Near(x, y, magnification(mass, x, y), settled)
 
 
 def _lattice(n: int, dtype: Any) -> Array:
@@ -249,14 +213,17 @@ def _best(cells: Array, scores: Array, most: int) -> tuple[Array, Array, Array]:
     return middles, kept, jnp.sum(jnp.isfinite(scores)) > most
 
 
-def _newton(lens: list[MassProfile], source: Array, starts: Array, half: Array,
+def newton(lens: list[MassProfile], source: Array, starts: Array, half: Array,
             steps: int) -> tuple[Array, Array, Array]:
-    """Newton's method from each start: where it ends, whether it has settled, and the determinant there."""
+    """Newton's method from each start: where it ends, whether it has settled, and the determinant there.
+
+    A step is no longer than a tenth of `half`.
+    """
     x, y = starts[:, 0], starts[:, 1]
 
     def step(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, y, _, _ = state
-        step_x, step_y, det = _step(lens, source, x, y)
+        step_x, step_y, det = newton_step(lens, source, x, y)
         length = jnp.hypot(step_x, step_y)
         shrink = jnp.minimum(1.0, 0.1 * half / jnp.maximum(length, 1e-30))
         return x + shrink * step_x, y + shrink * step_y, length, det
@@ -265,7 +232,7 @@ def _newton(lens: list[MassProfile], source: Array, starts: Array, half: Array,
     return jnp.stack([x, y], -1), (length < SETTLED[x.dtype.name]) & (det != 0.0), det
 
 
-def _step(lens: list[MassProfile], source: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
+def newton_step(lens: list[MassProfile], source: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
     """Newton's step to the source from each place, and the determinant there."""
     beta_x, beta_y = trace(lens, x, y)
     xx, xy, yx, yy = jacobian(lens, x, y)

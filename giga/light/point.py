@@ -38,7 +38,7 @@ class Point(LightProfile):
 class LensedPoint(LightProfile):
     """A point source behind the lens, whose images have its flux times their magnifications. It is a source light.
 
-    Its images are found by Newton's method from where they were seen (`giga.lensing.images.images_near`).
+    Its images are found by Newton's method from where they were seen (`giga.lensing.near.images_near`).
 
     Attributes:
         amp: Flux without lensing [counts / s].

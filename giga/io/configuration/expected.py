@@ -15,6 +15,7 @@ from giga.io.images.config import ObservationConfig
 from giga.io.images.fits import frame_of
 from giga.io.images.masks import ring_center
 from giga.io.tables import Place, show
+from giga.light.point import Point
 
 UNSEEN = (0.05, 5.0)  # side of a pixel and radius of a field that cannot be read, whose image is refused when loaded
 
@@ -51,6 +52,8 @@ def filled(tables: Mapping[str, Any], name: Any, observation: ObservationConfig,
             continue  # which is refused when it is read
         names = [str(entry.get("profile")) for entry in entries]
         for k, (entry, profile, part) in enumerate(zip(entries, names, parts(names), strict=True)):
+            if profile == Point.__name__:  # it may be anywhere
+                continue
             fields: Any = known.get(profile, Component)
             for field in dataclasses.fields(fields) if profile in known else ():
                 if field.name in entry:
@@ -97,6 +100,8 @@ def _written(tables: Mapping[str, Any]) -> list[float | None]:
     for section in ("mass", "lens_light"):
         entries = tables.get(section, [])
         for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping) and entry.get("profile") == Point.__name__:
+                continue
             for k, key in enumerate(("center_x", "center_y")):
                 value = entry.get(key) if isinstance(entry, Mapping) else None
                 value = value.get("loc") if isinstance(value, Mapping) else value
