@@ -135,8 +135,9 @@ def optimiser(config: TrainConfig, earlier: Earlier = ()) -> optax.GradientTrans
     (Zeiler 2012, arXiv:1212.5701, and Bengio 2012, arXiv:1206.5533, as Angora et al. 2023 use them).
     """
     rate, decay = schedule(config, earlier), config.weight_decay
-    steps = [optax.adamw(rate, weight_decay=decay, mask=_decays) if config.optimiser == "adamw" else
-             optax.adadelta(rate, weight_decay=decay, weight_decay_mask=_decays)]
+    steps: list[optax.GradientTransformation] = [
+        optax.adamw(rate, weight_decay=decay, mask=_decays) if config.optimiser == "adamw" else
+        optax.adadelta(rate, weight_decay=decay, weight_decay_mask=_decays)]
     if config.clip:
         steps.insert(0, optax.clip_by_global_norm(config.clip))
     if config.plateau:
