@@ -50,7 +50,7 @@ def main():
         field, potentials, seconds = load_field(options.par), None, None
     else:
         lens = read_cluster(options.par)
-        potentials = sum(jax.tree.leaves(mass)[0].shape[0] for mass in lens.mass if jax.tree.leaves(mass)[0].ndim)
+        potentials = sum(np.size(jax.tree.leaves(mass)[0]) for mass in lens.mass)
         field = prepare(lens, Grid(shape=survey.shape, pixel_scale=survey.pixel_scale), options.half_width,
                         nodes=2 if options.smoke else 8)
         seconds = time.perf_counter() - begun

@@ -7,6 +7,7 @@ first picture alone is drawn.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import jax
@@ -14,10 +15,10 @@ import numpy as np
 
 from giga.io.clusters.fields import load_field
 from giga.models.networks.finder import FinderConfig
-from giga.models.systems.finder import make_simulator, scored
+from giga.models.systems.finder import make_simulator, measured, scored
 from giga.models.zoo import load
 from giga.runtime import parallel
-from giga.runtime.atomic import write_bytes
+from giga.runtime.atomic import write_bytes, write_text
 from giga.show.finders import performance, sheet
 from giga.show.plot import png
 
@@ -29,6 +30,7 @@ def main() -> None:
     arguments.add_argument("cluster", type=Path)
     arguments.add_argument("--other", type=Path)
     arguments.add_argument("--model")
+    arguments.add_argument("--numbers", type=Path, help="JSON file for the numbers of both sets")
     arguments.add_argument("--images", type=int, default=4000)
     options = arguments.parse_args()
     parallel.start()
@@ -48,6 +50,9 @@ def main() -> None:
                          jax.random.fold_in(jax.random.key(11), k))
             for k, (name, (one, shifted)) in enumerate(sets.items())}
     write_bytes(IMAGES / "finders.png", png(performance(rows)))
+    if options.numbers:
+        found = {name: measured(one) for name, one in rows.items()}
+        write_text(options.numbers, json.dumps({"images": options.images, "sets": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

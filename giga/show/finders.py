@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from astropy.visualization import make_lupton_rgb
 from matplotlib.figure import Figure
 
 from giga.models.systems.finder_metrics import PUBLISHED, curve, error_rates, purity_at
 
-STRETCH, Q = 8.0, 8.0  # of Lupton et al. (2004): noise that the linear part reaches, softening
+SOFT, WHITE = 3.0, 80.0  # noise up to which a sheet is linear, and so many times that is white
+BALANCE = (1.0, 0.8, 1.6)  # of red, green and blue
 PREVALENCE = np.logspace(-4, np.log10(0.5), 60)
 
 
 def sheet(images: np.ndarray, rms: np.ndarray, labels: Sequence[str] = (), columns: int = 5) -> Figure:
-    """Cutouts side by side, the last three bands as red, green and blue, each in units of its noise.
+    """Cutouts side by side, the last three bands as red, green and blue, arcsinh of each in its noise.
 
     Args:
         images: Shape (n, ny, nx, bands), the bluest band first; one band is shown in grey.
@@ -30,8 +30,8 @@ def sheet(images: np.ndarray, rms: np.ndarray, labels: Sequence[str] = (), colum
         if k >= len(images):
             continue
         scaled = np.asarray(images[k], float) / np.asarray(rms, float)
-        red, green, blue = (scaled[..., j] for j in ((-1, -2, -3) if scaled.shape[-1] > 2 else (0, 0, 0)))
-        axis.imshow(make_lupton_rgb(red, green, 1.5 * blue, minimum=-1.0, stretch=STRETCH, Q=Q), origin="lower")
+        rgb = scaled[..., [-1, -2, -3] if scaled.shape[-1] > 2 else [0, 0, 0]] * BALANCE / SOFT
+        axis.imshow(np.clip(np.arcsinh(np.maximum(rgb, 0.0)) / np.arcsinh(WHITE), 0.0, 1.0), origin="lower")
         if labels:
             axis.set_title(labels[k], fontsize=7, pad=2)
     return figure

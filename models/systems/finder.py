@@ -48,7 +48,8 @@ def make_simulator(config: FinderConfig, field: ClusterField, shifted: bool = Fa
         noise: In the place of the camera's, for what is not shifted.
         lensed, others, behind: See `giga.simulate.systems.clusters.ClusterLenses`.
     """
-    survey, shares = config.observed, dict(lensed=lensed, others=others, behind=behind)
+    survey = config.observed
+    shares: dict[str, Any] = dict(lensed=lensed, others=others, behind=behind)
     if shifted:
         return cluster_lenses(field, survey, other_world.psfs(survey, field.supersampling), other_world.noise(survey),
                               clumps=other_world.CLUMPS, **shares)
@@ -67,7 +68,7 @@ class FinderTask(SimulatedTask):
     """
 
     def __init__(self, config: FinderConfig, field: ClusterField, other: ClusterField | None = None,
-                 psfs: tuple[PSFModel, ...] = (), noise: Noise | None = None, **shares: float):
+                 psfs: tuple[PSFModel, ...] = (), noise: Noise | None = None, **shares: Any):
         self.config, self.made_of = config, (field, other, psfs, noise, shares)
         self.simulator = make_simulator(config, field, psfs=psfs, noise=noise, **shares)
         self.other = make_simulator(config, other or field, shifted=True, **shares)

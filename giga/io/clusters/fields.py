@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ VERSION = 1
 def save_field(path: str | PathLike[str], field: ClusterField) -> Path:
     """Write a field, whole or not at all. Returns the path."""
     buffer = io.BytesIO()
-    np.savez(buffer, version=np.int64(VERSION), **{name: np.asarray(getattr(field, name)) for name in _names()})
+    arrays: dict[str, Any] = {name: np.asarray(getattr(field, name)) for name in _names()}
+    np.savez(buffer, version=np.int64(VERSION), **arrays)
     return write_bytes(path, buffer.getvalue())
 
 

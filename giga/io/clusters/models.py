@@ -80,7 +80,7 @@ def map_lens(alpha_x: str | PathLike[str], alpha_y: str | PathLike[str], catalog
     cosmology = cosmology or Cosmology()
     scale = 1.0
     if z_map is not None:
-        efficiency = float(cosmology.lensing_efficiency(z_lens, jnp.asarray(z_map)))
+        efficiency = float(cosmology.lensing_efficiency(jnp.asarray(z_lens), jnp.asarray(z_map)))
         if not efficiency > 0.0:
             raise InputError(alpha_x, "z_map", f"{z_map:g}", f"a redshift behind that of the cluster, {z_lens:g}")
         scale = 1.0 / efficiency
