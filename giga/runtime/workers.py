@@ -27,7 +27,7 @@ from giga.runtime.environment import source_version
 
 LOCK = ".coordinator.lock"
 HOLDER = ".coordinator.json"
-ANSWER_S = 10.0  # in which a scheduler answers
+ANSWER_S = 30.0  # in which a scheduler answers
 OTHER = "workers: "  # what the error of a worker of another version begins with
 JOB = {"cores": "1", "memory": "8GB"}  # of a job, where its options do not say
 
