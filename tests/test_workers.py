@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def cluster(folder, path=""):
             there]
     work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", there, "--nthreads", "1",
             "--no-nanny", "--no-dashboard", "--local-directory", folder]
-    with started(*dask, env=env, cwd=folder) as scheduler:  # Python looks for giga in the folder that it starts in, first
+    with started(*dask, env=env, cwd=folder) as scheduler:  # Python looks first in the folder that it starts in
         while not there.exists():
             assert scheduler.process.poll() is None
+            time.sleep(0.05)
         with started(*work, env=env, cwd=folder):
             yield json.loads(there.read_text())["address"], scheduler.process
 
