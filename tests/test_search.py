@@ -414,6 +414,13 @@ def test_known_lenses(tmp_path, model, images, wanted):
     assert json.loads((folder.path / "search.json").read_text())["cutouts"] == N
 
 
+def test_each_name_has_a_file_of_its_own(tmp_path):
+    names = ["a b", "a_b", "a/b", "..", "é", *(200 * "x" + end for end in "yz")]
+    files = [SearchFolder(tmp_path).cutout(name) for name in names]
+    assert len(set(files)) == len(names) and {file.parent for file in files} == {tmp_path / "candidates"}
+    assert SearchFolder(tmp_path).cutout("J0946+1006").name == "J0946+1006.fits"
+
+
 def test_places_that_are_not_known_match_nothing():
     number, apart = nearest_on_sky(np.array([np.nan, 10.0, 359.9999]), np.zeros(3), np.array([np.nan, 0.0]),
                                    np.zeros(2), 1.0)

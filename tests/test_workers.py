@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import _pieces
@@ -34,11 +35,18 @@ def cluster(folder, path=""):
             there]
     work = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", there, "--nthreads", "1",
             "--no-nanny", "--no-dashboard", "--local-directory", folder]
-    with started(*dask, env=env) as scheduler:
+    with started(*dask, env=env, cwd=folder) as scheduler:  # Python looks first in the folder that it starts in
         while not there.exists():
             assert scheduler.process.poll() is None
-        with started(*work, env=env):
+            time.sleep(0.05)
+        with started(*work, env=env, cwd=folder):
             yield json.loads(there.read_text())["address"], scheduler.process
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """However busy the machine is."""
+    monkeypatch.setattr(module, "ANSWER_S", 600.0)
 
 
 def left(folder):
@@ -107,8 +115,12 @@ def test_places_that_are_none(given, message):
 
 
 @pytest.mark.parametrize(("options", "message"), [("gpu", "got 'gpu', expected options of sbatch"),
-                                                  ("--job='a", "No closing quotation")])
-def test_options_of_sbatch_that_are_none(options, message):
+                                                  ("--job='a", "No closing quotation"),
+                                                  ("--cpus-per-task=x", "--cpus-per-task=x, expected a number"),
+                                                  ("--time=1:00", "no sbatch on this machine")])
+def test_options_of_sbatch_that_are_none(options, message, monkeypatch, tmp_path):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match=message):
         module._jobs(options)
 
@@ -128,6 +140,16 @@ def test_one_coordinator_a_folder_until_it_dies(tmp_path):
         other.communicate()
     with alone(tmp_path):
         pass
+
+
+def test_errors_of_the_work_are_not_taken_for_those_of_the_scheduler():
+    class Distributed:
+        Client = staticmethod(lambda address, timeout: nullcontext(address))
+
+    with pytest.raises(InputError, match="a.fits: image"):
+        with module._client(Distributed, Workers(scheduler="tcp://a:1"), print) as client:
+            assert client == "tcp://a:1"
+            raise InputError("a.fits", "image", "got 1")
 
 
 def test_errors_come_back_from_workers_as_they_were():

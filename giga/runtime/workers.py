@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +27,9 @@ from giga.runtime.environment import source_version
 
 LOCK = ".coordinator.lock"
 HOLDER = ".coordinator.json"
-ANSWER_S = 10.0  # in which a scheduler answers
+ANSWER_S = 30.0  # in which a scheduler answers
 OTHER = "workers: "  # what the error of a worker of another version begins with
-JOB = {"cores": 1, "memory": "8GB"}  # of a job, where its options do not say
+JOB = {"cores": "1", "memory": "8GB"}  # of a job, where its options do not say
 
 
 class ClusterError(RuntimeError):
@@ -162,12 +163,11 @@ def _client(distributed: Any, where: Workers, say: Callable[[str], None]) -> Ite
     with ExitStack() as stack:
         if where.scheduler is not None:
             try:
-                yield stack.enter_context(distributed.Client(where.scheduler, timeout=ANSWER_S))
+                client = stack.enter_context(distributed.Client(where.scheduler, timeout=ANSWER_S))
             except (OSError, TimeoutError, ValueError) as error:
-                if isinstance(error, OSError) and error.filename:
-                    raise  # of a file, by the caller
                 raise ClusterError(f"--scheduler: {where.scheduler} does not answer within {ANSWER_S:g} s ({error})"
                                    ) from error
+            yield client
             return
         if where.slurm is not None:
             cluster = stack.enter_context(_jobs(where.slurm))
@@ -192,9 +192,13 @@ def _jobs(options: str) -> Any:
     if wrong := [one for one in asked if not one.startswith("-")]:
         raise ClusterError(f"--slurm: got {wrong[0]!r}, expected options of sbatch as --partition=gpu")
     given = {name.lstrip("-"): value for name, _, value in (one.partition("=") for one in asked)}
-    cores = int(given.get("cpus-per-task") or JOB["cores"])
+    cores = given.get("cpus-per-task", JOB["cores"])
+    if not cores.isdecimal() or int(cores) < 1:
+        raise ClusterError(f"--slurm: --cpus-per-task={cores}, expected a number of at least 1")
+    if shutil.which("sbatch") is None:
+        raise ClusterError("--slurm: no sbatch on this machine; expected one of a SLURM cluster")
     own = [one for one in asked if one.partition("=")[0] not in ("--cpus-per-task", "--mem", "--time")]
-    return jobqueue.SLURMCluster(cores=cores, processes=1, memory=given.get("mem") or JOB["memory"],
+    return jobqueue.SLURMCluster(cores=int(cores), processes=1, memory=given.get("mem") or JOB["memory"],
                                  walltime=given.get("time"), job_extra_directives=own,
                                  worker_extra_args=["--nthreads", "1", "--memory-limit", "0"])
 

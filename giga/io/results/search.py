@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -134,8 +135,10 @@ class SearchFolder:
 
     def cutout(self, name: str) -> Path:
         """The file of a candidate's cutout."""
-        safe = quote(name, safe=" +-.,=@()[]").replace(" ", "_")
-        return self.path / CANDIDATES / f"{safe[:LONGEST]}.fits"
+        safe = quote(name, safe="+-.,=@()[]")
+        if len(safe) > LONGEST:  # and still another for each name
+            safe = f"{safe[:LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        return self.path / CANDIDATES / f"{safe}.fits"
 
     def write_candidates(self, table: Table) -> list[Path]:
         """Write the catalogue of candidates as FITS, VOTable and CSV."""
