@@ -152,7 +152,7 @@ def _stem(name: str) -> str:
 
 
 def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
-    table = read_table_file(catalogue)
+    table: Any = read_table_file(catalogue)
     check_version(catalogue, table)
     for column in NEEDED:
         if column not in table.colnames:
@@ -182,7 +182,7 @@ def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
 
 def check_version(file: Path, table: Table) -> None:
     """Refuse a catalogue that says it is of another version. Raises InputError."""
-    meta = {str(key).lower(): value for key, value in table.meta.items()}
+    meta = {str(key).lower(): value for key, value in (table.meta or {}).items()}
     found = str(meta.get("version", VERSION)).strip()
     if found != VERSION:
         raise InputError(file, "version", f"got {found!r}", f"{VERSION!r}: candidates of this version of giga")
