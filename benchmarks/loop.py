@@ -63,7 +63,8 @@ def main() -> None:
             settings = LoopSettings(top, ROUNDS, 0.0, hard)
             start = time.perf_counter()
             ended = run_loop(Path(folder), finder, graders, settings, {}, hidden)
-            found[name] = {"rounds": ended.rows, "ended": ended.why, "seconds": time.perf_counter() - start}
+            rows = [{key: None if value != value else value for key, value in row.items()} for row in ended.rows]
+            found[name] = {"rounds": rows, "ended": ended.why, "seconds": time.perf_counter() - start}
     nothing = np.zeros(0, int)
     viewed = best(finder.score(finder.train(nothing, nothing)), nothing, top * len(found["loop"]["rounds"]))
     kept = viewed[np.array(graders(Path(), viewed)) != "X"]

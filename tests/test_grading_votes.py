@@ -133,6 +133,8 @@ def test_votes_of_another_version_are_refused(tmp_path):
         database.execute("UPDATE meta SET value = '0' WHERE name = 'version'")
     with pytest.raises(StoreError, match="version"):
         Store(tmp_path / "votes.sqlite", CANDIDATES)
+    with pytest.raises(StoreError, match="unable to open"):
+        Store(tmp_path / "no folder" / "votes.sqlite", CANDIDATES)
     (tmp_path / "other.sqlite").write_text("no database, but long enough to look like one" * 50)
     with pytest.raises(StoreError, match="not a database"):
         Store(tmp_path / "other.sqlite", CANDIDATES)

@@ -78,8 +78,8 @@ def read_folder(path: Path) -> Folder:
                          "a folder of candidates or models")
     if (path / "lenses").is_dir():
         return Folder(path, MODELS, tuple(_models(path)))
-    catalogue = next((path / f"{stem}{suffix}" for stem in CATALOGUES for suffix in FORMATS
-                      if (path / f"{stem}{suffix}").is_file()), None)
+    catalogue = next((path / f"{name}{suffix}" for name in CATALOGUES for suffix in FORMATS
+                      if (path / f"{name}{suffix}").is_file()), None)
     graded = tuple(_plain(path) if catalogue is None else _listed(path, catalogue))
     if not graded:
         raise InputError(catalogue or path, "", "nothing to grade", "a catalogue with rows, FITS cutouts, or a fleet")
@@ -139,20 +139,21 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES)
                        and not entry.name.startswith("."))
-    stems = {_stem(name): name for name in names}
-    for stem, name in sorted(stems.items(), key=lambda pair: len(pair[0])):
-        whose = next((stem[:k] for k in range(1, len(stem)) if stem[k] == "." and stem[:k] in stems), stem)
+    bare = {stem(name): name for name in names}
+    for one, name in sorted(bare.items(), key=lambda pair: len(pair[0])):
+        whose = next((one[:k] for k in range(1, len(one)) if one[k] == "." and one[:k] in bare), one)
         found[whose].append(folder / name)
     return found
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """The name of a FITS file without its suffix."""
     return next(name[:-len(suffix)] for suffix in sorted(SUFFIXES, key=len, reverse=True)
                 if name.lower().endswith(suffix))
 
 
 def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
-    table = read_table_file(catalogue)
+    table: Any = read_table_file(catalogue)
     check_version(catalogue, table)
     for column in NEEDED:
         if column not in table.colnames:
@@ -175,14 +176,14 @@ def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
         file = path / place
         if file.parent not in beside:
             beside[file.parent] = _by_name(file.parent) if file.parent.is_dir() else {}
-        stem = _stem(file.name) if file.name.lower().endswith(SUFFIXES) else file.name
-        others = [one for one in beside[file.parent].get(stem, ()) if one != file]
+        bare = stem(file.name) if file.name.lower().endswith(SUFFIXES) else file.name
+        others = [one for one in beside[file.parent].get(bare, ()) if one != file]
         yield _graded(name, [file, *others], row)
 
 
 def check_version(file: Path, table: Table) -> None:
     """Refuse a catalogue that says it is of another version. Raises InputError."""
-    meta = {str(key).lower(): value for key, value in table.meta.items()}
+    meta = {str(key).lower(): value for key, value in (table.meta or {}).items()}
     found = str(meta.get("version", VERSION)).strip()
     if found != VERSION:
         raise InputError(file, "version", f"got {found!r}", f"{VERSION!r}: candidates of this version of giga")

@@ -33,7 +33,7 @@ def grades_table(votes: Ballot, found: Aggregate | None = None) -> Table:
     """
     rows = [k for k, kind in enumerate(votes.kinds) if kind == "candidate"]
     given = [said(votes, row) for row in rows]
-    table = Table({
+    table: Any = Table({
         "name": np.array([votes.names[row] for row in rows], str),
         "graders": np.array([len(one) for one in given], int),
         "votes": np.array([tally(one) for one in given], str),
@@ -79,7 +79,7 @@ def graders_record(votes: Ballot, found: Aggregate | None = None) -> dict[str, A
 
 def write_grades(folder: Path, votes: Ballot, found: Aggregate | None = None) -> list[Path]:
     """Write `GRADE_FILES` into a folder that is there."""
-    table = grades_table(votes, found)
+    table: Any = grades_table(votes, found)
     ecsv, fits, graders = (folder / name for name in GRADE_FILES)
     plain = table.copy()
     plain["name"] = np.array([name.encode("ascii", "backslashreplace").decode() for name in table["name"]], str)

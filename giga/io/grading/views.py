@@ -55,7 +55,8 @@ class View:
         ny, nx = self.image.shape[:2]
         scale = self.pixel_scale
         size = f"{nx} × {ny} px" if scale is None else f"{nx * scale:.3g}″ at {scale:.3g}″"
-        return size if len(self.bands) > 1 or self.bands[0].isdigit() else f"{size}, {self.bands[0]}"
+        first, *more = self.bands
+        return size if more or first.isdigit() else f"{size}, {first}"
 
 
 def read_views(files: Sequence[Path]) -> tuple[View, ...]:

@@ -185,7 +185,8 @@ def drawn(view: View, look: Look, balance: Sequence[float], image: np.ndarray | 
 
     Raises as `giga.show.grading.pixels.picture`.
     """
-    band = look.band or (RGB if len(view.bands) > 1 else view.bands[0])
+    first, *more = view.bands
+    band = look.band or (RGB if more else first)
     shown = view.image if image is None else image
     return field(picture(shown, view.bands, band, look.stretch, balance, view.image), SHARES[look.share])
 

@@ -33,6 +33,7 @@ def serve(session: Session, port: int, say: Callable[[str, str], None]) -> None:
         except OSError as error:
             raise InputError("", "--port", f"{port}: {error.strerror}", "a free port, or 0 for any") from error
         listening.listen(128)
+        session.warm()
         config = uvicorn.Config(make_app(session), log_level="error", access_log=False, server_header=False,
                                 lifespan="off", ws="none", loop="asyncio", http="h11", timeout_graceful_shutdown=2)
         for grader in session.graders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +80,6 @@ class Session:
         models = self.scheme is MODELS
         self.pictures = Pictures(self.graded, Subtraction(model) if subtract and not models else None)
         self.tiles = Look(panel=RESIDUAL) if models else Look()
-        for grader in self.graders:  # the first page is ready when it is asked for
-            first = self.store.first_open(grader.number, self.scheme.questions[0].name)
-            self.prepare(grader, (first or 0) // PAGE, self.tiles)
 
     def task(self, grader: Grader, position: int) -> Task | None:
         """A place of a queue, or None."""
@@ -96,3 +94,13 @@ class Session:
         """Have a page of the mosaic made ahead."""
         if tasks := self.page(grader, page):
             self.pictures.page([task.item for task in tasks], look)
+
+    def warm(self) -> None:
+        """Have the pages made that the graders see first, and wait for the first of them."""
+        for grader in self.graders:
+            first = self.store.first_open(grader.number, self.scheme.questions[0].name)
+            self.prepare(grader, (first or 0) // PAGE, self.tiles)
+        tasks = self.page(self.graders[0], 0)
+        if tasks and self.scheme is not MODELS:
+            with suppress(InputError):  # the page says what is wrong with it
+                self.pictures.views(tasks[0].item)

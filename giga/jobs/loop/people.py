@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from giga.io.errors import InputError
-from giga.io.grading.folder import DATABASE, Folder, read_folder
+from giga.io.grading.folder import DATABASE, Folder, read_folder, stem
 from giga.io.grading.votes import read_votes
 from giga.io.jsonfile import read_json
 from giga.runtime.atomic import write_atomically
@@ -38,8 +38,8 @@ def by_people(pool: Path) -> Callable[[Path, np.ndarray], list[str] | None]:
             _lay_out(folder, place, rows)
         if not (place / DATABASE).is_file():
             return None
-        store = Store(place / DATABASE, CANDIDATES)
         try:
+            store = Store(place / DATABASE, CANDIDATES)
             graders = [store.progress(store.grader(name)) for name in store.graders()]
         except StoreError as error:
             raise InputError("", "", str(error)) from error
@@ -57,16 +57,17 @@ def _lay_out(folder: Folder, place: Path, rows: np.ndarray) -> None:
     (place / "candidates").mkdir(exist_ok=True)
     lines = []
     for row in rows:
-        one = folder.graded[row]
-        for file in one.files:
-            target = place / "candidates" / file.name
+        one, files = folder.graded[row], []
+        for k, file in enumerate(one.files):  # files of several folders may have one name
+            files.append(f"{row:07d}{f'.{k}' * (k > 0)}{file.name[len(stem(file.name)):]}")
+            target = place / "candidates" / files[-1]
             target.unlink(missing_ok=True)
             try:
                 os.link(file, target)
             except OSError:  # another disk
                 shutil.copyfile(file, target)
         known = {name: float(one.row[name]) for name in ("ra", "dec") if name in one.row}
-        lines.append({"name": one.item.name, **known, "cutout": f"candidates/{one.files[0].name}"})
+        lines.append({"name": one.item.name, **known, "cutout": f"candidates/{files[0]}"})
     table = Table(rows=lines)
     write_atomically(place / CATALOGUE, lambda to: table.write(to, format="fits", overwrite=True))
 

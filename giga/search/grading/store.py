@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from giga.search.grading.questions import SCHEMES, Scheme
@@ -50,7 +50,8 @@ class _Connection(sqlite3.Connection):
     """A connection that is closed when its thread, or its store, is gone."""
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(sqlite3.ProgrammingError):  # it never was one
+            self.close()
 
 
 class Store:

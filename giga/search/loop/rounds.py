@@ -16,13 +16,12 @@ Weights = dict[str, np.ndarray]
 
 
 class Finder(Protocol):
-    """A network over a pool, which learns anew in each round.
+    """A network over a pool, which learns anew in each round."""
 
-    Attributes:
-        names: Of the members of the pool, in their order.
-    """
-
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the members of the pool, in their order."""
+        ...
 
     def train(self, lenses: np.ndarray, others: np.ndarray) -> Weights:
         """Learn from the training set and from members of the pool, by their numbers, that were graded."""

@@ -144,7 +144,11 @@
       tile.style.backgroundPosition = `${(k % 10) / 9 * 100}% ${rows > 1 ? row / (rows - 1) * 100 : 0}%`;
     }
     const ready = new Image();
-    ready.onload = () => { mosaic.dataset.ready = source; performance.mark("mosaic"); };
+    ready.onload = () => {
+      mosaic.dataset.ready = source;
+      const next = Number(mosaic.dataset.page) + 1;  // fetched while this one is looked at
+      if (next <= Number(mosaic.dataset.last)) new Image().src = `/sheet/${next}?${look}`;
+    };
     ready.src = source;
   }
 

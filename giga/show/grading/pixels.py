@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,7 @@ from astropy.visualization import (
     make_lupton_rgb,
 )
 from matplotlib.image import imsave
+from scipy.sparse import csr_array
 
 STRETCHES = ("arcsinh", "log", "sqrt", "linear", "zscale", "lupton")
 RGB = "RGB"
@@ -144,20 +146,23 @@ def resampled(image: np.ndarray, side: int) -> np.ndarray:
         Shape (side, side, colours), black beside an image that is no square.
     """
     longest = max(image.shape[:2])
-    rows, columns = (_weights(size, max(round(size * side / longest), 1)) for size in image.shape[:2])
-    small = np.tensordot(rows, np.tensordot(columns, image.astype(np.float32), (1, 1)), (1, 1))
+    ny, nx = (max(round(size * side / longest), 1) for size in image.shape[:2])
+    across = _weights(image.shape[0], ny) @ image.astype(np.float32).reshape(len(image), -1)
+    turned = np.moveaxis(across.reshape(ny, *image.shape[1:]), 1, 0).reshape(image.shape[1], -1)
+    small = np.moveaxis((_weights(image.shape[1], nx) @ turned).reshape(nx, ny, -1), 0, 1)
     out = np.zeros((side, side, image.shape[2]), image.dtype)
     y, x = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     out[y:y + small.shape[0], x:x + small.shape[1]] = np.round(small) if image.dtype == np.uint8 else small
     return out
 
 
-def _weights(old: int, new: int) -> np.ndarray:
-    """Weights of old pixels in new ones, shape (new, old), rows sum to one."""
+@lru_cache(maxsize=64)
+def _weights(old: int, new: int) -> csr_array:
+    """Weights of old pixels in new ones, shape (new, old), rows sum to one; sparse, so that a product is one thread."""
     centre = (np.arange(new) + 0.5) * old / new - 0.5
     width = max(old / new, 1.0)
     weights = np.clip(0.5 * (width + 1.0) - np.abs(np.arange(old)[None] - centre[:, None]), 0.0, min(width, 1.0))
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return csr_array((weights / weights.sum(1, keepdims=True)).astype(np.float32))
 
 
 def residual(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
