@@ -92,7 +92,7 @@ def rates(source: Stored, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     args = parser(__doc__ or "", "stored").parse_args()
-    count, cutouts, rounds = (640, 128, 1) if args.smoke else (4096, 1024, 3)
+    count, cutouts, rounds = (640, 128, 1) if args.smoke else (2048, 512, 2)
     parallel.start("auto")
     folder = Path(tempfile.mkdtemp())
     try:
@@ -101,7 +101,7 @@ def main() -> None:
         del made
         found = {}
         for name, path in paths.items():
-            data = open_cutouts(path, folder / "labels.csv" if path.is_dir() else None, hold_mb=HOLD)
+            data = open_cutouts(path, folder / "labels.csv" if path.name == "cutouts" else None, hold_mb=HOLD)
             found[name] = rates(data.source, rounds)
         data = open_cutouts(paths["HDF5"])
         net = begin("", data)

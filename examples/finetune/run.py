@@ -77,7 +77,7 @@ def main() -> None:
     parallel.start()
     args.out.mkdir(parents=True, exist_ok=True)
     together = 64 if args.smoke else TOGETHER
-    images, epochs, anew = (128, 0.25, 0.25) if args.smoke else (2000, 10, 40)
+    images, epochs, anew = (128, 0.25, 0.25) if args.smoke else (2000, 4, 16)
     learn = open_cutouts(*cutouts(args.out, "learn", images, 11, together), target="kind", classes=CLASSES,
                          shares=(0.9, 0.1, 0.0))
     test = open_cutouts(*cutouts(args.out, "test", images, 12, together), target="kind", classes=CLASSES,
@@ -87,7 +87,8 @@ def main() -> None:
     before.eval()
     found["as it is"] = measure(before, test)
     best = before
-    for name, network, settings in (("after learning", "modular-lsst", {"tune": "last", "epochs": epochs}),
+    tuned = {"tune": "head" if args.smoke else "all", "decay": 1.0, "epochs": epochs}
+    for name, network, settings in (("after learning", "modular-lsst", tuned),
                                     ("from new weights", "", {"epochs": anew})):
         started = time.process_time()
         with TrainingProgress(round(settings["epochs"] * images * 0.9 / 32)) as report:
