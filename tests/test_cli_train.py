@@ -165,7 +165,7 @@ def test_a_catalogue_that_is_missing_names_its_field(config, tmp_path):
     config.write_text('[system]\nname = "modular"\ncatalogue = "lenses.txt"\n')
     result = run(config, "--out", tmp_path / "run")
     assert result.exit_code == 2 and not (tmp_path / "run").exists()
-    expected = "toy.toml: system: catalogue: lenses.txt: no such file; expected a table of Collett"
+    expected = "toy.toml: system.catalogue: lenses.txt: no such file; expected a table of Collett"
     assert expected in " ".join(result.stderr.split())
 
 
