@@ -24,10 +24,11 @@ from giga.io.images.cube import read_cube
 from giga.io.pools.base import read_positions
 from giga.io.pools.kinds import READERS, pool_of
 from giga.io.results.search import SearchFolder
-from giga.jobs import search as jobs
+from giga.jobs.surveys import search as jobs
 from giga.jobs.surveys.candidates import Ranking, finder_of
 from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit
+from giga.models.networks.finder import Finder, FinderConfig
 from giga.models.networks.unet import UNet, UNetConfig
 from giga.models.zoo import Card, save_weights
 from giga.runtime import parallel
@@ -191,6 +192,16 @@ def test_a_chain_says_what_lens_it_is(tmp_path, images):
     assert f"--theta-e {found[0]['theta_E']:.3g} --survey lsst && giga fit" in text and text.endswith("--init-from net")
 
 
+@pytest.mark.parametrize("network", ["vgg", "resnet18"])
+def test_finders_of_clusters_search_too(tmp_path, images, network):
+    made = save(Finder, FinderConfig(network=network, pixels=SIDE), tmp_path / "finder")
+    scorer = Scorer(finder_of(str(tmp_path / "finder")), 4, parallel.mesh(jax.devices()[:1]))
+    seen = jnp.asarray(images[:3], jnp.float32)
+    found = scorer(images[:3])
+    np.testing.assert_allclose(found["logit"], made(made.config.stretch(seen)), rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(found["score"], 1.0 / (1.0 + np.exp(-found["logit"])), rtol=1e-5)
+
+
 def bad(folder, images):
     """A folder with one cutout that is right and others that are not; what is said of each."""
     def write(name, hdus):
@@ -330,7 +341,7 @@ def test_what_cannot_be_searched_is_one_error(make_, message, tmp_path, model, i
 @pytest.mark.parametrize(("network", "config", "message"), [
     (Stage, ModularConfig(stage="find", **TINY), "a Stage of stage 'find', shown clean images, which tells no lenses"),
     (Stage, ModularConfig(stage="denoise", **TINY), "a Stage of stage 'denoise'"),
-    (UNet, UNetConfig.small(3), "is a UNet, which tells no lenses in observed images; expected one of Chain, Stage"),
+    (UNet, UNetConfig.small(3), "is a UNet, which tells no lenses in observed images; expected one of Chain, Finder, Stage"),
 ])
 def test_networks_that_tell_no_lenses(network, config, message, tmp_path):
     save(network, config, tmp_path / "net")

@@ -14,6 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.networks.finder import Finder
 from giga.models.zoo import Card, Seen
 from giga.runtime import parallel
 from giga.simulate.surveys.survey import Survey
@@ -31,8 +32,13 @@ def _stage(model: Stage, images: Array) -> Scores:
     return {"logit": lens_logit(model(model.config.stretch(images)))}
 
 
+def _finder(model: Finder, images: Array) -> Scores:
+    return {"logit": model(model.config.stretch(images))}
+
+
 FINDERS: Mapping[type, tuple[Callable[[Any, Array], Scores], Callable[[Any], bool]]] = {
     Chain: (_chain, lambda config: True),
+    Finder: (_finder, lambda config: True),
     Stage: (_stage, lambda config: config.stage == "find" and config.input == "noisy"),
 }
 """By class of network: what it says of images (n, ny, nx, bands) [counts / s], and whether one of a config tells lenses
