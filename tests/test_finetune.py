@@ -76,10 +76,11 @@ def test_three_lines_learn_and_leave_a_card_with_its_baselines(learned, folder):
     model, card = learned
     again, kept = load(folder / "first" / "model")
     assert kept == card and again.config == model.config and again.config.classes == ("0", "1")
-    found = card.metrics["test"]
-    assert found["images"] == 16 and found["accuracy"] > 0.9 > 0.6 > found["accuracy_commonest"]
-    assert found["cross_entropy"] < 0.5 * found["cross_entropy_shares"] == pytest.approx(0.5 * np.log(2.0))
-    assert found == measure(again, two(folder), "test")
+    found, shares = card.metrics["test"], card.metrics["test: shares of the classes"]
+    assert found["images"] == 16 and found["accuracy"] > 0.9 > 0.6 > card.metrics["test: commonest class"]["accuracy"]
+    assert found["cross_entropy"] < 0.5 * shares["cross_entropy"] == pytest.approx(0.5 * np.log(2.0))
+    measured = measure(again, two(folder), "test")
+    assert found == measured.numbers and np.sum(measured.scores.positive) == 8
     images = two(folder).source.part("test", 0, 16)["image"]
     np.testing.assert_allclose(again(images), model(images), rtol=1e-5)
 
@@ -182,8 +183,9 @@ def test_what_makes_no_features_is_refused():
 def test_numbers_are_learned_in_their_own_units(folder, tmp_path):
     data = two(folder, values=["flux"], balance=False)
     model, card = finetune("", data, tmp_path / "run", epochs=10, learning_rate=0.01, **SETTINGS)
-    found = card.metrics["test"]
-    assert found["scatter flux"] < 0.5 * found["spread flux"] and model.config.values == ("flux",)
+    found = card.metrics
+    assert found["test"]["scatter flux"] < 0.5 * found["test: always the mean"]["scatter flux"]
+    assert model.config.values == ("flux",)
 
 
 def test_class_weights_and_balance_have_a_mean_of_one(folder):
@@ -225,8 +227,9 @@ def test_the_command_learns_resumes_and_is_measured(folder, tmp_path):
     assert card.recipe["system"]["data"][0]["images"] == [str(folder / "two.h5")]
     more = giga("train", config, "--out", tmp_path / "run", "--resume", "--set", "system.epochs=2")
     assert more.exit_code == 0, more.output
-    found = giga("evaluate", tmp_path / "run" / "model", "--card")
+    found = giga("evaluate", tmp_path / "run" / "model", "--card", "--page", tmp_path / "page.html")
     assert found.exit_code == 0, found.output
+    assert "flux alone" in (tmp_path / "page.html").read_text()
     assert load(tmp_path / "run" / "model")[1].metrics["test"]["images"] == 16
 
 

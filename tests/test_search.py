@@ -341,7 +341,8 @@ def test_what_cannot_be_searched_is_one_error(make_, message, tmp_path, model, i
 @pytest.mark.parametrize(("network", "config", "message"), [
     (Stage, ModularConfig(stage="find", **TINY), "a Stage of stage 'find', shown clean images, which tells no lenses"),
     (Stage, ModularConfig(stage="denoise", **TINY), "a Stage of stage 'denoise'"),
-    (UNet, UNetConfig.small(3), "is a UNet, which tells no lenses in observed images; expected one of Chain, Finder, Stage"),
+    (UNet, UNetConfig.small(3), "is a UNet, which tells no lenses in observed images; expected one of Chain, Finder, "
+     "Stage"),
 ])
 def test_networks_that_tell_no_lenses(network, config, message, tmp_path):
     save(network, config, tmp_path / "net")

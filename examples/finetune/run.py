@@ -85,7 +85,8 @@ def main() -> None:
     found, taken = {}, {}
     before = begin("modular-lsst", learn)
     before.eval()
-    found["as it is"] = measure(before, test)
+    first = measure(before, test)
+    found["as it is"] = first.numbers
     best = before
     tuned = {"tune": "head" if args.smoke else "all", "decay": 1.0, "epochs": epochs}
     for name, network, settings in (("after learning", "modular-lsst", tuned),
@@ -94,11 +95,10 @@ def main() -> None:
         with TrainingProgress(round(settings["epochs"] * images * 0.9 / 32)) as report:
             model, _ = finetune(network, learn, args.out / name.replace(" ", "-"), measure_rates=False, report=report,
                                 **settings)
-        found[name], taken[name] = measure(model, test), time.process_time() - started
+        found[name], taken[name] = measure(model, test).numbers, time.process_time() - started
         best = model if network else best
-    first = found["as it is"]
-    found["no network"] = {"images": first["images"], "accuracy": first["accuracy_commonest"],
-                           "auc": first.get("auc_flux", 0.5), "cross_entropy": first["cross_entropy_shares"]}
+    found["no network"] = {"images": first.numbers["images"], **{
+        name: value for numbers in first.baselines.values() for name, value in numbers.items()}}
     lines = [f"| on other cutouts | {' | '.join(found)} |", f"|---|{'---|' * len(found)}"]
     lines += [f"| {title} | {' | '.join(f'{numbers[key]:.4g}' for numbers in found.values())} |" for title, key in ROWS]
     lines.append(f"| CPU-seconds of learning | {' | '.join(f'{taken.get(name, 0.0):.0f}' for name in found)} |")

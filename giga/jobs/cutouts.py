@@ -17,6 +17,7 @@ from giga.models.networks.cutouts import CutoutNet
 from giga.models.networks.resnet import BLOCKS, ResNetConfig
 from giga.models.systems.finetune import HEADS, begin, card_of, in_epochs, measured
 from giga.models.systems.labelled import CutoutTask, Labelled, Tuning
+from giga.models.systems.measured import Measured
 from giga.models.training.source import check_shares
 from giga.models.training.train import TrainConfig
 from giga.models.zoo import ZooError
@@ -164,7 +165,7 @@ def card(config: CutoutsConfig) -> Mapping[str, Any]:
     return made | {"limits": (*made["limits"], *notes, *data.notes)}
 
 
-def evaluate(config: CutoutsConfig, model: CutoutNet, images: int, seed: int) -> Mapping[str, Mapping[str, float]]:
+def evaluate(config: CutoutsConfig, model: CutoutNet, images: int, seed: int) -> Mapping[str, Measured]:
     """Numbers of each held-out part of the data: all of its images, whatever their number and the seed."""
     return measured(model, labelled(config.data))
 

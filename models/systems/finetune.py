@@ -17,6 +17,7 @@ from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.resnet import ResNetConfig
 from giga.models.systems.labelled import CutoutTask, Labelled, Tuning, centred
 from giga.models.systems.labelled_table import measure
+from giga.models.systems.measured import Measured, flattened
 from giga.models.training.train import Report, TrainConfig, train
 from giga.models.zoo import Card, load, save_weights
 from giga.runtime.environment import git_hash
@@ -71,7 +72,7 @@ def finetune(start: str | Path | Any, data: Labelled, folder: str | Path, *, hea
     recipe = {"finetune": {"start": named, "head": head, "tune": tune, "last": last, "decay": decay, "epochs": epochs},
               "train": dataclasses.asdict(config)}
     card = Card(**card_of(model.config), recipe=recipe, seed=config.seed, git_hash=made_by,
-                command=f"finetune({named!r}, ...)", metrics=measured(network, data), images_per_s={},
+                command=f"finetune({named!r}, ...)", metrics=flattened(measured(network, data)), images_per_s={},
                 validation=trained.sets, measured_by=made_by)
     return network, save_weights(network, Path(folder) / "model", card)
 
@@ -164,7 +165,7 @@ def in_epochs(config: TrainConfig, epochs: float, epoch: float, given: Any = ())
     return dataclasses.replace(config, **{name: value for name, value in changes.items() if name not in given})
 
 
-def measured(model: CutoutNet, data: Labelled) -> dict[str, dict[str, float]]:
+def measured(model: CutoutNet, data: Labelled) -> dict[str, Measured]:
     """Numbers of each held-out part of the data, see `giga.models.systems.labelled_table.measure`."""
     return {part: measure(model, data, part) for part in ("validation", "test") if data.source.held_out(part)}
 
