@@ -16,6 +16,7 @@ import numpy as np
 from giga.io.clusters.fields import load_field
 from giga.models.networks.finder import FinderConfig
 from giga.models.systems.finder import make_simulator, measured, scored
+from giga.models.systems.measured import flattened
 from giga.models.zoo import load
 from giga.runtime import parallel
 from giga.runtime.atomic import write_bytes, write_text
@@ -51,7 +52,7 @@ def main() -> None:
             for k, (name, (one, shifted)) in enumerate(sets.items())}
     write_bytes(IMAGES / "finders.png", png(performance(rows)))
     if options.numbers:
-        found = {name: measured(one) for name, one in rows.items()}
+        found = flattened({name: measured(one) for name, one in rows.items()})
         write_text(options.numbers, json.dumps({"images": options.images, "sets": found}, indent=1) + "\n")
 
 

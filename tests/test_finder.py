@@ -82,8 +82,10 @@ def test_scores_come_with_truth_and_baselines(prepared):
     np.testing.assert_allclose(rows["score"][:16], model(SMALL.stretch(first.image)), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(rows["flux"][:16], first.image.sum((1, 2, 3)), rtol=1e-4)
     found = measured(rows | {"label": np.arange(24) % 2})
-    assert {"auc", "auc_flux", "auc_colour", "completeness"} <= set(found)
-    assert any(name.startswith("fnr_mag") for name in found) and all(np.isfinite(list(found.values())))
+    assert {"auc", "completeness"} <= set(found.numbers) and set(found.baselines) == {"flux alone", "colour alone"}
+    assert any(name.startswith("fnr_mag") for name in found.numbers)
+    assert all(np.isfinite([*found.numbers.values(), *(one["auc"] for one in found.baselines.values())]))
+    assert found.scores is not None and found.scores.positive.sum() == 12
 
 
 @pytest.mark.quick

@@ -24,6 +24,7 @@ from giga.io.results.separation import write_table
 from giga.mass.members import DPIE, Halos
 from giga.models.networks.finder import FinderConfig
 from giga.models.systems.finder import FinderTask, make_simulator, measured, scored
+from giga.models.systems.measured import flattened
 from giga.models.training.train import TrainConfig, train
 from giga.models.zoo import load
 from giga.runtime import parallel
@@ -83,10 +84,10 @@ def main() -> None:
     order = np.argsort(-rows["score"], kind="stable")
     write_table(options.out / "scores.ecsv", Table({"image": order, **{name: rows[name][order] for name in (
         "score", "label", "galaxy", "theta_E", "z", "mag", "r_e", "mag_lens", "colour_lens", "flux", "colour")}}))
-    found = measured(rows)
+    found = flattened({"scored": measured(rows)})
     write_text(options.out / "metrics.json", json.dumps(found, indent=1) + "\n")
-    print("\n".join(f"{name}: {found[name]:.3f}" for name in ("auc", "auc_flux", "auc_colour", "purity", "completeness",
-                                                              "purity_at_1_percent") if name in found))
+    print("\n".join(f"{name}, {key}: {numbers[key]:.3f}" for name, numbers in found.items()
+                    for key in ("auc", "purity", "completeness", "purity_at_1_percent") if key in numbers))
     print(options.out / "scores.ecsv")
 
 

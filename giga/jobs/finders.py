@@ -15,6 +15,7 @@ from giga.io.tables import to_table
 from giga.models.networks.count import count
 from giga.models.networks.finder import NETWORKS, SIZES, Finder, FinderConfig
 from giga.models.systems.finder import LENSED, FinderTask, evaluate, make_simulator
+from giga.models.systems.measured import Measured
 from giga.models.zoo import Seen
 from giga.simulate.generator import Examples
 from giga.simulate.surveys.noise import Noise
@@ -78,7 +79,7 @@ def task(config: ClusterFinderConfig, noise: Noise | None = None) -> FinderTask:
 
 
 def measure(config: ClusterFinderConfig, model: Any, images: int, seed: int,
-            noise: Noise | None = None) -> Mapping[str, Mapping[str, float]]:
+            noise: Noise | None = None) -> Mapping[str, Measured]:
     """What a finder makes of test sets, see `giga.models.systems.finder.evaluate`. Raises InputError."""
     fields = {False: _fields(config.clusters), True: _fields(config.other or config.clusters)}
 

@@ -14,7 +14,8 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.finder import Finder, FinderConfig
-from giga.models.systems.finder_metrics import error_rates, flat, summary
+from giga.models.systems.finder_metrics import curve, error_rates, flat, summary
+from giga.models.systems.measured import Measured, Scores
 from giga.models.systems.simulated import SimulatedTask
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
@@ -126,7 +127,7 @@ def _rows(config: FinderConfig, structure: Any, state: Any, batch: Batch) -> dic
 
 
 def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: Callable[[bool], Examples],
-             threshold: float = 0.0) -> dict[str, dict[str, float]]:
+             threshold: float = 0.0) -> dict[str, Measured]:
     """Measure a finder on test sets that no training step draws.
 
     Args:
@@ -138,8 +139,7 @@ def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: 
         threshold: Log-odds from which an image is called a lens.
 
     Returns:
-        For "mock" and "shifted" the numbers of `giga.models.systems.finder_metrics.summary`, errors in bins, and the
-        areas under the ROC curves of the total flux alone and of the colour alone (`auc_flux`, `auc_colour`).
+        For "mock" and "shifted" what `measured` tells.
     """
     found = {}
     for number, name in enumerate(("mock", "shifted")):
@@ -148,10 +148,13 @@ def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: 
     return found
 
 
-def measured(rows: dict[str, np.ndarray], threshold: float = 0.0) -> dict[str, float]:
-    """The numbers of one set, see `evaluate`."""
+def measured(rows: dict[str, np.ndarray], threshold: float = 0.0) -> Measured:
+    """What scores tell of a finder: the numbers of `giga.models.systems.finder_metrics.summary` and errors in bins,
+    beside the areas under the ROC curves of the total flux alone and of the colour alone."""
     label, score = rows["label"], rows["score"]
     bins = {name: error_rates(rows[field], edges, label, score, threshold, lenses)
             for name, (field, edges, lenses) in BINS.items() if field in rows}
-    baselines = {f"auc_{name}": summary(label, rows[name], np.inf, ())["auc"] for name in ("flux", "colour")}
-    return summary(label, score, threshold) | baselines | flat(bins)
+    alone = {f"{name} alone": rows[name] for name in ("flux", "colour")}
+    return Measured(summary(label, score, threshold) | flat(bins),
+                    {name: {"auc": curve(label, values).auc} for name, values in alone.items()},
+                    Scores(label == 1, score, threshold, 1.0 / (1.0 + np.exp(-score.astype(float))), alone))

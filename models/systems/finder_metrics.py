@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta, rankdata
 
+from giga.models.systems.measured import counted
+
 CONFIDENCE = 0.68
 ENSEMBLES = ("rank", "worst", "mean")
 PUBLISHED = {"VGG": (0.886, 0.146), "SC-VGG": (0.917, 0.159)}
@@ -104,11 +106,9 @@ def curve(label: np.ndarray, score: np.ndarray) -> Curve:
     label, score = _checked(label, score)
     if label.all() or not label.any():
         raise ValueError(f"labels: {label.sum()} lenses of {len(label)}; expected some with and some without")
-    order = np.argsort(-score, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    found, wrong = np.cumsum(label[order])[ends], np.cumsum(~label[order])[ends]
+    found, wrong = counted(score, label)
     return Curve(*(np.concatenate([[first], values]) for first, values in (
-        (np.inf, score[order][ends]), (0.0, found / label.sum()), (0.0, wrong / (~label).sum()),
+        (np.inf, np.unique(score)[::-1]), (0.0, found / label.sum()), (0.0, wrong / (~label).sum()),
         (1.0, found / (found + wrong)))))
 
 

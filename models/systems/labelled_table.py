@@ -15,7 +15,6 @@ from giga.models.systems.labelled import TOGETHER, Labelled
 from giga.models.systems.measured import Estimate, Measured, Scores, area_under_roc
 from giga.models.training.source import WEIGHT, Rows, filled
 
-
 FLUX, MEAN = "flux alone", "always the mean"
 
 
