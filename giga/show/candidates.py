@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,14 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from astropy.stats import mad_std
-from astropy.visualization import make_lupton_rgb
-from matplotlib.image import imsave
 
+from giga.show.grading.pixels import RGB, encoded, picture, white_balance
 from giga.show.report import html_page
 
 SIDE = 150  # of a picture on the page [pixels of the screen]
-SOFT, STRETCH = 8, 6  # of the stretch of Lupton et al. (2004): Q, and the linear part [noise of the sky]
 STYLE = f"""
 body {{ max-width: 1500px; }}
 .grid {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: .8rem; }}
@@ -49,28 +45,15 @@ class About:
     notes: Sequence[str] = ()
 
 
-def thumbnail(image: np.ndarray) -> bytes:
-    """A cutout in colour as a PNG, north as its rows have it.
-
-    Bands go from blue to red; of more than three the first, the middle and the last are taken, two have their mean
-    between them. Each is in units of its sky's noise, from its sky on.
+def thumbnails(images: Mapping[str, np.ndarray], bands: Sequence[str]) -> dict[str, bytes]:
+    """Cutouts in colour as PNG files, as `giga grade` shows them: light of a usual colour among them is white.
 
     Args:
-        image: Shape (ny, nx, bands).
-
-    References:
-        Lupton et al. (2004), PASP 116, 133.
+        images: Shape (ny, nx, bands) each, by name.
+        bands: Their names, the bluest first.
     """
-    bands = image.shape[-1]
-    level = np.median(image, axis=(0, 1))
-    noise = np.array([mad_std(image[..., k]) for k in range(bands)])
-    scaled = (image - level) / np.where(noise > 0.0, noise, 1.0)
-    blue, red = scaled[..., 0], scaled[..., -1]
-    green = 0.5 * (blue + red) if bands == 2 else scaled[..., bands // 2]
-    colour = make_lupton_rgb(red, green, blue, minimum=-1.0, stretch=STRETCH, Q=SOFT)
-    buffer = io.BytesIO()
-    imsave(buffer, colour, origin="lower", format="png")
-    return buffer.getvalue()
+    balance, band = white_balance(list(images.values())), RGB if len(bands) > 1 else bands[0]
+    return {name: encoded(picture(image, bands, band, "arcsinh", balance)) for name, image in images.items()}
 
 
 def candidates_page(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, bytes], about: About) -> str:

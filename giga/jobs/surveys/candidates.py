@@ -19,7 +19,7 @@ from giga.models.zoo import ZooError, load
 from giga.runtime.atomic import write_text
 from giga.search.matching import nearest_on_sky
 from giga.search.scoring import LensFinder
-from giga.show.candidates import About, candidates_page, thumbnail
+from giga.show.candidates import About, candidates_page, thumbnails
 
 Say = Callable[[str], None]
 
@@ -93,7 +93,7 @@ def _cutouts(folder: SearchFolder, table: Table, finder: LensFinder) -> tuple[li
     about = folder.about()
     reader = READERS[about["kind"]](about["files"], finder.bands, finder.shape, about["reader"])
     (folder.path / CANDIDATES).mkdir(exist_ok=True)
-    paths, pictures = [], {}
+    paths, images = [], {}
     for row in table:
         one: Any = row
         rows = Rows.of([one["name"]], [one["file"]], one["index"], one["ra"], one["dec"])
@@ -105,8 +105,8 @@ def _cutouts(folder: SearchFolder, table: Table, finder: LensFinder) -> tuple[li
         write_cutout(path, cube, finder.bands, {"OBJECT": str(one["name"])[:60], "RA": float(one["ra"]),
                                                 "DEC": float(one["dec"]), "SCORE": float(one["score"]),
                                                 "MODEL": finder.name[-60:]})
-        pictures[str(one["name"])] = thumbnail(cube.image)
-    return paths, pictures
+        images[str(one["name"])] = cube.image
+    return paths, thumbnails(images, finder.bands)
 
 
 def fit_command(cutout: Path, row: Any, ranking: Ranking, finder: LensFinder) -> str:
