@@ -1,6 +1,7 @@
 """A search: every kind of pool gives the same scores, what cannot be read is a row, and it goes on where it was."""
 
 import csv
+import dataclasses
 import errno
 import json
 import re
@@ -28,8 +29,11 @@ from giga.jobs.surveys import search as jobs
 from giga.jobs.surveys.candidates import Ranking, finder_of
 from giga.jobs.surveys.search import Search, plan_search, run_search
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit
+from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.networks.finder import Finder, FinderConfig
+from giga.models.networks.resnet import ResNetConfig
 from giga.models.networks.unet import UNet, UNetConfig
+from giga.models.systems.finetune import card_of
 from giga.models.zoo import Card, save_weights
 from giga.runtime import parallel
 from giga.runtime.workers import HERE, ClusterError, Workers, alone
@@ -202,6 +206,29 @@ def test_finders_of_clusters_search_too(tmp_path, images, network):
     np.testing.assert_allclose(found["score"], 1.0 / (1.0 + np.exp(-found["logit"])), rtol=1e-5)
 
 
+def test_a_network_of_labelled_cutouts_searches_others(tmp_path, images):
+    """In the unit of those, whatever it is; the last class is the lenses."""
+    config = CutoutConfig.on(dataclasses.replace(ResNetConfig.small(3), width=4, blocks=(1,)), pixels=(SIDE, SIDE),
+                             bands=BANDS, sigma=(0.1, 0.1, 0.1), unit="nJy", classes=("spiral", "star", "lens"))
+    made = make(CutoutNet, config)
+    save_weights(made, tmp_path / "net", Card("CutoutNet", card_of(config)["config"], {}, 0, "", "", {}, (), 1.0, {}))
+    for k, unit in enumerate(["nJy", None, "ct / s"]):
+        hdus = [fits.ImageHDU(images[k, ..., j].astype(np.float32), name=band) for j, band in enumerate(BANDS)]
+        for hdu in hdus if unit else ():
+            hdu.header["BUNIT"] = unit
+        (tmp_path / "pool").mkdir(exist_ok=True)
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "pool" / f"c{k}.fits")
+    folder, found = go(tmp_path / "out", [tmp_path / "pool"], str(tmp_path / "net"), top=3)
+    logits = np.asarray(made(jnp.asarray(images[:2], jnp.float32)), float)
+    wanted = logits[:, 2] - np.logaddexp(logits[:, 0], logits[:, 1])
+    assert [row["name"] for row in found] == [f"c{k}" for k in np.argsort(-wanted)]
+    np.testing.assert_allclose([row["logit"] for row in found], np.sort(wanted)[::-1], rtol=2e-4, atol=1e-5)
+    reasons = Table.read(tmp_path / "out" / "scores.fits")["reason"]
+    assert str(reasons[2]) == "BUNIT is 'ct / s'; expected 'nJy', which the network learned"
+    with pytest.raises(InputError, match="--units: counts for .*as they are, in nJy"):
+        go(tmp_path / "other", [tmp_path / "pool"], str(tmp_path / "net"), units="counts")
+
+
 def bad(folder, images):
     """A folder with one cutout that is right and others that are not; what is said of each."""
     def write(name, hdus):
@@ -342,7 +369,7 @@ def test_what_cannot_be_searched_is_one_error(make_, message, tmp_path, model, i
     (Stage, ModularConfig(stage="find", **TINY), "a Stage of stage 'find', shown clean images, which tells no lenses"),
     (Stage, ModularConfig(stage="denoise", **TINY), "a Stage of stage 'denoise'"),
     (UNet, UNetConfig.small(3), "is a UNet, which tells no lenses in observed images; expected one of Chain, Finder, "
-     "Stage"),
+     "Stage, CutoutNet"),
 ])
 def test_networks_that_tell_no_lenses(network, config, message, tmp_path):
     save(network, config, tmp_path / "net")

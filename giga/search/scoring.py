@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from giga.models.networks.chain import Chain, ModularConfig, Stage, lens_logit, parameters
+from giga.models.networks.cutouts import CutoutNet
 from giga.models.networks.finder import Finder
 from giga.models.zoo import Card, Seen
 from giga.runtime import parallel
@@ -36,13 +37,59 @@ def _finder(model: Finder, images: Array) -> Scores:
     return {"logit": model(model.config.stretch(images))}
 
 
-FINDERS: Mapping[type, tuple[Callable[[Any, Array], Scores], Callable[[Any], bool]]] = {
-    Chain: (_chain, lambda config: True),
-    Finder: (_finder, lambda config: True),
-    Stage: (_stage, lambda config: config.stage == "find" and config.input == "noisy"),
+def _cutouts(model: CutoutNet, images: Array) -> Scores:
+    logits = model(images)
+    return {"logit": logits[:, -1] - jax.nn.logsumexp(logits[:, :-1], axis=1)}
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that a network takes.
+
+    Attributes:
+        bands: Their names, in order.
+        shape: (ny, nx).
+        unit: What images are in, which are taken as they are; None is counts / s of a survey.
+        pixel_scale: Side of a pixel [arcsec]; None is not known.
+        zero_points: Magnitude of one count / s in each band; None is not known.
+    """
+
+    bands: tuple[str, ...]
+    shape: tuple[int, int]
+    unit: str | None = None
+    pixel_scale: float | None = None
+    zero_points: np.ndarray | None = None
+
+
+def _of_survey(config: Any) -> Images:
+    survey: Survey = config.observed
+    ny, nx = survey.shape
+    return Images(tuple(band.name for band in survey.bands), (ny, nx), None, float(survey.pixel_scale),
+                  np.asarray(survey.zero_points))
+
+
+class Kind(NamedTuple):
+    """A class of networks that tell lenses.
+
+    Attributes:
+        scores: What one says of images (n, ny, nx, bands).
+        tells: Whether one of a config tells lenses in images as they are observed.
+        images: Those that it takes.
+    """
+
+    scores: Callable[[Any, Array], Scores]
+    tells: Callable[[Any], bool] = lambda config: True
+    images: Callable[[Any], Images] = _of_survey
+
+
+FINDERS: Mapping[type, Kind] = {
+    Chain: Kind(_chain),
+    Finder: Kind(_finder),
+    Stage: Kind(_stage, lambda config: config.stage == "find" and config.input == "noisy"),
+    CutoutNet: Kind(_cutouts, lambda config: bool(config.classes),
+                    lambda config: Images(config.bands, config.pixels, config.unit)),
 }
-"""By class of network: what it says of images (n, ny, nx, bands) [counts / s], and whether one of a config tells lenses
-in images as they are observed."""
+"""By class of network; of one that learned from labelled cutouts the last of its classes is the lenses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +99,7 @@ class LensFinder:
     Attributes:
         name: In the zoo, or its path.
         sha256: Of its weights.
-        survey: Whose images it learned: bands, shape, side of a pixel and zero points.
+        images: Those that it takes.
         seen: What it has seen.
         prevalence: Share of lenses in its training, for which its probabilities are.
         network: The network.
@@ -61,7 +108,7 @@ class LensFinder:
 
     name: str
     sha256: str
-    survey: Survey
+    images: Images
     seen: Seen | None
     prevalence: float | None
     network: Any
@@ -70,24 +117,24 @@ class LensFinder:
     @staticmethod
     def of(name: str, network: Any, card: Card) -> LensFinder:
         """The finder of a loaded network. Raises ValueError for one that tells no lenses in observed images."""
-        scores, tells = FINDERS.get(type(network), (None, None))
-        if scores is None or tells is None or not tells(network.config):
+        kind = FINDERS.get(type(network))
+        if kind is None or not kind.tells(network.config):
             stage = f" of stage {network.config.stage!r}, shown {network.config.input} images" if isinstance(
                 getattr(network, "config", None), ModularConfig) else ""
             raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected "
                              f"one of {', '.join(kind.__name__ for kind in FINDERS)}")
-        return LensFinder(name, card.sha256, network.config.observed, card.seen, card.prevalence, network, scores)
+        return LensFinder(name, card.sha256, kind.images(network.config), card.seen, card.prevalence, network,
+                          kind.scores)
 
     @property
     def bands(self) -> tuple[str, ...]:
         """Names of the bands, in their order."""
-        return tuple(band.name for band in self.survey.bands)
+        return self.images.bands
 
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) of the images."""
-        ny, nx = self.survey.shape
-        return ny, nx
+        return self.images.shape
 
 
 class Scorer:
@@ -116,7 +163,7 @@ class Scorer:
         """Score up to a batch of images.
 
         Args:
-            images: Shape (n, ny, nx, bands), n at most the batch [counts / s of the finder's survey].
+            images: Shape (n, ny, nx, bands), n at most the batch, in the finder's unit.
 
         Returns:
             `logit` and whatever else the network says, shape (n,) each, and `score`, the probability of a lens for a

@@ -115,8 +115,9 @@ def fit_command(cutout: Path, row: Any, ranking: Ranking, finder: LensFinder) ->
     first = ["giga", "init", str(cutout), "--out", f"{run}.toml"]
     if "theta_E" in row.colnames:
         first += ["--theta-e", f"{row['theta_E']:.3g}"]
-    if not np.isfinite(row["ra"]) and not {"--survey", "--pixel-scale"} & set(shlex.split(ranking.init)):
-        first += ["--pixel-scale", f"{float(finder.survey.pixel_scale):g}"]
+    scale = finder.images.pixel_scale
+    if scale and not np.isfinite(row["ra"]) and not {"--survey", "--pixel-scale"} & set(shlex.split(ranking.init)):
+        first += ["--pixel-scale", f"{scale:g}"]
     fit = ["giga", "fit", f"{run}.toml", "--out", str(run)]
     fit += [] if ranking.init_from is None else ["--init-from", ranking.init_from]
     first += shlex.split(ranking.init)

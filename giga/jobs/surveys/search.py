@@ -19,7 +19,7 @@ from giga.imaging.grid import sky_of
 from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.cube import Cube, pixel_noise
 from giga.io.images.sky import celestial_wcs
-from giga.io.images.units import to_rate
+from giga.io.images.units import power_of, to_rate
 from giga.io.pools.base import Pool, Rows, read_positions
 from giga.io.pools.kinds import READERS, pool_of
 from giga.io.results.search import (
@@ -79,14 +79,20 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
         ClusterError: Another command works on the folder.
     """
     finder = finder_of(search.model)
+    asked = {"--zero-point": search.zero_points, "--units": search.units, "--exposure-time": search.exposure_time}
+    for option, value in asked.items() if finder.images.unit is not None else ():
+        if value is not None:
+            raise InputError("", option, f"{value} for {search.model}", "none: it learned from a user's cutouts, and "
+                             f"takes others as they are{f', in {finder.images.unit}' * bool(finder.images.unit)}")
     if search.zero_points is not None and len(search.zero_points) != len(finder.bands):
         raise InputError("", "--zero-point", f"{len(search.zero_points)} values",
                          f"one a band: {', '.join(finder.bands)}")
     pool = pool_of([path.absolute() for path in search.paths], finder.bands, finder.shape,
-                   float(finder.survey.pixel_scale),
+                   finder.images.pixel_scale,
                    catalogue=search.catalogue, grid=search.grid, pattern=search.pattern, dataset=search.dataset)
-    factor = np.ones(len(finder.bands)) if search.zero_points is None else 10.0 ** (
-        0.4 * (finder.survey.zero_points - np.asarray(search.zero_points)))
+    zero_points = finder.images.zero_points
+    factor = np.ones(len(finder.bands)) if search.zero_points is None or zero_points is None else 10.0 ** (
+        0.4 * (zero_points - np.asarray(search.zero_points)))
     model = str(Path(search.model).absolute()) if len(Path(search.model).parts) > 1 else search.model
     settings = {"model": model, "size": search.size, "units": search.units, "exposure_time": search.exposure_time,
                 "factor": factor.tolist(), "batch": search.batch}
@@ -190,27 +196,35 @@ class _Worker:
 
     def taken(self, cube: Cube | InputError, ra: float, dec: float) -> _Taken:
         """A cutout as the network takes it, or why it cannot be taken."""
-        bands = self.finder.bands
+        bands, wanted = self.finder.bands, self.finder.images
         if not isinstance(cube, InputError):
             try:
                 if not np.isfinite(ra) and (wcs := celestial_wcs(cube.header)) is not None:
                     ny, nx = cube.image.shape[:2]
                     sky: Any = sky_of(wcs, np.array([0.5 * (nx - 1)]), np.array([0.5 * (ny - 1)])).icrs
                     ra, dec = float(sky.ra.deg[0]), float(sky.dec.deg[0])
-                if self.kind != "mosaic" and (scale := cube.pixel_scale) is not None:
-                    check_pixel_scale(scale, float(self.finder.survey.pixel_scale), 0.01, "which the network learned",
-                                      cube.file, "")
+                if self.kind != "mosaic" and wanted.pixel_scale and (scale := cube.pixel_scale) is not None:
+                    check_pixel_scale(scale, wanted.pixel_scale, 0.01, "which the network learned", cube.file, "")
                 for band, low, high in zip(bands, cube.image.min((0, 1)), cube.image.max((0, 1)), strict=True):
                     if low == high:
                         raise InputError(cube.file, "", f"band {band} is {low:g} everywhere", "an image with noise")
                 image = cube.to_shape(self.finder.shape, self.settings["size"])
-                factor = to_rate(cube.unit, self.settings["units"], self.settings["exposure_time"],
-                                 float(self.finder.survey.pixel_scale) ** 2)[0] * np.asarray(self.settings["factor"])
+                factor = self._to_unit(cube) * np.asarray(self.settings["factor"])
                 return _Taken(ra, dec, "", (image.image * factor).astype(np.float32), pixel_noise(cube) * factor)
             except ValueError as error:
                 cube = error if isinstance(error, InputError) else InputError(cube.file, "", str(error))
         return _Taken(ra, dec, f"{cube.seen}; expected {cube.expected}" if cube.expected else cube.seen, None,
                       np.full(len(bands), np.nan))
+
+    def _to_unit(self, cube: Cube) -> float:
+        """What turns a cutout into the unit that the network learned. Raises ValueError."""
+        wanted = self.finder.images
+        if wanted.unit is None:
+            return to_rate(cube.unit, self.settings["units"], self.settings["exposure_time"],
+                           (wanted.pixel_scale or 1.0) ** 2)[0]
+        if power_of(cube.unit, wanted.unit) not in (None, 1.0):
+            raise InputError(cube.file, "", f"BUNIT is {cube.unit!r}", f"{wanted.unit!r}, which the network learned")
+        return 1.0
 
 
 @dataclass(frozen=True, eq=False)
