@@ -93,4 +93,5 @@ def test_validation_and_evaluation_report_both():
     assert [each.name for each in sets] == ["fixed", "shifted"] and sets[0].sha256 != sets[1].sha256
     assert jax.tree.map(jnp.shape, sets[0].batches) == jax.tree.map(jnp.shape, sets[1].batches)
     found = modular_table.evaluate(TINY, make(Stage, TINY), 32)
-    assert set(found) == {"mock", "shifted"} and set(found["mock"]) == set(found["shifted"]) == {"accuracy"}
+    assert set(found) == {"mock", "shifted"}
+    assert set(found["mock"].numbers) == set(found["shifted"].numbers) >= {"accuracy"}

@@ -289,32 +289,6 @@ def test_gradients_are_clipped_and_biases_do_not_decay():
     assert float(optax.tree.norm(means)) == pytest.approx(0.1, rel=1e-5)  # (1 - beta1) times the norm 1
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adadelta"])
-def test_a_plateau_halves_the_learning_rate(kind):
-    """Two updates are a chunk; a loss that does not fall for two chunks more than the first halves what comes then."""
-    config = toy_config(steps=100, chunk=2, validate_every=100, checkpoint_every=100, warmup=0, final=1.0, clip=0.0,
-                        weight_decay=0.0, learning_rate=0.1, optimiser=kind)
-    params = {"kernel": jnp.ones((2, 2))}
-    plain, watched = optimiser(config), optimiser(dataclasses.replace(config, plateau=2))
-    states, ratios = [rule.init(params) for rule in (plain, watched)], []
-    for _ in range(8):
-        moves, states[0] = plain.update(params, states[0], params, value=1.0)
-        halved, states[1] = watched.update(params, states[1], params, value=1.0)
-        ratios.append(float((halved["kernel"] / moves["kernel"])[0, 0]))
-    assert ratios[0] == pytest.approx(1.0) and ratios[-1] == pytest.approx(0.5)
-    assert sorted(ratios, reverse=True) == ratios
-
-
-def test_an_unknown_optimiser_is_said():
-    with pytest.raises(ValueError, match="optimiser: got sgd, expected one of adamw, adadelta"):
-        toy_config(optimiser="sgd")
-
-
-def test_fields_that_are_not_used_leave_the_identity_of_older_runs():
-    assert not {"optimiser", "plateau", "reuse"} & set(toy_config().what)
-    assert {"optimiser", "plateau"} <= set(toy_config(optimiser="adadelta", plateau=3).what)
-
-
 def test_the_mean_of_the_weights():
     assert float(averaged(1.0, 0.0, jnp.int32(0), 0.99)) == pytest.approx(0.1)
     assert float(averaged(1.0, 0.0, jnp.int32(10_000), 0.99)) == pytest.approx(0.99)

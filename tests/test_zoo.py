@@ -7,6 +7,7 @@ import os
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from _toy import SIZE, Toy, ToyConfig
 from flax import nnx
 
@@ -55,6 +56,14 @@ def test_round_trip_by_path(saved, model, suffix):
     written = dataclasses.replace(CARD, parameters=9 * 6 + 2 * 6 + 7, sha256=card.sha256)
     assert card.dump() == written.dump()
     assert len(card.sha256) == 64
+
+
+def test_a_file_has_the_same_bytes_at_every_call(model):
+    header = {name: name * 3 for name in ("weights", "a card", "network", "config")}
+    assert len({pack_weights(model, header) for _ in range(20)}) == 1
+    content = pack_weights(model, header)
+    assert all(np.array_equal(values, tensors_of(model)[name])
+               for name, values in safetensors.numpy.load(content).items())
 
 
 def test_the_network_is_in_eval_mode(saved, model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,19 @@ def tensors_of(model: Any) -> dict[str, np.ndarray]:
 
 
 def pack_weights(model: Any, header: dict[str, str] | None = None) -> bytes:
-    """The content of a file of weights, with strings in its header."""
-    return safetensors.numpy.save(tensors_of(model), header)
+    """The content of a file of weights, with strings in its header: the same bytes at every call.
+
+    safetensors writes the strings in an order that changes from call to call, and the hash of a file must not.
+    """
+    content = safetensors.numpy.save(tensors_of(model), header)
+    if not header or len(header) < 2:
+        return content
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:end])
+    head["__metadata__"] = dict(sorted(header.items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def sha256(content: bytes) -> str:
