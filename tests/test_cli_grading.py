@@ -16,7 +16,7 @@ from giga.cli.surveys import loop as loop_command
 from giga.io.grading.folder import DATABASE, read_folder
 from giga.search.aggregation.confusion import Aggregate
 from giga.search.grading.questions import GRADES
-from giga.search.grading.store import Store
+from giga.search.grading.store import VoteStore
 
 
 def run(*words: object):
@@ -32,7 +32,7 @@ def graded(tmp_path):
     """Ten candidates that two have graded: odd ones are lenses, and they differ on one."""
     place = candidates(tmp_path / "found", 10)
     folder = read_folder(place)
-    store = Store(folder.database, folder.scheme)
+    store = VoteStore(folder.database, folder.scheme)
     store.add([one.item for one in folder.graded])
     names = {number: item.name for number, item in store.items().items()}
     for grader, own in (("anna", "A"), ("bob", "B")):
@@ -61,7 +61,7 @@ def test_refits_are_listed(tmp_path):
         (tmp_path / "lenses" / name).mkdir(parents=True)
         (tmp_path / "lenses" / name / "fit.png").write_bytes(b"")
     folder = read_folder(tmp_path)
-    store = Store(folder.database, folder.scheme)
+    store = VoteStore(folder.database, folder.scheme)
     store.add([one.item for one in folder.graded])
     anna = store.grader("anna")
     names = {number: item.name for number, item in store.items().items()}
@@ -179,7 +179,7 @@ def test_a_loop_of_people_waits_for_their_grades(worlds):
     place = worlds / "loop" / "rounds" / "01"
     assert result.exit_code == 0 and "to grade: giga grade" in result.output and len(read_folder(place).graded) == 10
     folder = read_folder(place)
-    store = Store(folder.database, folder.scheme)
+    store = VoteStore(folder.database, folder.scheme)
     store.add([one.item for one in folder.graded])
     anna = store.grader("anna")
     store.answer(anna, range(10), "detect", "nothing", "act-00001", waiting=True)

@@ -15,13 +15,13 @@ from giga.io.grading.votes import COLUMNS, votes_as
 from giga.search.grading.questions import CANDIDATES, MODELS
 from giga.search.grading.queue import order
 from giga.search.grading.records import Full, Item, Locked, Refused, StoreError, check_name
-from giga.search.grading.store import Store
+from giga.search.grading.store import VoteStore
 
 pytestmark = pytest.mark.quick
 
 
 def store(path, items=20, patience=0.05, **settings):
-    made = Store(path / "votes.sqlite", CANDIDATES, patience=patience, **settings)
+    made = VoteStore(path / "votes.sqlite", CANDIDATES, patience=patience, **settings)
     made.add([Item(f"c{k}", "candidate", f"{k}") for k in range(items)])
     return made
 
@@ -114,7 +114,7 @@ def test_what_is_added_later_is_queued_behind_the_rest(tmp_path):
 def test_a_folder_that_is_another_one_is_refused(tmp_path, items, said):
     store(tmp_path, items=2)
     with pytest.raises(StoreError, match=said):
-        Store(tmp_path / "votes.sqlite", CANDIDATES).add(items)
+        VoteStore(tmp_path / "votes.sqlite", CANDIDATES).add(items)
 
 
 @pytest.mark.parametrize(("scheme", "settings", "said"), [
@@ -124,7 +124,7 @@ def test_other_settings_are_refused(tmp_path, scheme, settings, said):
     store(tmp_path, seed=1, repeats=0.1)
     assert store(tmp_path).seed == 1
     with pytest.raises(StoreError, match=said):
-        Store(tmp_path / "votes.sqlite", scheme, **settings)
+        VoteStore(tmp_path / "votes.sqlite", scheme, **settings)
 
 
 def test_votes_of_another_version_are_refused(tmp_path):
@@ -132,12 +132,12 @@ def test_votes_of_another_version_are_refused(tmp_path):
     with closing(sqlite3.connect(tmp_path / "votes.sqlite")) as database, database:
         database.execute("UPDATE meta SET value = '0' WHERE name = 'version'")
     with pytest.raises(StoreError, match="version"):
-        Store(tmp_path / "votes.sqlite", CANDIDATES)
+        VoteStore(tmp_path / "votes.sqlite", CANDIDATES)
     with pytest.raises(StoreError, match="unable to open"):
-        Store(tmp_path / "no folder" / "votes.sqlite", CANDIDATES)
+        VoteStore(tmp_path / "no folder" / "votes.sqlite", CANDIDATES)
     (tmp_path / "other.sqlite").write_text("no database, but long enough to look like one" * 50)
     with pytest.raises(StoreError, match="not a database"):
-        Store(tmp_path / "other.sqlite", CANDIDATES)
+        VoteStore(tmp_path / "other.sqlite", CANDIDATES)
 
 
 def test_a_lock_of_another_process_is_said_and_nothing_is_lost(tmp_path):
@@ -166,7 +166,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
     assert 0 < kept == len(votes.votes()) == votes.progress(anna).done
     database.execute("PRAGMA max_page_count = 100000")
     votes.answer(anna, [kept], "detect", "escalate", "act-again")
-    assert len(Store(tmp_path / "votes.sqlite", CANDIDATES).votes()) == kept + 1
+    assert len(VoteStore(tmp_path / "votes.sqlite", CANDIDATES).votes()) == kept + 1
 
 
 @pytest.mark.parametrize("name", ["<b>eve</b>", "a&b", 'a"b', "a\nb", "", "  ", "x" * 61, "../eve", "a\u202eb"])

@@ -15,7 +15,7 @@ from giga.jobs.loop.drive import LOG, LoopSettings, run_loop
 from giga.jobs.loop.features import Extractor, sample
 from giga.jobs.loop.people import by_people, by_script, read_graders
 from giga.search.grading.questions import CANDIDATES
-from giga.search.grading.store import Store
+from giga.search.grading.store import VoteStore
 from giga.search.loop.head import train_head
 from giga.search.loop.rounds import FeatureFinder, Round, best, learned, stopped, table
 from giga.search.loop.scripted import ScriptedGraders, true_grades
@@ -191,7 +191,7 @@ def test_people_grade_a_round_on_the_page(tmp_path):
     folder = read_folder(place)
     assert [one.item.name for one in folder.graded] == ["c00003", "c00001", "c00008"]
     assert [len(one.files) for one in folder.graded] == [2, 1, 1] and "score" not in folder.graded[0].row
-    store = Store(place / DATABASE, CANDIDATES)
+    store = VoteStore(place / DATABASE, CANDIDATES)
     store.add([one.item for one in folder.graded])
     names = {number: item.name for number, item in store.items().items()}
     anna, bob = store.grader("anna"), store.grader("bob")

@@ -32,7 +32,7 @@ from giga.runtime.atomic import write_bytes, write_text
 from giga.show.finders import sheet
 from giga.show.plot import png
 from giga.show.terminal import TrainingProgress
-from giga.simulate.systems.cluster_fields import ClusterField, Galaxies, Lens, prepare
+from giga.simulate.systems.cluster_fields import ClusterField, ClusterLens, Galaxies, prepare
 
 SMOKE = TrainConfig(steps=6, batch_size=8, chunk=2, reuse=2, warmup=0, validate_every=6, validation_size=8,
                     checkpoint_every=6, measure_rates=False)
@@ -40,7 +40,7 @@ WHOLE = TrainConfig(steps=2000, batch_size=64, chunk=50, reuse=5, warmup=100, em
                     validation_size=512, checkpoint_every=500, measure_rates=False)
 
 
-def made_cluster(members: int) -> Lens:
+def made_cluster(members: int) -> ClusterLens:
     """A halo and galaxies about it, on scaling relations."""
     random = np.random.default_rng(5)
     radius, turn = 25.0 * random.uniform(size=members) ** 0.7 + 4.0, random.uniform(0.0, 2.0 * np.pi, members)
@@ -51,7 +51,7 @@ def made_cluster(members: int) -> Lens:
     galaxies = Halos(each=DPIE(sigma=260.0 * light**0.25, core=0.03 * light**0.5, cut=6.0 * light**0.5, e1=e1, e2=e2,
                                center_x=x, center_y=y))
     halo = DPIE(sigma=900.0, core=8.0, cut=200.0, e1=0.1)
-    return Lens(mass=[halo, galaxies], smooth=[halo], z=0.4, galaxies=Galaxies(x=x, y=y, mag=mag, e1=e1, e2=e2))
+    return ClusterLens(mass=[halo, galaxies], smooth=[halo], z=0.4, galaxies=Galaxies(x=x, y=y, mag=mag, e1=e1, e2=e2))
 
 
 def main() -> None:

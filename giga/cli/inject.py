@@ -31,7 +31,7 @@ from giga.simulate.inject import Injection
 from giga.simulate.populations.population import Population
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.survey import Survey
-from giga.simulate.systems.cluster_fields import NODES, Lens, prepare
+from giga.simulate.systems.cluster_fields import NODES, ClusterLens, prepare
 from giga.simulate.systems.clusters import cluster_lenses
 
 TABLE = "truth.ecsv"
@@ -180,7 +180,7 @@ def _preset(name: str) -> Survey:
 
 
 def _cluster(model: Path, alpha_y: Path | None, members: Path | None, z_lens: float | None,
-           z_map: float | None) -> tuple[Lens, tuple[float, float]]:
+           z_map: float | None) -> tuple[ClusterLens, tuple[float, float]]:
     """The model, and the sky at its origin."""
     if alpha_y is None:
         for option, value in (("--members", members), ("--z-lens", z_lens), ("--z-map", z_map)):

@@ -37,7 +37,7 @@ class Images(Protocol):
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """Block of each image, shape (n,): those that are read together at the cost of one. None if each is alone."""
+        """Block of each image, shape (n,). Those of a block are read at the cost of one; None if each is alone."""
         ...
 
     @property

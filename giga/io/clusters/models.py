@@ -18,18 +18,18 @@ from giga.io.lenstool.par import Par, read_par
 from giga.io.lenstool.potentials import Potential, masses, potentials, together
 from giga.io.lenstool.potfiles import members
 from giga.lensing.cosmology import Cosmology
-from giga.simulate.systems.cluster_fields import Galaxies, Lens
+from giga.simulate.systems.cluster_fields import ClusterLens, Galaxies
 
 LARGEST = 100.0  # cut radius of a galaxy [kpc]; what is wider is a halo of the cluster
 FABER_JACKSON = 10.0  # magnitudes of a factor of ten in the velocity dispersion, L ~ sigma^4
 
 
-def read_cluster(path: str | PathLike[str]) -> Lens:
+def read_cluster(path: str | PathLike[str]) -> ClusterLens:
     """The model of a `.par` of LensTool, see `cluster_lens`. Raises InputError."""
     return cluster_lens(read_par(path))
 
 
-def cluster_lens(par: Par) -> Lens:
+def cluster_lens(par: Par) -> ClusterLens:
     """The model of a `.par`: potentials of type 81 with a cut radius below 100 kpc, and the potfiles, are galaxies.
 
     Magnitudes are taken to be F814W. A galaxy without one has that of the others' Faber-Jackson relation.
@@ -54,7 +54,7 @@ def cluster_lens(par: Par) -> Lens:
         rows += zip(*(np.asarray(v, float) for v in (c.x, c.y, c.mag, c.e1, c.e2)), strict=True)
     x, y, mag, e1, e2 = np.array(rows, float).T
     smooth = together([one for one in every if one not in small])
-    return Lens(mass=[*masses(par), *files], smooth=smooth, z=every[0].z_lens, cosmology=par.cosmology,
+    return ClusterLens(mass=[*masses(par), *files], smooth=smooth, z=every[0].z_lens, cosmology=par.cosmology,
                 galaxies=Galaxies(x=x, y=y, mag=mag, e1=e1, e2=e2))
 
 
@@ -63,7 +63,7 @@ def _is_galaxy(one: Potential, par: Par) -> bool:
 
 
 def map_lens(alpha_x: str | PathLike[str], alpha_y: str | PathLike[str], catalogue: str | PathLike[str], z_lens: float,
-             z_map: float | None = None, cosmology: Cosmology | None = None) -> Lens:
+             z_map: float | None = None, cosmology: Cosmology | None = None) -> ClusterLens:
     """A model that is known as a deflection map on disk, with a catalogue of the members.
 
     Args:
@@ -86,7 +86,7 @@ def map_lens(alpha_x: str | PathLike[str], alpha_y: str | PathLike[str], catalog
         scale = 1.0 / efficiency
     field = load_deflection_map(alpha_x, alpha_y, scale=scale)
     members_of = read_members(Path(catalogue), north_up(alpha_x))
-    return Lens(mass=[field], smooth=[], z=z_lens, cosmology=cosmology,
+    return ClusterLens(mass=[field], smooth=[], z=z_lens, cosmology=cosmology,
                 galaxies=Galaxies(x=members_of.x, y=members_of.y, mag=members_of.mag, e1=members_of.e1,
                                   e2=members_of.e2))
 

@@ -25,7 +25,7 @@ from giga.io.lenstool.catalogues import on_plane, on_sky
 from giga.io.results.separation import write_table
 from giga.runtime.atomic import write_bytes
 from giga.simulate.surveys.survey import Survey
-from giga.simulate.systems.cluster_fields import MARGIN, NODES, ClusterField, Lens, prepare
+from giga.simulate.systems.cluster_fields import MARGIN, NODES, ClusterField, ClusterLens, prepare
 from giga.simulate.systems.clusters import ClusterLenses
 
 TABLE = "lenses.ecsv"
@@ -92,7 +92,7 @@ def read_mosaic(files: Sequence[str | PathLike[str]], survey: Survey) -> Mosaic:
     return Mosaic(stacked, tuple(headers), paths, wcs, sigma)
 
 
-def on_mosaic(lens: Lens, reference: tuple[float, float], mosaic: Mosaic, survey: Survey, half_width: float,
+def on_mosaic(lens: ClusterLens, reference: tuple[float, float], mosaic: Mosaic, survey: Survey, half_width: float,
               supersampling: int = 2, nodes: int = NODES) -> tuple[ClusterField, np.ndarray]:
     """Prepare a cluster for its own images: cutouts lie on their pixels.
 

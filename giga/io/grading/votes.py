@@ -18,7 +18,7 @@ from giga.io.grading.folder import DATABASE
 from giga.runtime.atomic import write_bytes
 from giga.search.grading.questions import MODELS
 from giga.search.grading.records import StoreError, Vote
-from giga.search.grading.store import Store
+from giga.search.grading.store import VoteStore
 
 COLUMNS = ("grader", "name", "kind", "truth", "showing", "position", "question", "answer", "time", "seconds", "undone",
            "flag", "comment")
@@ -85,7 +85,7 @@ def read_votes(path: Path) -> list[Vote]:
     """
     file = path / DATABASE if path.is_dir() else path
     try:
-        return Store(file, Store.scheme_of(file)).votes()
+        return VoteStore(file, VoteStore.scheme_of(file)).votes()
     except StoreError as error:
         raise InputError("", "", str(error)) from error
 

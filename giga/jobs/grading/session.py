@@ -15,7 +15,7 @@ from giga.jobs.grading.pictures import PAGE, RESIDUAL, Look, Pictures
 from giga.jobs.grading.subtraction import Subtraction
 from giga.search.grading.questions import MODELS
 from giga.search.grading.records import StoreError, Task
-from giga.search.grading.store import PATIENCE, Store
+from giga.search.grading.store import PATIENCE, VoteStore
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Session:
         path: The folder, see `giga.io.grading.folder.read_folder`.
         graders: Names.
         simulations: A folder of candidates of which the truth is known, to insert.
-        seed, repeats: See `giga.search.grading.store.Store`.
+        seed, repeats: See `giga.search.grading.store.VoteStore`.
         model: Separator for the lens-subtracted panel; None takes one that fits.
         subtract: Whether there is such a panel.
         patience: A lock of another process is waited for [s].
@@ -64,7 +64,7 @@ class Session:
             raise InputError(simulations or "", "--simulations", "given for a fleet", "a folder of candidates")
         every: list[Graded] = [*self.folder.graded, *inserted]
         try:
-            self.store = Store(self.folder.database, self.scheme, seed, repeats, patience)
+            self.store = VoteStore(self.folder.database, self.scheme, seed, repeats, patience)
             self.store.add([one.item for one in every])
             self.graders = tuple(Grader(name, self.store.grader(name), secrets.token_urlsafe(24))
                                  for name in dict.fromkeys(graders))

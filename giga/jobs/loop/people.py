@@ -18,7 +18,7 @@ from giga.io.jsonfile import read_json
 from giga.runtime.atomic import write_atomically
 from giga.search.aggregation.rules import ballot, cancelled, said
 from giga.search.grading.questions import CANDIDATES
-from giga.search.grading.store import Store, StoreError
+from giga.search.grading.store import StoreError, VoteStore
 from giga.search.loop.scripted import ScriptedGraders, true_grades
 
 CATALOGUE = "candidates.fits"
@@ -39,7 +39,7 @@ def by_people(pool: Path) -> Callable[[Path, np.ndarray], list[str] | None]:
         if not (place / DATABASE).is_file():
             return None
         try:
-            store = Store(place / DATABASE, CANDIDATES)
+            store = VoteStore(place / DATABASE, CANDIDATES)
             graders = [store.progress(store.grader(name)) for name in store.graders()]
         except StoreError as error:
             raise InputError("", "", str(error)) from error

@@ -54,7 +54,7 @@ class _Connection(sqlite3.Connection):
             self.close()
 
 
-class Store:
+class VoteStore:
     """The votes on a folder.
 
     A vote is on the disk when `answer` returns. Nothing is ever deleted: an undone vote says when it was undone.

@@ -49,7 +49,7 @@ class Galaxies(Component):
         return np.stack([np.asarray(self.x, float), np.asarray(self.y, float)], -1)
 
 
-class Lens(Component):
+class ClusterLens(Component):
     """One model of a cluster, by which fields are made.
 
     Attributes:
@@ -159,7 +159,7 @@ class ClusterField(Component):
                                      for name in arrays})
 
 
-def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, nodes: int = NODES,
+def prepare(lens: ClusterLens, grid: Grid, half_width: float, supersampling: int = 2, nodes: int = NODES,
             centers: np.ndarray | None = None) -> ClusterField:
     """Find the secondary critical lines of a cluster, and the deflection about its galaxies.
 
@@ -214,7 +214,7 @@ def prepare(lens: Lens, grid: Grid, half_width: float, supersampling: int = 2, n
         pixel_scale=float(grid.pixel_scale), supersampling=supersampling)
 
 
-def secondary(lens: Lens, efficiency: float, half_width: float) -> list[Curve]:
+def secondary(lens: ClusterLens, efficiency: float, half_width: float) -> list[Curve]:
     """The tangential critical lines of galaxies that act as lenses, for one D_ls / D_s.
 
     Where it is not known which masses are galaxies, the size alone tells, and lines about no member are left out.

@@ -22,7 +22,7 @@ TILT, RED_SCATTER, BLUE = 0.03, 0.06, 0.15  # slope and scatter of the red seque
 TURNED = 0.1  # scatter of an ellipticity component of the light about the catalogue's
 
 
-class Members(Component):
+class MemberLight(Component):
     """How members shine: tables by cluster, made by `members_of`.
 
     Attributes:
@@ -64,14 +64,14 @@ class Members(Component):
                     e1=shrunk * e1, e2=shrunk * e2)
 
 
-def members_of(z_lens: np.ndarray, survey: Survey, cosmology: Cosmology | None = None) -> Members:
+def members_of(z_lens: np.ndarray, survey: Survey, cosmology: Cosmology | None = None) -> MemberLight:
     """Make the tables of members' light for clusters of some redshifts, shape (clusters,)."""
     cosmology = cosmology or Cosmology()
     luminosity = np.asarray(cosmology.luminosity_distance(jnp.asarray(np.append(z_lens, 0.31))), float)
     angular = np.asarray(cosmology.angular_diameter_distance(jnp.asarray(z_lens)), float)
     wavelengths = np.array([PASSBANDS[band.name][0] for band in survey.bands])
     away = np.log(PASSBANDS[REFERENCE][0] / wavelengths) / np.log(PASSBANDS[REFERENCE][0] / PASSBANDS["F606W"][0])
-    return Members(**{name: np.asarray(values, np.float32) for name, values in dict(
+    return MemberLight(**{name: np.asarray(values, np.float32) for name, values in dict(
         kpc=648.0 / np.pi / angular, m_star=M_STAR + 5.0 * np.log10(luminosity[:-1] / luminosity[-1]),
         red=colours("elliptical", z_lens, survey), blue=colours("star-forming", z_lens, survey),
         reddening=away).items()})

@@ -20,7 +20,7 @@ from giga.simulate.optics import Optics
 from giga.simulate.surveys.noise import CameraNoise, Noise, PhotonNoise
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.cluster_fields import MARGIN, ClusterField
-from giga.simulate.systems.cluster_members import Members, members_of
+from giga.simulate.systems.cluster_members import MemberLight, members_of
 from giga.simulate.systems.cluster_sources import FURTHEST, Sources, sources_behind
 
 BUFFER = 0.5  # of the half-light radius, about the caustic: Angora et al. (2023), section 3.1
@@ -53,7 +53,7 @@ class ClusterLenses(Examples):
 
     field: ClusterField
     sources: Sources
-    members: Members
+    members: MemberLight
     stamps: AnyArray | None
     sigma: AnyArray
     zero_points: AnyArray
