@@ -216,7 +216,7 @@ class _Worker:
         return _Taken(ra, dec, f"{cube.seen}; expected {cube.expected}" if cube.expected else cube.seen, None,
                       np.full(len(bands), np.nan))
 
-    def _to_unit(self, cube: Cube) -> float:
+    def _to_unit(self, cube: Cube) -> float | np.ndarray:
         """What turns a cutout into the unit that the network learned. Raises ValueError."""
         wanted = self.finder.images
         if wanted.unit is None:
