@@ -453,6 +453,29 @@ def test_known_lenses(tmp_path, model, images, wanted):
     assert json.loads((folder.path / "search.json").read_text())["cutouts"] == N
 
 
+def test_candidates_whose_names_fits_cannot_hold(tmp_path, model, images):
+    (tmp_path / "in").mkdir()
+    names = ["gal \u00e9\u2606", "a'b\"c", "plain", "two\nlines"]
+    for name, image in zip(names, images, strict=False):
+        layers(image).writeto(tmp_path / "in" / f"{name}.fits")
+    folder, found = go(tmp_path / "out", [tmp_path / "in"], model[1])
+    cards = {row["name"]: fits.getheader(folder.path / row["cutout"])["OBJECT"] for row in found}
+    assert cards == dict(zip(names, [r"gal \xe9\u2606", "a'b\"c", "plain", r"two\nlines"], strict=True))
+
+
+def test_no_folder_of_something_else_is_written_to_or_removed(tmp_path, model, images):
+    for name in ("in", "other"):
+        (tmp_path / name).mkdir()
+    as_folder(tmp_path / "in", images)
+    with pytest.raises(InputError, match="--out: is the folder of the cutouts"):
+        plan_search(Search((tmp_path / "in",), model[1]), tmp_path / "other" / ".." / "in")
+    (tmp_path / "other" / "candidates.csv").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"candidates.csv: --out: is of something else: there is no search.json"):
+            plan_search(Search((tmp_path / "in",), model[1]), tmp_path / "other", overwrite)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["candidates.csv"]
+
+
 def test_each_name_has_a_file_of_its_own(tmp_path):
     names = ["a b", "a_b", "a/b", "..", "é", *(200 * "x" + end for end in "yz")]
     files = [SearchFolder(tmp_path).cutout(name) for name in names]

@@ -434,6 +434,23 @@ def test_units_of_cutouts_in_a_folder_are_one(tmp_path):
         open_stack(folder)
 
 
+def test_bands_of_cutouts_in_a_folder_have_one_order(tmp_path):
+    for name, bands in (("a", "gri"), ("b", "gri"), ("c", "rig")):
+        planes = [fits.ImageHDU(np.full((8, 8), float(ord(band))), name=band) for band in bands]
+        fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / f"{name}.fits")
+    stack = open_stack(tmp_path)
+    assert stack.read(np.array([1]))[0, 0, 0].tolist() == [ord(band) for band in "gri"]
+    with pytest.raises(InputError, match="c.fits: images: HDUs in the order R, I, G; expected G, R, I, as the others"):
+        stack.read(np.array([2]))
+
+
+def test_a_column_of_a_table_that_is_not_there(tmp_path):
+    np.save(tmp_path / "one.npy", IMAGES)
+    Table({"kind": LABELS}).write(tmp_path / "labels.csv")
+    with pytest.raises(InputError, match="labels.csv: sort: no such column; expected one of 'kind' .nearest"):
+        open_cutouts(tmp_path / "one.npy", tmp_path / "labels.csv", target="sort")
+
+
 def test_an_image_that_is_not_finite_is_named(tmp_path):
     images = IMAGES.copy()
     images[11, 3, 3, 0] = np.nan

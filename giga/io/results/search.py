@@ -176,10 +176,13 @@ def write_cutout(path: Path, cube: Cube, bands: Sequence[str], cards: Mapping[st
         path: The file.
         cube: The cutout.
         bands: Names of the bands.
-        cards: Further cards of the first header.
+        cards: Further cards of the first header; what ASCII has no sign for is written as `\\u2606`.
     """
     primary = fits.PrimaryHDU()
-    primary.header.update({key: value for key, value in cards.items() if value == value})  # FITS has no NaN
+    for key, value in cards.items():
+        if value == value:  # FITS has no NaN
+            primary.header[key] = ascii(value)[1:-1] if isinstance(value, str) and not (
+                value.isascii() and value.isprintable()) else value
     hdus: list[Any] = [primary]
     kept = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT).*|(PC|CD)\d_\d|LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES")
     header = fits.Header([card for card in cube.header.cards if kept.fullmatch(card.keyword) or card.keyword in KEPT])

@@ -62,7 +62,8 @@ def open_cutouts(images: str | Path | Sequence[str | Path], labels: str | Path |
     wanted = [*([target] if target else []), *values, *([group] if group else []), *([split_by] if split_by else [])]
     for column in wanted:
         if column not in columns:
-            raise InputError(where, column or "", "no such column", nearest(str(column), columns))
+            raise InputError(where, column or "", "no such column",
+                             nearest(str(column), [one for one in columns if one != _HERE]))
     known = np.ones(len(stack), bool) if labels is None else columns.pop(_HERE).astype(bool)
     if target:
         texts = _as_texts(columns[target])

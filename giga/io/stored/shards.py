@@ -291,13 +291,16 @@ class _Unpacked:
 class FitsFiles:
     """A folder of FITS files, an image each, as one array of shape (n, bands, ny, nx)."""
 
-    def __init__(self, files: list[Path], shape: tuple[int, int, int]):
-        self._files, self._shape = files, shape
+    def __init__(self, files: list[Path], shape: tuple[int, int, int], names: tuple[str, ...] = ()):
+        self._files, self._shape, self._names = files, shape, names
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         found = []
         for file in self._files[rows]:
-            data = read_cutout(file)[0]
+            data, _, names = read_cutout(file)
+            if names != self._names and sorted(names) == sorted(self._names):
+                raise InputError(file, "images", f"HDUs in the order {', '.join(names)}",
+                                 f"{', '.join(self._names)}, as the others")
             if data.shape != (self._shape[2], *self._shape[:2]):
                 raise InputError(file, "images", f"an image of shape {data.shape} (bands, ny, nx)",
                                  f"{(self._shape[2], *self._shape[:2])}, as the others")
@@ -305,8 +308,8 @@ class FitsFiles:
         return np.stack(found)
 
 
-def read_cutout(file: Path) -> tuple[np.ndarray, Any]:
-    """One image of shape (bands, ny, nx), from a cube, a plane, or an HDU a band; and the header of the first HDU.
+def read_cutout(file: Path) -> tuple[np.ndarray, Any, tuple[str, ...]]:
+    """One image of shape (bands, ny, nx), from a cube, a plane, or an HDU a band; the first header; names of the HDUs.
 
     Raises:
         InputError: It cannot be read, or has no image.
@@ -317,6 +320,7 @@ def read_cutout(file: Path) -> tuple[np.ndarray, Any]:
             raise InputError(file, "images", "no image of two or three dimensions", "a cutout of one or several bands")
         header = images[0].header
         if len(images[0].shape) == 3:
-            return np.asarray(images[0].data, np.float32), header
-        return np.stack([np.asarray(hdu.data, np.float32) for hdu in images]), header
+            return np.asarray(images[0].data, np.float32), header, ()
+        return (np.stack([np.asarray(hdu.data, np.float32) for hdu in images]), header,
+                tuple(str(hdu.name) for hdu in images))
     raise AssertionError  # the block returns or raises

@@ -228,7 +228,7 @@ def _cutouts(folder: Path, files: list[Path]) -> tuple[list[Shard], list[str]]:
     if is_stack(whole[0]):
         found, said = _opened(whole, None, "last")
         return found, notes + said
-    image, header = read_cutout(whole[0])
+    image, header, names = read_cutout(whole[0])
     for file in whole[1:]:
         with readable(file):
             unit = _unit_of(file)
@@ -238,7 +238,7 @@ def _cutouts(folder: Path, files: list[Path]) -> tuple[list[Shard], list[str]]:
     shape = (image.shape[1], image.shape[2], image.shape[0])
     name = {file: file.name[:-len(next(end for end in FITS[::-1] if file.name.lower().endswith(end)))]
             for file in whole}
-    return [Shard(folder, len(whole), shape, FitsFiles(whole, shape), True, 1, tuple(name.values()), bands,
+    return [Shard(folder, len(whole), shape, FitsFiles(whole, shape, names), True, 1, tuple(name.values()), bands,
                   header.get("BUNIT"))], notes
 
 

@@ -100,6 +100,11 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
                   "cutouts of a part": search.part, "size": search.size, "units": search.units,
                   "exposure time": search.exposure_time, "zero points": str(search.zero_points)})
     folder = SearchFolder(out)
+    if any(path.resolve() == out.resolve() for path in search.paths):
+        raise InputError(out, "--out", "is the folder of the cutouts", "another folder")
+    theirs = [*out.glob(f"{PARTS}/*.parquet"), *out.glob(CANDIDATES), *(out.glob(f"{CANDIDATES}.*"))]
+    if theirs and not (out / PLAN).exists():
+        raise InputError(theirs[0], "--out", f"is of something else: there is no {PLAN}", "another folder")
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         if overwrite:
@@ -109,8 +114,9 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
 
 def remove(out: Path) -> None:
     """Remove a search from its folder; what else is there stays."""
-    for name in (PLAN, ITEMS, PARTS, CANDIDATES, GALLERY, f"{KNOWN}.csv",
-                 *(f"{kind}{end}" for kind in (SCORES, CANDIDATES) for end in (".parquet", ".fits", ".vot", ".csv"))):
+    for name in (ITEMS, PARTS, CANDIDATES, GALLERY, f"{KNOWN}.csv",
+                 *(f"{kind}{end}" for kind in (SCORES, CANDIDATES) for end in (".parquet", ".fits", ".vot", ".csv")),
+                 PLAN):  # last, for it says whose the others are
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
