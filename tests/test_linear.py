@@ -278,3 +278,6 @@ def test_what_is_to_be_known_of_solved_amplitudes():
     told = notes(solved, prior, [observation])
     assert len(told) == 2 and told[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218.00 +- 0.")
     assert told[1] == "source_light.1.amp: the best fit has no Sersic: its amplitude is held at zero"
+    searched = notes(Solved(best=solved.best, units=solved.units), prior, [observation])  # before there are draws
+    assert searched[0].startswith("lens_light.0.amp: the best fit has a negative Sersic, -218 ct / s;")
+    assert searched[1:] == told[1:]

@@ -133,8 +133,9 @@ def notes(solved: Solved, prior: Scene, observations: Sequence[Observation]) -> 
             kind = type(profile).__name__
             if profile.positive and np.any(best < 0.0):
                 worst = int(np.argmin(best))
-                sd = float(np.ravel(row["sd"])[worst])
-                value = f"{rounded(float(np.ravel(best)[worst]), sd)} +- {rounded(sd, sd)} {unit}"
+                sd = float(np.ravel(row["sd"])[worst]) if "sd" in row else np.nan  # a search has no draws
+                error = f" +- {rounded(sd, sd)}" if np.isfinite(sd) else ""
+                value = f"{rounded(float(np.ravel(best)[worst]), sd)}{error} {unit}"
                 out.append(f"{name}: the best fit has a negative {kind}, {value}; "
                            "amplitudes = \"nonnegative\" keeps it at or above zero")
             elif profile.positive and profile.scalar_amp and best == 0.0:
