@@ -89,7 +89,7 @@ def test_a_scheduler_that_does_not_answer(monkeypatch):
 def test_jobs_of_slurm(tmp_path, monkeypatch):
     """An sbatch that runs the script of a job at once; the options reach it, and the jobs are cancelled at the end."""
     pytest.importorskip("dask_jobqueue")
-    for name, text in (("sbatch", f'cp "$1" {tmp_path}/script\nsh "$1" >{tmp_path}/job 2>&1 &\n'
+    for name, text in (("sbatch", f'cp "$1" {tmp_path}/script\nsh {tmp_path}/script >{tmp_path}/job 2>&1 &\n'
                                   'echo "Submitted batch job $!"'),
                        ("scancel", f'echo "$1" > {tmp_path}/cancelled\nkill "$1" 2>/dev/null || true')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
