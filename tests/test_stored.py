@@ -440,6 +440,10 @@ def test_bands_of_cutouts_in_a_folder_have_one_order(tmp_path):
         fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / f"{name}.fits")
     stack = open_stack(tmp_path)
     assert stack.read(np.array([1]))[0, 0, 0].tolist() == [ord(band) for band in "gri"]
+    assert stack.shards[0].bands == ("G", "R", "I")  # as FITS has them; a search finds bands by these names
+    assert len(open_stack(tmp_path, bands=("g", "r", "i"))) == 3
+    with pytest.raises(InputError, match="bands in the order G, R, I; expected r, g, i"):
+        open_stack(tmp_path, bands=("r", "g", "i"))
     with pytest.raises(InputError, match="c.fits: images: HDUs in the order R, I, G; expected G, R, I, as the others"):
         stack.read(np.array([2]))
 

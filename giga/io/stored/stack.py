@@ -234,7 +234,8 @@ def _cutouts(folder: Path, files: list[Path]) -> tuple[list[Shard], list[str]]:
             unit = _unit_of(file)
         if power_of(unit, header.get("BUNIT")) not in (None, 1.0):
             raise InputError(file, "images", f"BUNIT {unit!r}", f"{header.get('BUNIT')!r}, as {whole[0].name} has")
-    bands = tuple(str(header.get("BANDS", "")).split())
+    named = len(set(names)) == len(names) > 1 and not set(names) & {"", "PRIMARY"}
+    bands = tuple(str(header.get("BANDS", "")).split()) or (names if named else ())
     shape = (image.shape[1], image.shape[2], image.shape[0])
     name = {file: file.name[:-len(next(end for end in FITS[::-1] if file.name.lower().endswith(end)))]
             for file in whole}
@@ -263,7 +264,7 @@ def _check_alike(shards: list[Shard], bands: Sequence[str], unit: str | None) ->
         wanted = tuple(bands) or first.bands
         if wanted and shard.shape[2] != len(wanted):
             raise InputError(shard.path, "images", f"{shard.shape[2]} bands", f"{len(wanted)}: {', '.join(wanted)}")
-        if wanted and shard.bands and shard.bands != wanted:
+        if wanted and shard.bands and [one.lower() for one in shard.bands] != [one.lower() for one in wanted]:
             raise InputError(shard.path, "images", f"bands in the order {', '.join(shard.bands)}", ", ".join(wanted))
         asked = first.unit if unit is None else unit
         if power_of(shard.unit, asked) not in (None, 1.0):
