@@ -398,6 +398,8 @@ def test_it_goes_on_where_it_was_and_knows_other_searches(tmp_path, model, image
     run_search(again, Ranking(), say=lambda text: None)
     assert there and folder.left() == [] and folder.part(0).stat().st_mtime_ns == kept
     assert list(scores(folder)["name"]) == [f"all_{k:06d}" for k in range(N)]
+    fewer = run_search(again, Ranking(top=2), say=lambda text: None)
+    assert {path.name for path in (folder.path / "candidates").glob("*")} == {f"{row['name']}.fits" for row in fewer}
     np.save(tmp_path / "all.npy", images[:8])
     with pytest.raises(InputError, match="holds another search .*number of cutouts: 10 -> 8"):
         plan_search(asked, tmp_path / "out")

@@ -106,6 +106,8 @@ def _cutouts(folder: SearchFolder, table: Table, finder: LensFinder) -> tuple[li
                                                 "DEC": float(one["dec"]), "SCORE": float(one["score"]),
                                                 "MODEL": finder.name[-60:]})
         images[str(one["name"])] = cube.image
+    for left in set((folder.path / CANDIDATES).glob("*.fits")) - {folder.path / path for path in paths}:
+        left.unlink()  # of an earlier, longer list
     return paths, thumbnails(images, finder.bands)
 
 
