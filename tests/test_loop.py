@@ -8,7 +8,10 @@ import shutil
 import numpy as np
 import pytest
 from _cutouts import candidates, catalogue, cutout
+from typer.testing import CliRunner
 
+from giga.cli import app
+from giga.cli.surveys import loop as command
 from giga.io.errors import InputError
 from giga.io.grading.folder import DATABASE
 from giga.jobs.loop.drive import LOG, LoopSettings, run_loop
@@ -244,6 +247,20 @@ def test_features_are_computed_once_and_labels_are_read(tmp_path):
     catalogue(pool, range(5))
     with pytest.raises(InputError, match="features of other cutouts"):
         sample(pool, extractor, tmp_path / "kept.npz")
+
+
+@pytest.mark.parametrize("which", ["--train", "--test"])
+def test_cutouts_of_one_kind_teach_nothing(tmp_path, monkeypatch, which):
+    """The folder and the numbers of both kinds are named, before a round is begun."""
+    monkeypatch.setattr(command, "Extractor", lambda model: Played())
+    folders = {name: candidates(tmp_path / name, 4) for name in ("pool", "both", "one")}
+    catalogue(folders["both"], range(4), label=[0, 1, 0, 1])
+    catalogue(folders["one"], range(4), label=[1] * 4)
+    given = {"--train": folders["both"], "--test": folders["both"], which: folders["one"]}
+    said = CliRunner().invoke(app, ["loop", str(folders["pool"]), "--out", str(tmp_path / "out"),
+                                    *[str(word) for pair in given.items() for word in pair]])
+    assert said.exit_code == 2 and "one: label: 4 lenses among 4 cutouts" in " ".join(said.output.split())
+    assert not (tmp_path / "out" / "rounds").exists()
 
 
 @pytest.mark.parametrize(("model", "said"), [("no-such", "unknown model"), ("ggsl-unet-kids", "is a Separator")])

@@ -15,7 +15,7 @@ from rich.markup import escape
 from giga.cli.base import app, console, edge
 from giga.io.errors import InputError
 from giga.jobs.loop.drive import LOG, LoopSettings, run_loop
-from giga.jobs.loop.features import Extractor, sample
+from giga.jobs.loop.features import Extractor, Sample, sample
 from giga.jobs.loop.people import by_people, by_script, read_graders
 from giga.runtime import parallel
 from giga.search.loop.rounds import FeatureFinder
@@ -52,8 +52,8 @@ def loop_command(
     parallel.start()
     extractor = Extractor(model)
     out.mkdir(parents=True, exist_ok=True)
-    learned = sample(train, extractor, out / "features_train.npz", labelled=True)
-    tested = None if test is None else sample(test, extractor, out / "features_test.npz", labelled=True)
+    learned = _both(train, sample(train, extractor, out / "features_train.npz", labelled=True))
+    tested = None if test is None else _both(test, sample(test, extractor, out / "features_test.npz", labelled=True))
     searched = sample(pool, extractor, out / "features_pool.npz", labelled=played is not None)
     known = (searched.labels >= 0).all()
     finder = FeatureFinder(searched.names, searched.features, learned.features, learned.labels, weight=weight,
@@ -80,3 +80,11 @@ def loop_command(
                       highlight=False, soft_wrap=True)
     else:
         console.print(f"ended: {ended.why}", highlight=False)
+
+
+def _both(path: Path, labelled: Sample) -> Sample:
+    """Cutouts of both kinds. Raises InputError."""
+    lenses, of = int((labelled.labels == 1).sum()), len(labelled.labels)
+    if lenses in (0, of):
+        raise InputError(path, "label", f"{lenses} lenses among {of} cutouts", "lenses and others")
+    return labelled
