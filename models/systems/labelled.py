@@ -15,7 +15,7 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
-from giga.models.training.source import WEIGHT, Blend, Rows, Stored
+from giga.models.training.source import WEIGHT, Blend, Numbered, Rows, Stored
 from giga.models.training.state import weight_name
 from giga.models.training.tuning import hold, still
 from giga.models.zoo.weights import tensors_of
@@ -42,7 +42,7 @@ class Labelled:
         notes: What the user should know.
     """
 
-    source: Stored | Blend
+    source: Numbered | Blend
     bands: tuple[str, ...]
     unit: str | None = None
     classes: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Labelled:
     notes: tuple[str, ...] = ()
 
     @property
-    def sources(self) -> tuple[Stored, ...]:
+    def sources(self) -> tuple[Numbered, ...]:
         """What is blended, or the one source."""
         return self.source.sources if isinstance(self.source, Blend) else (self.source,)
 
@@ -99,14 +99,20 @@ class Labelled:
         Raises:
             ValueError: A band without noise.
         """
-        images = self.some(MEASURED)["image"]
-        steps = np.abs(np.diff(images, axis=2))
-        found = np.median(1.4826 / np.sqrt(2.0) * np.median(steps, axis=(1, 2)), axis=0)
+        found = np.median(pixel_noise(self.some(MEASURED)["image"]), axis=0)
         for band, sigma in zip(self.bands, found, strict=True):
             if not sigma > 0.0:
                 raise ValueError(f"sigma: no noise in band {band}; expected images with noise, or sigma as a number a "
                                  "band")
         return tuple(float(f"{sigma:.6g}") for sigma in found)
+
+
+def pixel_noise(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of what changes from pixel to pixel of images (n, ny, nx, bands), shape (n, bands).
+
+    By the median of the differences of neighbours.
+    """
+    return 1.4826 / np.sqrt(2.0) * np.median(np.abs(np.diff(images, axis=2)), axis=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,7 @@ class CutoutTask:
     arrays: Any = None  # the simulator, whose tables and cutouts are large
 
     @property
-    def source(self) -> Stored | Blend:
+    def source(self) -> Numbered | Blend:
         """The stored examples."""
         return self.data.source
 

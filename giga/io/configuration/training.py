@@ -13,6 +13,9 @@ from giga.io.errors import nearest
 from giga.io.tables import Place, at_least, read_table, show, to_table, write_toml
 from giga.models.training.train import TrainConfig
 
+SIMULATED = ("survey", "population", "mass", "lens_light", "source_light", "values", "extras", "companions", "mixing",
+             "injected", "noise", "output")
+"""Sections of a simulation, see `giga.io.configuration.simulation`."""
 SECTIONS = ("system", "train", "noise", "run")
 
 
