@@ -1,4 +1,4 @@
-"""A network learns from labelled cutouts, stored, simulated or both: its configuration, and what it is measured on."""
+"""A network learns from labelled cutouts or from a simulation: its configuration, and what it is measured on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from giga.models.networks.cutouts import CutoutNet
 from giga.models.networks.resnet import BLOCKS, ResNetConfig
 from giga.models.systems.finetune import HEADS, begin, card_of, in_epochs, measured
 from giga.models.systems.labelled import CutoutTask, Labelled, Tuning
+from giga.models.systems.labelled_table import measure
+from giga.models.systems.lenses import LOOKED_AT, LensTask, drawn
 from giga.models.systems.measured import Measured
+from giga.models.systems.simulated import elsewhere, require
 from giga.models.training.injected import Injected
 from giga.models.training.source import check_shares
 from giga.models.training.train import TrainConfig
@@ -225,3 +228,87 @@ def image_shape(config: CutoutsConfig) -> tuple[int, int, int]:
 def notes(config: CutoutsConfig) -> tuple[str, ...]:
     """What the user should know before a training."""
     return labelled(config.data).notes
+
+
+@dataclass(frozen=True)
+class LensFinderConfig:
+    """Section [system] of `name = "finder"`: what learns from the simulation that the same file describes.
+
+    Raises:
+        InputError: A value that is not one of those allowed.
+    """
+
+    classes: tuple[str, ...] = ()  # names of what is no lens and what is; empty is "0" and "1"
+    values: tuple[str, ...] = ()  # or names in the truth, whose numbers are learned
+    start: str = ""  # network that goes on learning: a name of the zoo, or a path; empty begins with new weights
+    head: str = "keep"  # or "new", for other classes than the network tells
+    tune: str = "all"  # what learns of it: "head", "last" or "all"
+    last: int = at_least(1, 2)  # parts of the backbone that learn with the head, if "last"
+    decay: float = above(0.0, 0.7)  # rate of each part, of that of the one behind it
+    network: str = "small"  # that begins with new weights: or "resnet18", "resnet34", "resnet50"
+    class_weights: tuple[float, ...] = ()  # of each class in the loss
+    sigma: tuple[float, ...] = above(0.0, ())  # noise of each band, what images are divided by; empty measures it
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
+            if (value := getattr(self, field)) not in allowed:
+                raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+        if self.classes and (self.values or len(self.classes) != 2):
+            raise InputError("", "classes", f"got {len(self.classes)}" + (" beside values" if self.values else ""),
+                             "two, no lens and lens, or values")
+
+
+def _learned(config: LensFinderConfig, simulation: Simulation, count: int = LOOKED_AT, seed: int = 0) -> Labelled:
+    """What a finder is begun and measured on. Raises InputError for a population that does not tell it."""
+    if isinstance(simulation.made, Injected):
+        return injected_in(simulation, config.classes, config.values)
+    try:
+        require(simulation.population, "a finder", lensed=None if config.values else True, values=config.values)
+    except ValueError as error:
+        field, _, rest = str(error).partition(": ")
+        raise InputError(simulation.file, field, rest) from error
+    return drawn(simulation.simulator, simulation.survey, config.values, config.classes, count, seed)
+
+
+@lru_cache(maxsize=2)
+def _finder(config: LensFinderConfig, simulation: Simulation) -> tuple[CutoutNet, Labelled]:
+    """The network before training, the same at every call, and what it was begun on."""
+    data = _learned(config, simulation)
+    resnet = ResNetConfig.small if config.network == "small" else None
+    made = resnet(len(data.bands)) if resnet else ResNetConfig.of(int(config.network.removeprefix("resnet")),
+                                                                  len(data.bands))
+    try:
+        return begin(config.start, data, head=config.head, sigma=config.sigma, resnet=made), data
+    except ZooError as error:
+        raise InputError("", "start", str(error)) from error
+
+
+def finder_task(config: LensFinderConfig, simulation: Simulation) -> CutoutTask | LensTask:
+    """The task of a finder.
+
+    Raises:
+        InputError: A population that does not tell what is to be learned.
+        ValueError: A network or a head that does not fit.
+    """
+    net, data = _finder(config, simulation)
+    tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
+    if isinstance(simulation.made, Injected):  # turned as the simulation says, so that it is seen as it is written
+        return CutoutTask(net.config, data, net, tuning=tuning, turns=False, weights=config.class_weights)
+    return LensTask(net.config, simulation.simulator, simulation.survey, net, tuning=tuning,
+                    weights=config.class_weights, shares=data.class_shares() if config.class_weights else None)
+
+
+def finder_card(config: LensFinderConfig, simulation: Simulation) -> Mapping[str, Any]:
+    """What a configuration settles of the card of a finder."""
+    return card_of(_finder(config, simulation)[0].config) | {"limits": ()}
+
+
+def finder_evaluate(config: LensFinderConfig, model: CutoutNet, images: int, seed: int,
+                    simulation: Simulation) -> Mapping[str, Measured]:
+    """Numbers of the held-out cutouts; or of simulated images that no training draws, and of a shifted set."""
+    data = _learned(config, simulation, images, seed)
+    if isinstance(simulation.made, Injected):
+        return measured(model, data)
+    there = drawn(elsewhere(simulation.simulator, simulation.survey), simulation.survey, config.values, config.classes,
+                  images, seed)
+    return {"mock": measure(model, data), "shifted": measure(model, there)}

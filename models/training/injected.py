@@ -48,7 +48,7 @@ class Injected:
 
     Example i of a step has the key `fold_in(fold_in(key(seed), step), i)`, and the cutout that the order of the
     training's cutouts has there: so it depends on seed and step alone, and every time that a cutout is seen it has
-    another scene. In a part that is held out each cutout has one scene, always the same.
+    another scene. In a part that is held out each cutout has as many as `scenes` says, always the same.
 
     Attributes:
         backdrops: The cutouts.
@@ -56,6 +56,7 @@ class Injected:
         split: Cutouts for training, validation and test.
         values: Names in the truth that are learned; empty learns the label.
         seed: Of scenes, turns and order.
+        scenes: Of each cutout in a part that is held out.
     """
 
     backdrops: Backdrops
@@ -63,8 +64,7 @@ class Injected:
     split: Split
     values: tuple[str, ...] = ()
     seed: int = 0
-
-    classes = None  # of a balance; the population says how many have light
+    scenes: int = 1
 
     @property
     def images(self) -> Images:
@@ -79,7 +79,7 @@ class Injected:
     @cached_property
     def _identity(self) -> str:
         return identity_of("injected", self.backdrops.identity, self.injector, self.split.train, self.split.validation,
-                           self.values, self.seed)
+                           self.values, self.seed, self.scenes)
 
     @property
     def epoch(self) -> int:
@@ -109,18 +109,22 @@ class Injected:
 
     def held_out(self, part: str) -> int:
         """Number of examples of a part."""
-        return len(self.split.part(part))
+        return len(self.split.part(part)) * self.scenes
 
     def part(self, name: str, first: int, count: int) -> Rows:
-        """Examples of a part in the order of their rows."""
-        return self.rows(self.split.part(name)[first:first + count])
+        """Examples of a part, all cutouts in the order of their rows, then all again with other scenes."""
+        rows = self.split.part(name)
+        numbers = np.arange(first, min(first + count, self.held_out(name)))
+        scenes, places = np.divmod(numbers, max(1, len(rows)))
+        return self._example(self.made(rows[places], self._held(rows[places] + scenes * len(self.images))))
 
     def rows(self, rows: np.ndarray) -> Rows:
         """Examples by the numbers of their cutouts, each with a scene of its own that is always the same."""
         return self._example(self.made(rows, self._held(rows)))
 
-    def _held(self, rows: np.ndarray) -> Array:
-        return _keys(jax.random.fold_in(jax.random.key(self.seed), HELD), rows)
+    def _held(self, numbers: np.ndarray) -> Array:
+        """Keys of what is held out; the first scene of a cutout has its number."""
+        return _keys(jax.random.fold_in(jax.random.key(self.seed), HELD), numbers)
 
     @property
     def targets(self) -> Rows:

@@ -54,7 +54,7 @@ KINDS = {"population": PopulationConfig, "companions": CompanionsConfig, "mixing
          "output": OutputConfig, "run": DevicesConfig}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Simulation:
     """What is simulated and how it is written.
 
@@ -206,7 +206,8 @@ def _injected(tables: Mapping[str, Any], config: InjectedConfig, configs: Mappin
     injector = Injector(grid=survey.grid, population=population, optics=optics,
                         supersampling=survey_config.supersampling, turns=configs["output"].turns,
                         lens_light=config.lens_light)
-    made = Injected(galaxies, jax.tree.map(jnp.asarray, injector), galaxies.split, seed=configs["output"].seed)
+    made = Injected(galaxies, jax.tree.map(jnp.asarray, injector), galaxies.split, seed=configs["output"].seed,
+                    scenes=config.scenes)
     return galaxies, made
 
 

@@ -53,6 +53,7 @@ class InjectedConfig:
     shares: tuple[float, float, float] = SHARES  # of training, validation and test
     folds: int = at_least(0, 0)  # or one of k folds
     fold: int = at_least(0, 0)  # which one
+    scenes: int = at_least(1, 1)  # of each cutout in validation and test
     part: str = "all"  # that giga simulate writes: or "train", as training sees it, "validation" or "test"
     unlabelled: str = "refuse"  # cutouts without a row: or "leave" them out
     size: str = "refuse"  # of cutouts larger than the survey's shape: "crop" takes their middle
