@@ -1,6 +1,8 @@
 """Simulated light in stored cutouts: each with its own PSF, noise and row of the table, and the same again."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import h5py
 import jax
@@ -13,11 +15,12 @@ from flax import nnx
 
 from giga.imaging.psf import PSF
 from giga.io.configuration.simulation import load_simulation
+from giga.io.configuration.training import load_training
 from giga.io.errors import InputError
 from giga.io.results.simulation import read_shard, simulate_shards
 from giga.io.stored.labels import open_cutouts
 from giga.io.tables import write_toml
-from giga.jobs.cutouts import injected_in
+from giga.jobs.cutouts import LensFinderConfig, injected_in
 from giga.lensing.scene import Scene
 from giga.light import Sersic
 from giga.mass import SIE
@@ -30,7 +33,6 @@ from giga.simulate.batch import turned
 from giga.simulate.inject import light_of
 from giga.simulate.injected import light_noise
 from giga.simulate.optics import Optics
-from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.psf_models import GaussianPSF, MoffatPSF
 
 COUNT, SIDE = 12, 24
@@ -273,4 +275,16 @@ def test_a_cutout_without_noise_is_named_when_it_is_read(tmp_path):
 def test_a_finder_needs_scenes_without_light(tmp_path):
     with pytest.raises(InputError, match=r"extras\.lensed: missing, so that every image has light"):
         injected_in(loaded(tmp_path, tables={"extras": {"was": TIED}}))
-    assert SURVEYS["des"].pixel_scale == 0.263  # as the cutouts say
+
+
+def test_the_configuration_of_the_page_is_valid(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "cutouts.md").read_text()
+    _, _, text = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    table = {"z": np.full(COUNT, 0.2), "sigma_v": np.full(COUNT, 220.0), "theta": None}
+    file = write(tmp_path, table, image=np.random.default_rng(2).normal(size=(COUNT, 70, 70, 3)).astype(np.float32))
+    with h5py.File(tmp_path / "galaxies.h5", "r+") as opened:
+        opened["image"].attrs["bands"] = ["g", "r", "i"]
+    file.write_text(text)
+    simulation = load_simulation(file)
+    assert load_training(file, {"finder": LensFinderConfig}).train.steps == 2000
+    assert simulation.made.images.shape == (64, 64, 3) and simulation.made.scenes == 20

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -176,3 +178,14 @@ def test_sections_of_a_training_do_not_trouble_a_simulation(tmp_path):
     assert load_simulation(file).identity == load_simulation(write(tmp_path, "modular")).identity
     task = finder_task(SYSTEMS["finder"].config(), load_simulation(file))
     assert task.config.classes == ("0", "1") and task.config.bands == ("g", "r")
+
+
+def test_the_configuration_of_the_page_is_valid(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    text = next(one for one in re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE) if "[survey]" in one)
+    (tmp_path / "lenses.toml").write_text(text)
+    for name in SYSTEM:
+        (tmp_path / "lenses.toml").write_text(text.replace("ggsl-unet", name, 1))
+        load_training(tmp_path / "lenses.toml", {key: system.config for key, system in SYSTEMS.items()})
+    task, simulation = made(tmp_path / "lenses.toml")
+    assert task.config.bands == ("g", "r", "i") and simulation.survey.shape == (48, 48)
