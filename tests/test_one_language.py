@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from astropy.io import fits
 from typer.testing import CliRunner
 
 from giga.cli import app
@@ -109,6 +110,13 @@ def test_a_file_is_trained_on_evaluated_and_gone_on_with(tmp_path):
     assert system.task(config, **more).identity == made(file)[0].identity
     found = system.evaluate(config, model, 8, 2, **more)
     assert set(found) == {"mock", "shifted"}
+    survey = config.observed
+    cube = np.random.default_rng(0).normal(size=(2, SIDE, SIDE)) * survey.background_rms[:, None, None]
+    header = fits.Header({"BUNIT": "count/s", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0,
+                          "CDELT1": -0.3 / 3600.0, "CDELT2": 0.3 / 3600.0})
+    fits.writeto(tmp_path / "image.fits", cube.astype("f4"), header)
+    told = giga("separate", tmp_path / "image.fits", "--model", tmp_path / "run" / "model", "--out", tmp_path / "s.fits")
+    assert told.exit_code == 0, told.output
     again = giga("train", tmp_path / "run" / "config.toml", "--out", tmp_path / "run", "--resume",
                  "--set", "train.steps=3")
     assert again.exit_code == 0, again.output

@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
 from giga.models.systems.labelled import CutoutLearner, Labelled, Tuning
 from giga.models.systems.simulated import SimulatedTask, elsewhere, require
+from giga.models.training.injected import HELD
 from giga.models.training.source import WEIGHT, Rows
 from giga.models.training.splits import PARTS, Split
 from giga.models.zoo.weights import tensors_of
@@ -73,8 +75,8 @@ class Drawn:
 
     @cached_property
     def _targets(self) -> Rows:
-        rows = self.rows(np.arange(len(PARTS) * self.count))
-        return {name: values for name, values in rows.items() if name not in ("image", WEIGHT)}
+        rows = np.arange(len(PARTS) * self.count)
+        return self._named(jax.tree.map(np.asarray, _told(self.simulator, self._key, rows)))
 
     def check(self, count: int) -> None:
         """Any number of examples of a step can be had."""
@@ -93,17 +95,37 @@ class Drawn:
 
     def rows(self, rows: np.ndarray) -> Rows:
         """Examples by their numbers."""
-        key = jax.random.fold_in(jax.random.key(self.seed), 2**32 - 1)
-        batch = jax.tree.map(np.asarray, _drawn(self.simulator, key, rows))
-        out = {"image": batch.image, WEIGHT: np.ones(len(rows), np.float32)}
+        image, *told = jax.tree.map(np.asarray, _drawn(self.simulator, self._key, rows))
+        return {"image": image, WEIGHT: np.ones(len(rows), np.float32), **self._named(told)}
+
+    @property
+    def _key(self) -> Array:
+        return jax.random.fold_in(jax.random.key(self.seed), HELD)
+
+    def _named(self, told: Any) -> Rows:
+        label, truth = told
         if self.values:
-            return out | {"theta": np.stack([batch.truth[name] for name in self.values], -1).astype(np.float32)}
-        return out | {"label": batch.label}
+            return {"theta": np.stack([truth[name] for name in self.values], -1).astype(np.float32)}
+        return {"label": label}
 
 
 @jax.jit
-def _drawn(simulator: Simulator, key: Array, rows: Array) -> Batch:
-    return jax.lax.map(lambda row: simulator.example(jax.random.fold_in(key, row)), rows)
+def _drawn(simulator: Simulator, key: Array, rows: Array) -> tuple[Array, Array, dict[str, Array]]:
+    def one(row: Array) -> tuple[Array, Array, dict[str, Array]]:
+        batch = simulator.example(jax.random.fold_in(key, row))
+        return jnp.asarray(batch.image), jnp.asarray(batch.label), batch.truth
+
+    return jax.lax.map(one, rows)
+
+
+@jax.jit
+def _told(simulator: Simulator, key: Array, rows: Array) -> tuple[Array, dict[str, Array]]:
+    """Labels and truths, of which nothing is rendered."""
+    def one(row: Array) -> tuple[Array, dict[str, Array]]:
+        batch = simulator.example(jax.random.fold_in(key, row))
+        return jnp.asarray(batch.label), batch.truth
+
+    return jax.lax.map(one, rows)
 
 
 def drawn(simulator: Simulator, survey: Survey, values: tuple[str, ...] = (), classes: tuple[str, ...] = (),
