@@ -15,6 +15,7 @@ from giga.cli import app
 from giga.cli.evaluate import system_of
 from giga.io.configuration.simulation import load_simulation
 from giga.io.configuration.training import load_training
+from giga.io.errors import InputError
 from giga.io.results.simulation import read_shard
 from giga.io.tables import Place, write_toml
 from giga.jobs.cutouts import finder_task
@@ -23,7 +24,7 @@ from giga.models.networks.chain import ModularConfig
 from giga.models.networks.separator import GGSLConfig, Separator, scale_of
 from giga.models.training.loop import Loop
 from giga.models.training.train import TrainConfig
-from giga.models.zoo import FOLDER, load, names
+from giga.models.zoo import FOLDER, Seen, load, names
 from giga.runtime.identity import identity_of
 from giga.runtime.parallel import mesh
 from giga.simulate.surveys.noise import CorrelatedNoise
@@ -115,7 +116,8 @@ def test_a_file_is_trained_on_evaluated_and_gone_on_with(tmp_path):
     header = fits.Header({"BUNIT": "count/s", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 0.0,
                           "CDELT1": -0.3 / 3600.0, "CDELT2": 0.3 / 3600.0})
     fits.writeto(tmp_path / "image.fits", cube.astype("f4"), header)
-    told = giga("separate", tmp_path / "image.fits", "--model", tmp_path / "run" / "model", "--out", tmp_path / "s.fits")
+    told = giga("separate", tmp_path / "image.fits", "--model", tmp_path / "run" / "model", "--out",
+                tmp_path / "s.fits")
     assert told.exit_code == 0, told.output
     again = giga("train", tmp_path / "run" / "config.toml", "--out", tmp_path / "run", "--resume",
                  "--set", "train.steps=3")
@@ -179,6 +181,18 @@ def test_a_survey_travels_as_numbers():
     with pytest.raises(ValueError, match="gain: got 1 numbers, expected one for each of the 4 bands"):
         dataclasses.replace(own, gain=(1.0,))
     assert json.loads(json.dumps(dataclasses.asdict(own)))["bands"] == ["u", "g", "r", "i"]
+
+
+def test_nights_of_a_survey_of_ones_own(tmp_path):
+    survey = {**PLAIN["survey"], "seeing": [0.8, 1.2], "beta": [2.5, 5.0]}
+    task, simulation = made(write(tmp_path, "ggsl-unet", {"survey": survey}))
+    assert simulation.simulator.optics.variants == 16 and task.config.seeing == (0.8, 1.2)
+    seen = Seen.of(task.config)
+    assert seen is not None and seen.fwhm[0] == pytest.approx((0.56, 0.84))
+    for wrong, message in (({"beta": [2.5, 5.0]}, "survey.beta: given without seeing"),
+                           ({"seeing": [1.2, 0.8]}, "survey.seeing: expected two factors")):
+        with pytest.raises(InputError, match=message):
+            load_simulation(write(tmp_path, "ggsl-unet", {"survey": {**PLAIN["survey"], **wrong}}))
 
 
 def test_sections_of_a_training_do_not_trouble_a_simulation(tmp_path):

@@ -141,8 +141,9 @@ def _plain(simulation: Simulation | None) -> Simulator | None:
 
 
 def _own(config: GGSLConfig, simulation: Simulation) -> GGSLConfig:
-    own = OwnSurvey.of(simulation.survey)
-    return dataclasses.replace(config, survey=own.name, own=own)
+    own, table = OwnSurvey.of(simulation.survey), simulation.tables["survey"]
+    return dataclasses.replace(config, survey=own.name, own=own, seeing=tuple(table.get("seeing", ())),
+                               beta=tuple(table.get("beta", ())))
 
 
 def _own_modular(config: ModularConfig, simulation: Simulation) -> ModularConfig:

@@ -46,7 +46,8 @@ from giga.simulate.systems.ggsl import companions
 
 CUT = 0.02  # share of a PSF outside its kernel that is said
 LOOKED_AT = 8  # scenes whose cores are looked at
-PLACES = {"psf": "survey.psf", "mixing": "mixing", "population": "population", "companions": "companions"}
+PLACES = {"psf": "survey.psf", "mixing": "mixing", "population": "population", "companions": "companions",
+          "seeing": "survey.seeing", "beta": "survey.beta"}
 """Where in the file a complaint of the simulator belongs, by its first word."""
 OTHERS = ("system", "train")
 """Sections of a training, whose images the same file describes."""
@@ -184,14 +185,16 @@ def _simulator(tables: Mapping[str, Any], configs: Mapping[str, Any], survey: Su
     if "companions" in tables and configs["companions"].most:
         near = companions(survey, configs["companions"].most, configs["companions"].magnitude)
     population = population_of(tables, configs["population"], survey, mixing is not None, place)
-    return simulator(population, survey.grid, survey.psfs(config.supersampling), noise, companions=near, mixing=mixing,
-                     turns=configs["output"].turns)
+    return simulator(population, survey.grid, config.psfs(survey, mixing is not None), noise, companions=near,
+                     mixing=mixing, turns=configs["output"].turns)
 
 
 def _injected(tables: Mapping[str, Any], config: InjectedConfig, configs: Mapping[str, Any], survey: Survey,
               survey_config: SurveyConfig, place: Place) -> tuple[Galaxies, Injected]:
     """Light that is put into cutouts; columns of the population are those of their table."""
     check_own(tables, place, "noise", "companions", "mixing")
+    if survey_config.seeing is not None:
+        raise place.at("survey.seeing").error("given for an injection", "a PSF of each cutout, see [injected]")
     if configs["population"].table is not None:
         raise place.at("population.table").error("given for an injection", "columns of injected.labels, a row a cutout")
     galaxies = open_galaxies(config, survey, survey_config.supersampling, configs["output"].seed)
