@@ -288,3 +288,33 @@ def test_the_configuration_of_the_page_is_valid(tmp_path):
     simulation = load_simulation(file)
     assert load_training(file, {"finder": LensFinderConfig}).train.steps == 2000
     assert simulation.made.images.shape == (64, 64, 3) and simulation.made.scenes == 20
+
+
+def test_images_go_together_as_one_by_one(tmp_path):
+    """On an accelerator a batch is one program; here it is asked for, with turns and kernels of its own."""
+    source = loaded(tmp_path, tables={"output": {**PLAIN["output"], "turns": True}}).made
+    rows = np.arange(4)
+    keys, cutouts = source._held(rows), source.backdrops.read(rows)
+    found = jax.jit(jax.vmap(lambda key, cutout: source.injector(key, cutout)))(keys, cutouts)
+    wanted = source.made(rows, keys)
+    np.testing.assert_array_equal(found.truth["turn"], wanted.truth["turn"])
+    np.testing.assert_allclose(found.parts["source"], wanted.parts["source"], rtol=1e-4, atol=1e-4)
+    # A count that falls on the edge of an electron may fall to either side.
+    assert np.mean(np.abs(np.asarray(found.image) - wanted.image) > 1e-3) < 1e-3
+
+
+@pytest.mark.parametrize(("scale", "message"), [(0.263, ""), (0.3, "pixels of 0.3 arcsec; expected 0.263 within 2%")])
+def test_a_folder_of_cutouts_has_its_pixel_scale_in_its_wcs(scale, message, tmp_path):
+    file = write(tmp_path, tables={"injected": {**INJECTED, "images": "galaxies"}})
+    (tmp_path / "galaxies").mkdir()
+    header = fits.Header({"BANDS": "g r", "BUNIT": "count/s", "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN",
+                          "CRVAL1": 10.0, "CRVAL2": 0.0, "CDELT1": -scale / 3600.0, "CDELT2": scale / 3600.0})
+    for k in range(COUNT):
+        fits.writeto(tmp_path / "galaxies" / f"g{k}.fits", np.moveaxis(IMAGES[k], -1, 0), header)
+    if message:
+        with pytest.raises(InputError, match=message):
+            load_simulation(file)
+        return
+    simulation = load_simulation(file)
+    names, cutout = simulation.made.images.names, int(simulation.images(0, 1).truth["cutout"][0])
+    assert simulation.images(0, 1).truth["mass.0.theta_E"][0] == pytest.approx(THETA[int(names[cutout][1:])])
