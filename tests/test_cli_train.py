@@ -113,7 +113,7 @@ def test_reuse_is_declared(config, tmp_path):
     ("train.stesp=3", "toy.toml: train.stesp: unknown field"),
     ("train.steps=0", "toy.toml: train.steps: got 0, expected a number above 0"),
     ("train.clip=strong", "toy.toml: train.clip: got 'strong'; expected a number"),
-    ("tarin.steps=3", "toy.toml: tarin: unknown section; expected one of 'system', 'train', 'noise', 'run'"),
+    ("tarin.steps=3", "toy.toml: tarin: unknown section; expected one of 'system', 'train', 'run', 'survey'"),
     ("run.devices=tpu", "toy.toml: run.devices: got 'tpu'; expected one of"),
 ])
 def test_what_is_wrong_is_named(config, tmp_path, change, message):

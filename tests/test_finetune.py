@@ -252,7 +252,7 @@ def test_the_command_says_what_is_wrong(entries, system, message, folder, tmp_pa
 
 def test_the_configurations_of_the_page_are_valid(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "cutouts.md").read_text()
-    whole, part = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    whole, part, _ = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     for text in (whole, '[system]\nname = "cutouts"\n' + part):
         (tmp_path / "page.toml").write_text(text)
         assert load_training(tmp_path / "page.toml", {"cutouts": CutoutsConfig}).system.data[0].images

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from giga.cli.base import app, check_out, console, edge
 from giga.io.configuration.survey import NoiseConfig
+from giga.io.configuration.training import SIMULATED
 from giga.io.errors import InputError
 from giga.io.jsonfile import write_json
 from giga.io.tables import Place, read_table
@@ -28,7 +29,6 @@ from giga.runtime.atomic import write_text
 from giga.runtime.environment import git_hash
 from giga.show.evaluation import evaluation_page
 from giga.show.terminal import names_table
-from giga.simulate.surveys.noise import Noise
 
 TOGETHER = 16  # images of one call when the speed of a network is measured
 
@@ -101,14 +101,20 @@ def loaded(model: str) -> tuple[Any, Card]:
         raise InputError("", "--model", str(error)) from error
 
 
-def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Noise]]:
-    """The system that a network was trained in, its configuration, and its noise if that was not the system's."""
+def system_of(card: Card, model: str) -> tuple[System, Any, dict[str, Any]]:
+    """The system that a network was trained in, its configuration, and what it learned from if that was not the
+    system's own: its noise, or a simulation."""
     settings = dict(card.recipe.get("system", {}))
     name = settings.pop("name", None)
     if name not in SYSTEMS:
         raise InputError("", "model", f"the card of {model} names the system {name!r}", f"one of {', '.join(SYSTEMS)}")
     system, recipe = SYSTEMS[name], Place(Path(f"card of {model}"), "recipe")
     config, at = read_table(system.config, settings, recipe.at("system")), recipe.at("noise")
+    simulated = {section: card.recipe[section] for section in SIMULATED if section in card.recipe}
+    if "survey" in simulated:
+        simulation = system.simulation(config, simulated, Place(Path(f"card of {model}"), "", Path.cwd()))
+        assert simulation is not None and system.own is not None  # else it had been refused
+        return system, system.own(config, simulation), {"simulation": simulation}
     noise = read_table(NoiseConfig, card.recipe["noise"], at) if "noise" in card.recipe else None
     return system, config, system.noise(config, noise, at)
 

@@ -83,7 +83,7 @@ def inject_command(
             for k, name in enumerate(names[c]):
                 key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), c), k)
                 scene_key, noise_key = jax.random.split(key)
-                scene, truth = _draw(recipe.simulator.population, scene_key)
+                scene, truth = _draw(recipe.population, scene_key)
                 scene = scene if lens_light else scene.replace(lens_light=[])
                 added = inject_cube(noise_key, cube, scene, survey, scale=scale,
                                     supersampling=recipe.tables["survey"]["supersampling"])

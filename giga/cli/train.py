@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +13,15 @@ import typer
 
 from giga.cli.base import ConfigFile, Out, Override, Overwrite, Resume, app, console, edge, tell
 from giga.io.configuration.kept import CONFIG, text_beside
+from giga.io.configuration.simulation import Simulation
 from giga.io.configuration.toml import differences, listed, parse_override
-from giga.io.configuration.training import TrainingConfig, load_training
+from giga.io.configuration.training import SIMULATED, TrainingConfig, load_training
 from giga.io.errors import InputError
 from giga.io.tables import Place
 from giga.jobs.job import claim
 from giga.jobs.systems import SYSTEMS, seen_in
 from giga.models.training.feed import check_fed
+from giga.models.training.injected import Injected
 from giga.models.training.metrics_log import read_metrics
 from giga.models.training.train import Trained, train
 from giga.models.zoo import Card, save_weights
@@ -33,6 +36,10 @@ FILES = (CONFIG, "metrics.jsonl", "tensorboard", "wandb", "model.safetensors", "
 NOISES = {"camera": "Its noise in training was that of the survey's camera.",
           "cutouts": "Its noise in training was pieces of the real sky that its recipe names.",
           "correlated": "Its noise in training was Gaussian, correlated as the real sky that its recipe names."}
+OWN = {False: "Trained on simulations of the population, survey and noise that its recipe has; real images were in no "
+              "training or test set.",
+       True: "Trained and tested on simulated light in the real cutouts that its recipe names; real lenses were in no "
+             "training or test set."}
 Wandb = Annotated[bool, typer.Option("--wandb", help="Write a run of Weights & Biases too (giga\\[wandb]).")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too (giga\\[tensorboard]).")]
 
@@ -57,13 +64,20 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         if asked and find_spec(package) is None:
             raise InputError("", f"--{extra}", f"{package} is not installed", f"giga[{extra}]")
     noise = system.noise(settings.system, settings.noise, Place(config, "noise"))
+    simulation = system.simulation(settings.system, settings.simulated, Place(config, "", config.parent))
+    simulated = {} if simulation is None else {"simulation": simulation}
     try:
-        task = system.task(settings.system, **noise)
+        bound = settings.system if simulation is None or system.own is None else system.own(settings.system, simulation)
+        task = system.task(bound, **noise, **simulated)
         check_fed(task, settings.train, len(devices))
     except InputError as error:
         raise _of_system(config, error) from error
     except ValueError as error:  # a file or weights that the settings name, or settings that do not go together
-        raise InputError(config, "system", str(error)) from error
+        raise _of_population(config, error, simulation) from error
+    if simulation is not None:  # with its defaults and whole paths, as it is kept
+        kept = {name: table for name, table in simulation.tables.items() if name != "run" and table}
+        settings = dataclasses.replace(settings, simulated=kept)
+        tell(config, simulation.notes)
     tell(config, system.notes(settings.system))
     claim(out, resume=resume, overwrite=overwrite, files=FILES, config=config)
     text = text_beside(out, settings.dump(), config, lambda: load_training(config, _systems()).dump())
@@ -80,8 +94,9 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
         raise ForeignCheckpoint(f"{error}: {changes or 'it was made by an older version of giga'}") from None
     write_text(out / CONFIG, text)
     model = system.finish(settings.system, trained.model())
-    save_weights(model, out / "model", _card(settings, trained, read_metrics(out / "metrics.jsonl"), made_by,
-                                             _again(config, out, override or []), **noise))
+    card = system.card(bound, **simulated)
+    save_weights(model, out / "model", _card(settings, bound, card, trained, read_metrics(out / "metrics.jsonl"),
+                                             made_by, _again(config, out, override or []), simulation, **noise))
     console.print(f"weights and card: {out / 'model.safetensors'}, {out / 'model.json'}", highlight=False,
                   soft_wrap=True)
 
@@ -89,6 +104,13 @@ def train_command(config: ConfigFile, out: Out, override: Override = None, resum
 def _of_system(config: Path, error: InputError) -> InputError:
     """An error of a file that the settings name, as it is; of a setting, with its place."""
     return error if error.file else InputError(config, f"system.{error.field}", error.seen, error.expected)
+
+
+def _of_population(config: Path, error: ValueError, simulation: Simulation | None) -> InputError:
+    """What a population lacks, at its own place in the file; all else is the system's."""
+    field, _, rest = str(error).partition(": ")
+    own = simulation is not None and field.partition(".")[0] in SIMULATED
+    return InputError(config, field, rest) if own else InputError(config, "system", str(error))
 
 
 def _again(config: Path, out: Path, override: list[str]) -> str:
@@ -106,16 +128,23 @@ def _systems() -> dict[str, type]:
     return {name: system.config for name, system in SYSTEMS.items()}
 
 
-def _card(settings: TrainingConfig, trained: Trained, rows: list[dict[str, Any]], made_by: str, command: str,
-          noise: Noise | None = None) -> Card:
-    """The card of weights that were validated, not yet tested; their speed is not measured either."""
+def _card(settings: TrainingConfig, bound: Any, card: Mapping[str, Any], trained: Trained, rows: list[dict[str, Any]],
+          made_by: str, command: str, simulation: Simulation | None = None, noise: Noise | None = None) -> Card:
+    """The card of weights that were validated, not yet tested; their speed is not measured either.
+
+    `bound` are the settings of the system for its simulation, `card` what they settle of the card.
+    """
     metrics: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["kind"] == "validation" and row["step"] == int(trained.best.step):
             for name in trained.sets:
                 metrics[f"validation, {name}"] = {key.removeprefix(f"{name}_"): float(value)
                                                   for key, value in row.items() if key.startswith(f"{name}_")}
-    settled = dict(SYSTEMS[settings.name].card(settings.system))
+    settled = dict(card)
+    if simulation is not None:  # of its own population nothing is known but what the recipe says
+        settled |= {"limits": (OWN[isinstance(simulation.made, Injected)],), "prevalence": None}
+        if not isinstance(simulation.made, Injected):
+            settled["seen"] = seen_in(bound, simulation.made.noise)
     if (reuse := settings.train.reuse) > 1:
         settled["limits"] = (*settled["limits"], f"In training each simulated scene was seen {reuse} times, with noise "
                                                  "of its own each time.")

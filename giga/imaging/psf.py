@@ -244,7 +244,7 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
     if method == "auto":
         method = choose_method(fine)
     size = stack.shape[-1]
-    padded = _fast_length(shape[0] + size // 2), _fast_length(shape[1] + size // 2)
+    padded = fast_length(shape[0] + size // 2), fast_length(shape[1] + size // 2)
     if method == "lowrank":
         transfer, coarse = _bands(fine, s, shape, dtype), _bands(bin_kernel(fine, s), 1, shape, dtype)
     elif method == "direct":
@@ -257,7 +257,7 @@ def plan(psf: PSF, shape: tuple[int, int], dtype=np.float32, method: str = "auto
                        padded=padded, supersampling=s)
 
 
-def _fast_length(n: int) -> int:
+def fast_length(n: int) -> int:
     """Smallest length from n on whose transform is fast."""
     return int(scipy.fft.next_fast_len(n, real=True))  # pyright: ignore[reportArgumentType]
 
@@ -279,16 +279,23 @@ def _phase_kernels(fine: np.ndarray, s: int) -> np.ndarray:
     Pixel p is the mean over its subpixels a of sum_m fine[m] I[s p + a - m]; with s p + a - m =
     s q + b that is sum_b sum_q H_b[p - q] I_b[q], H_b[r] = mean_a fine[s r + a - b].
     """
-    half = len(fine) // 2
+    line = phase_weights(len(fine), s)
+    side = line.shape[1]
+    return np.einsum("bri,ij,csj->bcrs", line, fine, line, optimize=True).reshape(s * s, side, side)
+
+
+def phase_weights(size: int, s: int) -> np.ndarray:
+    """Weight of sample i of a fine kernel in place r of phase b along one axis, shape (s, k, size), k odd."""
+    half = size // 2
     reach = (half + s - 1) // s  # |s r| <= half + s - 1
     r = np.arange(-reach, reach + 1)
-    line = np.zeros((s, len(r), len(fine)))  # line[b, r, i]: weight of fine[i] along one axis
+    line = np.zeros((s, len(r), size))
     for b in range(s):
         for a in range(s):
             index = s * r + a - b + half
-            inside = (index >= 0) & (index < len(fine))
+            inside = (index >= 0) & (index < size)
             line[b, np.flatnonzero(inside), index[inside]] += 1.0 / s
-    return np.einsum("bri,ij,csj->bcrs", line, fine, line, optimize=True).reshape(s * s, len(r), len(r))
+    return line
 
 
 def _transform(stack: np.ndarray, padded: tuple[int, int], dtype) -> np.ndarray:

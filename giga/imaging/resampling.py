@@ -19,18 +19,22 @@ def bin_weights(size: int, factor: int) -> np.ndarray:
 
 
 def bin_kernel(kernel: np.ndarray, factor: int) -> np.ndarray:
-    """Integrate a centred fine kernel over pixels.
+    """Integrate a centred fine kernel over pixels, see `binning`."""
+    weights = binning(len(kernel), factor)
+    return weights @ kernel @ weights.T
 
-    Its sum up to a place is a cubic spline through the sums up to the edges of the subpixels. Where the edge of a pixel
-    halves a subpixel, as with an even factor, that is no half of it each: halves would widen a kernel by 1/16 of a
-    pixel squared in variance at a factor of two.
+
+def binning(size: int, factor: int) -> np.ndarray:
+    """What `bin_kernel` multiplies a fine kernel by from either side, shape (pixels, size).
+
+    The kernel's sum up to a place is a cubic spline through the sums up to the edges of the subpixels. Where the edge
+    of a pixel halves a subpixel, as with an even factor, that is no half of it each: halves would widen a kernel by
+    1/16 of a pixel squared in variance at a factor of two.
     """
-    size = len(kernel)
     edges = (np.arange(size + 1) - 0.5 * size) / factor
     sums = scipy.interpolate.make_interp_spline(edges, np.vstack([np.zeros(size), np.tri(size)]), k=min(3, size))
     side = _pixels(size, factor)
-    weights = np.diff(sums(np.clip(np.arange(side + 1) - 0.5 * side, edges[0], edges[-1])), axis=0)
-    return weights @ kernel @ weights.T
+    return np.diff(sums(np.clip(np.arange(side + 1) - 0.5 * side, edges[0], edges[-1])), axis=0)
 
 
 def _pixels(size: int, factor: int) -> int:

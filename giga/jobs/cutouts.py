@@ -1,26 +1,31 @@
-"""A network learns from labelled cutouts, stored, simulated or both: its configuration, and what it is measured on."""
+"""A network learns from labelled cutouts or from a simulation: its configuration, and what it is measured on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from giga.io.configuration.simulation import load_simulation
+from giga.io.configuration.simulation import Simulation, load_simulation
 from giga.io.errors import InputError, nearest
 from giga.io.stored.labels import SHARES, open_cutouts
-from giga.io.stored.stack import HOLD
+from giga.io.stored.stack import HOLD, Stack
 from giga.io.tables import above, at_least
 from giga.models.networks.cutouts import CutoutNet
 from giga.models.networks.resnet import BLOCKS, ResNetConfig
 from giga.models.systems.finetune import HEADS, begin, card_of, in_epochs, measured
 from giga.models.systems.labelled import CutoutTask, Labelled, Tuning
+from giga.models.systems.labelled_table import measure
+from giga.models.systems.lenses import LOOKED_AT, LensTask, drawn
 from giga.models.systems.measured import Measured
+from giga.models.systems.simulated import elsewhere, require
+from giga.models.training.injected import Injected
 from giga.models.training.source import check_shares
 from giga.models.training.train import TrainConfig
 from giga.models.zoo import ZooError
+from giga.simulate.generator import LENSED
 
 TRUNKS = ("small", *(f"resnet{depth}" for depth in BLOCKS))
 TUNES = ("head", "last", "all")
@@ -32,7 +37,8 @@ class DataConfig:
 
     images: tuple[Path, ...] = ()  # files, or folders of files
     labels: Path | None = None  # table of labels; none takes what the files know
-    simulate: Path | None = None  # or a configuration of `giga simulate`, whose images are made as the network learns
+    simulate: Path | None = None  # or a configuration of `giga simulate`, whose images are made as the network learns;
+    # one with [injected] puts light into cutouts, and has the split that they have
     share: float = above(0.0, 1.0)  # of every batch
     target: str = ""  # column of classes; empty is "label" without `values`
     values: tuple[str, ...] = ()  # or columns of numbers
@@ -93,33 +99,74 @@ class CutoutsConfig:
         for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
             if (value := getattr(self, field)) not in allowed:
                 raise InputError("", field, f"got {value!r}", nearest(value, allowed))
-        if not any(one.images for one in self.data):
-            raise InputError("", "data", "no stored images", "[[system.data]] with images")
-        if sum(one.simulate is not None for one in self.data) > 1:
-            raise InputError("", "data", "several simulations", "one, whose population may be a mixture")
         try:
             check_shares([one.share for one in self.data])
         except ValueError as error:
             raise InputError("", "data", str(error)) from error
 
-    @property
-    def stored(self) -> float:
-        """Share of the examples that are stored."""
-        return sum(one.share for one in self.data if one.images)
+
+@lru_cache(maxsize=4)
+def _simulation(path: Path) -> Simulation:
+    return load_simulation(path)
+
+
+def _whole(data: tuple[DataConfig, ...]) -> DataConfig | None:
+    """The entry whose images are simulated as a whole, which is no source of stored ones. Raises InputError."""
+    found = [one for one in data if one.simulate and not isinstance(_simulation(one.simulate).made, Injected)]
+    if len(found) > 1:
+        raise InputError("", "data", "several simulations", "one, whose population may be a mixture")
+    if len(found) == len(data):
+        raise InputError("", "data", "no stored images", "[[system.data]] with images, or a simulation with [injected]")
+    return found[0] if found else None
+
+
+def stored(config: CutoutsConfig) -> float:
+    """Share of the examples that are stored, with simulated light or without. Raises InputError."""
+    whole = _whole(config.data)
+    return 1.0 if whole is None else sum(one.share for one in config.data if one is not whole)
 
 
 @lru_cache(maxsize=2)
 def labelled(data: tuple[DataConfig, ...]) -> Labelled:
     """The stored examples of a configuration. Raises InputError."""
-    entries = [one for one in data if one.images]
-    stored = sum(one.share for one in entries)
-    found = [one.opened() for one in entries]
+    whole = _whole(data)
+    entries = [one for one in data if one is not whole]
+    share = sum(one.share for one in entries)
+    found = [one.opened() if one.simulate is None else injected_in(_simulation(one.simulate), one.classes, one.values)
+             for one in entries]
     if len(found) == 1:
         return found[0]
     try:
-        return found[0].mixed(tuple(found[1:]), tuple(one.share / stored for one in entries))
+        return found[0].mixed(tuple(found[1:]), tuple(one.share / share for one in entries))
     except ValueError as error:
         raise InputError("", "data", str(error)) from error
+
+
+def injected_in(simulation: Simulation, classes: tuple[str, ...] = (), values: tuple[str, ...] = ()) -> Labelled:
+    """Light in cutouts as labelled examples.
+
+    Args:
+        simulation: Of light in cutouts.
+        classes: Names of what has no light and what has, in this order; empty is "0" and "1", if there are no `values`.
+        values: Names in the truth that are learned in the place of classes.
+
+    Raises:
+        InputError: A population that does not tell its classes apart, or that has no such values.
+    """
+    made, names = simulation.made, simulation.population.names
+    assert isinstance(made, Injected)  # of a simulation of light in cutouts
+    for name in values:
+        if name not in names:
+            raise InputError(simulation.file, name, "no such value of the population", nearest(name, names))
+    if not values and LENSED not in simulation.population.free:
+        raise InputError(simulation.file, f"extras.{LENSED}", "missing, so that every image has light",
+                         f"a Bernoulli draw under [extras] as {LENSED}, by which the source's amplitude is multiplied")
+    if classes and len(classes) != 2:
+        raise InputError(simulation.file, "classes", f"got {len(classes)}", "two: without light, and with")
+    bands, stack = tuple(band.name for band in simulation.survey.bands), made.backdrops.images
+    unit = stack.shards[0].unit if isinstance(stack, Stack) else None
+    return Labelled(replace(made, values=values), bands, unit, () if values else classes or ("0", "1"), values,
+                    simulation.notes)
 
 
 @lru_cache(maxsize=2)
@@ -141,11 +188,11 @@ def task(config: CutoutsConfig) -> CutoutTask:
         InputError: Files or settings that are wrong.
         ValueError: A network or a head that does not fit the data.
     """
-    data, simulation = labelled(config.data), next((one.simulate for one in config.data if one.simulate), None)
-    simulator = None if simulation is None else load_simulation(simulation).simulator
+    data, whole = labelled(config.data), _whole(config.data)
+    simulator = None if whole is None or whole.simulate is None else _simulation(whole.simulate).simulator
     tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
     return CutoutTask(_begun(config).config, data, _begun(config), tuning=tuning, turns=config.turns,
-                      weights=config.class_weights, simulator=simulator, stored=config.stored)
+                      weights=config.class_weights, simulator=simulator, stored=stored(config))
 
 
 def training(config: CutoutsConfig, train: TrainConfig) -> TrainConfig:
@@ -154,14 +201,17 @@ def training(config: CutoutsConfig, train: TrainConfig) -> TrainConfig:
         return train
     given = [field.name for field in fields(train)
              if field.name != "steps" and getattr(train, field.name) != field.default]
-    return in_epochs(train, config.epochs, labelled(config.data).source.epoch / config.stored, given)
+    return in_epochs(train, config.epochs, labelled(config.data).source.epoch / stored(config), given)
 
 
 def card(config: CutoutsConfig) -> Mapping[str, Any]:
     """What a configuration settles of the card of its weights."""
     data = labelled(config.data)
     made = card_of(_begun(config).config)
-    notes = (f"In training {1.0 - config.stored:.0%} of the images were simulated.",) if config.stored < 1.0 else ()
+    share = stored(config)
+    notes = [f"In training {1.0 - share:.0%} of the images were simulated."] if share < 1.0 else []
+    if any(isinstance(source, Injected) for source in data.sources):
+        notes.append("Arcs in training and test were simulated, in real cutouts.")
     return made | {"limits": (*made["limits"], *notes, *data.notes)}
 
 
@@ -178,3 +228,87 @@ def image_shape(config: CutoutsConfig) -> tuple[int, int, int]:
 def notes(config: CutoutsConfig) -> tuple[str, ...]:
     """What the user should know before a training."""
     return labelled(config.data).notes
+
+
+@dataclass(frozen=True)
+class LensFinderConfig:
+    """Section [system] of `name = "finder"`: what learns from the simulation that the same file describes.
+
+    Raises:
+        InputError: A value that is not one of those allowed.
+    """
+
+    classes: tuple[str, ...] = ()  # names of what is no lens and what is; empty is "0" and "1"
+    values: tuple[str, ...] = ()  # or names in the truth, whose numbers are learned
+    start: str = ""  # network that goes on learning: a name of the zoo, or a path; empty begins with new weights
+    head: str = "keep"  # or "new", for other classes than the network tells
+    tune: str = "all"  # what learns of it: "head", "last" or "all"
+    last: int = at_least(1, 2)  # parts of the backbone that learn with the head, if "last"
+    decay: float = above(0.0, 0.7)  # rate of each part, of that of the one behind it
+    network: str = "small"  # that begins with new weights: or "resnet18", "resnet34", "resnet50"
+    class_weights: tuple[float, ...] = ()  # of each class in the loss
+    sigma: tuple[float, ...] = above(0.0, ())  # noise of each band, what images are divided by; empty measures it
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
+            if (value := getattr(self, field)) not in allowed:
+                raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+        if self.classes and (self.values or len(self.classes) != 2):
+            raise InputError("", "classes", f"got {len(self.classes)}" + (" beside values" if self.values else ""),
+                             "two, no lens and lens, or values")
+
+
+def _learned(config: LensFinderConfig, simulation: Simulation, count: int = LOOKED_AT, seed: int = 0) -> Labelled:
+    """What a finder is begun and measured on. Raises InputError for a population that does not tell it."""
+    if isinstance(simulation.made, Injected):
+        return injected_in(simulation, config.classes, config.values)
+    try:
+        require(simulation.population, "a finder", lensed=None if config.values else True, values=config.values)
+    except ValueError as error:
+        field, _, rest = str(error).partition(": ")
+        raise InputError(simulation.file, field, rest) from error
+    return drawn(simulation.simulator, simulation.survey, config.values, config.classes, count, seed)
+
+
+@lru_cache(maxsize=2)
+def _finder(config: LensFinderConfig, simulation: Simulation) -> tuple[CutoutNet, Labelled]:
+    """The network before training, the same at every call, and what it was begun on."""
+    data = _learned(config, simulation)
+    resnet = ResNetConfig.small if config.network == "small" else None
+    made = resnet(len(data.bands)) if resnet else ResNetConfig.of(int(config.network.removeprefix("resnet")),
+                                                                  len(data.bands))
+    try:
+        return begin(config.start, data, head=config.head, sigma=config.sigma, resnet=made), data
+    except ZooError as error:
+        raise InputError("", "start", str(error)) from error
+
+
+def finder_task(config: LensFinderConfig, simulation: Simulation) -> CutoutTask | LensTask:
+    """The task of a finder.
+
+    Raises:
+        InputError: A population that does not tell what is to be learned.
+        ValueError: A network or a head that does not fit.
+    """
+    net, data = _finder(config, simulation)
+    tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
+    if isinstance(simulation.made, Injected):  # turned as the simulation says, so that it is seen as it is written
+        return CutoutTask(net.config, data, net, tuning=tuning, turns=False, weights=config.class_weights)
+    return LensTask(net.config, simulation.simulator, simulation.survey, net, tuning=tuning,
+                    weights=config.class_weights, shares=data.class_shares() if config.class_weights else None)
+
+
+def finder_card(config: LensFinderConfig, simulation: Simulation) -> Mapping[str, Any]:
+    """What a configuration settles of the card of a finder."""
+    return card_of(_finder(config, simulation)[0].config) | {"limits": ()}
+
+
+def finder_evaluate(config: LensFinderConfig, model: CutoutNet, images: int, seed: int,
+                    simulation: Simulation) -> Mapping[str, Measured]:
+    """Numbers of the held-out cutouts; or of simulated images that no training draws, and of a shifted set."""
+    data = _learned(config, simulation, images, seed)
+    if isinstance(simulation.made, Injected):
+        return measured(model, data)
+    there = drawn(elsewhere(simulation.simulator, simulation.survey), simulation.survey, config.values, config.classes,
+                  images, seed)
+    return {"mock": measure(model, data), "shifted": measure(model, there)}

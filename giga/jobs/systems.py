@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from giga.io.configuration.collett import read_collett
+from giga.io.configuration.simulation import Simulation, simulation_of
 from giga.io.configuration.survey import NoiseConfig, make_noise
 from giga.io.errors import InputError
 from giga.io.tables import Place, to_table
@@ -27,8 +28,10 @@ from giga.models.systems.modular import LENSED, ModularTask
 from giga.models.training.config import TrainConfig
 from giga.models.training.task import Task
 from giga.models.zoo import Seen
+from giga.simulate.generator import Simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys.noise import CameraNoise, CorrelatedNoise, CutoutNoise, Noise
+from giga.simulate.surveys.own import OwnSurvey
 from giga.simulate.surveys.seeing import VARIANTS
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.ggsl import EMPTY
@@ -53,11 +56,15 @@ class System:
             as `noise`. None where the noise is settled otherwise.
         training: `training(config, train)`, the settings of [train] as a config changes them: epochs into steps.
         notes: `notes(config)`, what the user should know before a training.
+        own: `own(config, simulation)`, the config for the images of a simulation of the user's own: `task`, `card`,
+            `evaluate` and `calibrate` then take it as `simulation`. None where images are from elsewhere.
+        replaced: Settings that have no meaning beside a simulation.
+        needs: Whether it has no images without a simulation.
     """
 
     config: type
     task: Callable[..., Task]
-    card: Callable[[Any], Mapping[str, Any]]
+    card: Callable[..., Mapping[str, Any]]
     evaluate: Callable[..., Mapping[str, Measured]]
     finish: Callable[[Any, Any], Any] = lambda config, model: model
     calibrate: Callable[..., Mapping[str, Any]] | None = None
@@ -66,6 +73,29 @@ class System:
     survey: Callable[[Any], Survey] | None = None
     training: Callable[[Any, TrainConfig], TrainConfig] = lambda config, train: train
     notes: Callable[[Any], Sequence[str]] = lambda config: ()
+    own: Callable[[Any, Simulation], Any] | None = None
+    replaced: tuple[str, ...] = ()
+    needs: bool = False
+
+    def simulation(self, config: Any, tables: Mapping[str, Any] | None, place: Place) -> Simulation | None:
+        """The simulation of a file, if the system learns from it.
+
+        Raises:
+            InputError: A system that does not, or that cannot do without; settings that it takes the place of; or what
+                `giga.io.configuration.simulation.simulation_of` raises.
+        """
+        if not tables:
+            if self.needs:
+                raise place.at("survey").error("missing", "[survey] and a population, whose images are learned")
+            return None
+        if self.own is None:
+            raise place.at(next(iter(tables))).error("given for a system that has its images from elsewhere",
+                                                     "no such section")
+        for field in fields(config):
+            if field.name in self.replaced and getattr(config, field.name) != field.default:
+                raise place.at("system").at(field.name).error("given beside the sections of a simulation",
+                                                              "one of them: [survey] says it")
+        return simulation_of(tables, place)
 
     def noise(self, config: Any, noise: NoiseConfig | None, place: Place) -> dict[str, Noise]:
         """Section [noise] of a training as an argument of `task`, `evaluate` and `calibrate`; none without it.
@@ -105,11 +135,43 @@ def _flops(make: Callable[[], Any], forward: Callable[[Any, Any], Any], shape: t
     return operations(lambda state, image: forward(nnx.merge(graph, state), image), state, image)
 
 
+def _plain(simulation: Simulation | None) -> Simulator | None:
+    """What simulates whole images. Raises InputError for light in cutouts, whose parts nobody knows."""
+    return None if simulation is None else simulation.simulator
+
+
+def _own(config: GGSLConfig, simulation: Simulation) -> GGSLConfig:
+    own, table = OwnSurvey.of(simulation.survey), simulation.tables["survey"]
+    return dataclasses.replace(config, survey=own.name, own=own, seeing=tuple(table.get("seeing", ())),
+                               beta=tuple(table.get("beta", ())))
+
+
+def _own_modular(config: ModularConfig, simulation: Simulation) -> ModularConfig:
+    own = OwnSurvey.of(simulation.survey)
+    if own.shape[0] != own.shape[1]:
+        raise InputError(simulation.file, "survey.shape", f"{own.shape[0]} x {own.shape[1]}", "square images")
+    return dataclasses.replace(config, survey=own.name, bands=own.bands, pixels=own.shape[0], own=own)
+
+
+def _ggsl_task(config: GGSLConfig, noise: Noise | None = None, simulation: Simulation | None = None) -> GGSLTask:
+    return GGSLTask(config, noise, _plain(simulation))
+
+
+def _ggsl_evaluate(config: GGSLConfig, model: Separator, images: int, seed: int,
+                   simulation: Simulation | None = None, **more: Any) -> Mapping[str, Measured]:
+    return evaluate(config, model, images, seed, made=_plain(simulation), **more)
+
+
+def _ggsl_calibrate(config: GGSLConfig, model: Separator, seed: int, simulation: Simulation | None = None,
+                    **more: Any) -> Mapping[str, Any]:
+    return calibrate(config, model, seed, made=_plain(simulation), **more)
+
+
 def _separated(model: Separator, images: Any) -> Any:
     return model(images, jnp.ones((1, 1, 1, 1)))
 
 
-def _separator_card(config: GGSLConfig) -> dict[str, Any]:
+def _separator_card(config: GGSLConfig, simulation: Simulation | None = None) -> dict[str, Any]:
     survey = config.observed
     flops = _flops(lambda: Separator(config, rngs=nnx.Rngs(0)), _separated, _shape(config))
     return dict(network="Separator", config=to_table(config), flops=flops, prevalence=1.0 - EMPTY, limits=(
@@ -136,20 +198,22 @@ def _catalogue(config: ModularConfig) -> Catalogue | None:
         raise InputError("", "catalogue", str(error)) from error
 
 
-def _modular_task(config: ModularConfig, noise: Noise | None = None) -> ModularTask:
-    return ModularTask(config, _catalogue(config), noise=noise)
+def _modular_task(config: ModularConfig, noise: Noise | None = None,
+                  simulation: Simulation | None = None) -> ModularTask:
+    return ModularTask(config, _catalogue(config), noise=noise, made=_plain(simulation))
 
 
-def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int,
-                      noise: Noise | None = None) -> Mapping[str, Measured]:
-    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config), noise=noise)
+def _modular_evaluate(config: ModularConfig, model: Any, images: int, seed: int, noise: Noise | None = None,
+                      simulation: Simulation | None = None) -> Mapping[str, Measured]:
+    return modular_table.evaluate(config, model, images, seed, catalogue=_catalogue(config), noise=noise,
+                                  made=_plain(simulation))
 
 
 def _through(model: Stage | Chain, images: Any) -> Any:
     return model.through(images) if isinstance(model, Chain) else model(images)
 
 
-def _modular_card(config: ModularConfig) -> dict[str, Any]:
+def _modular_card(config: ModularConfig, simulation: Simulation | None = None) -> dict[str, Any]:
     survey, joint = config.observed, config.stage == "joint"
     own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
     network = Chain if joint else Stage
@@ -167,10 +231,13 @@ def _modular_card(config: ModularConfig) -> dict[str, Any]:
 
 
 SYSTEMS: dict[str, System] = {
-    "ggsl-unet": System(GGSLConfig, GGSLTask, _separator_card, evaluate, calibrate=calibrate, shape=_shape,
-                        forward=_separated, survey=_survey),
+    "ggsl-unet": System(GGSLConfig, _ggsl_task, _separator_card, _ggsl_evaluate, calibrate=_ggsl_calibrate,
+                        shape=_shape, forward=_separated, survey=_survey, own=_own,
+                        replaced=("survey", "companions", "seeing", "beta", "own")),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through,
-                      survey=_survey),
+                      survey=_survey, own=_own_modular, replaced=("survey", "bands", "pixels", "catalogue", "own")),
+    "finder": System(cutouts.LensFinderConfig, cutouts.finder_task, cutouts.finder_card, cutouts.finder_evaluate,
+                     own=lambda config, simulation: config, needs=True),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
                         amortised.finish, shape=amortised.image_shape),
     "cluster-finder": System(finders.ClusterFinderConfig, finders.task, finders.card, finders.measure,

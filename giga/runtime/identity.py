@@ -24,6 +24,10 @@ input gives other results: it is part of every identity, and what an older versi
 SETTINGS = ("jax_default_prng_impl", "jax_threefry_partitionable")
 """Settings of JAX that all random numbers depend on."""
 
+LATER = "later"
+"""In the metadata of a field that came to a dataclass later: at its default it is no part of an identity, so that what
+was made before it keeps its own."""
+
 LONGEST = 60  # characters of a fact that are kept as they are
 
 
@@ -111,7 +115,8 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield b"class " + _place(value).encode()
     elif dataclasses.is_dataclass(value):
         yield b"fields " + _place(type(value)).encode()
-        yield _digest({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+        yield _digest({field.name: getattr(value, field.name) for field in dataclasses.fields(value)
+                       if not (field.metadata.get(LATER) and getattr(value, field.name) == field.default)})
     elif isinstance(value, functools.partial):
         yield b"partial"
         yield _digest([value.func, value.args, value.keywords])

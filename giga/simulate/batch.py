@@ -51,8 +51,11 @@ def dihedral(key: Array, batch: Batch) -> Batch:
     ny, nx = batch.image.shape[:2]
     if ny != nx:
         raise ValueError(f"augmentation by quarter turns: expected a square image, got {ny} x {nx}")
-    element = jax.random.randint(key, (), 0, 8)
+    return turned_batch(jax.random.randint(key, (), 0, 8), batch)
 
+
+def turned_batch(element: Array, batch: Batch) -> Batch:
+    """Turn one example, its truth too, by an element of the symmetries, see `turned` and `dihedral`."""
     def turn(image: Array) -> Array:
         return turned(element, image)
 

@@ -11,7 +11,9 @@ from jax import Array
 
 from giga.component import Component, static
 from giga.imaging.observation import check_kernel
-from giga.imaging.psf import PSF, Convolution, choose_method, plan
+from giga.imaging.psf import PSF, Convolution, choose_method, fast_length, phase_weights, plan
+from giga.imaging.resampling import binning
+from giga.runtime.products import einsum
 
 
 class Optics(Component):
@@ -60,6 +62,28 @@ class Optics(Component):
         return Optics(convolutions=jax.tree.map(lambda *leaves: jnp.stack(leaves), *stacked),
                       kernels=jnp.asarray(np.array(native), dtype), shared=shared)
 
+    @staticmethod
+    def of_image(kernels: Array, supersampling: int, shape: tuple[int, int]) -> Optics:
+        """The PSFs that come with one image, prepared on the device; pure.
+
+        Args:
+            kernels: Of each band, shape (bands, k, k), k odd, sampled at 1 / supersampling of a pixel, of sum one.
+            supersampling: Subpixels a side.
+            shape: (ny, nx) of the image.
+        """
+        size, dtype = kernels.shape[-1], kernels.dtype
+        coarse = binning(size, supersampling).astype(dtype)
+        native = einsum("pi,bij,qj->bpq", coarse, kernels, coarse)
+        lines = [phase_weights(size, supersampling), phase_weights(len(coarse), 1)]
+        side = lines[0].shape[1]
+        padded = fast_length(shape[0] + side // 2), fast_length(shape[1] + side // 2)
+        transfers = [_transform(einsum("pri,bij,qsj->bpqrs", line.astype(dtype), each, line.astype(dtype)), padded)
+                     for line, each in zip(lines, (kernels, native), strict=True)]
+        made = Convolution(transfer=transfers[0][None], native=transfers[1][None],
+                           origin=jnp.zeros((1, len(kernels)), jnp.int32), method="fft", shape=shape, padded=padded,
+                           supersampling=supersampling)
+        return Optics(convolutions=made, kernels=native[None], shared=False)
+
     @property
     def supersampling(self) -> int:
         """Subpixels a side."""
@@ -74,6 +98,14 @@ class Optics(Component):
         """The PSF of one band in one variant."""
         one = variant if self.variants > 1 else 0  # one PSF for all images makes one large product of theirs
         return jax.tree.map(lambda a: a[one, 0 if self.shared else band], self.convolutions)
+
+
+def _transform(stack: Array, padded: tuple[int, int]) -> Array:
+    """Transforms of centred kernels of shape (bands, s, s, k, k) on a padded grid, shape (bands, s*s, my, mx//2+1)."""
+    bands, s, _, size, _ = stack.shape
+    full = jnp.zeros((bands, s * s, *padded), stack.dtype).at[..., :size, :size].set(
+        stack.reshape(bands, s * s, size, size))
+    return jnp.fft.rfft2(jnp.roll(full, (-(size // 2), -(size // 2)), axis=(-2, -1)))
 
 
 def _widened(kernel: np.ndarray, side: int) -> np.ndarray:

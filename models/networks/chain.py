@@ -17,6 +17,8 @@ from giga.models.networks.edsr import EDSR, EDSRConfig
 from giga.models.networks.heads import Classifier, Estimator, Regressor
 from giga.models.networks.layers import DTYPES
 from giga.models.networks.resnet import ResNet, ResNetConfig
+from giga.runtime.identity import LATER
+from giga.simulate.surveys.own import OwnSurvey
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.modular import THETA_E, Q
@@ -51,6 +53,7 @@ class ModularConfig:
         dtype: Of the activations, "float32" or "bfloat16".
         denoise, deblend, find, measure: Weights that "joint" starts from, names of the zoo or paths.
         balance: Of the four losses in "joint".
+        own: Survey of a configuration that has its own, with these bands and of this size; None is the preset.
 
     Raises:
         ValueError: A value that is not among those there are, a range that is none, images that are too small.
@@ -75,6 +78,7 @@ class ModularConfig:
     find: str = ""
     measure: str = ""
     balance: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    own: OwnSurvey | None = dataclasses.field(default=None, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         for field, allowed in (("stage", (*STAGES, "joint")), ("input", INPUTS), ("survey", tuple(SURVEYS)),
@@ -92,11 +96,17 @@ class ModularConfig:
                 raise ValueError(f"{field}: expected 0 or more, got {number}")
         if self.pixels < 16:
             raise ValueError(f"pixels: expected at least 16, got {self.pixels}")
-        SURVEYS[self.survey].select(self.bands)
+        if self.own is None:
+            SURVEYS[self.survey].select(self.bands)
+        elif (self.own.bands, self.own.shape) != (self.bands, (self.pixels, self.pixels)):
+            raise ValueError(f"own: got bands {', '.join(self.own.bands)} of {self.own.shape} pixels, expected "
+                             f"{', '.join(self.bands)} of {self.pixels} x {self.pixels}")
 
     @property
     def observed(self) -> Survey:
         """The survey, with the bands and the size of the images."""
+        if self.own is not None:
+            return self.own.survey
         return SURVEYS[self.survey].select(self.bands).replace(shape=(self.pixels, self.pixels))
 
     @property

@@ -13,7 +13,9 @@ from jax import Array
 
 from giga.models.networks.layers import DTYPES
 from giga.models.networks.unet import UNet, UNetConfig
+from giga.runtime.identity import LATER
 from giga.simulate.batch import Batch
+from giga.simulate.surveys.own import OwnSurvey
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.seeing import check_seeing
 from giga.simulate.surveys.survey import Survey
@@ -37,6 +39,7 @@ class GGSLConfig:
         seeing: Range of the factor of the PSF's width, drawn for every band; empty keeps the survey's PSFs.
         beta: Range of the slope of Moffat profiles, drawn likewise; empty keeps the survey's profiles.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
+        own: Survey of a configuration that has its own; None is the preset.
     """
 
     recipe: str = "physical"
@@ -48,6 +51,7 @@ class GGSLConfig:
     seeing: tuple[float, ...] = ()
     beta: tuple[float, ...] = ()
     flux: float = 0.0
+    own: OwnSurvey | None = dataclasses.field(default=None, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small")),
@@ -69,7 +73,7 @@ class GGSLConfig:
     @property
     def observed(self) -> Survey:
         """The survey."""
-        return SURVEYS[self.survey]
+        return SURVEYS[self.survey] if self.own is None else self.own.survey
 
     @property
     def unet(self) -> UNetConfig:

@@ -16,7 +16,7 @@ from jax import Array
 from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scaled
 from giga.models.systems.measured import Measured
 from giga.models.systems.separation_metrics import measure, measured, without_network, without_source
-from giga.models.systems.simulated import SimulatedTask
+from giga.models.systems.simulated import SimulatedTask, elsewhere, require
 from giga.models.zoo.magnitudes import Corrections, measure_corrections
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
@@ -67,18 +67,30 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
 
 
 class GGSLTask(SimulatedTask):
-    """What `giga.models.training.train` needs to train a separator."""
+    """What `giga.models.training.train` needs to train a separator.
 
-    def __init__(self, config: GGSLConfig, noise: Noise | None = None):
-        self.config, self.noise = config, noise
-        self.simulator = make_simulator(config, noise)
-        self.other = make_simulator(config, shifted=True)
+    Args:
+        config: The network, and the recipe of its images.
+        noise: In the place of the survey's camera.
+        made: What simulates the images in the place of the recipe, of the config's own survey.
+
+    Raises:
+        ValueError: A population without lens light or without sources.
+    """
+
+    def __init__(self, config: GGSLConfig, noise: Noise | None = None, made: Simulator | None = None):
+        self.config, self.noise, self.made = config, noise, made
+        if made is not None:
+            require(made.population, "a separator", parts=("lens_light", "source_light"))
+        self.simulator = make_simulator(config, noise) if made is None else made
+        self.other = make_simulator(config, shifted=True) if made is None else elsewhere(made, config.observed)
         self.background_rms = jnp.asarray(config.observed.background_rms, jnp.float32)
 
     @property
     def identity(self) -> str:
         """Hash of the configuration, of the survey that it names, and of noise that was measured."""
-        return identity_of("ggsl", self.config, self.config.observed, self.noise)
+        own = [] if self.made is None else [self.made]
+        return identity_of("ggsl", self.config, self.config.observed, self.noise, *own)
 
     def network(self, rngs: nnx.Rngs) -> Separator:
         """A fresh network."""
@@ -129,7 +141,8 @@ def flux_error(found: Array, true: Array, sigma: Array) -> Array:
 
 
 def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, together: int = 32,
-             corrections: Corrections | None = None, noise: Noise | None = None) -> dict[str, Measured]:
+             corrections: Corrections | None = None, noise: Noise | None = None,
+             made: Simulator | None = None) -> dict[str, Measured]:
     """Measure a separator on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source, and in "half empty"
@@ -145,24 +158,29 @@ def evaluate(config: GGSLConfig, model: Separator, images: int, seed: int = 2, t
         together: Images that are simulated and separated at a time.
         corrections: Of its magnitudes, see `calibrate`.
         noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
+        made: What simulated its images in the place of the recipe; "mock" and "shifted" are all sets then.
 
     Returns:
         By test set; of the numbers see `giga.models.systems.separation_metrics.summary`, of the baselines
         `without_network` and `without_source` there, and "flux alone", the image's total flux as a finder.
     """
-    sets = {"mock": make_simulator(config, noise), "shifted": make_simulator(config, shifted=True),
-            "half empty": make_simulator(config, noise, empty=0.5)}
-    if config.recipe == "physical":
+    if made is not None:
+        sets = {"mock": made, "shifted": elsewhere(made, config.observed)}
+    else:
+        sets = {"mock": make_simulator(config, noise), "shifted": make_simulator(config, shifted=True),
+                "half empty": make_simulator(config, noise, empty=0.5)}
+    if made is None and config.recipe == "physical":
         sets[UNSEEN] = make_simulator(dataclasses.replace(config, recipe="paper", seeing=(), beta=()))
     names = [band.name for band in config.observed.bands]
     rows = _measured(config, model, together, beside=True)
-    return {name: measured(rows(made, images, jax.random.fold_in(jax.random.key(seed), number), name == UNSEEN), names,
+    return {name: measured(rows(each, images, jax.random.fold_in(jax.random.key(seed), number), name == UNSEEN), names,
                            corrections)
-            for number, (name, made) in enumerate(sets.items())}
+            for number, (name, each) in enumerate(sets.items())}
 
 
 def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int = CALIBRATION,
-              together: int = 32, noise: Noise | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+              together: int = 32, noise: Noise | None = None,
+              made: Simulator | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     """Measure what the magnitudes of a separator are off by, on images as it was trained on, of no test set.
 
     Args:
@@ -172,12 +190,13 @@ def calibrate(config: GGSLConfig, model: Separator, seed: int = 2, images: int =
         images: Number of images.
         together: Images that are simulated and separated at a time.
         noise: That it was trained with; None is the survey's camera.
+        made: What simulated its images, in the place of the recipe.
 
     Returns:
         See `giga.models.zoo.magnitudes.Corrections`.
     """
     key = jax.random.fold_in(jax.random.key(seed), CALIBRATION_STREAM)
-    rows = _measured(config, model, together)(make_simulator(config, noise), images, key)
+    rows = _measured(config, model, together)(make_simulator(config, noise) if made is None else made, images, key)
     return measure_corrections(rows[""], [band.name for band in config.observed.bands])
 
 

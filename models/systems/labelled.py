@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Self
@@ -15,12 +16,12 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.cutouts import CutoutConfig, CutoutNet
-from giga.models.training.source import WEIGHT, Blend, Rows, Stored
+from giga.models.training.source import WEIGHT, Blend, Numbered, Rows, Stored
 from giga.models.training.state import weight_name
 from giga.models.training.tuning import hold, still
 from giga.models.zoo.weights import tensors_of
 from giga.runtime.identity import identity_of
-from giga.simulate.batch import turned, turned_truth
+from giga.simulate.batch import Batch, turned, turned_truth
 from giga.simulate.generator import Simulator
 
 MEASURED = 256  # images that the noise is measured on
@@ -42,7 +43,7 @@ class Labelled:
         notes: What the user should know.
     """
 
-    source: Stored | Blend
+    source: Numbered | Blend
     bands: tuple[str, ...]
     unit: str | None = None
     classes: tuple[str, ...] = ()
@@ -50,7 +51,7 @@ class Labelled:
     notes: tuple[str, ...] = ()
 
     @property
-    def sources(self) -> tuple[Stored, ...]:
+    def sources(self) -> tuple[Numbered, ...]:
         """What is blended, or the one source."""
         return self.source.sources if isinstance(self.source, Blend) else (self.source,)
 
@@ -99,14 +100,20 @@ class Labelled:
         Raises:
             ValueError: A band without noise.
         """
-        images = self.some(MEASURED)["image"]
-        steps = np.abs(np.diff(images, axis=2))
-        found = np.median(1.4826 / np.sqrt(2.0) * np.median(steps, axis=(1, 2)), axis=0)
+        found = np.median(pixel_noise(self.some(MEASURED)["image"]), axis=0)
         for band, sigma in zip(self.bands, found, strict=True):
             if not sigma > 0.0:
                 raise ValueError(f"sigma: no noise in band {band}; expected images with noise, or sigma as a number a "
                                  "band")
         return tuple(float(f"{sigma:.6g}") for sigma in found)
+
+
+def pixel_noise(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of what changes from pixel to pixel of images (n, ny, nx, bands), shape (n, bands).
+
+    By the median of the differences of neighbours.
+    """
+    return 1.4826 / np.sqrt(2.0) * np.median(np.abs(np.diff(images, axis=2)), axis=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,70 @@ class Tuning:
         return rates
 
 
-class CutoutTask:
+class CutoutLearner:
+    """A network of cutouts, what of it learns, and its loss; a subclass has the examples.
+
+    Args:
+        config: Of the network.
+        start: A network whose weights are gone on with; None begins with new ones.
+        tuning: Which of them learn; all, at one rate, in a network that is new.
+        weights: Of each class in the loss, in the place of one.
+        shown: Share of the examples that each class has, by which weights are scaled so that their mean is one.
+
+    Raises:
+        ValueError: Weights of another number than classes.
+    """
+
+    def __init__(self, config: CutoutConfig, start: CutoutNet | None, tuning: Tuning | None,
+                 weights: tuple[float, ...], shown: Callable[[], np.ndarray]):
+        if weights and (len(weights) != len(config.classes) or min(weights) < 0.0 or not sum(weights)):
+            raise ValueError(f"class_weights: got {weights}, expected a number of at least 0 for each of the "
+                             f"{len(config.classes)} classes")
+        self.config, self._start, self.tuning, self._weights = config, start, tuning, weights
+        scaled = np.asarray(weights or np.ones(max(1, len(config.classes))), np.float64)
+        self._scaled = jnp.asarray(scaled / (scaled @ shown()) if weights else scaled, jnp.float32)
+
+    def network(self, rngs: nnx.Rngs) -> CutoutNet:
+        """A copy of the one that is started from, or a new one."""
+        return CutoutNet(self.config, rngs=rngs) if self._start is None else nnx.clone(self._start)
+
+    def rates(self, params: Any) -> Any:
+        """See `giga.models.training.task.TunedTask`."""
+        if self.tuning is None:
+            return jax.tree.map(lambda leaf: 1.0, params)
+        by_name = self.tuning.of(nnx.eval_shape(lambda: CutoutNet(self.config, rngs=nnx.Rngs(0))).backbone.parts)
+
+        def rate(path: Any, leaf: Any) -> float:
+            name = weight_name(path)
+            return next((value for part, value in by_name.items() if name.startswith(f"{part}.")), 0.0)
+
+        return jax.tree_util.tree_map_with_path(rate, params)
+
+    def loss(self, model: CutoutNet, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        """Cross-entropy of classes, weighted; or the mean absolute error of numbers, in units of their spread."""
+        if self.tuning is not None:
+            rates = self.rates(nnx.state(model, nnx.Param))
+            hold(model, rates)
+            parts = self.tuning.of(model.backbone.parts)
+            still(model, tuple(name for name, rate in parts.items() if not rate))
+        found = model.head(model.features(batch["image"]))
+        if self.config.classes:
+            weight = batch[WEIGHT] * self._scaled[batch["label"]]
+            losses = optax.softmax_cross_entropy_with_integer_labels(found, batch["label"])
+            right = jnp.argmax(found, -1) == batch["label"]
+            return jnp.mean(weight * losses), {"accuracy": jnp.mean(batch[WEIGHT] * right)}
+        wanted = (batch["theta"] - jnp.asarray(self.config.mean)) / jnp.asarray(self.config.spread)
+        return jnp.mean(batch[WEIGHT] * jnp.mean(jnp.abs(found - wanted), -1)), {}
+
+    def row(self, batch: Batch) -> dict[str, Array]:
+        """A simulated image as an example, with or without a leading axis."""
+        row = {"image": jnp.asarray(batch.image), WEIGHT: jnp.ones(batch.image.shape[:-3], jnp.float32)}
+        if self.config.classes:
+            return row | {"label": jnp.asarray(batch.label)}
+        return row | {"theta": jnp.stack([batch.truth[name] for name in self.config.values], -1).astype(jnp.float32)}
+
+
+class CutoutTask(CutoutLearner):
     """What `giga.models.training.train.train` needs to learn from labelled cutouts.
 
     Args:
@@ -168,24 +238,20 @@ class CutoutTask:
         if turns and config.pixels[0] != config.pixels[1]:
             raise ValueError(f"turns: got true for images of {config.pixels[0]} x {config.pixels[1]} pixels, expected "
                              "square images, or false")
-        if weights and (len(weights) != len(config.classes) or min(weights) < 0.0 or not sum(weights)):
-            raise ValueError(f"class_weights: got {weights}, expected a number of at least 0 for each of the "
-                             f"{len(config.classes)} classes")
         if (simulator is None) != (stored >= 1.0):
             raise ValueError(f"share: got {stored:g} of stored images "
                              f"{'without' if simulator is None else 'with'} a simulator, expected "
                              f"{'1' if simulator is None else 'a number below 1'}")
-        self.config, self.data, self._start, self._weights = config, data, start, weights
-        self.tuning, self.turns, self.stored = tuning, turns, stored
+        self.data, self.turns, self.stored = data, turns, stored
+        super().__init__(config, start, tuning, weights, self._class_shares)
         if simulator is not None:
             self.arrays = simulator
             _check_simulated(config, simulator)
-        self._scaled = self._scaled_weights()
 
     arrays: Any = None  # the simulator, whose tables and cutouts are large
 
     @property
-    def source(self) -> Stored | Blend:
+    def source(self) -> Numbered | Blend:
         """The stored examples."""
         return self.data.source
 
@@ -206,32 +272,10 @@ class CutoutTask:
         return identity_of("cutouts", self.config, self.source.identity, start, self.tuning, self.turns, self._weights,
                            self.arrays, self.stored)
 
-    def network(self, rngs: nnx.Rngs) -> CutoutNet:
-        """A copy of the one that is started from, or a new one."""
-        return CutoutNet(self.config, rngs=rngs) if self._start is None else nnx.clone(self._start)
-
-    def rates(self, params: Any) -> Any:
-        """See `giga.models.training.task.TunedTask`."""
-        if self.tuning is None:
-            return jax.tree.map(lambda leaf: 1.0, params)
-        by_name = self.tuning.of(nnx.eval_shape(lambda: CutoutNet(self.config, rngs=nnx.Rngs(0))).backbone.parts)
-
-        def rate(path: Any, leaf: Any) -> float:
-            name = weight_name(path)
-            return next((value for part, value in by_name.items() if name.startswith(f"{part}.")), 0.0)
-
-        return jax.tree_util.tree_map_with_path(rate, params)
-
     def example(self, key: Array) -> dict[str, Array]:
         """One simulated example."""
         draw, turn = jax.random.split(key)
-        batch = self.arrays.example(draw)
-        row = {"image": batch.image, WEIGHT: jnp.ones((), jnp.float32)}
-        if self.config.classes:
-            row["label"] = batch.label
-        else:
-            row["theta"] = jnp.stack([batch.truth[name] for name in self.config.values]).astype(jnp.float32)
-        return self.shown(turn, row)
+        return self.shown(turn, self.row(self.arrays.example(draw)))
 
     def shown(self, key: Array | None, row: dict[str, Array]) -> dict[str, Array]:
         """One stored example, turned if there is a key."""
@@ -245,31 +289,11 @@ class CutoutTask:
             out["theta"] = jnp.stack([moved[name] for name in self.config.values])
         return out
 
-    def loss(self, model: CutoutNet, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
-        """Cross-entropy of classes, weighted; or the mean absolute error of numbers, in units of their spread."""
-        if self.tuning is not None:
-            rates = self.rates(nnx.state(model, nnx.Param))
-            hold(model, rates)
-            parts = self.tuning.of(model.backbone.parts)
-            still(model, tuple(name for name, rate in parts.items() if not rate))
-        found = model.head(model.features(batch["image"]))
-        if self.config.classes:
-            weight = batch[WEIGHT] * self._scaled[batch["label"]]
-            losses = optax.softmax_cross_entropy_with_integer_labels(found, batch["label"])
-            right = jnp.argmax(found, -1) == batch["label"]
-            return jnp.mean(weight * losses), {"accuracy": jnp.mean(batch[WEIGHT] * right)}
-        wanted = (batch["theta"] - jnp.asarray(self.config.mean)) / jnp.asarray(self.config.spread)
-        return jnp.mean(batch[WEIGHT] * jnp.mean(jnp.abs(found - wanted), -1)), {}
-
-    def _scaled_weights(self) -> Array:
-        """Weight of each class in the loss; the mean over training images is one, as they are shown."""
-        weights = np.asarray(self._weights or np.ones(max(1, len(self.config.classes))), np.float64)
-        if self._weights:
-            shares = self.data.class_shares()
-            balanced = isinstance(self.source, Stored) and self.source.classes is not None
-            shown = np.where(shares > 0.0, 1.0, 0.0) / (shares > 0.0).sum() if balanced else shares
-            weights = weights / (weights @ shown)
-        return jnp.asarray(weights, jnp.float32)
+    def _class_shares(self) -> np.ndarray:
+        """Share of the examples that each class has, as they are shown."""
+        shares = self.data.class_shares()
+        balanced = isinstance(self.source, Stored) and self.source.classes is not None
+        return np.where(shares > 0.0, 1.0, 0.0) / (shares > 0.0).sum() if balanced else shares
 
 
 def _check_simulated(config: CutoutConfig, simulator: Simulator) -> None:

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
-from giga.models.systems.simulated import SimulatedTask
+from giga.models.systems.simulated import SimulatedTask, elsewhere, require
 from giga.models.zoo import ZooError, load
 from giga.models.zoo.weights import tensors_of
 from giga.runtime.identity import identity_of
@@ -108,17 +108,23 @@ class ModularTask(SimulatedTask):
         catalogue: Lenses to draw from, if the configuration names a table.
         stages: Networks that "joint" starts from; None loads those that the configuration names.
         noise: In the place of the camera's; the shifted set has its own.
+        made: What simulates the images in the place of the configuration's lenses, of its own survey.
 
     Raises:
-        ValueError: "joint" without weights to start from, or weights that do not fit; a catalogue that is missing.
+        ValueError: A population without what the stage learns; "joint" without weights to start from, or weights that
+            do not fit; a catalogue that is missing.
     """
 
     def __init__(self, config: ModularConfig, catalogue: Catalogue | None = None,
-                 stages: dict[str, Stage] | None = None, noise: Noise | None = None):
-        self.config, self.catalogue, self.noise = config, catalogue, noise
-        lensed = 1.0 if config.stage == "measure" else LENSED
-        self.simulator = make_simulator(config, catalogue, lensed, noise=noise)
-        self.other = make_simulator(config, catalogue, lensed, shifted=True)
+                 stages: dict[str, Stage] | None = None, noise: Noise | None = None, made: Simulator | None = None):
+        self.config, self.catalogue, self.noise, self.made = config, catalogue, noise, made
+        if made is not None:
+            _check_own(config, made)
+            self.simulator, self.other = made, elsewhere(made, config.observed)
+        else:
+            lensed = 1.0 if config.stage == "measure" else LENSED
+            self.simulator = make_simulator(config, catalogue, lensed, noise=noise)
+            self.other = make_simulator(config, catalogue, lensed, shifted=True)
         self._chain = Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else None
 
     @property
@@ -127,7 +133,8 @@ class ModularTask(SimulatedTask):
         own = dataclasses.replace(self.config, **dict.fromkeys(STAGES, ""))
         weights = {} if self._chain is None else tensors_of(self._chain)
         noise = [] if self.noise is None else [self.noise]
-        return identity_of("modular", own, self.config.observed, self.catalogue, weights, *noise)
+        made = [] if self.made is None else [self.made]
+        return identity_of("modular", own, self.config.observed, self.catalogue, weights, *noise, *made)
 
     def network(self, rngs: nnx.Rngs) -> Stage | Chain:
         """A fresh network; or the chain of the trained ones, copied."""
@@ -147,6 +154,13 @@ class ModularTask(SimulatedTask):
         total = sum((weight * terms[name] for name, weight in zip(STAGES, self.config.balance, strict=True)),
                     jnp.zeros(()))
         return total, terms
+
+
+def _check_own(config: ModularConfig, made: Simulator) -> None:
+    """Refuse a population that lacks what a stage is trained on; all truths are there at every stage."""
+    told = {"find": True, "joint": True, "measure": False}.get(config.stage)
+    require(made.population, f"stage {config.stage!r}", parts=("lens_light", "source_light"), lensed=told,
+            values=("mass.0.theta_E", "mass.0.e1", "mass.0.e2"))
 
 
 def load_stages(config: ModularConfig) -> dict[str, Stage]:

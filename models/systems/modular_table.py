@@ -23,7 +23,9 @@ from giga.models.systems.measured import (
     calibration_error,
 )
 from giga.models.systems.modular import examples_of, make_simulator
+from giga.models.systems.simulated import elsewhere
 from giga.simulate.batch import Batch
+from giga.simulate.generator import Simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys.noise import Noise
 from giga.simulate.systems.modular import mass_parameters
@@ -240,7 +242,8 @@ def _maes(config: ModularConfig, found: Mapping[str, tuple[Estimate, np.ndarray]
 
 
 def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int = 2, together: int = 32,
-             catalogue: Catalogue | None = None, noise: Noise | None = None) -> dict[str, Measured]:
+             catalogue: Catalogue | None = None, noise: Noise | None = None,
+             made: Simulator | None = None) -> dict[str, Measured]:
     """Measure one network, or a chain, on test sets that no training step draws.
 
     "mock" is drawn as the training set is, "shifted" has another PSF, noise and kind of source. Half of the images are
@@ -254,6 +257,7 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
         together: Images that are simulated and analysed at a time.
         catalogue: Lenses to draw from, if the configuration names a table.
         noise: That it was trained with; None is the survey's camera. "shifted" has another in either case.
+        made: What simulated its images, in the place of the configuration's lenses.
 
     Returns:
         By test set, see `summary`.
@@ -261,9 +265,13 @@ def evaluate(config: ModularConfig, model: Stage | Chain, images: int, seed: int
     key = jax.random.key(seed)
     structure, state = nnx.split(model)
     found, size = {}, min(together, images)  # the last batch is as large, else its programs are compiled for it alone
-    for name, shifted in (("mock", False), ("shifted", True)):
-        made = make_simulator(config, catalogue, shifted=shifted, noise=noise)
-        batches = (made.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
+    if made is not None:
+        sets = {"mock": made, "shifted": elsewhere(made, config.observed)}
+    else:
+        sets = {name: make_simulator(config, catalogue, shifted=name == "shifted", noise=noise)
+                for name in ("mock", "shifted")}
+    for name, each in sets.items():
+        batches = (each.simulate(jax.random.fold_in(key, first), size) for first in range(0, images, size))
         parts = [jax.tree.map(np.asarray, _rows(config, structure, state, batch)) for batch in batches]
         rows = {field: np.concatenate([part[field] for part in parts])[:images] for field in parts[0]}
         found[name] = summary(config, rows)

@@ -82,6 +82,34 @@ class Source(Protocol):
         ...
 
 
+class Numbered(Source, Protocol):
+    """Examples by the number of their image, each of which is in one part of a split."""
+
+    @property
+    def images(self) -> Images:
+        """Where they are."""
+        ...
+
+    @property
+    def split(self) -> Split:
+        """Images for training, validation and test."""
+        ...
+
+    @property
+    def targets(self) -> Rows:
+        """What is known of each by name, shape (n, ...) each: "label", an integer; "theta", numbers."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Examples in which every training image is seen."""
+        ...
+
+    def rows(self, rows: np.ndarray) -> Rows:
+        """Examples by the numbers of their images."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Stored:
     """Images with what is known of them, and how they are split.
@@ -155,14 +183,14 @@ class Blend:
     """Several stored sources, each with a share of every batch.
 
     Attributes:
-        sources: Stored examples with the same targets.
+        sources: Examples with the same targets.
         shares: Of each, of sum one.
 
     Raises:
         ValueError: Shares that are not positive or do not sum to one, or another number of them.
     """
 
-    sources: tuple[Stored, ...]
+    sources: tuple[Numbered, ...]
     shares: tuple[float, ...]
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from giga.imaging.psf import PSF
 from giga.io.errors import InputError, nearest
 from giga.io.images.companion import check_sampling, known
 from giga.io.images.cutouts import load_cutout_noise
@@ -16,6 +17,7 @@ from giga.io.images.psfex import read_psfex
 from giga.io.tables import Place, above, at_least, read_table, show
 from giga.simulate.surveys.noise import CameraNoise, CorrelatedNoise, Noise, autocovariance
 from giga.simulate.surveys.presets import SURVEYS
+from giga.simulate.surveys.seeing import psfs_in_seeing
 from giga.simulate.surveys.survey import Band, GaussianPSF, KernelPSF, MoffatPSF, PSFModel, Survey
 
 CHANGES = ("zero_point", "gain", "exposure_time", "n_exposures", "read_noise", "sky_brightness", "dark_current")
@@ -83,6 +85,18 @@ class SurveyConfig:
     pixel_scale: float | None = above(0.0, None)  # [arcsec]
     supersampling: int = at_least(1, 2)  # subpixels a side
     psf: PSFConfig | None = None  # of every band that has none of its own
+    seeing: tuple[float, float] | None = None  # range of factors of the PSFs' widths, of which each image has some
+    beta: tuple[float, float] | None = None  # range of slopes of Moffat profiles, likewise
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and self.seeing is None:
+            raise InputError("", "beta", "given without seeing", "both, where seeing = [1, 1] keeps the widths")
+
+    def psfs(self, survey: Survey, shared: bool = False) -> list[list[PSF]]:
+        """One PSF a band, or the first alone if it is `shared`, for each night. Raises ValueError."""
+        nights = [list(survey.psfs(self.supersampling))] if self.seeing is None else psfs_in_seeing(
+            survey, self.seeing, self.supersampling, self.beta or ())
+        return [night[:1] for night in nights] if shared and self.seeing is not None else nights
 
 
 @dataclass(frozen=True)

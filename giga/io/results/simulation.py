@@ -148,9 +148,8 @@ def _images(simulation: Simulation, shard: int) -> int:
 
 def _write_shard(simulation: Simulation, folder: Path, shard: int, over: Mesh | None) -> None:
     output = simulation.output
-    key = jax.random.fold_in(jax.random.key(output.seed), shard)
     # The last shard is simulated whole and cut: to compile for its length would take longer.
-    whole = parallel.on_host(simulation.simulator.simulate(key, min(output.per_shard, output.images), over))
+    whole = simulation.images(shard, min(output.per_shard, output.images), over)
     batch = jax.tree.map(itemgetter(slice(_images(simulation, shard))), whole)
     _check_finite(batch, shard, simulation.file)
     write_shard(_place(simulation, folder, shard), batch, _cards(simulation, shard))

@@ -56,22 +56,17 @@ def open_cutouts(images: str | Path | Sequence[str | Path], labels: str | Path |
     where = Path(labels) if labels is not None else stack.shards[0].path
     if unlabelled not in ("refuse", "leave"):
         raise InputError("", "unlabelled", f"got {unlabelled!r}", "refuse or leave")
-    columns, notes = (stack.columns(), []) if labels is None else _matched(stack, where, name, unlabelled)
+    columns, known, notes = known_of(stack, labels, name)
     if target is None and not values:
         target = "label"
     wanted = [*([target] if target else []), *values, *([group] if group else []), *([split_by] if split_by else [])]
     for column in wanted:
         if column not in columns:
-            raise InputError(where, column or "", "no such column",
-                             nearest(str(column), [one for one in columns if one != _HERE]))
-    known = np.ones(len(stack), bool) if labels is None else columns.pop(_HERE).astype(bool)
+            raise InputError(where, column or "", "no such column", nearest(str(column), columns))
     if target:
         texts = _as_texts(columns[target])
         known &= texts != ""
-    if (missing := np.flatnonzero(~known)).size and unlabelled == "refuse":
-        raise InputError(where, target or "labels", f"{missing.size} images without a label: "
-                         f"{_listed([_name(stack, int(row)) for row in missing])}",
-                         "a label for each, or unlabelled = \"leave\"")
+    check_known(stack, known, where, target or "labels", unlabelled)
     found: dict[str, np.ndarray] = {}
     names: tuple[str, ...] = ()
     kinds = np.zeros(len(stack), np.int32)
@@ -81,29 +76,62 @@ def open_cutouts(images: str | Path | Sequence[str | Path], labels: str | Path |
     if values:
         numbers = np.stack([_numbers(columns[one], known, where, one) for one in values], -1)
         found["theta"] = numbers.astype(np.float32)
-    groups = None if group is None else _as_texts(columns[group])
-    parts = None if split_by is None else _as_texts(columns[split_by])
-    rows = np.flatnonzero(known)
-    try:
-        made = _split(kinds[rows], parts if parts is None else parts[rows], where, split_by, shares, number_of_folds,
-                      fold, None if groups is None else groups[rows], seed, names)
-    except InputError:
-        raise
-    except ValueError as error:
-        field, _, rest = str(error).partition(": ")
-        raise InputError(where, field, rest) from error
-    made = Split(*(rows[made.part(one)] for one in PARTS))
+    made = split_of(columns, known, where, kinds=kinds, group=group, split_by=split_by, shares=shares,
+                    number_of_folds=number_of_folds, fold=fold, seed=seed, names=names)
     source = Stored(stack, found, made, kinds if balance and target else None, seed)
     shown = tuple(bands) or stack.shards[0].bands or tuple(f"band {k + 1}" for k in range(stack.shape[2]))
     return Labelled(source, shown, stack.shards[0].unit if unit is None else unit, names, tuple(values),
                     (*stack.notes, *notes))
 
 
-_HERE = "\0here"  # column that says which images have a row
+def known_of(stack: Stack, labels: str | Path | None,
+             name: str | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
+    """What is known of images: columns in their order, which of them have a row, and what the user should know.
+
+    Args:
+        stack, labels, name: See `open_cutouts`. Rows of images that have none are of no meaning.
+
+    Raises:
+        InputError: Labels of images that are not there, names that are there twice.
+    """
+    if labels is None:
+        return stack.columns(), np.ones(len(stack), bool), []
+    return _matched(stack, Path(labels), name)
 
 
-def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Columns of a table in the order of the images; rows of images that are not labelled are those of no meaning."""
+def check_known(stack: Stack, known: np.ndarray, file: Path, field: str, unlabelled: str) -> None:
+    """Refuse images without a row, unless they are to be left out. Raises InputError."""
+    if (missing := np.flatnonzero(~known)).size and unlabelled == "refuse":
+        raise InputError(file, field, f"{missing.size} images without a label: "
+                         f"{_listed([name_of(stack, int(row)) for row in missing])}",
+                         "a label for each, or unlabelled = \"leave\"")
+
+
+def split_of(columns: dict[str, np.ndarray], known: np.ndarray, file: Path, *, kinds: np.ndarray, group: str | None,
+             split_by: str | None, shares: Sequence[float], number_of_folds: int, fold: int, seed: int,
+             names: tuple[str, ...]) -> Split:
+    """The split of images that are known, see `open_cutouts`; `kinds` are their classes, of the names.
+
+    Raises:
+        InputError: A part without an example of a class, or parts that are none.
+    """
+    groups = None if group is None else _as_texts(columns[group])
+    parts = None if split_by is None else _as_texts(columns[split_by])
+    rows = np.flatnonzero(known)
+    try:
+        made = _split(kinds[rows], parts if parts is None else parts[rows], file, split_by, shares, number_of_folds,
+                      fold, None if groups is None else groups[rows], seed, names)
+    except InputError:
+        raise
+    except ValueError as error:
+        field, _, rest = str(error).partition(": ")
+        raise InputError(file, field, rest) from error
+    return Split(*(rows[made.part(one)] for one in PARTS))
+
+
+def _matched(stack: Stack, file: Path,
+             name: str | None) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
+    """Columns of a table in the order of the images, and which images have a row."""
     table: Any = read_table_file(file)
     lost, notes = len(stack.notes), []
     columns = {one: np.ma.filled(table[one], "" if table[one].dtype.kind in "OSU" else np.nan)
@@ -119,7 +147,7 @@ def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tup
             seen = f"{len(table)} rows for {len(stack)} images" + (f", {lost} files being damaged" if lost else "")
             raise InputError(file, "labels", seen, "one for each, in their order; or a column of names, and images "
                              "that have names")
-        return {**columns, _HERE: np.ones(len(stack), bool)}, notes
+        return columns, np.ones(len(stack), bool), notes
     folded = [one.casefold() for one in stack.names]  # FITS knows no case of names of HDUs
     case = len(set(folded)) == len(folded)
     places = {one: k for k, one in enumerate(folded if case else stack.names)}
@@ -143,7 +171,7 @@ def _matched(stack: Stack, file: Path, name: str | None, unlabelled: str) -> tup
     for row, one in enumerate(keys):
         if one in places:
             order[places[one]], here[places[one]] = row, True
-    return {one: values[order] for one, values in columns.items()} | {_HERE: here}, notes
+    return {one: values[order] for one, values in columns.items()}, here, notes
 
 
 def _classes(texts: np.ndarray, known: np.ndarray, classes: Sequence[str], file: Path,
@@ -198,7 +226,8 @@ def _as_texts(column: np.ndarray) -> np.ndarray:
     return np.array([text(one) for one in column], dtype=str)
 
 
-def _name(stack: Stack, row: int) -> str:
+def name_of(stack: Stack, row: int) -> str:
+    """What an image is called in messages."""
     return stack.names[row] if stack.names else f"image {row}"
 
 

@@ -41,6 +41,8 @@ class Shard:
         bands: Their names, if the file has them.
         unit: Of the pixels, likewise.
         columns: What else the file knows of each image, shape (count,) each.
+        pixel_scale: Side of a pixel [arcsec], likewise.
+        kernels: PSFs at the pixel scale, an array of shape (count or 1, bands, k, k), if HDF5 or Zarr has one, `psf`.
     """
 
     path: Path
@@ -53,6 +55,8 @@ class Shard:
     bands: tuple[str, ...] = ()
     unit: str | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    pixel_scale: float | None = None
+    kernels: Any = None
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Images `start` to `stop`, shape (n, ny, nx, bands), in the machine's byte order.
@@ -161,9 +165,11 @@ def _grouped(path: Path, opened: Any, kind: type, dataset: str | None, layout: s
     bands = attributes.get("bands")
     bands = bands.split() if isinstance(bands, str) else [] if bands is None else _texts(np.asarray(bands)).tolist()
     unit = attributes.get("unit", attributes.get("BUNIT"))
-    chunks = getattr(found, "shards", None) or found.chunks
+    chunks, scale = getattr(found, "shards", None) or found.chunks, attributes.get("pixel_scale", attributes.get(
+        "pixscale"))
     return Shard(path, count, shape, found, layout == "first", chunks[0] if chunks else 1, tuple(map(str, names)),
-                 tuple(bands), None if unit is None else _texts(np.asarray(unit)).item(), texts)
+                 tuple(bands), None if unit is None else _texts(np.asarray(unit)).item(), texts,
+                 None if scale is None else float(np.asarray(scale)), arrays.get("psf"))
 
 
 def _arrays(group: Any, kind: type) -> dict[str, Any]:
@@ -292,11 +298,11 @@ class FitsFiles:
     """A folder of FITS files, an image each, as one array of shape (n, bands, ny, nx)."""
 
     def __init__(self, files: list[Path], shape: tuple[int, int, int], names: tuple[str, ...] = ()):
-        self._files, self._shape, self._names = files, shape, names
+        self.files, self._shape, self._names = files, shape, names
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         found = []
-        for file in self._files[rows]:
+        for file in self.files[rows]:
             data, _, names = read_cutout(file)
             if names != self._names and sorted(names) == sorted(self._names):
                 raise InputError(file, "images", f"HDUs in the order {', '.join(names)}",

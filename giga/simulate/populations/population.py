@@ -97,36 +97,37 @@ class Population(Component):
         """Draw a scene with numbers on its leaves, of shape () or (bands,)."""
         return self.draw(key)[0]
 
-    def draw(self, key: Array) -> tuple[Any, dict[str, Array]]:
+    def draw(self, key: Array, row: Array | None = None) -> tuple[Any, dict[str, Array]]:
         """Draw a scene and its truth.
 
         Args:
             key: Random key.
+            row: Of the catalogues, in the place of one that is drawn: where a scene is of a galaxy that is there.
 
         Returns:
             The scene, and the values of its leaves and of the extras by name. Leaves of the scene are of the default
             float type, extras as they were drawn.
         """
-        values = self.values(key)
+        values = self.values(key, row)
         leaves, extras = self.slots[:self.treedef.num_leaves], self.slots[self.treedef.num_leaves:]
         numbers = [*(jnp.asarray(values[slot], float) for slot in leaves), *(jnp.asarray(values[s]) for s in extras)]
         scene = jax.tree_util.tree_unflatten(self.treedef, numbers[:len(leaves)])
         return scene, dict(zip(self.names, numbers, strict=True))
 
-    def values(self, key: Array) -> list[Any]:
-        """Value of each step, in order."""
-        drawn, values = self._drawn(key), []
+    def values(self, key: Array, row: Array | None = None) -> list[Any]:
+        """Value of each step, in order; see `draw`."""
+        drawn, values = self._drawn(key, row), []
         for step in self.steps:
             values.append(step(drawn, values))
         return values
 
-    def _drawn(self, key: Array) -> Drawn:
+    def _drawn(self, key: Array, row: Array | None = None) -> Drawn:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.asarray(self.keys, np.uint32)) if self.keys else key
         draws: dict[int, Any] = {}
         for family, index in zip(self.families, self.members, strict=True):
             values = jax.vmap(lambda family, key: family.distribution.sample(key))(family, keys[np.asarray(index)])
             draws.update(zip(index, values, strict=True))
-        rows = [draw_row(keys[len(draws) + k], len(next(iter(table.values()))), edges)
+        rows = [draw_row(keys[len(draws) + k], len(next(iter(table.values()))), edges) if row is None else row
                 for k, (table, edges) in enumerate(zip(self.tables, self.edges, strict=True))]
         return Drawn(self.constants, draws, self.tables, rows)
 
