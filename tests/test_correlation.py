@@ -419,7 +419,10 @@ def test_a_configuration_says_how_noise_is_correlated(read):
     listed = read("correlation = [[0.0, 0.2, 0.0], [0.3, 1, 0.3], [0.0, 0.2, 0.0]]\nnoise_scale = 0.7")
     assert listed.observations[0].correlation[1, 2] == 0.3
     np.testing.assert_allclose((listed.observations[0].noise_map / plain.noise_map)[plain.mask], 0.7)
-    assert len({job.identity for job in (measured, given, listed)}) == 3
+    doubted = read("model_error = 0.05")
+    assert (doubted.observations[0].noise_map >= plain.noise_map)[plain.mask].all()
+    assert any("0.05 of the brightness is added to the noise" in text for text in doubted.notes)
+    assert len({job.identity for job in (measured, given, listed, doubted)}) == 4
 
 
 @pytest.mark.parametrize(("lines", "message"), [
@@ -427,6 +430,7 @@ def test_a_configuration_says_how_noise_is_correlated(read):
     ('correlation = "wide.fits"', r"wide\.fits: observation\.0\.correlation: .*\(2, 2\)"),
     ("correlation = [[0.5, 0.9, 0.5]]", r"fit\.toml: observation\.0\.correlation: expected 1 at lag zero"),
     ("correlation = 0.3", r"fit\.toml: observation\.0\.correlation: got 0\.3; expected one of 'none', 'measure' or a"),
+    ("model_error = 1.0", r"fit\.toml: observation\.0\.model_error: got 1; expected a share of the brightness"),
     ("noise_scale = 0.0", r"fit\.toml: observation\.0\.noise_scale: got 0\.0; expected a number above 0"),
     ('correlation = "measure"\nmask_exclude = [{radius = 20.0, inner = 2.0}]', None),
     ('correlation = "measure"\nmask = "wide.fits"\nmask_is = "good"', "mask")])

@@ -103,6 +103,7 @@ class ObservationConfig:
     noise_hdu: int | str | None = None  # its HDU
     noise_kind: Literal["sigma", "variance", "weight"] = "sigma"  # what the map holds; weight is 1 / variance
     noise_scale: Literal["measure"] | float = above(0.0, 1.0)  # times the noise given; "measure": the sky's scatter
+    model_error: float = at_least(0.0, 0.0)  # share of the brightness that is added to the noise in quadrature
     noise_scale_sd: float | None = above(0.0, None)  # of the logarithm of a further factor, fitted; none fits none
     psf: Path | None = None  # FITS file of the PSF kernel
     psf_hdu: int | str | None = None  # its HDU
@@ -137,6 +138,7 @@ class ObservationConfig:
         given = [name for name in ("noise_map", "weight_map", "background_rms") if getattr(self, name) is not None]
         check(len(given) == 1, "noise_map", "both " + " and ".join(given) if given else "no noise",
               "one of noise_map, weight_map and background_rms (the latter two with an exposure time)")
+        check(self.model_error < 1.0, "model_error", f"got {self.model_error:g}", "a share of the brightness, as 0.05")
         check(self.exposure_map is None or self.exposure_time is None, "exposure_map",
               "both exposure_map and exposure_time", "one of them")
         check(not self.mask_neighbours or bool(self.mask_keep), "mask_neighbours", "true, without mask_keep",

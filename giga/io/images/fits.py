@@ -115,6 +115,12 @@ def load_observation(config: ObservationConfig, reference: Observation | None = 
         raise
     except ValueError as error:
         raise InputError(config.image, path, str(error)) from error
+    if config.model_error:
+        widened = observation.with_model_error(config.model_error)
+        most = float(np.max((widened.sigma() / observation.sigma())[observation.mask]))
+        observation = widened
+        notes.append(f"{Path(config.image).name}: {config.model_error:.3g} of the brightness is added to the noise, "
+                     f"which is {most:.3g} times as large where that is most")
     if without := int(np.sum(mask & ~observation.mask)):
         notes.append(f"{Path(config.noise_map or config.image).name}: {without} pixels have more than {WEIGHTLESS:g} "
                      "times the noise of the others and are masked")
