@@ -1,7 +1,7 @@
 """Pieces of work for one process or many: here, one after the other, or on Dask's distributed scheduler.
 
 What a piece leaves is a file that is whole or not there, so that what is done is known from a folder alone. Retries,
-workers that die, and who takes what are Dask's business; nothing here claims, waits or tries again.
+workers that die, and who takes what are Dask's business; nothing here schedules, waits or tries again.
 """
 
 from __future__ import annotations
