@@ -26,6 +26,7 @@ from giga.jobs.drawers import Drawers
 from giga.jobs.fleet import check_data, lenses, plan_fleet, run_fleet, write_gallery
 from giga.jobs.fleet import run as runs
 from giga.jobs.fleet.lenses import Settings, fit_lenses
+from giga.runtime import workers
 from giga.runtime.workers import ClusterError, Lost, Workers, alone
 
 NAMES = ["one", "two", "three", "gone"]
@@ -352,6 +353,24 @@ def test_the_command_refuses_a_catalogue_before_anything_is_computed(files):
     checked = run(*words, "--check")
     assert checked.exit_code == 1 and "gone failed" in " ".join(checked.output.split())
     assert not (files / "out").exists()
+
+
+def test_workers_that_cannot_be_had_are_said_and_the_folder_stays_of_use(folder, monkeypatch):
+    """The lenses stay to be fitted, in a table and on a page; the next command fits them."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "ANSWER_S", 0.5)
+    words = "fit-many", folder / "catalogue.csv", "--config", folder / "fleet.toml", "--out", folder / "out"
+    for options, message in ((("--scheduler", "tcp://127.0.0.1:9"), "tcp://127.0.0.1:9 does not answer within 0.5 s"),
+                             (("--workers", 0), "--workers: got 0, expected at least 1"),
+                             (("--scheduler", "tcp://a:1", "--slurm=--time=1"), "--scheduler: given with")):
+        result = run(*words, *options)
+        assert result.exit_code == 2 and message in " ".join(result.stderr.split()), result.output
+    assert list(Table.read(folder / "out/summary.fits")["status"]) == ["waiting", "waiting", "waiting", "failed"]
+    assert "3 waiting, 1 failed" in (folder / "out/gallery.html").read_text(encoding="utf-8")
+    with alone(folder / "out"):
+        result = run(*words)
+    assert result.exit_code == 2 and "expected one coordinator" in " ".join(result.stderr.split())
+    assert go(folder, Fit())[0]["one"] == "done"
 
 
 def test_resume_is_what_a_fleet_does_anyway(folder, monkeypatch):
