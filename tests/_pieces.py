@@ -5,7 +5,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from giga.inference.fleet import search_many
+from giga.inference.fleet import fit_many
 from giga.jobs.surveys.search import score_part
 
 
@@ -29,8 +29,8 @@ def touch(piece):
     (Path(folder) / f"{number}.txt").touch()
 
 
-def search_and_die(lenses, **settings):
-    """Search lenses; whoever comes to `two` first dies in the middle of its search, when a call of it is kept."""
+def fit_and_die(lenses, **settings):
+    """Fit lenses; whoever comes to `two` first dies in the middle of its search, when a call of it is kept."""
     def dying(lens):
         if lens.name != "two" or (mark := lens.store.folder.parent / "killed").exists():
             return lens
@@ -42,4 +42,4 @@ def search_and_die(lenses, **settings):
 
         return replace(lens, report=report)
 
-    search_many(map(dying, lenses), **settings)
+    fit_many(map(dying, lenses), **settings)

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ TOPIC = "giga"  # of what pieces of work have to say
 BETWEEN_S = 0.1  # looks, while workers work
 OTHER = "workers: "  # what the error of a worker of another version begins with
 JOB = {"cores": "1", "memory": "8GB"}  # of a job, where its options do not say
+_ONE = threading.Lock()
 
 
 class ClusterError(RuntimeError):
@@ -145,6 +147,17 @@ def tell(text: str) -> None:
     """Say something to the user from a piece of work that a worker does."""
     worker = _needed("distributed").get_worker()
     worker.log_event(TOPIC, {"key": worker.get_current_task(), "text": text})
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Do a piece of work in a worker as in a process of its own.
+
+    Of the pieces that the worker's threads have it is done alone, with all devices, and libraries find no scheduler of
+    Dask: xarray would write files by locks that the scheduler has to grant.
+    """
+    with _ONE, _needed("dask").config.set(scheduler="synchronous"):
+        yield
 
 
 @contextmanager

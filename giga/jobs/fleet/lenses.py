@@ -23,7 +23,7 @@ from giga.jobs.job import Job, prepare, start_devices_of
 from giga.jobs.results import in_units, keep_search, write_results
 from giga.runtime import parallel
 from giga.runtime.checkpoint import CheckpointError
-from giga.runtime.workers import tell
+from giga.runtime.workers import by_itself, tell
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the fault of the machine, not of the lens
 Fit = Callable[..., None]
@@ -77,7 +77,7 @@ def fit_piece(piece: Piece) -> None:
     folder = FleetFolder(piece.out, piece.settings.searches)
     if all(folder.has_ended(name) for name in piece.fleet.rows):
         return
-    with Drawers() as drawers:
+    with by_itself(), Drawers() as drawers:
         fit_lenses(piece.fleet, folder, piece.settings, drawers, tell)
         drawers.finish()
         for problem in drawers.problems:
