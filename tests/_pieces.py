@@ -2,8 +2,10 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+from giga.inference.fleet import fit_many
 from giga.jobs.surveys.search import score_part
 
 
@@ -25,3 +27,19 @@ def touch(piece):
         victim.unlink()
         os.kill(pid, signal.SIGKILL)
     (Path(folder) / f"{number}.txt").touch()
+
+
+def fit_and_die(lenses, **settings):
+    """Fit lenses; whoever comes to `two` first dies in the middle of its search, when a call of it is kept."""
+    def dying(lens):
+        if lens.name != "two" or (mark := lens.store.folder.parent / "killed").exists():
+            return lens
+
+        def report(stage, numbers):
+            if kept := lens.store.names("part-"):
+                mark.write_text(kept[0])
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return replace(lens, report=report)
+
+    fit_many(map(dying, lenses), **settings)

@@ -161,13 +161,13 @@ def test_a_missing_file_fails_its_row_alone_unless_strict(folder):
     text = "name,image\na,a.fits\nx,none.fits\n"
     fleet = plan(folder, text)
     assert list(fleet.missing) == ["x"] and "none.fits: image: no such file" in fleet.missing["x"]
-    assert fleet.order == ["a", "x"]
+    assert fleet.alike == [["a"]]
     refused(folder, text, "row 2 (x)", "none.fits", "no such file", strict=True)
 
 
 def test_images_of_other_shapes_are_noted_and_kept_together(folder):
     fleet = plan(folder, "name,image\na,a.fits\nc,c.fits\nb,b.fits\n")
-    assert fleet.order == ["a", "b", "c"] and list(fleet.rows) == ["a", "c", "b"]
+    assert fleet.alike == [["a", "b"], ["c"]] and list(fleet.rows) == ["a", "c", "b"]
     assert "images of 2 shapes" in fleet.notes[0] and "12 x 12 (2: a, b); 16 x 16 (1: c)" in fleet.notes[0]
     assert not plan(folder, "name,image,cutout.size\na,a.fits,9\nc,c.fits,9\n").notes
 

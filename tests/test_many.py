@@ -1,26 +1,33 @@
-"""A fleet run by a worker: every lens ends, whatever happens to the others, and nothing is done twice."""
+"""A fleet: every lens ends, whatever happens to the others, and nothing is done twice, here or by workers."""
 
 import csv
 import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
+import _pieces
 import numpy as np
 import pytest
 from _factory import FIT, make_result, write_image
+from _processes import environment
 from astropy.io import fits
 from astropy.table import Table
+from filelock import FileLock
 from rich.console import Console
-from test_cli import SETTINGS, run
+from test_cli import SETTINGS, SHORT, run
 
 from giga.inference.derived import Derived
 from giga.inference.digits import rounded
 from giga.io.results.fleet import FleetFolder
 from giga.io.results.folder import FILES, SEARCH_FILES, summary
-from giga.jobs import fleet as many
-from giga.jobs.fleet import check_data, plan_fleet, run_fleet, write_gallery
-from giga.runtime.claims import Claims
+from giga.jobs.drawers import Drawers
+from giga.jobs.fleet import check_data, lenses, plan_fleet, run_fleet, write_gallery
+from giga.jobs.fleet import run as runs
+from giga.jobs.fleet.lenses import Settings, fit_lenses
+from giga.runtime import workers
+from giga.runtime.workers import ClusterError, Lost, Workers, alone
 
 NAMES = ["one", "two", "three", "gone"]
 
@@ -59,7 +66,7 @@ def folder(files, monkeypatch):
     def write(result, folder, text, draw):
         (folder / "summary.json").write_text(json.dumps(summary(result)))
 
-    monkeypatch.setattr(many, "write_results", write)
+    monkeypatch.setattr(lenses, "write_results", write)
     return files
 
 
@@ -184,33 +191,6 @@ def test_new_redshifts_take_a_lens_up_again(folder):
     assert again.seen == ["one", "two", "three"]
 
 
-def test_a_failed_lens_that_another_worker_has_fitted_meanwhile_stays_as_it_is(folder, monkeypatch):
-    """Between this worker's look at the failure and its claim the other has tried the lens again, and ended."""
-    go(folder, Fit(fail=["two"]))
-    lens, take = folder / "out/lenses/two", Claims.take
-
-    def slow(claims, name):
-        if name == "two" and (lens / "failure.json").exists():
-            (lens / "failure.json").unlink()
-            (lens / "checkpoint/of-the-other").touch()
-            shutil.copy(folder / "out/lenses/one/summary.json", lens)
-        return take(claims, name)
-
-    monkeypatch.setattr(Claims, "take", slow)
-    fit = Fit()
-    said, _, _ = go(folder, fit, retry_failed=True)
-    assert said["two"] == "done" and fit.seen == [] and (lens / "checkpoint/of-the-other").exists()
-
-
-def test_a_failed_lens_that_another_worker_holds_is_left_to_it(folder):
-    go(folder, Fit(fail=["two"]))
-    with Claims(folder / "out/claims") as other:
-        other.take("two")
-        fit = Fit()
-        said, _, _ = go(folder, fit, retry_failed=True, wait=False)
-    assert said["two"] == "failed" and fit.seen == [] and (folder / "out/lenses/two/failure.json").exists()
-
-
 def test_a_changed_configuration_is_refused_for_finished_lenses(folder):
     go(folder, Fit())
     (folder / "catalogue.csv").write_text("name,image,seed\none,one.fits,0\ntwo,two.fits,5\nnew,three.fits,1\n")
@@ -238,39 +218,70 @@ def test_an_image_that_cannot_be_fitted_fails_when_it_is_loaded(folder):
     assert [said for said, _ in checked.values()] == ["waiting", "failed", "waiting", "failed"]
 
 
-def test_lenses_of_other_workers_are_left_to_them(folder):
-    with Claims(folder / "out/claims") as other:
-        other.take("one")
-        fit = Fit()
-        said, _, _ = go(folder, fit, wait=False)
-        assert fit.seen == ["two", "three"] and said["one"] == "running"
-    assert go(folder, fit)[0]["one"] == "done" and fit.seen == ["two", "three", "one"]
+def test_a_second_command_on_a_folder_is_refused_until_the_first_has_ended(folder):
+    (folder / "out").mkdir()
+    fit = Fit()
+    with alone(folder / "out"), pytest.raises(ClusterError, match=f"process {os.getpid()} of .* works on this folder"):
+        go(folder, fit)
+    assert fit.seen == [] and not (folder / "out/summary.fits").exists()
+    assert go(folder, fit)[0]["one"] == "done"
 
 
-def test_a_lens_taken_over_meanwhile_is_left_to_its_new_worker(folder):
-    class Slow(Fit):
-        def __call__(self, lenses, *, done, **settings):
-            for lens in lenses:
-                self.seen.append(lens.name)
-                if lens.name == "one" and len(self.seen) == 1:
-                    (folder / "out/claims/one/000002").write_text("{}")  # of another worker
-                done(lens, make_result())
+def test_a_lens_that_a_worker_of_an_earlier_run_is_at_is_waited_for(folder):
+    """It ends the lens meanwhile, as it would have; nobody fits it again."""
+    fleet, place = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml"), FleetFolder(folder / "out")
+    place.lock("one").parent.mkdir(parents=True)
+    other, fit, said = FileLock(place.lock("one")), Fit(), []
+    other.acquire()
 
-    fit = Slow()
-    said, _, text = go(folder, fit, wait=False)
-    assert "one: left to the worker that took it over" in text
-    assert said["one"] == "running" and not (folder / "out/lenses/one/summary.json").exists()
+    def say(text):
+        said.append(text)
+        if text.startswith("one: a worker of an earlier run is still at it"):
+            place.fail("one", BROKEN)
+            other.release()
 
-
-def test_a_lens_that_workers_die_of_is_given_up(folder):
-    (folder / "out/claims/one").mkdir(parents=True)
-    (folder / "out/claims/one/000007").write_text('{"deaths": 2}')
-    os.utime(folder / "out/claims/one/000007", (1e9, 1e9))
-    said, status, _ = go(folder, Fit())
-    assert said["one"] == "failed" and "3 workers died" in status["one"][1] and said["two"] == "done"
+    with Drawers() as drawers:
+        fit_lenses(fleet.part(["one", "two"]), place, Settings(draw=False, fit=fit), drawers, say)
+    assert fit.seen == ["two"] and place.is_done("two") and said[0].startswith("one: a worker")
+    other.acquire(timeout=0)  # given back
 
 
-def test_a_full_disk_stops_the_worker_and_gives_its_lenses_back(folder):
+def test_what_no_worker_survives_is_tried_alone_and_then_marked_as_failed(folder, monkeypatch):
+    """Of a piece of three workers died, of one of its lenses alone they die again."""
+    pytest.importorskip("distributed")
+    rounds, reason = [], "Attempted to run task on 4 different workers, but all those workers died"
+
+    def spread(work, pieces, where, say, look):
+        assert where == Workers(2)
+        names = [list(piece.fleet.rows) for piece in pieces]
+        rounds.append(names)
+        for piece in pieces:
+            if list(piece.fleet.rows) == ["one"] or len(rounds) == 1:
+                yield piece, Lost(reason)
+            else:
+                work(piece)
+                yield piece, None
+
+    monkeypatch.setattr(runs, "spread", spread)
+    monkeypatch.setattr(lenses, "tell", lambda text: None)
+    said, status, text = go(folder, Fit(), where=Workers(2), together=3)
+    assert rounds == [[["one", "two", "three"]], [["one"], ["two"], ["three"]]]
+    assert said == {"one": "failed", "two": "done", "three": "done", "gone": "failed"}
+    assert status["one"][1] == f"its workers died: {reason}" and f"one: failed: its workers died: {reason}" in text
+    rounds.clear()
+    assert go(folder, Fit(), where=Workers(2))[0]["one"] == "failed" and rounds == []
+    monkeypatch.setattr(runs, "spread", lambda work, pieces, *_: ((piece, work(piece)) for piece in pieces))
+    assert go(folder, Fit(), where=Workers(2), retry_failed=True)[0]["one"] == "done"
+
+
+def test_pieces_have_lenses_of_one_shape(folder):
+    fleet = plan_fleet(folder / "catalogue.csv", folder / "fleet.toml")
+    fleet = replace(fleet, alike=[["one", "two"], ["three"]])
+    assert list(runs._pieces(fleet, 2)) == [["one", "two"], ["three"]]
+    assert list(runs._pieces(fleet, 1)) == [["one"], ["two"], ["three"]]
+
+
+def test_a_full_disk_stops_the_fleet_and_the_same_command_goes_on(folder):
     error = OSError(28, "disk full while writing", "posterior.nc")
     with pytest.raises(OSError, match="disk full"):
         go(folder, Fit(fail=["two"], error=error))
@@ -279,7 +290,7 @@ def test_a_full_disk_stops_the_worker_and_gives_its_lenses_back(folder):
     assert go(folder, fit)[0]["two"] == "done" and fit.seen == ["two", "three"]
 
 
-def test_an_interrupted_worker_gives_its_lenses_back(folder):
+def test_an_interrupted_fleet_goes_on(folder):
     class Interrupted(Fit):
         def __call__(self, lenses, *, done, **settings):
             done(next(lenses), make_result())
@@ -288,10 +299,9 @@ def test_an_interrupted_worker_gives_its_lenses_back(folder):
 
     with pytest.raises(KeyboardInterrupt):
         go(folder, Interrupted())
-    with Claims(folder / "out/claims") as other:
-        assert all(other.is_free(name) for name in NAMES)
+    assert list(Table.read(folder / "out/summary.fits")["status"]) == ["done", "waiting", "waiting", "failed"]
     fit = Fit()
-    assert go(folder, fit, wait=False)[0]["two"] == "done" and fit.seen == ["two", "three"]
+    assert go(folder, fit)[0]["two"] == "done" and fit.seen == ["two", "three"]
 
 
 def test_an_interrupted_fleet_leaves_its_page(folder):
@@ -346,6 +356,24 @@ def test_the_command_refuses_a_catalogue_before_anything_is_computed(files):
     assert not (files / "out").exists()
 
 
+def test_workers_that_cannot_be_had_are_said_and_the_folder_stays_of_use(folder, monkeypatch):
+    """The lenses stay to be fitted, in a table and on a page; the next command fits them."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "ANSWER_S", 0.5)
+    words = "fit-many", folder / "catalogue.csv", "--config", folder / "fleet.toml", "--out", folder / "out"
+    for options, message in ((("--scheduler", "tcp://127.0.0.1:9"), "tcp://127.0.0.1:9 does not answer within 0.5 s"),
+                             (("--workers", 0), "--workers: got 0, expected at least 1"),
+                             (("--scheduler", "tcp://a:1", "--slurm=--time=1"), "--scheduler: given with")):
+        result = run(*words, *options)
+        assert result.exit_code == 2 and message in " ".join(result.stderr.split()), result.output
+    assert list(Table.read(folder / "out/summary.fits")["status"]) == ["waiting", "waiting", "waiting", "failed"]
+    assert "3 waiting, 1 failed" in (folder / "out/gallery.html").read_text(encoding="utf-8")
+    with alone(folder / "out"):
+        result = run(*words)
+    assert result.exit_code == 2 and "expected one coordinator" in " ".join(result.stderr.split())
+    assert go(folder, Fit())[0]["one"] == "done"
+
+
 def test_resume_is_what_a_fleet_does_anyway(folder, monkeypatch):
     """The option of `giga fit` is understood, and an interrupted fleet does not ask for it."""
     words = ("fit-many", folder / "catalogue.csv", "--config", folder / "fleet.toml", "--out", folder / "out",
@@ -362,6 +390,40 @@ def test_resume_is_what_a_fleet_does_anyway(folder, monkeypatch):
     go(folder, Fit(fail=["two", "three"]))
     assert run(*words, "--retry-failed").exit_code == run(*words, "--resume").exit_code == 1  # one file is missing
     assert seen.seen == ["two", "three"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning",
+                            "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_two_workers_find_what_one_process_finds_though_one_is_killed(files, monkeypatch):
+    """The lens that the killed one was at goes on from its checkpoint, and every lens is there once."""
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])  # where workers find what they are to do
+    changes = {f"inference.{name}": int(value) for name, value in (one.split("=") for one in SHORT)}
+    changes |= {"run.checkpoint_interval_s": 0.0, "inference.map_rounds": 3, "inference.derived": False}
+    (files / "catalogue.csv").write_text("name,image,seed\none,one.fits,0\ntwo,two.fits,1\ngone,gone.fits,3\n")
+
+    def found(out, **options):
+        said, _, text = go(files, overrides=changes, out=out, audit=False, **options)
+        assert said == {"one": "done", "two": "done", "gone": "failed"}
+        assert {path.name for path in (files / out / "lenses/two").iterdir()} >= {"posterior.nc", "model.fits"}
+        return text, {name: json.loads((files / out / "lenses" / name / "summary.json").read_text())
+                      for name in ("one", "two")}
+
+    _, alone = found("alone", fit=None)
+    text, many = found("many", fit=_pieces.fit_and_die, where=Workers(2))
+    for name in ("one", "two"):
+        assert many[name]["best"] == pytest.approx(alone[name]["best"], rel=1e-3, abs=1e-3)
+        for key, row in many[name]["parameters"].items():
+            assert abs(row["mean"] - alone[name]["parameters"][key]["mean"]) < row["sd"]
+        assert text.count(f"{name}: reduced chi2") == 1
+    assert "fitting 3 lenses on workers" in text and text.count("no BUNIT") == 1
+    kept = (files / "many/lenses/two/killed").read_text()
+    assert (files / "many/lenses/two/checkpoint" / f"{kept}.json").exists()
+    assert list(Table.read(files / "many/summary.fits")["name"]) == ["one", "two", "gone"]
+    seen = Fit()
+    go(files, seen, overrides=changes, out="many")
+    assert seen.seen == []
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
     python examples/fleet/run.py --out runs/fleet --lenses 16
 
 The same as `giga fit-many runs/fleet/catalogue.csv --config examples/fleet/fleet.toml --out runs/fleet`, once the
-images are there. With --smoke there are four small lenses and the fits are cut short.
+images are there; `--workers N` is that of the command. With --smoke there are four small lenses and the fits are cut
+short.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.jobs.fleet import plan_fleet, run_fleet
 from giga.jobs.job import start_devices
+from giga.runtime.workers import Workers
 
 CONFIG = Path(__file__).with_name("fleet.toml")
 SHORT = {"inference.derived": False,
@@ -73,15 +75,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/fleet"))
     parser.add_argument("--lenses", type=int, default=16)
+    parser.add_argument("--workers", type=int, help="processes that fit; this one without")
     parser.add_argument("--smoke", action="store_true", help="four small lenses, cut short")
     arguments = parser.parse_args()
+    where = Workers(arguments.workers)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if arguments.smoke else arguments.out
         out.mkdir(parents=True, exist_ok=True)
         start_devices("auto", "float32")  # before the first computation, so that every core is a device
         catalogue = simulate(out, 4 if arguments.smoke else arguments.lenses, 28 if arguments.smoke else 80)
-        fleet = plan_fleet(catalogue, CONFIG, data_dir=out, overrides=SHORT if arguments.smoke else {})
-        run_fleet(fleet, out, draw=not arguments.smoke)
+        fleet = plan_fleet(catalogue, CONFIG, data_dir=out, overrides=SHORT if arguments.smoke else {}, where=where)
+        run_fleet(fleet, out, where=where, draw=not arguments.smoke)
         table = Table.read(out / "summary.fits")
         numbers = ["reduced_chi2", "worst_rhat", "smallest_ess", *(f"mass_0_theta_E_{key}" for key in SHOWN)]
         for name in numbers:

@@ -5,8 +5,8 @@
 DIR holds catalogue.csv: name, image, noise_map and psf (FITS, paths from DIR), the redshifts z_lens and z_source where
 they are known, and theta_E_published [arcsec] where a paper has it. The same as `giga fit-many DIR/catalogue.csv
 --config examples/slacs_fleet/fleet.toml --out runs/slacs --ignore theta_E_published`, and a table at its end. Run it
-again to go on. With --smoke there are two small simulated lenses in the same format, a single Sersic for their light,
-and fits that are cut short.
+again to go on; `--workers N` is that of the command. With --smoke there are two small simulated lenses in the same
+format, a single Sersic for their light, and fits that are cut short.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.jobs.fleet import plan_fleet, run_fleet
 from giga.jobs.job import start_devices
+from giga.runtime.workers import Workers
 
 CONFIG = Path(__file__).with_name("fleet.toml")
 SHORT = {"observation.0.cutout": {"x": 22, "y": 22, "size": 41}, "observation.0.mask_keep": [{"radius": 1.0}],
@@ -96,8 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder with catalogue.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/slacs"))
+    parser.add_argument("--workers", type=int, help="processes that fit; this one without")
     parser.add_argument("--smoke", action="store_true", help="two small simulated lenses, cut short")
     arguments = parser.parse_args()
+    where = Workers(arguments.workers)
     if arguments.folder is None and not arguments.smoke:
         parser.error("DIR is missing: the folder with catalogue.csv and the images")
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,8 +108,8 @@ def main() -> None:
         start_devices("auto", "float32")  # before the first computation, so that every core is a device
         folder = simulate(out) if arguments.smoke else arguments.folder
         fleet = plan_fleet(folder / "catalogue.csv", CONFIG, overrides=SHORT if arguments.smoke else {},
-                           ignore=["theta_E_published"])
-        run_fleet(fleet, out, draw=not arguments.smoke)
+                           ignore=["theta_E_published"], where=where)
+        run_fleet(fleet, out, where=where, draw=not arguments.smoke)
         found = beside(folder, out)
         for name in ("published", "giga", "sd"):
             found[name].info.format = ".4f"

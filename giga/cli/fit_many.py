@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from giga.cli.base import DataFolder, Override, app, console, edge, fail
+from giga.cli.base import DataFolder, Override, Scheduler, Slurm, WorkerCount, app, console, edge, fail
 from giga.cli.fit import StopAfter
 from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
 from giga.jobs.fleet import check_data, plan_fleet, run_fleet
-from giga.runtime.claims import EXPIRY
+from giga.runtime.workers import Workers
 
 
 @app.command("fit-many")
@@ -26,33 +26,32 @@ def fit_many_command(
     data: DataFolder = None,
     override: Override = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Column to pass over.")] = None,
-    together: Annotated[int | None, typer.Option("--together", min=1, help="Lenses in one compiled call.")] = None,
+    together: Annotated[int | None, typer.Option("--together", min=1, help="Lenses in one compiled call, and of a "
+                                                            "piece that a worker takes.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed lenses again.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a catalogue with missing files, and each lens "
                                             "with a serious finding of the audit.")] = False,
     audit: Annotated[bool, typer.Option("--audit/--no-audit", help="Audit the data of each lens first.")] = True,
     check: Annotated[bool, typer.Option("--check", help="Load all data, say what is wrong, fit nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the lenses of other workers.")] = True,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw pictures and reports.")] = True,
-    claim_expiry: Annotated[float, typer.Option("--claim-expiry", min=1.0,
-                                                help="Age at which a worker's claim is taken over \\[s].")] = EXPIRY,
     stop_after: StopAfter = None,
+    workers: WorkerCount = None, scheduler: Scheduler = None, slurm: Slurm = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands, which a fleet always "
                                                             "does; this changes nothing.")] = False,
 ) -> None:
     """Fit many lenses: one configuration, one catalogue, one folder; run it again to go on."""
     if ignore and "name" in ignore:
         raise InputError("", "--ignore", "got 'name'", "a column that is not needed")
+    where = Workers(workers, scheduler, slurm)
     fleet = plan_fleet(catalogue, config, data_dir=data, overrides=dict(map(parse_override, override or [])),
-                       ignore=ignore or (), strict=strict)
+                       ignore=ignore or (), strict=strict, where=where)
     if check:
         status = check_data(fleet, console, audit=audit, strict=strict)
     else:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's notice: claims are given back
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's notice
         try:
-            status = run_fleet(fleet, out, together=together, expiry=claim_expiry, wait=wait,
-                               retry_failed=retry_failed, draw=pictures, audit=audit, strict=strict,
-                               console=console, searches=stop_after is not None)
+            status = run_fleet(fleet, out, together=together, where=where, retry_failed=retry_failed, draw=pictures,
+                               audit=audit, strict=strict, console=console, searches=stop_after is not None)
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on", code=130)
         console.print(f"table: {escape(str(out / 'summary.fits'))}", highlight=False)

@@ -1,7 +1,7 @@
 """Pieces of work for one process or many: here, one after the other, or on Dask's distributed scheduler.
 
 What a piece leaves is a file that is whole or not there, so that what is done is known from a folder alone. Retries,
-workers that die, and who takes what are Dask's business; nothing here claims, waits or tries again.
+workers that die, and who takes what are Dask's business; nothing here schedules, waits or tries again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +30,11 @@ from giga.runtime.environment import source_version
 LOCK = ".coordinator.lock"
 HOLDER = ".coordinator.json"
 ANSWER_S = 30.0  # in which a scheduler answers
+TOPIC = "giga"  # of what pieces of work have to say
+BETWEEN_S = 0.1  # looks, while workers work
 OTHER = "workers: "  # what the error of a worker of another version begins with
 JOB = {"cores": "1", "memory": "8GB"}  # of a job, where its options do not say
+_ONE = threading.Lock()
 
 
 class ClusterError(RuntimeError):
@@ -82,7 +87,8 @@ HERE = Workers()
 
 
 def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = HERE,
-           say: Callable[[str], None] = lambda text: None) -> Iterator[tuple[Any, Lost | None]]:
+           say: Callable[[str], None] = lambda text: None, look: Callable[[], None] = lambda: None
+           ) -> Generator[tuple[Any, Lost | None], None, None]:
     """Do pieces of work, and tell of each when it has ended.
 
     Args:
@@ -90,7 +96,8 @@ def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = 
             piece comes twice when a worker dies before it says that it is done.
         pieces: What it takes.
         where: Who does it.
-        say: Gets what the user should know.
+        say: Gets what the user should know, and what pieces of work `tell`.
+        look: Called again and again while workers work, in this thread.
 
     Yields:
         Each piece, in the order in which they end, with None or, if no worker survived it, `Lost`.
@@ -109,9 +116,20 @@ def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = 
         client = stack.enter_context(_client(distributed, where, say))
         _refuse_others(client, where)
         task = _guarded(source_version(), work.__module__, work.__qualname__)
-        left = {future.key: (piece, future) for piece in pieces for future in [client.submit(task, piece, pure=False)]}
+        left: dict[str, tuple[Any, Any]] = {}
+        ours: set[str] = set()
+        client.subscribe_topic(TOPIC, lambda event: say(event[1]["text"]) if event[1]["key"] in ours else None)
+        for piece in pieces:
+            future = client.submit(task, piece, pure=False)
+            ours.add(future.key)
+            left[future.key] = piece, future
         ends = distributed.as_completed([future for _, future in left.values()])
-        for future in ends:
+        while not ends.is_empty():
+            if not ends.has_ready():
+                look()
+                time.sleep(BETWEEN_S)
+                continue
+            future = next(ends)
             if future.status in ("pending", "lost"):  # it had ended, and its worker has died since
                 ends.add(future)
                 continue
@@ -123,6 +141,23 @@ def spread(work: Callable[[Any], None], pieces: Iterable[Any], where: Workers = 
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise ClusterError(str(error)) if str(error).startswith(OTHER) else error
             yield piece, None if error is None else Lost(" ".join(str(error).split()))
+
+
+def tell(text: str) -> None:
+    """Say something to the user from a piece of work that a worker does."""
+    worker = _needed("distributed").get_worker()
+    worker.log_event(TOPIC, {"key": worker.get_current_task(), "text": text})
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Do a piece of work in a worker as in a process of its own.
+
+    Of the pieces that the worker's threads have it is done alone, with all devices, and libraries find no scheduler of
+    Dask: xarray would write files by locks that the scheduler has to grant.
+    """
+    with _ONE, _needed("dask").config.set(scheduler="synchronous"):
+        yield
 
 
 @contextmanager

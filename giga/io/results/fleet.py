@@ -13,19 +13,22 @@ import numpy as np
 from astropy.table import MaskedColumn, Table
 
 from giga.io.errors import InputError
+from giga.io.jsonfile import read_json, write_json
 from giga.io.results.audit import AUDIT, read_findings
 from giga.io.results.folder import SEARCHED, read_summary
 from giga.io.results.paper import fleet_rows
 from giga.lensing.labels import unit
 from giga.runtime.atomic import write_atomically, write_text
 from giga.runtime.checkpoint import CheckpointError
+from giga.runtime.workers import ClusterError
 
 MOMENTS = ("mean", "sd", "q16", "q50", "q84")
 HEAD = {"reduced_chi2": "", "worst_rhat": "", "smallest_ess": "", "converged": "", "seconds": "s", "findings": "",
         "look_at": "", "audit_serious": "", "audit": ""}
 KINDS = {"converged": bool, "findings": int, "look_at": str, "audit_serious": int, "audit": str}  # not numbers
+LOCKS, REFUSED = ".locks", "refused.json"
 DATE = "%Y-%m-%dT%H:%M:%SZ"
-PLAIN = (InputError, CheckpointError, FloatingPointError)  # their messages stand alone
+PLAIN = (InputError, CheckpointError, ClusterError, FloatingPointError)  # their messages stand alone
 SAID = {"reduced_chi2": "reduced chi2 {:.3f}", "worst_rhat": "worst R-hat {:.3f}",
         "smallest_ess": "smallest ESS {:.0f}", "seconds": "{:.0f} s"}
 Numbers = dict[str, tuple[Any, str]]
@@ -34,7 +37,7 @@ Numbers = dict[str, tuple[Any, str]]
 
 @dataclass
 class FleetFolder:
-    """The folder of a fleet, as any worker sees it.
+    """The folder of a fleet, as any process sees it.
 
     Attributes:
         path: The folder.
@@ -49,10 +52,9 @@ class FleetFolder:
         """Folder of a lens."""
         return self.path / "lenses" / name
 
-    @property
-    def claims(self) -> Path:
-        """Folder of the claims."""
-        return self.path / "claims"
+    def lock(self, name: str) -> Path:
+        """File by which a process holds a lens."""
+        return self.path / LOCKS / name
 
     def is_done(self, name: str) -> bool:
         """Whether a lens has all its results, see `last`."""
@@ -71,7 +73,7 @@ class FleetFolder:
         if self.is_done(name):
             try:
                 self.numbers(name)
-            except FileNotFoundError:  # another worker takes it away to fit the lens anew
+            except FileNotFoundError:  # taken away to fit the lens anew
                 pass
             except InputError as error:
                 return {"reason": str(error), "error": type(error).__name__}
@@ -98,6 +100,24 @@ class FleetFolder:
         """Let a failed lens be tried again; what it left as its end is removed."""
         for file in (self.last(name), self.lens(name) / "failure.json"):
             file.unlink(missing_ok=True)
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Keep why a lens is not fitted, until the next run looks at it anew; what the folder holds of it stays."""
+        self.lens(name).mkdir(parents=True, exist_ok=True)
+        write_json(self.lens(name) / REFUSED, {"reason": reason})
+
+    def refusal(self, name: str) -> str:
+        """Why a lens is not fitted; empty when it may be."""
+        path = self.lens(name) / REFUSED
+        return str(read_json(path)["reason"]) if path.is_file() else ""
+
+    def forget_refusal(self, name: str) -> None:
+        """Let a refused lens be looked at anew."""
+        (self.lens(name) / REFUSED).unlink(missing_ok=True)
+
+    def has_ended(self, name: str) -> bool:
+        """Whether nothing more will be done with a lens."""
+        return self.is_done(name) or self.failure(name) is not None or bool(self.refusal(name))
 
     def numbers(self, name: str) -> Numbers:
         """Numbers of a finished lens; a summary that did not change is not read again.
