@@ -25,6 +25,7 @@ from giga.io.grading.folder import read_folder
 from giga.io.grading.grades import write_grades
 from giga.io.grading.votes import read_votes
 from giga.io.results.separation import write_table
+from giga.jobs.finders import ArcFinderConfig, arc_card
 from giga.jobs.loop.drive import LoopSettings, run_loop
 from giga.jobs.loop.features import Extractor
 from giga.jobs.loop.people import by_script
@@ -34,7 +35,6 @@ from giga.models.networks.finder import FinderConfig
 from giga.models.systems.arcs import ArcTask, make_simulator
 from giga.models.training.train import TrainConfig, train
 from giga.models.zoo import Card, load, save_weights
-from giga.jobs.finders import ArcFinderConfig, arc_card
 from giga.runtime import parallel
 from giga.runtime.atomic import write_bytes
 from giga.search.aggregation.confusion import aggregate
@@ -150,7 +150,8 @@ def main() -> None:
         grades = Table.read(out / "grades" / "grades.ecsv")
         candidates = Table.read(out / "found" / "candidates.fits")
         candidates["name"] = [str(name).strip() for name in candidates["name"]]
-        catalogue = join(candidates["name", "ra", "dec", "score", "rank"], grades["name", "grade", "votes", "p_lens"], "name")
+        catalogue = join(candidates["name", "ra", "dec", "score", "rank"],
+                         grades["name", "grade", "votes", "p_lens"], "name")
         catalogue.sort("p_lens", reverse=True)
         write_table(out / "catalogue.ecsv", catalogue)
         print("grades: " + ", ".join(f"{(catalogue['grade'] == grade).sum()} {grade}" for grade in GRADES))

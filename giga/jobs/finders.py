@@ -204,7 +204,8 @@ def arc_card(config: ArcFinderConfig) -> dict[str, Any]:
     cost = count(lambda: Finder(own, rngs=nnx.Rngs(0)), arc_shape(config))
     clusters = "simulated arcs in the cutouts of its recipe" if config.backgrounds else (
         "rendered clusters: NFW halos, Sersic galaxies on a red sequence, Gaussian PSFs")
-    return dict(network="Finder", config=to_table(own), flops=cost.forward, prevalence=LENSED, seen=Seen.of(own), limits=(
+    settled = dict(network="Finder", config=to_table(own), flops=cost.forward, prevalence=LENSED, seen=Seen.of(own))
+    return settled | dict(limits=(
         f"Trained on {clusters}, in the noise of {own.survey}; real lenses were in no training or test set.",
         "Cutouts have the brightest galaxy of a cluster in the middle; others are not what it was trained for.",
         f"Einstein radii above {config.theta_E:g} arcsec, and sources to r = 28, so that a part of its arcs shows "
@@ -236,4 +237,5 @@ def _backdrop(config: ArcFinderConfig) -> Backdrop:
     try:
         return Backdrop.of(images, survey.shape, photon=survey.photon)
     except ValueError as error:
-        raise InputError(config.backgrounds[0], "backgrounds", str(error), "cutouts of clusters, all pixels finite") from error
+        raise InputError(config.backgrounds[0], "backgrounds", str(error),
+                         "cutouts of clusters, all pixels finite") from error

@@ -158,8 +158,8 @@ SURVEYS: dict[str, Survey] = {survey.name: survey for survey in (
     _clusters("hst-hff", 0.03, 128, deep=True), _clusters("hst-hff-60mas", 0.06, 64, deep=True),
     _clusters("hst-clash", 0.03, 128, deep=False), _clusters("hst-clash-60mas", 0.06, 64, deep=False),
     _legacy("legacy", 0.262, 64),
-    # Zhang et al. (2026), sect. 2.3: cutouts of 60" of the Legacy Surveys, about clusters; and the same field in pixels of
-    # twice the side, which the survey's cutout service gives too and a network of CPU size takes.
+    # Zhang et al. (2026), sect. 2.3: cutouts of 60" of the Legacy Surveys, about clusters; and the same field in pixels
+    # of twice the side, which the survey's cutout service gives too and a network of CPU size takes.
     _legacy("legacy-clusters", 0.27, 223), _legacy("legacy-clusters-540mas", 0.54, 112),
     _ground("des", 0.263, [Band(b, GaussianPSF(fwhm), zp, 1.0, time, 10, 7.0, sky)
                            for b, (zp, sky, fwhm, time) in DES.items()]),

@@ -29,8 +29,8 @@ LEAST = 0.5
 """Redshift below which hardly a cluster has an arc as wide as is wanted: 2% of the table."""
 
 # Fitted to the 1068 sources of Collett's lenses in the best images of the DES (lenses_DESc.txt), whose ranges are those
-# of Table 1: g 21.3 to 29.5, r 21.0 to 28.0, i 20.3 to 28.3 (which Table 1 calls z), radii to 1.68". Mean, scatter and range
-# by class, 991 blue, 52 green and 25 red ones; what differs little between them has one row.
+# of Table 1: g 21.3 to 29.5, r 21.0 to 28.0, i 20.3 to 28.3 (which Table 1 calls z), radii to 1.68". Mean, scatter
+# and range by class, 991 blue, 52 green and 25 red ones; what differs little between them has one row.
 R_BAND, AXES = (24.4, 1.3, 21.0, 28.0), (0.65, 0.17, 0.2, 1.0)
 COLOURS = (0.04, 0.24, -0.5, 0.8), (0.98, 0.15, 0.8, 1.3), (1.57, 0.19, 1.3, 2.1)  # g - r
 REDDER = (0.11, 0.25, -0.5, 1.0), (0.46, 0.28, 0.0, 1.2), (0.97, 0.21, 0.2, 1.3)  # r - i
@@ -39,8 +39,8 @@ RADIUS = (-1.5, 0.6, -4.0, 0.52)  # ln of the half-light radius [arcsec] at the 
 SLOPE = -0.64  # of that with r magnitude
 
 INDEX = (1.2, 0.8, 0.4, 4.0)
-"""Sersic index: the range of Table 1. The paper takes the distribution from simulations (Xu et al. 2019) and shows it as
-a figure; mean and scatter are ours."""
+"""Sersic index: the range of Table 1. The paper takes the distribution from simulations (Xu et al. 2019) and shows
+it as a figure; mean and scatter are ours."""
 
 _ROWS = np.array([[R_BAND, COLOURS[k], REDDER[k], RADIUS, AXES, REDSHIFT[k], INDEX] for k in range(len(KINDS))])
 _LOW, _HIGH = (ndtr((_ROWS[..., end] - _ROWS[..., 0]) / _ROWS[..., 1]) for end in (2, 3))  # as quantiles

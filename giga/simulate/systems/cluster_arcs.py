@@ -1,4 +1,4 @@
-"""Arcs of whole clusters: elliptical NFW halos by M500, members by stellar mass, sources where the magnification is high."""
+"""Giant arcs of clusters: NFW halos by M500, members by stellar mass, sources where the magnification is high."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ THETA_E = 5.0
 """Least Einstein radius [arcsec]: Zhang et al. (2026), section 2.2, item 4."""
 
 MASS = (14.2, 0.3, 12.58, 15.13)
-"""log10 M500 [solar masses] before the cut by the Einstein radius: range of Table 1, and where their training set peaks."""
+"""log10 M500 [solar masses] before the cut by the Einstein radius: range of Table 1, and where their training set
+peaks."""
 
 REDSHIFT = (0.5, 0.2, 0.1, 1.04)
 """Redshift before that cut. Table 1 has 0.01 to 1.04; the form is shown as a figure, and below 0.1 a field of 60" is
@@ -39,16 +40,16 @@ filled by one galaxy."""
 AXIS_RATIO = (0.75, 0.1, 0.4, 1.0)  # of the halo: Table 1
 TRIES = 256  # clusters of which one is taken that is wide enough; see `cluster_arcs`
 BRIGHTEST = (11.65, 0.39, 0.15)
-"""log10 of the stellar mass of the brightest galaxy at M500 = 10^14.2, its slope (Kravtsov et al. 2018, Astron. Lett. 44,
-8) and scatter; the first and the last are ours, within what photometric catalogues have."""
+"""log10 of the stellar mass of the brightest galaxy at M500 = 10^14.2, its slope (Kravtsov et al. 2018, Astron.
+Lett. 44, 8) and scatter; the first and the last are ours, within what photometric catalogues have."""
 
 SCHECHTER = (11.0, -1.0, 9.8, 11.5)
-"""log10 of the characteristic stellar mass of members, faint-end slope, and range: ours, after van der Burg et al. (2018),
-A&A 618, A140. Table 1 goes down to 8.04, where a member neither bends light nor is seen."""
+"""log10 of the characteristic stellar mass of members, faint-end slope, and range: ours, after van der Burg et al.
+(2018), A&A 618, A140. Table 1 goes down to 8.04, where a member neither bends light nor is seen."""
 
 SIGMA = (118.3, 10.26, 0.403, 0.293)
-"""Velocity dispersion [km / s] at 10^10.26 solar masses in stars, and its slopes below and above: Zahid et al. (2016), ApJ
-832, 203. The paper takes eq. 2 of Yue et al. (2022)."""
+"""Velocity dispersion [km / s] at 10^10.26 solar masses in stars, and its slopes below and above: Zahid et al.
+(2016), ApJ 832, 203. The paper takes eq. 2 of Yue et al. (2022)."""
 
 SIZE = (4.0, 0.75, -0.36, 0.10, 10.7)
 """Half-light radius [kpc] of 10^10.7 solar masses at z = 0.25, slope, evolution [dex per unit z], scatter [dex]: early
@@ -93,23 +94,24 @@ def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12,
     A halo of M500 and a concentration about Dutton & Maccio's, elliptical in the mass, and a brightest galaxy are drawn
     until they have the Einstein radius that is wanted; members are isothermal ellipsoids by their stellar mass. Of
     places about the Einstein radius one is taken whose magnification is high, and the source is where it maps to.
-    What is no lens is a cluster of the same kind whose source has no light. In both up to three galaxies of the sources' colours
-    shine that are not lensed, and in a share of what is no lens one more; so that neither a blue galaxy
-    nor flux tells.
+    What is no lens is a cluster of the same kind whose source has no light. In both up to three galaxies of the
+    sources' colours shine that are not lensed, and in a share of what is no lens one more; so that neither a blue
+    galaxy nor flux tells.
 
-    Extras: `lensed`, `theta_E` (where the mean convergence of halo and brightest galaxy is one, taken as round) [arcsec],
-    `log_m500`, `c500`, `z_lens`, `z` (of the source), `mag` (its r, not magnified), `colour` (its g - r), `kind` (0 blue, 1
-    green, 2 red), `r_e` [arcsec], `n`, `magnification` and `image_x`, `image_y` [arcsec] of the place that it was put by.
+    Extras: `lensed`, `theta_E` (where the mean convergence of halo and brightest galaxy is one, taken as round)
+    [arcsec], `log_m500`, `c500`, `z_lens`, `z` (of the source), `mag` (its r, not magnified), `colour` (its g - r),
+    `kind` (0 blue, 1 green, 2 red), `r_e` [arcsec], `n`, `magnification` and `image_x`, `image_y` [arcsec] of the
+    place that it was put by.
 
     Args:
         survey: With some of the bands g, r and z; pixels and shape say how wide the field is.
         theta_E: Least Einstein radius [arcsec]. Of the clusters that are drawn two in five have 5"; should none of
-            `TRIES` have it, the widest is taken.
+            `TRIES` have it, which is one in a thousand, the widest is taken.
         members: Most members beside the brightest galaxy; a rich cluster shows all.
         lensed: Share of lenses.
         impostors: Share of what is no lens that has a further galaxy of an arc's magnitude; the paper's is 0.
-        light: Whether the cluster and the further galaxies shine; without, an arc alone, or one galaxy, is added to images that
-            have a cluster, and there are no members.
+        light: Whether the cluster and the further galaxies shine; without, an arc alone, or one galaxy, is added to
+            images that have a cluster, and there are no members.
         clumps: Bright knots of the source, to test with.
         catalogue: Sources of a table of Collett (2015); None takes fits to one.
 
@@ -118,14 +120,17 @@ def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12,
 
     References:
         Zhang et al. (2026), "Searching for Galaxy Cluster-Scale Strong Lenses from the DESI Legacy Imaging Surveys",
-        section 2.2 and Table 1; Duffy-like relation: Dutton & Maccio (2014), MNRAS 441, 3359.
+        section 2.2 and Table 1.
     """
     names = tuple(band.name for band in survey.bands)
     away = offsets(names)
     half = 0.5 * min(survey.shape) * survey.pixel_scale
     if not 0.0 < theta_E < half:
-        raise ValueError(f"theta_E: got {theta_E:g}; expected an Einstein radius above 0 that fits into the field, whose "
-                         f"half-width is {half:.3g} arcsec")
+        raise ValueError(f"theta_E: got {theta_E:g}; expected an Einstein radius above 0 that fits into the field, "
+                         f"whose half-width is {half:.3g} arcsec")
+    for name, share in dict(lensed=lensed, impostors=impostors).items():
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"{name}: got {share:g}; expected a share from 0 to 1")
     zero_points = survey.zero_points.astype(np.float32)
     source = drawn_sources() if catalogue is None else tabled_sources(catalogue)
     each = [TRIES]
@@ -162,9 +167,6 @@ def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12,
     about |= dict(mag=_of(source, 0), colour=_of(source, 1), r_e=_of(source, 3), z=_of(source, 5), n=_of(source, 6),
                   kind=Derived(kind_of, _of(source, 1)), magnification=_of(place, 2), image_x=_of(place, 3),
                   image_y=_of(place, 4))
-    for name, share in dict(lensed=lensed, impostors=impostors).items():
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"{name}: got {share:g}; expected a share from 0 to 1")
     return Population.of(Scene(mass=mass, lens_light=shining, source_light=sources), extras={LENSED: seen, **about})
 
 
