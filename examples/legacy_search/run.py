@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,17 +48,17 @@ from giga.show.finders import sheet
 from giga.show.plot import png
 from giga.show.terminal import TrainingProgress
 
-SMOKE = TrainConfig(steps=4, batch_size=8, chunk=2, reuse=2, warmup=0, validate_every=4, validation_size=8,
-                    checkpoint_every=4, measure_rates=False)
-WHOLE = TrainConfig(steps=700, batch_size=64, chunk=50, reuse=5, learning_rate=2e-3, warmup=50, ema=0.99,
-                    validate_every=350, validation_size=256, checkpoint_every=350, measure_rates=False)
+SMOKE = TrainConfig(steps=2, batch_size=8, chunk=2, reuse=2, warmup=0, validate_every=2, validation_size=8,
+                    checkpoint_every=2, measure_rates=False)
+WHOLE = TrainConfig(steps=300, batch_size=64, chunk=50, reuse=5, learning_rate=2e-3, warmup=50, ema=0.99,
+                    validate_every=150, validation_size=256, checkpoint_every=150, measure_rates=False)
 CHUNK = 32  # images that are simulated at once
 CONFUSION = np.array([[0.80, 0.15, 0.04, 0.01], [0.10, 0.70, 0.15, 0.05], [0.02, 0.15, 0.63, 0.20],
                       [0.001, 0.002, 0.007, 0.99]])  # a grader: answers A, B, C, X (columns) by true grade (rows)
 GRADERS = ScriptedGraders({name: CONFUSION for name in ("anna", "bob", "carla")})
 
 
-def mocks(config: FinderConfig, count: int, lensed: float, seed: int, **settings: int) -> tuple[np.ndarray, np.ndarray]:
+def mocks(config: FinderConfig, count: int, lensed: float, seed: int, **settings: Any) -> tuple[np.ndarray, np.ndarray]:
     """Simulated cutouts, shape (n, ny, nx, bands) [counts / s], and which of them are lenses."""
     made, images, labels = make_simulator(config, lensed=lensed, **settings), [], []
     for first in range(0, count, CHUNK):
@@ -87,7 +88,7 @@ def write_pool(folder: Path, images: np.ndarray, config: FinderConfig) -> list[s
     return names
 
 
-def learned(config: ArcFinderConfig, out: Path, settings: TrainConfig, **population: int) -> Path:
+def learned(config: ArcFinderConfig, out: Path, settings: TrainConfig, **population: Any) -> Path:
     """Train a finder, and write its weights with their card."""
     task = ArcTask(config.finder, **population)
     with TrainingProgress(settings.steps) as report:
@@ -120,15 +121,15 @@ def main() -> None:
     parser.add_argument("--trained", help="weights, a name of the zoo or a path, in the place of a training here")
     parser.add_argument("--cutouts", type=int, default=2000, help="of the pool")
     parser.add_argument("--lenses", type=float, default=0.02, help="their share")
-    parser.add_argument("--smoke", action="store_true", help="32 x 32 pixels, two members, four steps, 64 cutouts")
+    parser.add_argument("--smoke", action="store_true", help="32 x 32 pixels, no members, two steps, 64 cutouts")
     options = parser.parse_args()
-    settings = {"members": 2} if options.smoke else {}
+    settings: dict[str, Any] = {"members": 0} if options.smoke else {}
     count, share, top = (64, 0.2, 16) if options.smoke else (options.cutouts, options.lenses, options.cutouts // 50)
     parallel.start(n_devices=1)
     with tempfile.TemporaryDirectory() as temporary:
         out = options.out or Path(temporary) / "legacy"
         out.mkdir(parents=True)
-        config = ArcFinderConfig(pixels=32 if options.smoke else 80, **settings)
+        config = ArcFinderConfig(pixels=32 if options.smoke else 64, **settings)
         model = options.trained or str(learned(config, out, SMOKE if options.smoke else WHOLE, **settings))
         finder = load(model)[0].config
         images, labels = mocks(finder, count, share, 5, **settings)

@@ -19,12 +19,12 @@ HALVINGS = 32  # of the bracket of an Einstein radius: to rounding in single pre
 NEAREST, FURTHEST = 1e-3, 300.0  # ends of that bracket [arcsec]
 
 
-def inner_mass(x: Array) -> Array:
+def inner_mass(x: Param) -> Array:
     """Mass of an NFW halo inside x scale radii, over 4 pi rho_s r_s^3: ln(1 + x) - x / (1 + x)."""
     return jnp.log1p(x) - x / (1.0 + x)
 
 
-def concentration(mass_200: Array, z: Array, cosmology: Cosmology | None = None) -> Array:
+def concentration(mass_200: Param, z: Param, cosmology: Cosmology | None = None) -> Array:
     """Mean concentration c200 of halos, for a critical overdensity of 200.
 
     Args:
@@ -41,7 +41,7 @@ def concentration(mass_200: Array, z: Array, cosmology: Cosmology | None = None)
     return 10.0 ** (a + b * jnp.log10(mass_200 * h / 1e12))
 
 
-def concentration_500(mass_500: Array, z: Array, offset: Array | float = 0.0,
+def concentration_500(mass_500: Param, z: Param, offset: Param = 0.0,
                       cosmology: Cosmology | None = None) -> Array:
     """Concentration c500 of halos whose M500 is known, by `concentration` of the M200 that goes with it.
 
@@ -61,12 +61,11 @@ def concentration_500(mass_500: Array, z: Array, offset: Array | float = 0.0,
         c500 = jnp.maximum(c500 - off / slope, 0.1 * c500)
         return c500, mass_500 * inner_mass(c200) / inner_mass(c500)
 
-    mass_500, z, offset = jnp.broadcast_arrays(*(jnp.asarray(one, float) for one in (mass_500, z, offset)))
-    start = 0.65 * concentration(mass_500, z, cosmology) * 10.0**offset
-    return jax.lax.fori_loop(0, STEPS, step, (start, 1.4 * mass_500))[0]
+    start = jnp.asarray(0.65 * concentration(mass_500, z, cosmology) * 10.0**offset, float)
+    return jax.lax.fori_loop(0, STEPS, step, (start, 1.4 * jnp.broadcast_to(mass_500, start.shape)))[0]
 
 
-def nfw_500(mass_500: Array, c500: Array, z_lens: Array, z_source: Array,
+def nfw_500(mass_500: Param, c500: Param, z_lens: Param, z_source: Param,
             cosmology: Cosmology | None = None) -> tuple[Array, Array]:
     """The NFW profile of a halo for a source, as `giga.mass.nfw.NFW` and `NFWEllipse` have it.
 
@@ -93,7 +92,7 @@ def nfw_500(mass_500: Array, c500: Array, z_lens: Array, z_source: Array,
     return Rs, 4.0 * (1.0 - math.log(2.0)) * surface * bend * Rs
 
 
-def round_einstein_radius(Rs: Array, alpha_Rs: Array, theta_E: Param = 0.0) -> Array:
+def round_einstein_radius(Rs: Param, alpha_Rs: Param, theta_E: Param = 0.0) -> Array:
     """Einstein radius of a round NFW halo with an isothermal sphere in its middle [arcsec], to rounding.
 
     The mean convergence falls outwards, so its one crossing of 1 is bracketed and halved in the logarithm; 1e-3 arcsec
@@ -103,7 +102,7 @@ def round_einstein_radius(Rs: Array, alpha_Rs: Array, theta_E: Param = 0.0) -> A
         Rs, alpha_Rs: Of the halo [arcsec].
         theta_E: Of the sphere alone [arcsec].
     """
-    Rs, alpha_Rs, theta_E = jnp.broadcast_arrays(*(jnp.asarray(one, float) for one in (Rs, alpha_Rs, theta_E)))
+    shape = jnp.broadcast_shapes(*map(jnp.shape, (Rs, alpha_Rs, theta_E)))
     halo = NFW(Rs=Rs, alpha_Rs=alpha_Rs)
 
     def halved(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -113,4 +112,4 @@ def round_einstein_radius(Rs: Array, alpha_Rs: Array, theta_E: Param = 0.0) -> A
         inside = alpha + theta_E > middle
         return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
 
-    return jax.lax.fori_loop(0, HALVINGS, halved, (jnp.full_like(Rs, NEAREST), jnp.full_like(Rs, FURTHEST)))[0]
+    return jax.lax.fori_loop(0, HALVINGS, halved, (jnp.full(shape, NEAREST), jnp.full(shape, FURTHEST)))[0]

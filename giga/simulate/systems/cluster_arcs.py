@@ -145,10 +145,9 @@ def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12,
     place = Derived(_highly_magnified, cluster, shape, galaxies, dist.Uniform(0.0, 1.0).expand([PLACES, 2]))
     seen = dist.Bernoulli(lensed)
 
-    mass = [NFWEllipse(**{name: _of(cluster, Cluster._fields.index(name)) for name in ("Rs", "alpha_Rs")},
-                       e1=_of(shape, 0), e2=_of(shape, 1)),
-            *(SIE(**{theirs: _of(galaxies, (k, COLUMNS.index(name))) for theirs, name in (
-                ("theta_E", "theta_E"), ("e1", "e1"), ("e2", "e2"), ("center_x", "x"), ("center_y", "y"))})
+    Rs, alpha_Rs = (_of(cluster, Cluster._fields.index(name)) for name in ("Rs", "alpha_Rs"))
+    mass = [NFWEllipse(Rs=Rs, alpha_Rs=alpha_Rs, e1=_of(shape, 0), e2=_of(shape, 1)),
+            *(SIE(theta_E=_of(galaxies, (k, COLUMNS.index("theta_E"))), **_shape(galaxies, k))
               for k in range(count + 1))]
     shining = [_light(galaxies, k) for k in range(count + 1)] if light else []
     further = FIELD if light else 0
@@ -204,9 +203,14 @@ def _of(array: Derived, entry: int | tuple[int, int]) -> Derived:
 
 def _light(galaxies: Derived, row: int) -> Sersic:
     """The light of one row of a table with `COLUMNS` and amplitudes."""
-    values = {theirs: _of(galaxies, (row, COLUMNS.index(name))) for theirs, name in (
-        ("R_sersic", "R"), ("n_sersic", "n"), ("e1", "e1"), ("e2", "e2"), ("center_x", "x"), ("center_y", "y"))}
-    return Sersic(amp=Derived(_amplitudes, galaxies, row), **values)
+    R, n = (_of(galaxies, (row, COLUMNS.index(name))) for name in ("R", "n"))
+    return Sersic(amp=Derived(_amplitudes, galaxies, row), R_sersic=R, n_sersic=n, **_shape(galaxies, row))
+
+
+def _shape(galaxies: Derived, row: int) -> dict[str, Any]:
+    """Ellipse and place of one row of such a table."""
+    return {theirs: _of(galaxies, (row, COLUMNS.index(name))) for theirs, name in (
+        ("e1", "e1"), ("e2", "e2"), ("center_x", "x"), ("center_y", "y"))}
 
 
 # Functions of Deriveds are named ones of the module, so that two populations that are built alike compile once.
@@ -335,4 +339,4 @@ def _knot(source: Any, place: Any, amp: Any, offset: Any, fainter: Any) -> Array
     """A knot within a half-light radius, a fifth as large and so many magnitudes fainter: x, y, radius, amplitudes."""
     R = 0.2 * source[3]
     flux = amp * unit_flux(source[3], source[6]) * 10.0 ** (-0.4 * fainter)
-    return jnp.concatenate([place[:2] + source[3] * offset, R[None], flux / unit_flux(R, 1.0)])
+    return jnp.concatenate([place[:2] + source[3] * offset, R[None], flux / unit_flux(R, jnp.ones_like(R))])
