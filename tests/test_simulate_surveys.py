@@ -35,10 +35,12 @@ def test_presets_are_whole(name):
 
 def test_bands_and_scales():
     assert {n: "".join(b.name for b in s.bands) for n, s in SURVEYS.items() if len(s.bands) > 1} == {
-        "kids": "ugri", "kids-ggsl-unet": "ugri", "legacy": "grz", "des": "grizY", "lsst": "ugrizy",
+        "kids": "ugri", "kids-ggsl-unet": "ugri", "des": "grizY", "lsst": "ugrizy",
+        **dict.fromkeys(("legacy", "legacy-clusters", "legacy-clusters-540mas"), "grz"),
         "roman": "F106F129F158F184", **dict.fromkeys(("hst-hff", "hst-clash", "hst-hff-60mas", "hst-clash-60mas"),
                                                      "F435WF606WF814W")}
-    assert {s.pixel_scale for s in SURVEYS.values()} == {0.2, 0.05, 0.08, 0.262, 0.263, 0.1, 0.11, 0.03, 0.06}
+    assert {s.pixel_scale for s in SURVEYS.values()} == {0.2, 0.05, 0.08, 0.262, 0.263, 0.1, 0.11, 0.03, 0.06,
+                                                         0.27, 0.54}
     assert SURVEYS["kids"].shape == (64, 64) and SURVEYS["hst-wfc3-f606w"].shape == (101, 101)
 
 

@@ -1,4 +1,4 @@
-"""From the configuration of a finder in clusters to its task, its test sets and its card."""
+"""From the configurations of finders in clusters to their tasks, their test sets and their cards."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from giga.io.clusters.fields import load_field
+from giga.io.configuration.collett import read_collett
 from giga.io.errors import InputError, nearest
-from giga.io.tables import to_table
+from giga.io.images.cutouts import read_cutouts
+from giga.io.tables import above, at_least, to_table
 from giga.models.networks.count import count
 from giga.models.networks.finder import NETWORKS, SIZES, Finder, FinderConfig
+from giga.models.systems import arcs
 from giga.models.systems.finder import LENSED, FinderTask, evaluate, make_simulator
 from giga.models.systems.measured import Measured
 from giga.models.zoo import Seen
 from giga.simulate.generator import Examples
+from giga.simulate.inject import Backdrop
+from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys.noise import Noise
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.survey import Survey
+from giga.simulate.systems.cluster_arcs import THETA_E
 from giga.simulate.systems.cluster_fields import ClusterField
 
 
@@ -113,3 +120,122 @@ def _fields(paths: tuple[Path, ...]) -> ClusterField:
     except ValueError as error:
         raise InputError(paths[0], "clusters", str(error)) from error
 
+
+@dataclass(frozen=True)
+class ArcFinderConfig:
+    """Section [system] of `name = "arc-finder"`: the network, and the clusters with arcs that it learns from.
+
+    Raises:
+        InputError: A value that is not one of those allowed.
+    """
+
+    network: str = "resnet18"  # or "vgg", "sc-vgg", "shielded"
+    size: str = "small"  # or "paper"
+    survey: str = "legacy-clusters-540mas"  # a preset with some of the bands g, r and z
+    bands: tuple[str, ...] = ()  # of it; none is all
+    pixels: int = at_least(0, 0)  # side of an image; 0 is the survey's
+    theta_E: float = above(0.0, THETA_E)  # least Einstein radius [arcsec]
+    members: int = at_least(0, 12)  # most galaxies beside the brightest
+    impostors: float = 0.5  # share of what is no lens with a further galaxy of an arc's magnitude
+    sources: Path | None = None  # table of Collett (2015), in the place of fits to one
+    backgrounds: tuple[Path, ...] = ()  # cutouts of clusters that arcs are added to: a file or folder, or one a band
+    pixel_scale: float | None = above(0.0, None)  # of those without a WCS [arcsec]
+    zero_points: tuple[float, ...] = ()  # of those, one a band; none are the survey's
+    dtype: str = "float32"  # of the activations, or "bfloat16"
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("network", NETWORKS), ("size", SIZES), ("survey", tuple(SURVEYS)),
+                               ("dtype", ("float32", "bfloat16"))):
+            if (value := getattr(self, field)) not in allowed:
+                raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+        if not 0.0 <= self.impostors <= 1.0:
+            raise InputError("", "impostors", f"got {self.impostors}", "a share from 0 to 1")
+        if (self.pixel_scale or self.zero_points) and not self.backgrounds:
+            raise InputError("", "pixel_scale" if self.pixel_scale else "zero_points", "given without backgrounds",
+                             "cutouts of clusters, whose it is")
+        try:
+            bands = len(self.finder.observed.bands)
+        except ValueError as error:
+            field, _, seen = str(error).partition(": ")
+            raise InputError("", field, seen or field) from error
+        if len(self.zero_points) not in (0, bands):
+            raise InputError("", "zero_points", f"{len(self.zero_points)} values", f"{bands}, one a band")
+
+    @property
+    def finder(self) -> FinderConfig:
+        """The network's own configuration, which goes with its weights."""
+        return FinderConfig(network=self.network, size=self.size, survey=self.survey, bands=self.bands,
+                            pixels=self.pixels, dtype=self.dtype)
+
+
+def arc_survey(config: ArcFinderConfig) -> Survey:
+    """Whose images a finder of arcs takes."""
+    return config.finder.observed
+
+
+def arc_shape(config: ArcFinderConfig) -> tuple[int, int, int]:
+    """Shape (ny, nx, bands) of the images of a finder of arcs."""
+    observed = arc_survey(config)
+    return (*observed.shape, len(observed.bands))
+
+
+def arc_task(config: ArcFinderConfig, noise: Noise | None = None) -> arcs.ArcTask:
+    """The task of a configuration. Raises InputError."""
+    try:
+        return arcs.ArcTask(config.finder, **_drawn(config, noise))
+    except InputError:
+        raise
+    except ValueError as error:
+        field, _, seen = str(error).partition(": ")
+        raise InputError("", field, seen or field) from error
+
+
+def arc_measure(config: ArcFinderConfig, model: Any, images: int, seed: int,
+                noise: Noise | None = None) -> Mapping[str, Measured]:
+    """What a finder of arcs makes of test sets, see `giga.models.systems.finder.evaluate`. Raises InputError."""
+    drawn = _drawn(config, noise)
+    return evaluate(config.finder, model, images, seed,
+                    lambda shifted: arcs.make_simulator(config.finder, shifted, **drawn), bins=arcs.BINS)
+
+
+def arc_card(config: ArcFinderConfig) -> dict[str, Any]:
+    """What a configuration settles of the card of its weights."""
+    own = config.finder
+    cost = count(lambda: Finder(own, rngs=nnx.Rngs(0)), arc_shape(config))
+    clusters = "simulated arcs in the cutouts of its recipe" if config.backgrounds else (
+        "rendered clusters: NFW halos, Sersic galaxies on a red sequence, Gaussian PSFs")
+    settled = dict(network="Finder", config=to_table(own), flops=cost.forward, prevalence=LENSED, seen=Seen.of(own))
+    return settled | dict(limits=(
+        f"Trained on {clusters}, in the noise of {own.survey}; real lenses were in no training or test set.",
+        "Cutouts have the brightest galaxy of a cluster in the middle; others are not what it was trained for.",
+        f"Einstein radii above {config.theta_E:g} arcsec, and sources to r = 28, so that a part of its arcs shows "
+        "nothing to the eye.",
+        "Spirals, rings, mergers, tidal streams and ghosts were not seen."))
+
+
+def _drawn(config: ArcFinderConfig, noise: Noise | None) -> dict[str, Any]:
+    """What simulators of a configuration are made with. Raises InputError."""
+    drawn: dict[str, Any] = dict(theta_E=config.theta_E, members=config.members, impostors=config.impostors,
+                                 catalogue=_sources(config.sources), noise=noise)
+    if not config.backgrounds:
+        return drawn
+    if noise is not None:
+        raise InputError("", "backgrounds", "given beside [noise]", "one of them: cutouts have their own noise")
+    return drawn | dict(light=False, noise=_backdrop(config))
+
+
+def _sources(path: Path | None) -> Catalogue | None:
+    return None if path is None else read_collett(path)
+
+
+def _backdrop(config: ArcFinderConfig) -> Backdrop:
+    """The cutouts that arcs are added to. Raises InputError."""
+    survey = arc_survey(config)
+    images = read_cutouts(config.backgrounds, survey, config.pixel_scale, rates=not config.zero_points)
+    if config.zero_points:
+        images = images * 10.0 ** (0.4 * (survey.zero_points - np.asarray(config.zero_points))).astype(np.float32)
+    try:
+        return Backdrop.of(images, survey.shape, photon=survey.photon)
+    except ValueError as error:
+        raise InputError(config.backgrounds[0], "backgrounds", str(error),
+                         "cutouts of clusters, all pixels finite") from error

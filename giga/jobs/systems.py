@@ -242,6 +242,8 @@ SYSTEMS: dict[str, System] = {
                         amortised.finish, shape=amortised.image_shape),
     "cluster-finder": System(finders.ClusterFinderConfig, finders.task, finders.card, finders.measure,
                              shape=finders.shape, survey=finders.survey),
+    "arc-finder": System(finders.ArcFinderConfig, finders.arc_task, finders.arc_card, finders.arc_measure,
+                         shape=finders.arc_shape, survey=finders.arc_survey),
     "cutouts": System(cutouts.CutoutsConfig, cutouts.task, cutouts.card, cutouts.evaluate, shape=cutouts.image_shape,
                       training=cutouts.training, notes=cutouts.notes),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,11 +27,13 @@ from giga.simulate.systems.cluster_fields import ClusterField
 from giga.simulate.systems.clusters import cluster_lenses
 
 LENSED = 0.5  # share of lenses, in training and in test sets
-BINS = {"fnr_mag": ("mag", (22.0, 26.0, 27.0, 28.0, 29.0), True),
-        "fnr_theta_E": ("theta_E", (0.2, 0.5, 1.0, 2.0, 3.5), True),
-        "fnr_z": ("z", (0.0, 2.0, 3.0, 4.0, 7.0), True), "fnr_r_e": ("r_e", (0.0, 0.1, 0.2, 0.3, 0.5), True),
-        "fpr_mag_lens": ("mag_lens", (15.0, 18.0, 19.5, 21.0, 26.0), False),
-        "fpr_colour_lens": ("colour_lens", (-1.0, 0.5, 0.8, 1.0, 1.3, 3.0), False)}
+Bins = Mapping[str, tuple[str, tuple[float, ...], bool]]
+BINS: Bins = {
+    "fnr_mag": ("mag", (22.0, 26.0, 27.0, 28.0, 29.0), True),
+    "fnr_theta_E": ("theta_E", (0.2, 0.5, 1.0, 2.0, 3.5), True),
+    "fnr_z": ("z", (0.0, 2.0, 3.0, 4.0, 7.0), True), "fnr_r_e": ("r_e", (0.0, 0.1, 0.2, 0.3, 0.5), True),
+    "fpr_mag_lens": ("mag_lens", (15.0, 18.0, 19.5, 21.0, 26.0), False),
+    "fpr_colour_lens": ("colour_lens", (-1.0, 0.5, 0.8, 1.0, 1.3, 3.0), False)}
 """Properties that rates of errors are measured against: name in the truth, edges, and whether of lenses."""
 
 
@@ -127,7 +129,7 @@ def _rows(config: FinderConfig, structure: Any, state: Any, batch: Batch) -> dic
 
 
 def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: Callable[[bool], Examples],
-             threshold: float = 0.0) -> dict[str, Measured]:
+             threshold: float = 0.0, bins: Bins = BINS) -> dict[str, Measured]:
     """Measure a finder on test sets that no training step draws.
 
     Args:
@@ -137,6 +139,7 @@ def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: 
         seed: Of the sets.
         make: `make(shifted)`, the simulator of a set.
         threshold: Log-odds from which an image is called a lens.
+        bins: See `BINS`.
 
     Returns:
         For "mock" and "shifted" what `measured` tells.
@@ -144,17 +147,17 @@ def evaluate(config: FinderConfig, model: Finder, images: int, seed: int, make: 
     found = {}
     for number, name in enumerate(("mock", "shifted")):
         rows = scored(config, model, make(name == "shifted"), images, jax.random.fold_in(jax.random.key(seed), number))
-        found[name] = measured(rows, threshold)
+        found[name] = measured(rows, threshold, bins)
     return found
 
 
-def measured(rows: dict[str, np.ndarray], threshold: float = 0.0) -> Measured:
+def measured(rows: dict[str, np.ndarray], threshold: float = 0.0, bins: Bins = BINS) -> Measured:
     """What scores tell of a finder: the numbers of `giga.models.systems.finder_metrics.summary` and errors in bins,
     beside the areas under the ROC curves of the total flux alone and of the colour alone."""
     label, score = rows["label"], rows["score"]
-    bins = {name: error_rates(rows[field], edges, label, score, threshold, lenses)
-            for name, (field, edges, lenses) in BINS.items() if field in rows}
+    rates = {name: error_rates(rows[field], edges, label, score, threshold, lenses)
+             for name, (field, edges, lenses) in bins.items() if field in rows}
     alone = {f"{name} alone": rows[name] for name in ("flux", "colour")}
-    return Measured(summary(label, score, threshold) | flat(bins),
+    return Measured(summary(label, score, threshold) | flat(rates),
                     {name: {"auc": curve(label, values).auc} for name, values in alone.items()},
                     Scores(label == 1, score, threshold, 1.0 / (1.0 + np.exp(-score.astype(float))), alone))

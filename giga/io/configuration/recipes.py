@@ -14,10 +14,11 @@ from giga.io.configuration.population import OTHERS, read_population
 from giga.io.configuration.profiles import SECTIONS
 from giga.io.errors import InputError
 from giga.io.table_file import read_table_file
-from giga.io.tables import Place, at_least
+from giga.io.tables import Place, above, at_least
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.populations.population import Population
 from giga.simulate.surveys.survey import Survey
+from giga.simulate.systems.cluster_arcs import THETA_E, cluster_arcs
 from giga.simulate.systems.collett import collett_population
 from giga.simulate.systems.ggsl import EMPTY, physical, table_2
 
@@ -37,16 +38,21 @@ def _check_ranges(config: Any, *names: str, may_be_one: bool = False) -> None:
 class PopulationConfig:
     """Section [population]: a recipe, or a table whose columns the profiles of the file take."""
 
-    recipe: Literal["table_2", "physical", "collett"] | None = None
+    recipe: Literal["table_2", "physical", "collett", "cluster_arcs"] | None = None
     table: Path | None = None  # of lenses: of Collett (2015), or CSV, ECSV, FITS, VOTable
     clumps: int = at_least(0, 0)  # bright knots of the source
     empty: float = at_least(0.0, EMPTY)  # share of images without a source
     lens_magnitude: tuple[float, float] = (17.0, 20.5)  # range of the deflector's r magnitude, "physical"
     source_magnitude: tuple[float, float] = (21.0, 24.5)  # range of the unlensed source's
+    theta_E: float = above(0.0, THETA_E)  # least Einstein radius of "cluster_arcs" [arcsec]
+    members: int = at_least(0, 12)  # most galaxies of a cluster beside the brightest; 0 to add arcs to real clusters
+    impostors: float = 0.5  # share of clusters without an arc that have a galaxy of an arc's magnitude
 
     def __post_init__(self) -> None:
         if self.empty > 1.0:
             raise ValueError(f"empty: got {self.empty}; expected a share from 0 to 1")
+        if not 0.0 <= self.impostors <= 1.0:
+            raise ValueError(f"impostors: got {self.impostors}; expected a share from 0 to 1")
         _check_ranges(self, "lens_magnitude", "source_magnitude")
         if self.recipe == "collett" and self.table is None:
             raise InputError("", "table", "missing", "a table of Collett (2015)")
@@ -125,6 +131,10 @@ def population_of(tables: Mapping[str, Any], config: PopulationConfig, survey: S
         return table_2(config.clumps, config.empty)
     if config.recipe == "physical":
         return physical(survey, config.lens_magnitude, config.source_magnitude, config.clumps, config.empty)
+    if config.recipe == "cluster_arcs":
+        sources = None if config.table is None else read_collett(config.table)
+        return cluster_arcs(survey, theta_E=config.theta_E, members=config.members, lensed=1.0 - config.empty,
+                            impostors=config.impostors, catalogue=sources)
     assert config.table is not None  # the section was checked
     return collett_population(read_collett(config.table), survey.bands)
 

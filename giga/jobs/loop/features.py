@@ -20,7 +20,9 @@ from giga.io.grading.folder import Graded, read_folder, truth_of
 from giga.io.images.cube import read_cube
 from giga.io.results.shards import SUFFIXES, read_shard
 from giga.models.networks.chain import Chain
+from giga.models.networks.finder import Finder
 from giga.models.networks.posterior import PosteriorNet
+from giga.models.networks.vgg import SingleChannelVGG
 from giga.models.zoo import ZooError, load
 from giga.runtime.atomic import write_bytes
 
@@ -53,10 +55,19 @@ def _trunk(stage: Any, images: Array) -> Array:
     return stage.network.trunk(images)
 
 
+def _finder(model: Finder, images: Array) -> Array:
+    """What a finder sees before its last layer; of a network a band, of each."""
+    seen = model.config.stretch(images)
+    if isinstance(model.network, SingleChannelVGG):
+        return jnp.concatenate([branch(seen[..., k:k + 1]) for k, branch in enumerate(model.network.branches)], -1)
+    return _trunk(model, seen)
+
+
 FEATURES: dict[type, tuple[Callable[[Any, Array], Array], Callable[[Any], tuple[tuple[str, ...], tuple[int, int]]]]] = {
     Chain: (_chain, lambda config: (tuple(config.bands), tuple(config.observed.shape))),
     PosteriorNet: (lambda model, images: model.features(images), lambda config: (tuple(config.bands),
                                                                                  tuple(config.shape))),
+    Finder: (_finder, lambda config: (tuple(band.name for band in config.observed.bands), config.observed.shape)),
 }
 """By class of network: features of images (n, ny, nx, bands), and the bands and the shape that a config takes."""
 

@@ -137,6 +137,11 @@ def _clusters(name: str, pixel_scale: float, pixels: int, deep: bool) -> Survey:
     return Survey(name, pixel_scale, (pixels, pixels), tuple(bands))
 
 
+def _legacy(name: str, pixel_scale: float, pixels: int) -> Survey:
+    return Survey(name, pixel_scale, (pixels, pixels), tuple(
+        Band(b, GaussianPSF(fwhm), zp, 1.0, time, 3, 7.0, sky) for b, (zp, sky, fwhm, time) in LEGACY.items()))
+
+
 def _ground(name: str, pixel_scale: float, bands: list[Band]) -> Survey:
     return Survey(name, pixel_scale, (64, 64), tuple(bands))
 
@@ -152,8 +157,10 @@ SURVEYS: dict[str, Survey] = {survey.name: survey for survey in (
     Survey("hst-ggsl-unet", 0.05, (101, 101), (WFC3_UVIS.replace(psf=GaussianPSF(0.1 * FWHM_OF_SIGMA)),)),
     _clusters("hst-hff", 0.03, 128, deep=True), _clusters("hst-hff-60mas", 0.06, 64, deep=True),
     _clusters("hst-clash", 0.03, 128, deep=False), _clusters("hst-clash-60mas", 0.06, 64, deep=False),
-    _ground("legacy", 0.262, [Band(b, GaussianPSF(fwhm), zp, 1.0, time, 3, 7.0, sky)
-                              for b, (zp, sky, fwhm, time) in LEGACY.items()]),
+    _legacy("legacy", 0.262, 64),
+    # Zhang et al. (2026), sect. 2.3: cutouts of 60" of the Legacy Surveys, about clusters; and the same field in pixels
+    # of twice the side, which the survey's cutout service gives too and a network of CPU size takes.
+    _legacy("legacy-clusters", 0.27, 223), _legacy("legacy-clusters-540mas", 0.54, 112),
     _ground("des", 0.263, [Band(b, GaussianPSF(fwhm), zp, 1.0, time, 10, 7.0, sky)
                            for b, (zp, sky, fwhm, time) in DES.items()]),
     Survey("euclid-vis", 0.1, (100, 100), (EUCLID,)),

@@ -54,8 +54,10 @@ TEMPLATES = {
 elliptical of Coleman, Wu & Weedman (1980), ApJS 43, 393, both as Benitez et al. (2004), ApJS 150, 1, recalibrated them.
 In bins colours are those of the whole templates to 0.05 magnitudes below z = 4."""
 
-PASSBANDS = {"F435W": (4318.0, 993.0), "F606W": (5919.0, 2225.0), "F814W": (8060.0, 2511.0), "F160W": (15369.0, 2683.0)}
-"""Central wavelength and width of a passband [Angstrom]: ACS and WFC3 Instrument Handbooks."""
+PASSBANDS = {"F435W": (4318.0, 993.0), "F606W": (5919.0, 2225.0), "F814W": (8060.0, 2511.0), "F160W": (15369.0, 2683.0),
+             "g": (4730.0, 1500.0), "r": (6420.0, 1480.0), "z": (9260.0, 1520.0)}
+"""Central wavelength and width of a passband [Angstrom]: ACS and WFC3 Instrument Handbooks; g, r and z of DECam:
+Flaugher et al. (2015), AJ 150, 150."""
 
 LYMAN = ((1215.67, 0.0036), (1025.72, 0.0017), (972.54, 0.0012), (949.74, 0.00093))
 """Line and factor of the mean opacity of the intergalactic medium: Madau (1995), ApJ 441, 18."""
@@ -177,12 +179,18 @@ def colours(template: str, z: np.ndarray, survey: Survey) -> np.ndarray:
         if name not in PASSBANDS:
             raise ValueError(f"bands: {name!r} of {survey.name} has no passband; expected some of "
                              f"{', '.join(PASSBANDS)}")
-    seen = {name: _magnitude(template, np.asarray(z, float), *PASSBANDS[name]) for name in {*names, REFERENCE}}
+    seen = {name: template_magnitude(template, np.asarray(z, float), *PASSBANDS[name]) for name in {*names, REFERENCE}}
     return np.stack([np.clip(seen[name] - seen[REFERENCE], -BLACKEST, BLACKEST) for name in names], -1)
 
 
-def _magnitude(template: str, z: np.ndarray, center: float, width: float) -> np.ndarray:
-    """AB magnitude of a template through a flat passband, up to a constant."""
+def template_magnitude(template: str, z: np.ndarray, center: float, width: float) -> np.ndarray:
+    """AB magnitude of a template through a flat passband, up to a constant, shape (z,).
+
+    Args:
+        template: Name in `TEMPLATES`.
+        z: Redshifts, shape (z,).
+        center, width: Of the passband [Angstrom].
+    """
     seen = np.linspace(center - 0.5 * width, center + 0.5 * width, 200)
     rest = seen / (1.0 + z[:, None])
     level = np.asarray(TEMPLATES[template])
