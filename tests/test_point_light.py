@@ -15,10 +15,10 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.imaging.psf import PSF, plan
 from giga.imaging.render import render
+from giga.inference.search.curvature import quadratic
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import dump_config, parse_config, scene_from_config
 from giga.io.errors import InputError
-from giga.inference.search.curvature import quadratic
 from giga.lensing.images import DESCENT, Finder, find_images
 from giga.lensing.near import bare, images_near, located
 from giga.lensing.planes import Planes
