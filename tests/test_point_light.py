@@ -15,11 +15,12 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.imaging.psf import PSF, plan
 from giga.imaging.render import render
+from giga.inference.search.curvature import quadratic
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import dump_config, parse_config, scene_from_config
 from giga.io.errors import InputError
-from giga.lensing.images import Finder, find_images
-from giga.lensing.near import images_near
+from giga.lensing.images import DESCENT, Finder, find_images
+from giga.lensing.near import bare, images_near, located
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.light import LensedPoint, MicrolensedPoint, Point, Sersic, UniformSky
@@ -130,6 +131,34 @@ def test_derivatives_and_solved_fluxes(kind, x64):
     np.testing.assert_allclose(slope, difference, atol=1e-6 * np.abs(difference).max())
 
 
+def loops(jaxpr):
+    """Number of Newton's loops in a traced program."""
+    count = 0
+    for equation in jaxpr.eqns:
+        count += equation.primitive.name == "scan" and equation.params["length"] == DESCENT
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, tuple | list) else [parameter]:
+                inner = getattr(inner, "jaxpr", inner)
+                count += loops(inner) if hasattr(inner, "eqns") else 0
+    return count
+
+
+def test_a_scene_finds_its_images_once(x64):
+    """Bands, bases and derivatives share them, and without points there is nothing to share."""
+    scene, terms = priors()["each its own"]
+    posterior = Posterior.of(scene, [observed(), observed()], dtype=np.float64, points=terms)
+    z = jnp.full(posterior.prior.size, 0.1)
+    for function in (posterior.log_prob, jax.value_and_grad(posterior.log_prob), posterior.scenes,
+                     lambda z: quadratic(posterior, z)):
+        assert loops(jax.make_jaxpr(function)(z).jaxpr) == 1
+    plain = scene.replace(source_light=scene.source_light[:1])
+    assert located(plain) is plain and bare(plain) is plain
+    posterior = posterior.replace(data=posterior.data[:1])
+    by_image, by_all = (jax.jit(function)(z) for function in (lambda z: quadratic(posterior, z).gradient,
+                                                              jax.grad(posterior.log_prob)))
+    np.testing.assert_allclose(by_image, by_all, atol=1e-9 * np.abs(by_all).max())
+
+
 TEXT = """
 [[observation]]
 image = "a.fits"
@@ -183,6 +212,7 @@ def test_a_configuration_has_points():
      "lens_light.0.profile: LensedPoint, which is behind the lens; expected it in a [[source_light]]"),
     ("images = [0, 1]", "images = [0, 2]",
      "points.0: images: got 2; expected the number of a lens_light that is a Point"),
+    ("center_x = 0.1\n", "center_x = 0.1\nfound = 0.0\n", "source_light.0.found: unknown parameter"),
     ("images = [0, 1]", "images = [0]", "points.0: images: got 1 lens lights; expected 2, one an image"),
 ])
 def test_bad_points_are_refused(old, new, says):

@@ -27,7 +27,7 @@ from giga.mass import SIS
 
 CONFIG = Path(__file__).with_name("double.toml")
 REDSHIFTS, W0 = (0.222, 0.609, 2.035), -1.0
-PIXELS, SIDE, RMS, EXPOSURE = 64, 0.1, 0.02, 4000.0
+PIXELS, SIDE, RMS, EXPOSURE = 64, 0.1, 0.01, 4000.0
 SHORT = {"inference.n_screen": 16, "inference.n_starts": 2, "inference.n_finalists": 1, "inference.map_steps": 2,
          "inference.map_rounds": 1, "inference.vi_axis": "none", "inference.vi_steps": 2, "inference.vi_samples": 4,
          "inference.n_chains": 4, "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4,

@@ -18,6 +18,7 @@ from giga.component import AnyArray, Component, is_distribution, static
 from giga.imaging.linear import Amplitudes, penalty, solve
 from giga.imaging.observation import Data, Observation
 from giga.imaging.render import render, sampling
+from giga.lensing.near import bare, located
 from giga.lensing.scene import Scene
 
 AmplitudeMethod = Literal["profile", "marginal", "nonnegative"]
@@ -116,7 +117,7 @@ class Posterior(Component):
 
     def point_residuals(self, z: Array) -> Array:
         """What is left of all that was measured of point images, over its standard deviations; there is a term."""
-        scene = self._scene(z)
+        scene = self.prior.scene(z)
         return jnp.concatenate([term.residuals(scene) for term in self.points])
 
     def data_of(self, scene: Scene) -> tuple[Data, ...]:
@@ -125,6 +126,10 @@ class Posterior(Component):
 
     def scenes(self, z: Array) -> tuple[Scene, ...]:
         """The scene as each observation sees it, linear amplitudes solved and filled in."""
+        return tuple(map(bare, self.located_scenes(z)))
+
+    def located_scenes(self, z: Array) -> tuple[Scene, ...]:
+        """The same with the images of lensed points found, see `located`."""
         scene = self._scene(z)
         out = []
         for d in self.data_of(scene):
@@ -180,7 +185,7 @@ class Posterior(Component):
         return pixels + jnp.sum(self.point_residuals(z) ** 2) if self.points else pixels
 
     def _scene(self, z: Array) -> Scene:
-        scene = self.prior.scene(z)
+        scene = located(self.prior.scene(z))
         return _source_sampled_once(scene) if self.sampled_once else scene
 
     def _filled(self, z: Array) -> list[tuple[Scene, Data]]:

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.observation import Data
-from giga.imaging.points import point_images
+from giga.imaging.points import point_image
 from giga.imaging.render import average, lensed, sampled_at, supersamplings, total
+from giga.lensing.near import bare, located, stepped
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
-from giga.runtime.products import einsum
+from giga.light.point import LensedPoint
 
 
 def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: Scene | None = None) -> Array:
@@ -31,13 +32,14 @@ def image_jacobian(scene: Scene, columns: Scene, size: int, data: Data, slopes: 
             (Python integers).
         size: Number of parameters.
         data: The observation.
-        slopes: The same tree with the derivative of each leaf by its parameter; None is one everywhere.
+        slopes: The same tree with the derivative of each leaf by its parameter; None is one everywhere. Where it is
+            that of `moving`, points have theirs.
 
     Returns:
         Shape (size, ny, nx), in the unit of the data per unit of the parameter.
     """
-    s = data.convolution.supersampling
-    along: Scene = jax.tree.map(jnp.ones_like, scene) if slopes is None else slopes
+    s, scene = data.convolution.supersampling, located(scene)
+    along = moving(scene, columns, jax.tree.map(jnp.ones_like, bare(scene)) if slopes is None else slopes, size)
     image = jnp.zeros((size, *data.grid.shape), data.image.dtype)
     for factor in supersamplings(scene, s):
         phases = _phase_jacobian(scene, columns, along, size, data, factor, s)
@@ -97,19 +99,50 @@ def _through_planes(out: Array, scene: Scene, columns: Scene, slopes: Scene, sou
                        image)
 
 
+def moving(scene: Scene, columns: Scene, slopes: Scene, size: int) -> Scene:
+    """Slopes with the derivatives of the images of lensed points by all parameters, once for all observations.
+
+    Args:
+        scene: A scene that is `located`.
+        columns, slopes, size: See `image_jacobian`.
+
+    Returns:
+        The slopes, with shape (size, 5, images) as `LensedPoint.found` of each; a scene without such has none.
+    """
+    def of(profile: Any, mark: Any, slope: Any) -> Any:
+        if not isinstance(profile, LensedPoint) or slope.found is not None:
+            return slope
+        found = profile.found
+        tree, numbers, steps = ((tree.mass, tree.planes, point.replace(amp=None, found=None))
+                                for tree, point in ((scene, profile), (columns, mark), (slopes, slope)))
+        by_all = _accumulate(jnp.zeros((size, *found.shape), found.dtype), tree, numbers, steps,
+                             lambda tree: stepped(scene.replace(mass=tree[0], planes=tree[1]), tree[2], found[3:].T))
+        return slope.replace(found=by_all)
+
+    every = zip(scene.source_light, columns.source_light, slopes.source_light, strict=True)
+    return slopes.replace(source_light=[of(*entry) for entry in every])
+
+
 def _of_points(out: Array, scene: Scene, columns: Scene, slopes: Scene, data: Data) -> Array:
     """The same of points, whose images masses and planes move, too."""
+    def image(profile: Any) -> Array:
+        return point_image(profile, data.grid, data.convolution.supersampling)
+
     for profile, mark, slope in zip(scene.light, columns.light, slopes.light, strict=True):
-        if not profile.is_point:
-            continue
+        if isinstance(profile, LensedPoint) and isinstance(slope, LensedPoint):
+            numbers = sorted({n for n in jax.tree.leaves((columns.mass, columns.planes, mark.replace(amp=None)))
+                              if n >= 0})
 
-        def image(tree: tuple[Any, Any, Any]) -> Array:
-            seen = scene.replace(mass=tree[0], planes=tree[1])
-            one = point_images(seen, tree[2], data.grid, data.convolution.supersampling)
-            return einsum("k,kpij->pij", jnp.atleast_1d(jnp.asarray(tree[2].amp)), one)
+            def along(motion: Array, profile: LensedPoint = profile) -> Array:
+                return jax.jvp(lambda found: image(profile.replace(found=found)), (profile.found,), (motion,))[1]
 
-        out = _accumulate(out, (scene.mass, scene.planes, profile), (columns.mass, columns.planes, mark),
-                          (slopes.mass, slopes.planes, slope), image)
+            if numbers:
+                rows = jnp.array(numbers)
+                out = out.at[rows].add(jax.vmap(along)(slope.found[rows]))
+            out = _accumulate(out, profile.amp, mark.amp, slope.amp,
+                              lambda amp, profile=profile: image(profile.replace(amp=amp)))
+        elif profile.is_point:
+            out = _accumulate(out, profile, mark, slope, image)
     return out
 
 

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from giga.imaging.grid import Grid
-from giga.lensing.near import images_near
-from giga.lensing.planes import Planes
+from giga.lensing.near import located
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 from giga.light.point import LensedPoint, Point
@@ -19,19 +18,22 @@ WIDTH = 6  # samples to either side from which the PSF is interpolated
 def points(scene: Scene, grid: Grid, supersampling: int) -> Array:
     """All points of a scene whose fluxes are numbers, for the PSF; see `laid`."""
     total = jnp.zeros((), jnp.result_type(grid.pixel_scale, jnp.float32))
-    for profile in scene.light:
+    for profile in located(scene).light:
         if profile.is_point:
-            amp = jnp.atleast_1d(jnp.asarray(profile.amp))
-            total = total + einsum("k,kpij->pij", amp, point_images(scene, profile, grid, supersampling))
+            total = total + point_image(profile, grid, supersampling)
     return total
 
 
-def point_images(scene: Scene, profile: LightProfile, grid: Grid, supersampling: int) -> Array:
-    """A point for unit amplitudes, for the PSF, shape (n_amp, s*s, ny, nx); see `laid`."""
+def point_image(profile: LightProfile, grid: Grid, supersampling: int) -> Array:
+    """A point with its own fluxes, for the PSF, shape (s*s, ny, nx); see `point_images`."""
+    return einsum("k,kpij->pij", jnp.atleast_1d(jnp.asarray(profile.amp)), point_images(profile, grid, supersampling))
+
+
+def point_images(profile: LightProfile, grid: Grid, supersampling: int) -> Array:
+    """A point for unit amplitudes, of a `located` scene, for the PSF, shape (n_amp, s*s, ny, nx); see `laid`."""
     if isinstance(profile, LensedPoint):
-        lenses = scene.lenses(scene.planes.light_plane(profile)) if isinstance(scene.planes, Planes) else scene.mass
-        near = images_near(lenses, profile.center_x, profile.center_y, profile.x, profile.y)
-        return laid(near.x, near.y, profile.shares(near.magnification), grid, supersampling)
+        x, y, magnification = profile.found[:3]
+        return laid(x, y, profile.shares(magnification), grid, supersampling)
     assert isinstance(profile, Point)
     x, y = (jnp.asarray(value)[None] for value in (profile.center_x, profile.center_y))
     return laid(x, y, jnp.ones((1, 1), x.dtype), grid, supersampling)

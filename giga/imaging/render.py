@@ -10,6 +10,7 @@ from giga.imaging.grid import Grid
 from giga.imaging.observation import Data
 from giga.imaging.points import point_images, points
 from giga.imaging.psf import Convolution
+from giga.lensing.near import located
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
@@ -50,7 +51,7 @@ def render_data(scene: Scene, data: Data) -> Array:
 
 def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
     """Images of the linear profiles for unit amplitudes, shape (n, ny, nx), in the order of `light`."""
-    s = convolution.supersampling
+    s, scene = convolution.supersampling, located(scene)
     images: list[Array] = []
     rays: dict[tuple[int, bool], Callable[[LightProfile], tuple[Array, Array]]] = {}
     for profiles, is_lensed in ((scene.lens_light, False), (scene.source_light, True)):
@@ -58,7 +59,7 @@ def basis_images(scene: Scene, grid: Grid, convolution: Convolution) -> Array:
             if not profile.is_linear:
                 continue
             if profile.is_point:
-                images += list(point_images(scene, profile, grid, s))
+                images += list(point_images(profile, grid, s))
                 continue
             if not profile.convolved:
                 images += list(profile.basis(*grid.coordinates()))

@@ -29,6 +29,7 @@ from giga.inference.search.map import MapState
 from giga.inference.stages import Stages
 from giga.inference.variational.transport import Transport, pushed
 from giga.inference.variational.vi import VIState
+from giga.lensing.near import bare
 from giga.lensing.scene import Scene
 from giga.runtime.environment import versions
 from giga.runtime.parallel import ON_VECTORS, on_host
@@ -163,9 +164,9 @@ def _best_fit(posterior: Posterior, z: Array,
 
     Besides, of amplitudes with a prior of their own, `Posterior.own_roots` and the log-likelihood; without such, None.
     """
-    scenes = posterior.scenes(z)
+    scenes = posterior.located_scenes(z)
     models = [render_data(scene, data) for scene, data in zip(scenes, whole, strict=True)]
-    return scenes, models, [variance(model, data.with_noise_of(scene, k))
+    return tuple(map(bare, scenes)), models, [variance(model, data.with_noise_of(scene, k))
                             for k, (model, data, scene) in enumerate(zip(models, whole, scenes, strict=True))], \
         (posterior.own_roots(z), posterior.log_likelihood(z)) if posterior.has_own_priors else (None, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -44,12 +45,15 @@ class LensedPoint(LightProfile):
         amp: Flux without lensing [counts / s].
         center_x, center_y: Where the source is on its plane [arcsec].
         x, y: Where each image is seen, roughly [arcsec].
+        found: Its images once they are found, `giga.lensing.near.located`: position, magnification, and where the last
+            step of Newton's method began, shape (5, images).
     """
 
     center_x: Param
     center_y: Param
     x: tuple[float, ...] = static()
     y: tuple[float, ...] = static()
+    found: Param = dataclasses.field(default=None, metadata={"inner": True})
 
     amp_unit: ClassVar[str] = "ct / s"
     is_point: ClassVar[bool] = True

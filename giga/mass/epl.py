@@ -100,6 +100,31 @@ class EPL(MassProfile):
         return ((x - self.center_x) * alpha_x + (y - self.center_y) * alpha_y) / (3.0 - self.gamma)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
+        (u, v), _, _, _, (s_real, s_imag), amplitude = self._series(x, y)
+        return amplitude * (u * s_real - v * s_imag), amplitude * (u * s_imag + v * s_real)
+
+    def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        # alpha = A u S(w) with |u|^2 + s for |u|^2, by u and conj(u); w dS/dw follows from S, see `angular_series`.
+        (u, v), u_squared, t, (w, z), (s, s_imag), amplitude = self._series(x, y)
+        right, right_imag = 0.5 * t * (w * s - z * s_imag) - (1.0 - 0.5 * t) * (s - 1.0), \
+            0.5 * t * (w * s_imag + z * s) - (1.0 - 0.5 * t) * s_imag
+        whole = (1.0 - w) ** 2 + z**2
+        g, g_imag = ((1.0 - w) * right - z * right_imag) / whole, ((1.0 - w) * right_imag + z * right) / whole
+        core = softening(x) / u_squared
+        by_u, by_u_imag = ((1.0 - 0.5 * t * (1.0 - core)) * of_s + (1.0 + core) * of_g
+                           for of_s, of_g in ((s, g), (s_imag, g_imag)))
+        cos, sin = (u**2 - v**2) / u_squared, 2.0 * u * v / u_squared
+        part, part_imag = 0.5 * t * s + g, 0.5 * t * s_imag + g_imag
+        by_bar, by_bar_imag = sin * part_imag - cos * part, -(cos * part_imag + sin * part)
+        # u = Z - E conj(Z)
+        e1, e2 = self.e1, self.e2
+        one, one_imag = by_u - e1 * by_bar - e2 * by_bar_imag, by_u_imag - e1 * by_bar_imag + e2 * by_bar
+        bar, bar_imag = by_bar - e1 * by_u + e2 * by_u_imag, by_bar_imag - e1 * by_u_imag - e2 * by_u
+        return (amplitude * (one + bar), amplitude * (bar_imag - one_imag),
+                amplitude * (one_imag + bar_imag), amplitude * (one - bar))
+
+    def _series(self, x: Array, y: Array) -> tuple[Any, ...]:
+        """u, |u|^2, gamma - 1, w, S(w) and A of alpha = A u S(w), complex numbers as pairs."""
         x, y = x - self.center_x, y - self.center_y
         t = jnp.asarray(self.gamma - 1.0, jnp.result_type(x, self.gamma))
         # u = Z - E conj(Z), Z = x + i y, E = e1 + i e2
@@ -109,10 +134,9 @@ class EPL(MassProfile):
         cos, sin = (u**2 - v**2) / u_squared, 2.0 * u * v / u_squared
         w, z = -(self.e1 * cos + self.e2 * sin), self.e2 * cos - self.e1 * sin
         terms = terms_of(self.terms, self.e1, self.e2, u_squared.dtype)
-        s_real, s_imag = angular_series(terms, t, w, z)
+        series = angular_series(terms, t, w, z)
         b_squared = self.theta_E**2 * (1.0 - self.e1**2 - self.e2**2)
-        amplitude = jnp.exp(0.5 * t * jnp.log(b_squared / u_squared))
-        return amplitude * (u * s_real - v * s_imag), amplitude * (u * s_imag + v * s_real)
+        return (u, v), u_squared, t, (w, z), series, jnp.exp(0.5 * t * jnp.log(b_squared / u_squared))
 
     def convergence(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)

@@ -10,6 +10,7 @@ from giga.bayes.posterior import variance
 from giga.bayes.prior import Prior
 from giga.imaging.observation import Data
 from giga.imaging.render import render_data
+from giga.lensing.near import located
 from giga.lensing.scene import Scene
 from giga.simulate.surveys import draws
 
@@ -39,7 +40,7 @@ def draw_models(key: Array, prior: Prior, data: tuple[Data, ...], amplitude_sd: 
     key_truth, key_amplitudes, *_ = jax.random.split(key, 2 + len(data))
     z = prior.sample(key_truth)
     z = jnp.where(jnp.isinf(z), jnp.sign(z) * BOUND, z)
-    scene, models = prior.scene(z), []
+    scene, models = located(prior.scene(z)), []
     for k, one in enumerate(data):
         seen = scene.in_band(one.band)
         if seen.is_linear:

@@ -8,10 +8,11 @@ from jax import Array
 
 from giga.bayes.posterior import Posterior, log_density, variance
 from giga.bayes.prior import FIXED, Prior
-from giga.imaging.jacobian import image_jacobian
+from giga.imaging.jacobian import image_jacobian, moving
 from giga.imaging.linear import Gaussians, gaussian_columns, unit_diagonal
 from giga.imaging.observation import Data
 from giga.imaging.render import basis_images, render
+from giga.lensing.near import located
 from giga.lensing.scene import Scene
 from giga.runtime.products import einsum, matmul
 
@@ -42,8 +43,8 @@ def quadratic(posterior: Posterior, z: Array) -> Quadratic:
     """
     prior = posterior.prior
     unbent, own = prior.slopes(z)
-    scene, slope = prior.fill(prior.edges.disc(unbent)[0]), prior.fill(own)
-    columns = parameter_numbers(prior)
+    scene, columns = located(prior.fill(prior.edges.disc(unbent)[0])), parameter_numbers(prior)
+    slope = moving(scene, columns, prior.fill(own), prior.size)
     value, gradient, curvature = prior.expansion(z)
     if posterior.orders is not None:
         value, gradient = jax.value_and_grad(posterior.log_prior)(z)

@@ -15,6 +15,7 @@ from giga.bayes.prior import Prior
 from giga.component import AnyArray
 from giga.imaging.linear import solve
 from giga.inference.search.curvature import parameter_numbers, quadratic
+from giga.lensing.near import located
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import compiled, spread
 
@@ -85,6 +86,8 @@ def with_solved_amplitudes(posterior: Posterior, z: Array) -> Array:
     prior = posterior.prior
     x, low, high = jax.vmap(prior.constrain)(jnp.stack([z, jnp.full_like(z, -3.0), jnp.full_like(z, 3.0)]))
     scene, numbers = prior.fill(x), parameter_numbers(prior)
+    if any(_sampled_amplitude(mark, prior) for mark in numbers.light):
+        scene = located(scene)
     done: set[int] = set()
     for data in posterior.data:
         marks = numbers.in_band(data.band)
