@@ -105,7 +105,7 @@ def round_einstein_radius(Rs: Param, alpha_Rs: Param, theta_E: Param = 0.0) -> A
     shape = jnp.broadcast_shapes(*map(jnp.shape, (Rs, alpha_Rs, theta_E)))
     halo = NFW(Rs=Rs, alpha_Rs=alpha_Rs)
 
-    def halved(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halved(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = jnp.sqrt(low * high)
         alpha, _ = halo.deflection(middle, jnp.zeros_like(middle))
