@@ -60,7 +60,7 @@ class Drawn:
 
     @property
     def epoch(self) -> int:
-        """Images of a part: no image is seen twice, so that there is no other epoch."""
+        """Images of a part, as none is seen twice and there is no other epoch."""
         return self.count
 
     @property

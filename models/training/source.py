@@ -97,7 +97,7 @@ class Numbered(Source, Protocol):
 
     @property
     def targets(self) -> Rows:
-        """What is known of each by name, shape (n, ...) each: "label", an integer; "theta", numbers."""
+        """What is known of each by name, arrays with a row an image; "label" is an integer, "theta" numbers."""
         ...
 
     @property
