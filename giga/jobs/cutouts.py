@@ -75,23 +75,20 @@ class DataConfig:
             dataset=self.dataset or None, layout=self.layout, hold_mb=self.hold_mb)
 
 
-@dataclass(frozen=True)
-class CutoutsConfig:
-    """Section [system] of `name = "cutouts"`.
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What a network of cutouts begins with, and what of it learns, whatever it learns from.
 
     Raises:
-        InputError: No stored images, shares that do not sum to one, or a value that is not one of those allowed.
+        InputError: A value that is not one of those allowed.
     """
 
-    data: tuple[DataConfig, ...]
     start: str = ""  # network that goes on learning: a name of the zoo, or a path; empty begins with new weights
     head: str = "keep"  # or "new", for other classes than the network tells
     tune: str = "all"  # what learns of it: "head", "last" or "all"
     last: int = at_least(1, 2)  # parts of the backbone that learn with the head, if "last"
     decay: float = above(0.0, 0.7)  # rate of each part, of that of the one behind it
     network: str = "small"  # that begins with new weights: or "resnet18", "resnet34", "resnet50"
-    epochs: float = at_least(0.0, 0.0)  # passes over the training images; 0 makes train.steps updates
-    turns: bool = True  # flip and turn images at random
     class_weights: tuple[float, ...] = ()  # of each class in the loss
     sigma: tuple[float, ...] = above(0.0, ())  # noise of each band, what images are divided by; empty measures it
 
@@ -99,6 +96,42 @@ class CutoutsConfig:
         for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
             if (value := getattr(self, field)) not in allowed:
                 raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What learns of a network that is there; None of new weights, which all do."""
+        return Tuning(self.tune, self.last, self.decay) if self.start else None
+
+    def begun(self, data: Labelled) -> CutoutNet:
+        """The network before training, the same at every call.
+
+        Raises:
+            InputError: A network that is not there.
+            ValueError: A network or a head that does not fit the data.
+        """
+        bands = len(data.bands)
+        resnet = ResNetConfig.small(bands) if self.network == "small" else ResNetConfig.of(
+            int(self.network.removeprefix("resnet")), bands)
+        try:
+            return begin(self.start, data, head=self.head, sigma=self.sigma, resnet=resnet)
+        except ZooError as error:
+            raise InputError("", "start", str(error)) from error
+
+
+@dataclass(frozen=True)
+class CutoutsConfig(NetworkConfig):
+    """Section [system] of `name = "cutouts"`.
+
+    Raises:
+        InputError: No stored images, shares that do not sum to one, or a value that is not one of those allowed.
+    """
+
+    data: tuple[DataConfig, ...]
+    epochs: float = at_least(0.0, 0.0)  # passes over the training images; 0 makes train.steps updates
+    turns: bool = True  # flip and turn images at random
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             check_shares([one.share for one in self.data])
         except ValueError as error:
@@ -172,13 +205,7 @@ def injected_in(simulation: Simulation, classes: tuple[str, ...] = (), values: t
 @lru_cache(maxsize=2)
 def _begun(config: CutoutsConfig) -> CutoutNet:
     """The network before training: the same at every call, which the card is made of after it."""
-    resnet = ResNetConfig.small if config.network == "small" else None
-    bands = len(labelled(config.data).bands)
-    made = resnet(bands) if resnet else ResNetConfig.of(int(config.network.removeprefix("resnet")), bands)
-    try:
-        return begin(config.start, labelled(config.data), head=config.head, sigma=config.sigma, resnet=made)
-    except ZooError as error:
-        raise InputError("", "start", str(error)) from error
+    return config.begun(labelled(config.data))
 
 
 def task(config: CutoutsConfig) -> CutoutTask:
@@ -190,8 +217,7 @@ def task(config: CutoutsConfig) -> CutoutTask:
     """
     data, whole = labelled(config.data), _whole(config.data)
     simulator = None if whole is None or whole.simulate is None else _simulation(whole.simulate).simulator
-    tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
-    return CutoutTask(_begun(config).config, data, _begun(config), tuning=tuning, turns=config.turns,
+    return CutoutTask(_begun(config).config, data, _begun(config), tuning=config.tuning, turns=config.turns,
                       weights=config.class_weights, simulator=simulator, stored=stored(config))
 
 
@@ -231,7 +257,7 @@ def notes(config: CutoutsConfig) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class LensFinderConfig:
+class LensFinderConfig(NetworkConfig):
     """Section [system] of `name = "finder"`: what learns from the simulation that the same file describes.
 
     Raises:
@@ -240,19 +266,9 @@ class LensFinderConfig:
 
     classes: tuple[str, ...] = ()  # names of what is no lens and what is; empty is "0" and "1"
     values: tuple[str, ...] = ()  # or names in the truth, whose numbers are learned
-    start: str = ""  # network that goes on learning: a name of the zoo, or a path; empty begins with new weights
-    head: str = "keep"  # or "new", for other classes than the network tells
-    tune: str = "all"  # what learns of it: "head", "last" or "all"
-    last: int = at_least(1, 2)  # parts of the backbone that learn with the head, if "last"
-    decay: float = above(0.0, 0.7)  # rate of each part, of that of the one behind it
-    network: str = "small"  # that begins with new weights: or "resnet18", "resnet34", "resnet50"
-    class_weights: tuple[float, ...] = ()  # of each class in the loss
-    sigma: tuple[float, ...] = above(0.0, ())  # noise of each band, what images are divided by; empty measures it
 
     def __post_init__(self) -> None:
-        for field, allowed in (("head", HEADS), ("tune", TUNES), ("network", TRUNKS)):
-            if (value := getattr(self, field)) not in allowed:
-                raise InputError("", field, f"got {value!r}", nearest(value, allowed))
+        super().__post_init__()
         if self.classes and (self.values or len(self.classes) != 2):
             raise InputError("", "classes", f"got {len(self.classes)}" + (" beside values" if self.values else ""),
                              "two, no lens and lens, or values")
@@ -274,13 +290,7 @@ def _learned(config: LensFinderConfig, simulation: Simulation, count: int = LOOK
 def _finder(config: LensFinderConfig, simulation: Simulation) -> tuple[CutoutNet, Labelled]:
     """The network before training, the same at every call, and what it was begun on."""
     data = _learned(config, simulation)
-    resnet = ResNetConfig.small if config.network == "small" else None
-    made = resnet(len(data.bands)) if resnet else ResNetConfig.of(int(config.network.removeprefix("resnet")),
-                                                                  len(data.bands))
-    try:
-        return begin(config.start, data, head=config.head, sigma=config.sigma, resnet=made), data
-    except ZooError as error:
-        raise InputError("", "start", str(error)) from error
+    return config.begun(data), data
 
 
 def finder_task(config: LensFinderConfig, simulation: Simulation) -> CutoutTask | LensTask:
@@ -291,10 +301,9 @@ def finder_task(config: LensFinderConfig, simulation: Simulation) -> CutoutTask 
         ValueError: A network or a head that does not fit.
     """
     net, data = _finder(config, simulation)
-    tuning = Tuning(config.tune, config.last, config.decay) if config.start else None
     if isinstance(simulation.made, Injected):  # turned as the simulation says, so that it is seen as it is written
-        return CutoutTask(net.config, data, net, tuning=tuning, turns=False, weights=config.class_weights)
-    return LensTask(net.config, simulation.simulator, simulation.survey, net, tuning=tuning,
+        return CutoutTask(net.config, data, net, tuning=config.tuning, turns=False, weights=config.class_weights)
+    return LensTask(net.config, simulation.simulator, simulation.survey, net, tuning=config.tuning,
                     weights=config.class_weights, shares=data.class_shares() if config.class_weights else None)
 
 
