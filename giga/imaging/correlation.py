@@ -78,12 +78,17 @@ class Whitening(Component):
         Returns:
             The same shape.
         """
-        (ny, nx), up = residual.shape[-2:], max(-y for y, _ in self.shifts)
-        padded = xp.pad(residual, [(0, 0)] * (residual.ndim - 2) + [(up, 0), (up, up)])
-        out = self.weights[0] * residual
-        for weight, (y, x) in zip(self.weights[1:], self.shifts, strict=True):
-            out = out + weight * padded[..., up + y:up + y + ny, up + x:up + x + nx]
-        return out
+        # Row behind row in one line, in which a shift is a distance: a program without divisions by the width. What a
+        # row's end takes from the next row instead of from outside has no weight.
+        *_, ny, nx = residual.shape
+        back = [-(y * nx + x) for y, x in self.shifts]
+        flat, weights = residual.reshape(*residual.shape[:-2], ny * nx), self.weights.reshape(-1, ny * nx)
+        padded = xp.pad(flat, [(0, 0)] * (residual.ndim - 2) + [(max(back), 0)])
+        out = weights[0] * flat
+        for weight, distance in zip(weights[1:], back, strict=True):
+            start = max(back) - distance
+            out = out + weight * padded[..., start:start + ny * nx]
+        return out.reshape(residual.shape)
 
     def cropped(self, rows: slice, columns: slice, dtype: np.dtype) -> Whitening:
         """The filter of a part of the image that holds all fitted pixels."""

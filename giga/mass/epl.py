@@ -1,6 +1,7 @@
 """Elliptical power law: the deflection of Tessore & Metcalf (2015) in real arithmetic."""
 
 import math
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
 
 from giga.component import Param, static
 from giga.ellipse import radius_squared
@@ -201,57 +203,94 @@ def _tail(w, t, start: int, levels: int):
     d = _fractions(t, start, levels)
     fraction = w * 0.0 + 1.0
     if levels > UNROLLED and isinstance(w, jax.Array):
-        fraction, _ = jax.lax.scan(lambda f, d: (1.0 - d * w / f, None), fraction, d[::-1], unroll=2)
+        fraction, _ = jax.lax.scan(lambda f, d: (1.0 - d * w * _inverse(f), None), fraction, d[::-1], unroll=2)
     else:
         for k in range(levels - 1, -1, -1):
-            fraction = 1.0 - d[k] * w / fraction
-    return 1.0 / fraction
+            fraction = 1.0 - d[k] * w * _inverse(fraction)
+    return _inverse(fraction)
+
+
+def _inverse(z):
+    """1 / z of complex numbers near one, without the division's care for very large and small ones."""
+    return z.conj() / (z.real**2 + z.imag**2)
 
 
 def _accelerated(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
     """HEAD terms of the series, and the rest of it as a continued fraction."""
-    a = _coefficients(HEAD, t)
-    point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
-    total = a[HEAD] * _tail(point, t, HEAD, levels_for(terms))
-    for k in range(HEAD - 1, -1, -1):
-        total = a[k] + point * total
+    total, _ = _summed(terms, jax.lax.complex(*jnp.broadcast_arrays(w, z)), t)
     return total.real, total.imag
+
+
+def _summed(terms: int, w: Array, t: Array) -> tuple[Array, Array]:
+    """S and (S - 1) / w, which is summed by itself, for w may be zero."""
+    a = _coefficients(HEAD, t)
+    rest = a[HEAD] * _tail(w, t, HEAD, levels_for(terms))
+    for k in range(HEAD - 1, 0, -1):
+        rest = a[k] + w * rest
+    return 1.0 + w * rest, rest
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def angular_series(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
     """Real and imaginary part of 2F1(1, t/2; 2 - t/2; w + i z), truncated after `terms` powers.
 
-    The derivative evaluates dS/dw and dS/dt as two more polynomials at the same point, in place of
-    reverse mode through the recurrence. Of a long series dS/dw follows from S by the first-order equation that it
+    On a CPU a long series is summed only where the points need it: a prior allows ellipticities that few lenses have.
+    The derivative evaluates dS/dw and, where t is not fixed, dS/dt as two more polynomials at the same point, in place
+    of reverse mode through the recurrence. Of a long series dS/dw follows from S by the first-order equation that it
     solves, (1 - w) dS/dw = t/2 S - (1 - t/2) (S - 1) / w.
     """
-    if terms > SERIES:
-        return _accelerated(terms, t, w, z)
-    return _polynomial(_coefficients(terms, t), w, z)
+    return _as_long_as_needed(terms, partial(_polynomial_of, SERIES), partial(_accelerated, terms), t, w, z)
 
 
-@angular_series.defjvp
+@partial(angular_series.defjvp, symbolic_zeros=True)
 def _angular_series_jvp(terms, primals, tangents):
     t, w, z = primals
     dt, dw, dz = tangents
-    if terms > SERIES:
-        (s, s_imag), (h, h_imag) = jax.jvp(lambda t: _accelerated(terms, t, w, z), (t,), (jnp.ones_like(t),))
-        g, g_imag = _slope(terms, t, w, z)
-    else:
-        a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
-        s, s_imag = _polynomial(a, w, z)
-        g, g_imag = _polynomial(a[1:] * np.arange(1, terms + 1, dtype=np.float32), w, z)
-        h, h_imag = _polynomial(a_t, w, z)
-    return (s, s_imag), (g * dw - g_imag * dz + h * dt, g * dz + g_imag * dw + h_imag * dt)
+    fixed = isinstance(dt, SymbolicZero)
+    (s, s_imag), (g, g_imag), *rest = _as_long_as_needed(
+        terms, partial(_polynomials, SERIES, fixed), partial(_accelerations, terms, fixed), t, w, z)
+    dw, dz = (jnp.zeros_like(w) if isinstance(d, SymbolicZero) else d for d in (dw, dz))
+    out, out_imag = g * dw - g_imag * dz, g * dz + g_imag * dw
+    if not fixed:
+        (h, h_imag), = rest
+        out, out_imag = out + h * dt, out_imag + h_imag * dt
+    return (s, s_imag), (out, out_imag)
 
 
-def _slope(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
-    """dS/dw of the accelerated series; (S - 1) / w is summed by itself, for w may be zero."""
-    a = _coefficients(HEAD, t)
+def _as_long_as_needed(terms: int, short: Callable[..., Any], long: Callable[..., Any], t: Array, w: Array,
+                       z: Array) -> Any:
+    """The short series where it is as good as the long one, if the platform takes one of two roads and not both."""
+    if terms <= SERIES:
+        return short(t, w, z)
+    reach = reach_of(SERIES, jnp.result_type(w).name)
+
+    def either(t: Array, w: Array, z: Array) -> Any:
+        return jax.lax.cond(jnp.max(w**2 + z**2) < reach**2, short, long, t, w, z)
+
+    return jax.lax.platform_dependent(t, w, z, cpu=either, default=long)
+
+
+@cache
+def reach_of(terms: int, dtype: str) -> float:
+    """Largest |e|, in steps of 0.01, to which so many terms are enough for a precision."""
+    return max(e for e in np.arange(0.0, 1.0, 0.01) if terms_for((1.0 - e) / (1.0 + e), ACCURACY[dtype]) <= terms)
+
+
+def _polynomial_of(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
+    return _polynomial(_coefficients(terms, t), w, z)
+
+
+def _polynomials(terms: int, fixed: bool, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """S, dS/dw and, unless t is fixed, dS/dt."""
+    a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
+    slopes = a[1:] * np.arange(1, terms + 1, dtype=np.float32)
+    return tuple(_polynomial(of, w, z) for of in ((a, slopes) if fixed else (a, slopes, a_t)))
+
+
+def _accelerations(terms: int, fixed: bool, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """The same of the accelerated series."""
     point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
-    rest = a[HEAD] * _tail(point, t, HEAD, levels_for(terms))
-    for k in range(HEAD - 1, 0, -1):
-        rest = a[k] + point * rest
-    slope = (0.5 * t * (1.0 + point * rest) - (1.0 - 0.5 * t) * rest) / (1.0 - point)
-    return slope.real, slope.imag
+    summed = partial(_summed, terms, point)
+    (s, rest), (h, _) = (summed(t), (None, None)) if fixed else jax.jvp(summed, (t,), (jnp.ones_like(t),))
+    slope = (0.5 * t * s - (1.0 - 0.5 * t) * rest) * _inverse(1.0 - point)
+    return tuple((value.real, value.imag) for value in ((s, slope) if fixed else (s, slope, h)))
