@@ -1,9 +1,8 @@
 """Elliptical power law: the deflection of Tessore & Metcalf (2015) in real arithmetic."""
 
 import math
-from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ SERIES = 18  # most terms that are summed as they are: to |e| = 0.43 with 1e-7
 HEAD = 12  # terms that are summed of a longer series; the rest is a continued fraction
 UNROLLED = 8  # levels of it that are written out
 UNKNOWN = 0.9  # |e| that is covered where nothing is known of it
+Wanted = Literal["S", "Sw", "Swt"]  # a series, its derivative by w, and by t
 ACCURACY = {"float32": 1e-7, "float64": 1e-11}  # of the deflection
 
 
@@ -215,14 +215,8 @@ def _inverse(z):
     return z.conj() / (z.real**2 + z.imag**2)
 
 
-def _accelerated(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
-    """HEAD terms of the series, and the rest of it as a continued fraction."""
-    total, _ = _summed(terms, jax.lax.complex(*jnp.broadcast_arrays(w, z)), t)
-    return total.real, total.imag
-
-
 def _summed(terms: int, w: Array, t: Array) -> tuple[Array, Array]:
-    """S and (S - 1) / w, which is summed by itself, for w may be zero."""
+    """S and (S - 1) / w, which is summed by itself, for w may be zero: HEAD terms, then a continued fraction."""
     a = _coefficients(HEAD, t)
     rest = a[HEAD] * _tail(w, t, HEAD, levels_for(terms))
     for k in range(HEAD - 1, 0, -1):
@@ -239,7 +233,8 @@ def angular_series(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Arr
     of reverse mode through the recurrence. Of a long series dS/dw follows from S by the first-order equation that it
     solves, (1 - w) dS/dw = t/2 S - (1 - t/2) (S - 1) / w.
     """
-    return _as_long_as_needed(terms, partial(_polynomial_of, SERIES), partial(_accelerated, terms), t, w, z)
+    (value,) = _values(terms, "S", t, w, z)
+    return value
 
 
 @partial(angular_series.defjvp, symbolic_zeros=True)
@@ -247,25 +242,25 @@ def _angular_series_jvp(terms, primals, tangents):
     t, w, z = primals
     dt, dw, dz = tangents
     fixed = isinstance(dt, SymbolicZero)
-    (s, s_imag), (g, g_imag), *rest = _as_long_as_needed(
-        terms, partial(_polynomials, SERIES, fixed), partial(_accelerations, terms, fixed), t, w, z)
+    (s, s_imag), (g, g_imag), *rest = _values(terms, "Sw" if fixed else "Swt", t, w, z)
     dw, dz = (jnp.zeros_like(w) if isinstance(d, SymbolicZero) else d for d in (dw, dz))
     out, out_imag = g * dw - g_imag * dz, g * dz + g_imag * dw
     if not fixed:
-        (h, h_imag), = rest
+        (h, h_imag) = rest[0]
         out, out_imag = out + h * dt, out_imag + h_imag * dt
     return (s, s_imag), (out, out_imag)
 
 
-def _as_long_as_needed(terms: int, short: Callable[..., Any], long: Callable[..., Any], t: Array, w: Array,
-                       z: Array) -> Any:
-    """The short series where it is as good as the long one, if the platform takes one of two roads and not both."""
+@partial(jax.jit, static_argnums=(0, 1))  # traced once for all programs that ask for the same
+def _values(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """S and its derivatives, by the short series where it is as good as the long one and only one of them is run."""
+    short, long = partial(_polynomials, min(terms, SERIES), what), partial(_accelerations, terms, what)
     if terms <= SERIES:
         return short(t, w, z)
     reach = reach_of(SERIES, jnp.result_type(w).name)
 
-    def either(t: Array, w: Array, z: Array) -> Any:
-        return jax.lax.cond(jnp.max(w**2 + z**2) < reach**2, short, long, t, w, z)
+    def either(t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+        return jax.lax.cond(jnp.max(w**2 + z**2, initial=0.0) < reach**2, short, long, t, w, z)
 
     return jax.lax.platform_dependent(t, w, z, cpu=either, default=long)
 
@@ -276,21 +271,17 @@ def reach_of(terms: int, dtype: str) -> float:
     return max(e for e in np.arange(0.0, 1.0, 0.01) if terms_for((1.0 - e) / (1.0 + e), ACCURACY[dtype]) <= terms)
 
 
-def _polynomial_of(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Array]:
-    return _polynomial(_coefficients(terms, t), w, z)
-
-
-def _polynomials(terms: int, fixed: bool, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
-    """S, dS/dw and, unless t is fixed, dS/dt."""
+def _polynomials(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """What is wanted, of the sum of so many terms."""
     a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
     slopes = a[1:] * np.arange(1, terms + 1, dtype=np.float32)
-    return tuple(_polynomial(of, w, z) for of in ((a, slopes) if fixed else (a, slopes, a_t)))
+    return tuple(_polynomial(of, w, z) for of in (a, slopes, a_t)[:len(what)])
 
 
-def _accelerations(terms: int, fixed: bool, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
-    """The same of the accelerated series."""
+def _accelerations(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """The same of HEAD terms and the rest as a continued fraction."""
     point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
     summed = partial(_summed, terms, point)
-    (s, rest), (h, _) = (summed(t), (None, None)) if fixed else jax.jvp(summed, (t,), (jnp.ones_like(t),))
-    slope = (0.5 * t * s - (1.0 - 0.5 * t) * rest) * _inverse(1.0 - point)
-    return tuple((value.real, value.imag) for value in ((s, slope) if fixed else (s, slope, h)))
+    (s, rest), (h, _) = jax.jvp(summed, (t,), (jnp.ones_like(t),)) if what == "Swt" else (summed(t), (None, None))
+    g = None if what == "S" else (0.5 * t * s - (1.0 - 0.5 * t) * rest) * _inverse(1.0 - point)
+    return tuple((value.real, value.imag) for value in (s, g, h) if value is not None)
