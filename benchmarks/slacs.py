@@ -1,14 +1,16 @@
-"""Search for the best fits of the SLACS fleet, and set their Einstein radii beside published ones.
+"""Fit the SLACS fleet, or search for its best fits, and set the Einstein radii beside published ones.
 
-DIR holds catalogue.csv, as `examples/slacs_fleet` takes it. Its one configuration is searched twice, or once with
---models: with the slope of the mass fixed to that of an isothermal ellipsoid, as the published radii have it, and free.
-No lens is sampled: the radii are those of the best fits, without errors. Who does nothing says the median of all
+DIR holds catalogue.csv, as `examples/slacs_fleet` takes it. Its one configuration is searched with each of --models:
+"isothermal" with the slope of the mass fixed to that of an isothermal ellipsoid, "published" without shear too, as the
+published radii have it, and "free". Radii of searches are those of the best fits, without errors. With --chains every
+lens is sampled, and its radii are means; slacs_chains.json is written then. Who does nothing says the median of all
 published radii.
 
---work keeps both fleets, with a gallery each; what is there already is not searched again. It is what `giga fit-many
-DIR/catalogue.csv --config examples/slacs_fleet/fleet.toml --ignore theta_E_published --stop-after map` leaves in
-WORK/free, and with `--set mass.0.gamma=2.0` in WORK/isothermal. A picture of each is left beside the JSON: the images
-without the light of the lens, and the critical curves.
+--work keeps the fleets, with a gallery each; what is there already is not done again, and with --as-is nothing is: the
+lenses that are there are reported. A fleet is what `giga fit-many DIR/catalogue.csv --config
+examples/slacs_fleet/fleet.toml --ignore theta_E_published` leaves, with `--stop-after map` for a search, and with
+`--set mass.0.gamma=2.0` for "isothermal". A picture of each is left beside the JSON: the images without the light of
+the lens, and the critical curves.
 """
 
 import csv
@@ -26,30 +28,53 @@ from giga.runtime.atomic import write_bytes
 from giga.show.plot import png
 
 CONFIG = HERE.parent / "examples" / "slacs_fleet" / "fleet.toml"
-MODELS = {"isothermal": {"mass.0.gamma": 2.0}, "free": {}}
+MODELS = {"isothermal": {"mass.0.gamma": 2.0}, "free": {},
+          "published": {"mass.0.gamma": 2.0, "mass.1.gamma1": 0.0, "mass.1.gamma2": 0.0}}
 FAR = 5.0  # percent
 COLUMNS = 8  # of the picture
 
 
-def searched(folder: Path, catalogue: Path, changes: dict) -> dict[str, dict]:
-    """What the search of each lens has found, by its name."""
+def fitted(folder: Path, catalogue: Path, changes: dict, chains: bool, as_is: bool) -> dict[str, dict]:
+    """What was found of each lens, by its name."""
     fleet = plan_fleet(catalogue, CONFIG, overrides=changes, ignore=["theta_E_published"])
-    status = run_fleet(fleet, folder, searches=True)
-    rows = {}
-    for name, (said, reason) in status.items():
-        if said != "done":
-            rows[name] = {"status": said, "reason": reason}
-            continue
-        found = json.loads(FleetFolder(folder, searches=True).last(name).read_text(encoding="utf-8"))
-        stage = found["stages"]["map"]
-        rows[name] = {"status": said, "theta_E": round(found["best"]["mass.0.theta_E"], 4),
-                      "best": {key: round(value, 4) for key, value in found["best"].items()},
-                      "reduced_chi2": round(found["reduced_chi2"], 3), "log_prob": round(stage["log_prob"], 1),
-                      "gradients": found["evaluations"]["map"], "rounds": stage["rounds"],
-                      "agreeing": [stage["agreeing_finalists"], stage["finalists"]],
-                      "seconds": round(found["timings_s"]["map"], 1),
-                      "compile_s": round(found["timings_s"]["compile"], 1)}
+    if not as_is:
+        run_fleet(fleet, folder, searches=not chains)
+    there, rows = FleetFolder(folder, searches=not chains), {}
+    for name in fleet.rows:
+        if failure := there.failure(name):
+            rows[name] = {"status": "failed", "reason": failure["reason"]}
+        elif there.is_done(name):
+            found = json.loads(there.last(name).read_text(encoding="utf-8"))
+            rows[name] = {"status": "done", **of_search(found), **(of_chains(found) if chains else {})}
+        else:
+            rows[name] = {"status": "left"}
     return rows
+
+
+def of_search(found: dict) -> dict:
+    """What is kept of a search."""
+    stage = found["stages"]["map"]
+    return {"theta_E": round(found["best"]["mass.0.theta_E"], 4),
+            "best": {key: round(value, 4) for key, value in found["best"].items()},
+            "reduced_chi2": round(found["reduced_chi2"], 3), "log_prob": round(stage["log_prob"], 1),
+            "gradients": found["evaluations"]["map"], "rounds": stage["rounds"],
+            "agreeing": [stage["agreeing_finalists"], stage["finalists"]],
+            "seconds": round(found["timings_s"]["map"], 1), "compile_s": round(found["timings_s"]["compile"], 1)}
+
+
+def of_chains(found: dict) -> dict:
+    """What is kept of chains besides."""
+    radius, hmc = found["parameters"]["mass.0.theta_E"], found["stages"]["hmc"]
+    spent = {key: value for key, value in found["timings_s"].items() if key != "compile"}
+    return {"theta_E": round(radius["mean"], 4), "theta_E_sd": round(radius["sd"], 4),
+            "gradients": sum(value for key, value in found["evaluations"].items() if key != "evidence"),
+            "seconds": round(sum(spent.values()), 1),
+            "seconds_of": {key: round(value, 1) for key, value in spent.items()},
+            "worst_rhat": round(max(row["rhat"] for row in found["parameters"].values()), 4),
+            "smallest_ess_bulk": round(min(row["ess_bulk"] for row in found["parameters"].values())),
+            "smallest_ess_tail": round(min(row["ess_tail"] for row in found["parameters"].values())),
+            "divergences": hmc["divergences"], "trajectories": hmc["iterations"] * hmc["chains"],
+            "converged": hmc["converged"], "modes": len(found["stages"]["map"]["modes"])}
 
 
 def beside(radii: dict[str, float], published: dict[str, float]) -> dict:
@@ -85,32 +110,46 @@ def picture(folder: Path, found: dict[str, dict], published: dict[str, float]) -
     return figure
 
 
+def summed_up(found: dict[str, dict], published: dict[str, float], chains: bool) -> dict:
+    """One line for a fleet, and its rows."""
+    done = {name: row for name, row in found.items() if row["status"] == "done"}
+    seconds = [row["seconds"] for row in done.values()]
+    out = beside({name: row["theta_E"] for name, row in done.items()}, published) | {
+        "done": len(done), "of": len(found), "median_seconds": float(np.median(seconds)),
+        "longest_seconds": max(seconds),
+        "median_gradients": int(np.median([row["gradients"] for row in done.values()])),
+        "median_reduced_chi2": float(np.median([row["reduced_chi2"] for row in done.values()]))}
+    if chains:
+        out |= {"converged": sum(row["converged"] for row in done.values()),
+                "to_the_target": sum(row["worst_rhat"] < 1.01 and row["smallest_ess_bulk"] > 1000
+                                     and row["smallest_ess_tail"] > 400 for row in done.values())}
+    return out | {"rows": found}
+
+
 def main() -> None:
-    """Search both, compare, write."""
+    """Fit each, compare, write."""
     arguments = parser(__doc__ or "", "slacs")
     arguments.add_argument("folder", type=Path, help="folder with catalogue.csv")
-    arguments.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    arguments.add_argument("--models", nargs="+", choices=list(MODELS), default=["isothermal", "free"])
+    arguments.add_argument("--chains", action="store_true", help="sample every lens")
+    arguments.add_argument("--as-is", action="store_true", help="report what is there already")
     arguments.add_argument("--work", type=Path, default=Path("runs/slacs-searches"))
     given = arguments.parse_args()
+    if given.chains and given.out == arguments.get_default("out"):
+        given.out = given.out.with_name("slacs_chains.json")
     catalogue = given.folder / "catalogue.csv"
     with catalogue.open(newline="", encoding="utf-8") as file:
         published = {row["name"]: float(row["theta_E_published"]) for row in csv.DictReader(file)
                      if row["theta_E_published"]}
-    rows = {model: searched(given.work / model, catalogue, MODELS[model]) for model in given.models}
     out = {"published": published,
            "nothing": beside(dict.fromkeys(published, float(np.median(list(published.values())))), published)}
-    for model, found in rows.items():
-        done = {name: row for name, row in found.items() if row["status"] == "done"}
-        seconds = [row["seconds"] for row in done.values()]
-        out[model] = beside({name: row["theta_E"] for name, row in done.items()}, published) | {
-            "done": len(done), "of": len(found), "median_seconds": float(np.median(seconds)),
-            "longest_seconds": max(seconds),
-            "median_gradients": int(np.median([row["gradients"] for row in done.values()])),
-            "median_reduced_chi2": float(np.median([row["reduced_chi2"] for row in done.values()])), "rows": found}
+    for model in given.models:
+        found = fitted(given.work / model, catalogue, MODELS[model], given.chains, given.as_is)
+        out[model] = summed_up(found, published, given.chains)
         write_bytes(given.out.with_name(f"{given.out.stem}_{model}.png"),
                     png(picture(given.work / model, found, published)))
     write(given.out, out, show=False)
-    for model in ("nothing", *rows):
+    for model in ("nothing", *given.models):
         print(model, {key: value for key, value in out[model].items() if key != "rows"})
 
 
