@@ -19,7 +19,7 @@ from giga import EPL, PSF, Grid, Scene, Sersic
 from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.jobs.fleet import plan_fleet, run_fleet
-from giga.jobs.job import start_devices
+from giga.runtime.parallel import start_devices
 from giga.runtime.workers import Workers
 
 CONFIG = Path(__file__).with_name("fleet.toml")
@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if arguments.smoke else arguments.out
         out.mkdir(parents=True, exist_ok=True)
-        start_devices("auto", "float32")  # before the first computation, so that every core is a device
+        start_devices()  # before the first computation, so that every core is a device
         catalogue = simulate(out, 4 if arguments.smoke else arguments.lenses, 28 if arguments.smoke else 80)
         fleet = plan_fleet(catalogue, CONFIG, data_dir=out, overrides=SHORT if arguments.smoke else {}, where=where)
         run_fleet(fleet, out, where=where, draw=not arguments.smoke)

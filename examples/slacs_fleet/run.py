@@ -22,7 +22,7 @@ from giga import EPL, PSF, Grid, Scene, Sersic, Shear
 from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.jobs.fleet import plan_fleet, run_fleet
-from giga.jobs.job import start_devices
+from giga.runtime.parallel import start_devices
 from giga.runtime.workers import Workers
 
 CONFIG = Path(__file__).with_name("fleet.toml")
@@ -105,7 +105,7 @@ def main() -> None:
         parser.error("DIR is missing: the folder with catalogue.csv and the images")
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if arguments.smoke else arguments.out
-        start_devices("auto", "float32")  # before the first computation, so that every core is a device
+        start_devices()  # before the first computation, so that every core is a device
         folder = simulate(out) if arguments.smoke else arguments.folder
         fleet = plan_fleet(folder / "catalogue.csv", CONFIG, overrides=SHORT if arguments.smoke else {},
                            ignore=["theta_E_published"], where=where)

@@ -25,8 +25,8 @@ def audit_command(config: ConfigFile, data: DataFolder = None, override: Overrid
     """Look at image, noise, PSF and mask before a fit."""
     if out is not None and not out.parent.is_dir():
         raise InputError(out, "--out", f"no folder {out.parent}", "a file in a folder that is there")
-    settings = load_config(config, fit_config_type=FitConfig, data_dir=data)
-    settings = settings.with_overrides(dict(map(parse_override, override or [])))
+    settings = load_config(config, fit_config_type=FitConfig, data_dir=data,
+                           overrides=dict(map(parse_override, override or [])))
     job = prepare(settings)
     tell(config, job.notes)
     audits = audited(job.prior, job.observations, settings.run.precision, config)

@@ -21,7 +21,7 @@ from giga.io.images.config import LikelihoodConfig, RunConfig
 from giga.io.results.calibration import Study, read_runs, write_summary
 from giga.io.tables import Place, read_table
 from giga.jobs.calibrate import RANKED, Calibration, row_of_run, run
-from giga.jobs.job import check_axis, free_names, prepare, start_devices, start_devices_of
+from giga.jobs.job import check_axis, free_names, prepare, start_devices_of
 from giga.jobs.problems import demo60, foundry128, gigalens80
 from giga.lensing.scene import Scene
 from giga.runtime import parallel
@@ -76,7 +76,7 @@ class Subject(NamedTuple):
 
 
 def _of_config(config: Path, data: Path | None, changes: Mapping[str, Any]) -> Subject:
-    settings = load_config(config, fit_config_type=FitConfig, data_dir=data).with_overrides(changes)
+    settings = load_config(config, fit_config_type=FitConfig, data_dir=data, overrides=changes)
     settings.refuse("giga calibrate, which simulates images alone,", "points")
     start_devices_of(settings)
     job = prepare(settings)
@@ -94,7 +94,7 @@ def _of_problem(name: str, changes: Mapping[str, Any]) -> Subject:
         tables[section][field] = value
     run, likelihood, inference = (read_table(kind, tables[section], Place(Path("--set"), section))
                                   for section, kind in SECTIONS.items())
-    start_devices(run.devices, run.precision)
+    parallel.start_devices(run.devices, run.precision)
     problem = PROBLEMS[name]()
     check_axis(inference.vi_axis, free_names(problem.prior), name)
     return Subject(problem.prior, problem.observations[:1], run, likelihood, inference, name)

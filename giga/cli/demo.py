@@ -13,8 +13,9 @@ from giga.cli.base import Out, Override, Overwrite, Resume, app, console, edge
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config, parse_override, scene_from_config
 from giga.jobs.demo import SEED, TRUTH, write_demo
-from giga.jobs.job import claim, start_devices
+from giga.jobs.job import claim
 from giga.jobs.run import run_fit
+from giga.runtime.parallel import start_devices
 from giga.show.terminal import inside
 
 
@@ -26,9 +27,9 @@ def demo(out: Out = Path("runs/demo"),
     """Simulate an HST-like quad, fit it, and print the truth beside the posterior."""
     begun = time.perf_counter()
     claim(out, resume=resume, overwrite=overwrite)
-    start_devices("auto", "float32")
-    settings = load_config(write_demo(out / "data", seed), fit_config_type=FitConfig)
-    settings = settings.with_overrides(dict(map(parse_override, override or [])))
+    start_devices()
+    settings = load_config(write_demo(out / "data", seed), fit_config_type=FitConfig,
+                           overrides=dict(map(parse_override, override or [])))
     prior = scene_from_config(settings)
     result = run_fit(settings, out, resume=True, truth=values_of(prior, TRUTH), console=console)
     count = sum(inside(result, name) for name in result.names)

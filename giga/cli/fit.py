@@ -51,8 +51,8 @@ def fit_command(config: ConfigFile, out: Out, data: DataFolder = None, override:
                 coordinator_timeout: CoordinatorTimeout = 60.0, init_from: InitFrom = None,
                 mask_from: MaskFrom = None, stop_after: StopAfter = None, strict: Strict = False) -> None:
     """Fit a lens: from FITS images to a posterior, pictures and a report."""
-    settings = load_config(config, fit_config_type=FitConfig, data_dir=data)
-    settings = settings.with_overrides(dict(map(parse_override, override or [])))
+    settings = load_config(config, fit_config_type=FitConfig, data_dir=data,
+                           overrides=dict(map(parse_override, override or [])))
     parallel.start_nodes(coordinator, processes, process, coordinator_timeout)
     run = run_fit if stop_after is None else run_search
     run(settings, out, resume=resume, overwrite=overwrite, console=console, init_from=init_from, mask_from=mask_from,

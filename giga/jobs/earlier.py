@@ -26,7 +26,7 @@ ALONE = {"n_screen": 1, "n_starts": 1, "n_finalists": 1}  # the search climbs fr
 
 
 def gone_on(config: Config) -> Config:
-    """A configuration with what its section [start] says of the model and of the search.
+    """A configuration with what its section [start], which names a fit, says of the model and of the search.
 
     Of `pixelated_from` all profiles of the source give way to one `PixelSource`: a square about the light that the
     earlier fit has there, a brightness that scatters as that light does, free within a factor of three, and a
@@ -36,8 +36,7 @@ def gone_on(config: Config) -> Config:
         InputError: A folder that holds no fit, or a fit without source light.
     """
     folder = config.start.folder
-    if folder is None:
-        return config
+    assert folder is not None
     if config.inference.map_method != "lm":
         raise InputError(config.file, "inference.map_method", f"got {config.inference.map_method!r}",
                          "'lm', which takes the start of [start]")

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
@@ -111,18 +109,14 @@ class Opened(NamedTuple):
 
     Attributes:
         job: The data and the prior.
-        over: Mesh of the devices.
+        devices: Of all processes, the first of which writes and prints.
         store: The checkpoints; of several processes the first has them.
-        first: Whether this process is the one that writes and prints.
-        where: The devices, and the number of processes when they are several, in words.
         audits: What the first process found of each observation.
     """
 
     job: Job
-    over: Mesh
+    devices: parallel.Devices
     store: Store | None
-    first: bool
-    where: str
     audits: Sequence[Audit] = ()
 
 
@@ -145,22 +139,19 @@ def opened(config: Config, out: Path, *, resume: bool = False, overwrite: bool =
         OSError: A file cannot be written.
     """
     devices = start_devices_of(config)
-    first, count = parallel.is_first(), parallel.process_count()
     job = together(lambda: dataclasses.replace(helped(prepare(config), init_from, mask_from), truth=truth))
     check_same(job)
     text = text_beside(out, job.text, config.file,
                        lambda: dump_config(load_config(config.file, fit_config_type=type(config.inference))))
     job = dataclasses.replace(job, text=text)
     audits = together(lambda: audited(job.prior, job.observations, config.run.precision, config.file, strict)
-                      if first else [])
+                      if devices.first else [])
 
     def place() -> Store | None:
         claim(out, resume=resume, overwrite=overwrite, config=config.file)
         return job.store(out)
 
-    store = together(lambda: place() if first else None)
-    where = parallel.describe(devices) + (f", {count} processes" if count > 1 else "")
-    return Opened(job, parallel.mesh(devices), store, first, where, audits)
+    return Opened(job, devices, together(lambda: place() if devices.first else None), audits)
 
 
 def prepare(config: Config) -> Job:
@@ -170,7 +161,8 @@ def prepare(config: Config) -> Job:
         InputError: Bad input.
     """
     notes: list[str] = []
-    config = gone_on(config)
+    if config.start.folder is not None:
+        config = gone_on(config)
     dates = dates_of(config)  # before they are read, so that a change in between is seen later
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
@@ -321,26 +313,18 @@ def check_same(job: Job) -> None:
                     "options")
 
 
-def start_devices_of(config: Config) -> list[Any]:
+def start_devices_of(config: Config) -> parallel.Devices:
     """Start the devices that a configuration asks for.
 
     Raises:
         InputError: They are not there.
     """
-    parallel.limit_memory(config.run.memory_gb)
+    run = config.run
     try:
-        return start_devices(config.run.devices, config.run.precision, config.run.n_devices)
+        return parallel.start_devices(run.devices, run.precision, run.n_devices, run.memory_gb)
     except parallel.DeviceError as error:
         field = "n_devices" if str(error).startswith("n_devices") else "devices"
         raise InputError(config.file, f"run.{field}", str(error).removeprefix(f"{field}: ")) from error
-
-
-def start_devices(wanted: str, precision: str, count: int | None = None) -> list[Any]:
-    """Start devices, and float64 if it is wanted. Raises DeviceError."""
-    devices = parallel.start(wanted, n_devices=count)
-    if precision == "float64":
-        jax.config.update("jax_enable_x64", True)
-    return devices
 
 
 def claim(out: Path, *, resume: bool, overwrite: bool,

@@ -51,7 +51,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
                    truth=truth, strict=strict)
     console = _console(begun, out, console)
 
-    keep = partial(keep_search, folder=out, config_text=begun.job.text) if begun.first else None
+    keep = partial(keep_search, folder=out, config_text=begun.job.text) if begun.devices.first else None
     try:
         with FitProgress(console) as report:
             result = fit(**_arguments(begun), report=report, keep=keep)
@@ -60,7 +60,7 @@ def run_fit(config: Config, out: Path, *, resume: bool = False, overwrite: bool 
             raise
         raise FloatingPointError(f"{error}; the best fit of the search is in {out / 'report.html'}") from error
     result = in_units(result, config)
-    if begun.first:
+    if begun.devices.first:
         with console.status("writing pictures and tables"):
             write_results(result, out, begun.job.text)
         show_result(result, out, console)
@@ -79,7 +79,7 @@ def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bo
     console = _console(begun, out, console)
     with FitProgress(console) as report:
         found = search(**_arguments(begun), report=report)
-    if begun.first:
+    if begun.devices.first:
         with console.status("writing pictures"):
             write_results(found, out, begun.job.text)
         show_found(found, out, console)
@@ -88,13 +88,13 @@ def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bo
 
 def _console(begun: Opened, out: Path, console: Console | None) -> Console:
     """Where to print, with what the user should know before the fit, and the picture of the audit."""
-    console = (console or Console()) if begun.first else Console(quiet=True)
+    console = (console or Console()) if begun.devices.first else Console(quiet=True)
     for note in begun.job.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     show_audits(begun.audits, console)
-    if begun.first and begun.audits:
+    if begun.devices.first and begun.audits:
         keep_audits(begun.job.observations, begun.audits, out)
-    console.print(f"fitting on {begun.where}", highlight=False)
+    console.print(f"fitting on {begun.devices.where}", highlight=False)
     return console
 
 
@@ -104,5 +104,5 @@ def _arguments(begun: Opened) -> dict[str, Any]:
     return dict(prior=job.prior, observations=job.observations, points=config.terms,
                 config=config.inference, seed=config.run.seed,
                 amplitudes=config.likelihood.amplitudes, amplitude_sd=config.likelihood.amplitude_sd,
-                precision=config.run.precision, truth=job.truth, start=job.start, store=begun.store, over=begun.over,
-                starts=job.starts)
+                precision=config.run.precision, truth=job.truth, start=job.start, store=begun.store,
+                over=begun.devices.over, starts=job.starts)

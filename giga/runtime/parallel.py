@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,39 @@ def start(platform: str = "auto", cpu_devices: int | None = None, n_devices: int
         raise DeviceError(f"devices: {platform} was asked for, but JAX sees only {describe(found)}; "
                           f"install giga[gpu] on a machine with an NVIDIA driver, or ask for cpu")
     return _first_of(found, n_devices)
+
+
+class Devices(NamedTuple):
+    """Devices that have been started.
+
+    Attributes:
+        over: The mesh over them.
+        first: Whether this process is the first of several, or the only one.
+        where: In words, with the number of processes when they are several.
+    """
+
+    over: Mesh
+    first: bool
+    where: str
+
+
+def start_devices(platform: str = "auto", precision: str = "float32", n_devices: int | None = None,
+                  memory_gb: float | None = None) -> Devices:
+    """Start the devices of all processes for programs of a precision.
+
+    Args:
+        platform, n_devices: See `start`.
+        precision: "float32", or "float64", which JAX has to be told of.
+        memory_gb: See `limit_memory`.
+
+    Raises:
+        DeviceError: See `start`.
+    """
+    limit_memory(memory_gb)
+    devices, count = start(platform, n_devices=n_devices), process_count()
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    return Devices(mesh(devices), is_first(), describe(devices) + (f", {count} processes" if count > 1 else ""))
 
 
 def _own_cores() -> int:

@@ -108,19 +108,21 @@ class Config:
         return parse_config(tables, self.file, type(self.inference))
 
 
-def load_config(path: str | PathLike[str], *, fit_config_type: type,
-                data_dir: str | PathLike[str] | None = None) -> Config:
+def load_config(path: str | PathLike[str], *, fit_config_type: type, data_dir: str | PathLike[str] | None = None,
+                overrides: Mapping[str, Any] | None = None) -> Config:
     """Read a configuration.
 
     Args:
         path: TOML file.
         fit_config_type: Frozen dataclass of the section [inference].
         data_dir: Folder that the paths of observations are relative to; None is the file's own.
+        overrides: Values that are changed, see `Config.with_overrides`.
 
     Raises:
         InputError: File, path of the field, value seen and what was expected.
     """
-    return parse_config(read_toml(path), Path(path), fit_config_type, data_dir)
+    config = parse_config(read_toml(path), Path(path), fit_config_type, data_dir)
+    return config.with_overrides(overrides) if overrides else config
 
 
 def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
@@ -157,8 +159,9 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
             raise place.at(name).error("unknown section", nearest(name, valid))
         if isinstance(table, list) and name not in LISTS:
             raise place.at(name).error("a list", f"[{name}] in single brackets")
-    tables = with_par(tables, place)
-    observations, is_cluster = _list(tables, "observation", place), "cluster" in tables
+    if is_cluster := "cluster" in tables:
+        tables = with_par(tables, place)
+    observations = _list(tables, "observation", place)
     if not observations and not is_cluster and not tables.get("points"):
         raise place.at("observation").error("missing", "at least one [[observation]], or [[points]] or [cluster]")
     for name in ("observation", "lens_light", "source_light", "points", "planes", "priors"):

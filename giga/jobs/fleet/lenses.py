@@ -21,7 +21,6 @@ from giga.jobs.drawers import Drawers
 from giga.jobs.fleet.plan import Fleet, audits_of, serious_of, truth_of
 from giga.jobs.job import Job, prepare, start_devices_of
 from giga.jobs.results import in_units, keep_search, write_results
-from giga.runtime import parallel
 from giga.runtime.checkpoint import CheckpointError
 from giga.runtime.workers import by_itself, tell
 
@@ -101,7 +100,7 @@ def fit_lenses(fleet: Fleet, folder: FleetFolder, settings: Settings, drawers: D
         OSError: A disk is full.
     """
     shared = fleet.shared
-    over, together = parallel.mesh(start_devices_of(shared)), settings.together
+    over, together = start_devices_of(shared).over, settings.together
     if together is None and settings.most is not None:
         together = min(settings.most, most_together(over, shared.inference))
     with ExitStack() as held:

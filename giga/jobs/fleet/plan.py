@@ -19,9 +19,9 @@ from giga.io.configuration.catalogue import Row, configure, image_shapes, read_c
 from giga.io.configuration.toml import Config, read_toml, scene_from_config
 from giga.io.errors import InputError, nearest
 from giga.jobs.audit import audited
-from giga.jobs.job import Job, check_parameters, free_names, prepare, start_devices, start_devices_of
+from giga.jobs.job import Job, check_parameters, free_names, prepare, start_devices_of
 from giga.lensing.scene import Scene
-from giga.runtime.parallel import DeviceError
+from giga.runtime.parallel import DeviceError, start_devices
 from giga.runtime.workers import HERE, Workers
 
 

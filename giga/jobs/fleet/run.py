@@ -23,7 +23,6 @@ from giga.jobs.drawers import Drawers
 from giga.jobs.fleet.lenses import Fit, Piece, Settings, fit_lenses, fit_piece, prepared
 from giga.jobs.fleet.plan import Fleet, truth_of
 from giga.jobs.job import CHECKPOINT, changed_units, changed_values, dates_of, prepare, start_devices_of
-from giga.runtime import parallel
 from giga.runtime.atomic import write_text
 from giga.runtime.checkpoint import CheckpointError, mark_of
 from giga.runtime.workers import HERE, ClusterError, Lost, Workers, alone, spread
@@ -63,7 +62,7 @@ def run_fleet(fleet: Fleet, out: str | PathLike[str], *, together: int | None = 
         OSError: A file cannot be written.
     """
     folder, console = FleetFolder(Path(out).absolute(), searches), console or Console()
-    place = parallel.describe(start_devices_of(fleet.shared)) if where.here else "workers"
+    place = start_devices_of(fleet.shared).where if where.here else "workers"
     for note in fleet.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     folder.path.mkdir(parents=True, exist_ok=True)
