@@ -217,10 +217,12 @@ def _modular_card(config: ModularConfig, simulation: Simulation | None = None) -
     survey, joint = config.observed, config.stage == "joint"
     own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
     network = Chain if joint else Stage
+    crowded = simulation is not None and simulation.simulator.companions is not None
     limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "
               f"{', '.join(config.bands)}, one PSF a band; real images were in no training or test set.",
               f"Einstein radii from {config.theta_E[0]:g} to {config.theta_E[1]:g} arcsec, axis ratios from "
-              f"{config.q[0]:g} to {config.q[1]:g}; no neighbours, and the lens in the middle of the image.",
+              f"{config.q[0]:g} to {config.q[1]:g}; {'' if crowded else 'no neighbours, and '}the lens in the middle "
+              "of the image.",
               "What is no lens has a source of the same kind that is not deflected: other impostors, such as spirals "
               "and rings, were not seen."]
     if config.stage in ("deblend", "find", "measure") and config.input == "clean":
@@ -233,9 +235,10 @@ def _modular_card(config: ModularConfig, simulation: Simulation | None = None) -
 SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, _ggsl_task, _separator_card, _ggsl_evaluate, calibrate=_ggsl_calibrate,
                         shape=_shape, forward=_separated, survey=_survey, own=_own,
-                        replaced=("survey", "companions", "seeing", "beta", "own")),
+                        replaced=("survey", "companions", "kinds", "seeing", "beta", "own")),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through,
-                      survey=_survey, own=_own_modular, replaced=("survey", "bands", "pixels", "catalogue", "own")),
+                      survey=_survey, own=_own_modular,
+                      replaced=("survey", "bands", "pixels", "catalogue", "matched", "own")),
     "finder": System(cutouts.LensFinderConfig, cutouts.finder_task, cutouts.finder_card, cutouts.finder_evaluate,
                      own=lambda config, simulation: config, needs=True),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,
