@@ -217,12 +217,10 @@ def _modular_card(config: ModularConfig, simulation: Simulation | None = None) -
     survey, joint = config.observed, config.stage == "joint"
     own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))  # where weights came from is in the recipe
     network = Chain if joint else Stage
-    crowded = simulation is not None and simulation.simulator.companions is not None
     limits = [f"Trained on simulations of {survey.name} alone: isothermal ellipsoids, Sersic bulges and discs, bands "
               f"{', '.join(config.bands)}, one PSF a band; real images were in no training or test set.",
               f"Einstein radii from {config.theta_E[0]:g} to {config.theta_E[1]:g} arcsec, axis ratios from "
-              f"{config.q[0]:g} to {config.q[1]:g}; {'' if crowded else 'no neighbours, and '}the lens in the middle "
-              "of the image.",
+              f"{config.q[0]:g} to {config.q[1]:g}; no neighbours, and the lens in the middle of the image.",
               "What is no lens has a source of the same kind that is not deflected: other impostors, such as spirals "
               "and rings, were not seen."]
     if config.stage in ("deblend", "find", "measure") and config.input == "clean":
