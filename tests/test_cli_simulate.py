@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -16,8 +17,11 @@ from giga.io.configuration.simulation import Simulation, load_injection, load_si
 from giga.io.configuration.toml import parse_override
 from giga.io.errors import InputError
 from giga.io.results.shards import read_shard, write_shard
+from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
 from giga.simulate.surveys.noise import CameraNoise, CorrelatedNoise, CutoutNoise
+from giga.simulate.systems.ggsl import companions
+from giga.simulate.systems.modular import lsst_lenses
 
 CONFIG = """
 [survey]
@@ -198,6 +202,26 @@ def test_recipes(tmp_path):
     assert load_simulation(path, {"output.images": 9}).identity == physical.identity
 
 
+def test_companions_of_kinds_and_lenses_matched_in_flux(tmp_path):
+    path = tmp_path / "crowded.toml"
+    path.write_text('[survey]\nname = "lsst"\nbands = ["g", "r", "i"]\nshape = [64, 64]\n[companions]\nmost = 2\n'
+                    '[population]\nrecipe = "modular"\nempty = 0.5\n')
+    survey = load_simulation(path).survey
+    plain, kinds, matched, alone = (load_simulation(path, change) for change in (
+        {}, {"companions.kinds": [0.4, 0.3, 0.2, 0.1]}, {"population.matched": True}, {"population.empty": 0.0}))
+    # What a folder of images was made of before there were these fields is the same still.
+    assert "kinds" not in plain.tables["companions"] and "matched" not in plain.tables["population"]
+    assert len({one.identity for one in (plain, kinds, matched, alone)}) == 4
+    for made, wanted in ((plain, lsst_lenses(survey)), (matched, lsst_lenses(survey, matched=True)),
+                         (alone, lsst_lenses(survey, lensed=None))):
+        assert identity_of(made.population) == identity_of(jax.tree.map(jnp.asarray, wanted))
+    for made, shares in ((plain, None), (kinds, (0.4, 0.3, 0.2, 0.1))):
+        wanted = companions(survey, 2, kinds=shares)
+        assert identity_of(made.simulator.companions) == identity_of(jax.tree.map(jnp.asarray, wanted))
+    path.write_text(kinds.dump())
+    assert load_simulation(path).identity == kinds.identity
+
+
 def test_the_configurations_of_the_page_are_valid(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "simulate.md").read_text()
     simulated, injected = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
@@ -235,6 +259,10 @@ def test_the_configurations_of_the_page_are_valid(tmp_path):
     ("population.empty=1.5", "lenses.toml: population.empty: got 1.5"),
     ("population.lens_magnitude=[20.5,17.0]", "population.lens_magnitude: got 20.5 to 17; expected a lower"),
     ("companions.magnitude=[25,20]", "companions.magnitude: got 25 to 20; expected a lower number first"),
+    ("companions.kinds=[0.5,0.5]", "companions.kinds: got [0.5, 0.5]; expected 4 shares from 0 to 1 that sum to 1, of"),
+    ("companions.kinds=[0.5,0.5,0.5,0]", "companions.kinds: got [0.5, 0.5, 0.5, 0.0]; expected 4 shares"),
+    ("companions.kinds=red", "companions.kinds: got 'red'; expected a list (each a number)"),
+    ("population.matched=true", "population.matched: got true with none as recipe; expected 'modular'"),
     ("mixing.missing=0.1", "lenses.toml: lens_light.0.R_sersic.each_band: got True; expected"),
     ("output.format=png", "lenses.toml: output.format: got 'png'; expected one of"),
     ("output.images=0", "lenses.toml: output.images: got 0; expected a number of at least 1"),

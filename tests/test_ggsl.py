@@ -6,11 +6,24 @@ import numpy as np
 import pytest
 
 from giga.models.networks.separator import GGSLConfig
-from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error
+from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error, make_simulator
+from giga.runtime.identity import identity_of
+from giga.simulate.generator import simulator
+from giga.simulate.surveys.noise import CameraNoise
 from giga.simulate.surveys.presets import SURVEYS
-from giga.simulate.systems.ggsl import DENSITY, companions
+from giga.simulate.systems.ggsl import (
+    DEFLECTOR_COLOURS,
+    DENSITY,
+    PAIR,
+    SOURCE_COLOURS,
+    STAR_COLOURS,
+    companions,
+    physical,
+)
 
 SHAPE = (2, 8, 8, 3)
+# Radius, index and place of the companions that key 0 draws about "kids" without kinds.
+BEFORE = [[0.7645462, 1.5077642, -0.2710147], [0.419485, 1.6325394, -2.1324823], [0.3249168, 2.1848016, -1.7700195]]
 
 
 def example(rng) -> dict[str, jax.Array]:
@@ -81,6 +94,114 @@ def test_companions_are_no_denser_than_on_the_sky(survey, expected):
     np.testing.assert_allclose(number.mean(), expected, atol=4.0 * number.std() / np.sqrt(len(number)))
     outer = 0.6 * min(SURVEYS[survey].shape) * SURVEYS[survey].pixel_scale
     assert number.mean() / (np.pi * (outer**2 - 4.0)) * 3600.0 < 1.2 * DENSITY
+
+
+KINDS = (0.4, 0.3, 0.2, 0.1)
+
+
+def drawn_of(kinds: tuple[float, ...], most: int = 1, scenes: int = 4000) -> tuple[list, dict[str, np.ndarray]]:
+    population = companions(SURVEYS["kids"], most, kinds=kinds)
+    found, truth = jax.jit(jax.vmap(population.draw))(jax.random.split(jax.random.key(1), scenes))
+    return jax.tree.map(np.asarray, found).lens_light, {name: np.asarray(value) for name, value in truth.items()}
+
+
+def test_kinds_of_companions_have_their_shares():
+    galaxies, truth = drawn_of(KINDS, most=2)
+    assert len(galaxies) == 4  # each may be a pair
+    for k in range(2):
+        there = galaxies[2 * k].amp[:, 0] > 0.0
+        shares = np.bincount(truth[f"kind.{k}"][there], minlength=4) / there.sum()
+        np.testing.assert_allclose(shares, KINDS, atol=4.0 * 0.5 / np.sqrt(there.sum()))
+        paired = there & (truth[f"kind.{k}"] == 3)
+        np.testing.assert_array_equal(galaxies[2 * k + 1].amp[:, 0] > 0.0, paired)
+        apart, first, second = (np.hypot(dx, dy)[paired] for dx, dy in (
+            (galaxies[2 * k + 1].center_x - galaxies[2 * k].center_x,
+             galaxies[2 * k + 1].center_y - galaxies[2 * k].center_y),
+            *((g.center_x, g.center_y) for g in galaxies[2 * k:2 * k + 2])))
+        assert PAIR[0] - 1e-4 < apart.min() and apart.max() < PAIR[1] + 1e-4
+        assert (second > first).all() and first.min() > 2.0 - 1e-4
+
+
+@pytest.mark.parametrize(("kinds", "colours", "index", "smallest_q"), [
+    ((1.0, 0.0, 0.0, 0.0), SOURCE_COLOURS, (0.6, 4.0), 0.3), ((0.0, 1.0, 0.0, 0.0), DEFLECTOR_COLOURS, (2.5, 6.0), 0.5),
+    ((0.0, 0.0, 1.0, 0.0), STAR_COLOURS, (0.5, 0.5), 1.0)])
+def test_each_kind_has_its_colours_and_its_shape(kinds, colours, index, smallest_q):
+    (one,), _ = drawn_of(kinds)
+    there = one.amp[:, 0] > 0.0
+    # Bands share radius and index, so that ratios of amplitudes are colours.
+    magnitudes = SURVEYS["kids"].zero_points - 2.5 * np.log10(one.amp[there])
+    names = [band.name for band in SURVEYS["kids"].bands]
+    for k, name in enumerate(names):
+        mean, scatter = colours[name]
+        colour = magnitudes[:, k] - magnitudes[:, names.index("r")]
+        np.testing.assert_allclose(colour.mean(), mean, atol=4.0 * scatter / np.sqrt(there.sum()) + 1e-4)
+        np.testing.assert_allclose(colour.std(), scatter, rtol=0.1, atol=1e-4)
+    assert index[0] - 1e-5 <= one.n_sersic.min() and one.n_sersic.max() <= index[1] + 1e-5
+    e = np.hypot(one.e1, one.e2)
+    assert e.max() <= (1.0 - smallest_q) / (1.0 + smallest_q) + 1e-5
+
+
+def test_galaxies_of_pairs_are_red_as_often_as_single_ones():
+    pairs, _ = drawn_of((0.3, 0.1, 0.0, 0.6))
+    alone, _ = drawn_of((0.0, 0.0, 0.0, 1.0))
+    for galaxies, red in ((pairs, 0.25), (alone, 0.5)):
+        second = galaxies[1].amp[:, 0] > 0.0
+        steep = (galaxies[1].n_sersic[second] > 4.0).mean()  # of red ones alone, 2 / 3.5 of them
+        np.testing.assert_allclose(steep, red * 2.0 / 3.5, atol=4.0 * 0.5 / np.sqrt(second.sum()))
+
+
+def test_a_star_is_as_wide_as_the_psf_and_as_bright_as_it_is():
+    survey = SURVEYS["kids-ggsl-unet"].select("r")
+    sigma, one = 0.4, (0.0, 0.0, 1.0, 0.0)  # of the preset's PSF [arcsec]
+    made = simulator(physical(survey), survey.grid, survey.psfs(2), CameraNoise.of(survey),
+                     companions=companions(survey, 1, (20.0, 20.0 + 1e-3), one))
+    light = np.asarray(made.simulate(jax.random.key(4), 64).companions[..., 0])
+    x, y = (np.asarray(a) for a in survey.grid.coordinates())
+    total = light.sum((1, 2))
+    seen = total > 0.0
+    light, total = light[seen], total[seen]
+    middle = [(light * a).sum((1, 2)) / total for a in (x, y)]
+    whole = np.hypot(*middle) < 4.0  # far from the edge of the image, which is 6.4 arcsec away
+    width = [np.sqrt((light * (a - m[:, None, None]) ** 2).sum((1, 2)) / total)[whole]
+             for a, m in zip((x, y), middle, strict=True)]
+    assert whole.sum() > 5
+    # The star's own 0.06 arcsec and the pixel's 0.2 / sqrt(12) add 2% to the width.
+    np.testing.assert_allclose(width, sigma, rtol=0.03)
+    np.testing.assert_allclose(total[whole], survey.bands[0].counts(20.0), rtol=0.01)
+
+
+def test_companions_without_kinds_are_what_they_were():
+    survey = SURVEYS["kids"]
+    assert identity_of(companions(survey)) == identity_of(companions(survey, kinds=None))
+    assert identity_of(companions(survey)) != identity_of(companions(survey, kinds=(1.0, 0.0, 0.0, 0.0)))
+    scene = companions(survey).sample(jax.random.key(0))
+    assert len(scene.lens_light) == 3
+    # As drawn before there were kinds; a change of a stream of random numbers raises `giga.runtime.identity.NUMBERS`.
+    found = [[float(np.asarray(value).ravel()[0]) for value in (one.R_sersic, one.n_sersic, one.center_x)]
+             for one in scene.lens_light]
+    np.testing.assert_allclose(found, BEFORE, rtol=1e-4)
+    # A configuration without the field is that of the weights in the zoo.
+    assert identity_of(GGSLConfig()) == identity_of(GGSLConfig(kinds=None)) != identity_of(GGSLConfig(kinds=KINDS))
+
+
+def test_a_separator_learns_from_the_kinds_that_its_configuration_names():
+    made = make_simulator(GGSLConfig(kinds=KINDS))
+    assert made.companions is not None
+    named = jax.tree.map(jnp.asarray, companions(SURVEYS["kids-ggsl-unet"], kinds=KINDS))
+    assert identity_of(made.companions) == identity_of(named)
+
+
+@pytest.mark.parametrize("kinds", [(0.5, 0.5), (0.5, 0.5, 0.5, 0.0), (1.5, -0.5, 0.0, 0.0)])
+def test_kinds_that_are_no_shares_are_refused(kinds):
+    message = r"kinds: got \[.*\]; expected 4 shares from 0 to 1 that sum to 1, of blue, red, star, pair"
+    for make in (lambda: GGSLConfig(kinds=kinds), lambda: companions(SURVEYS["kids"], kinds=kinds)):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_kinds_of_no_companions_are_refused():
+    with pytest.raises(ValueError, match="kinds: got .* with companions = 0; expected some companions"):
+        GGSLConfig(companions=0, kinds=KINDS)
 
 
 def test_a_seeing_of_three_factors_is_refused():

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from giga.mass import SIE
+from giga.models.networks.chain import ModularConfig
+from giga.models.systems.modular import make_simulator
+from giga.models.systems.modular_table import shortcuts
+from giga.runtime.identity import identity_of
 from giga.simulate.generator import simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys.noise import CameraNoise
@@ -14,6 +18,7 @@ from giga.simulate.systems.modular import THETA_E, Q, catalogue_lenses, lsst_len
 
 SURVEY = SURVEYS["lsst"].select("gri").replace(shape=(20, 20))
 DRAWS = 3000
+BEFORE = [287.07446, 25.9132137, 0.1077895]  # dispersion, magnitude and radius of the source that key 0 draws
 
 # Fifth, fiftieth and ninety-fifth percentiles of lenses_LSSTc.txt.
 FORECAST = {"theta_E": (0.61, 1.15, 2.02), "z_lens": (0.17, 0.49, 1.12), "z_source": (0.83, 2.06, 3.69),
@@ -69,6 +74,56 @@ def test_images_are_parts_and_noise_and_lensing_magnifies():
     assert magnified[batch.label == 0].max() < 1.1  # subpixels of 0.1 arcsec sample the smallest cores this well
     assert np.median(magnified[batch.label == 0]) == pytest.approx(1.0, abs=0.05)
     assert np.median(magnified[batch.label == 1]) > 2.0
+
+
+def test_lenses_of_a_matched_population_are_lenses_as_before_and_the_others_as_bright():
+    keys = jax.random.split(jax.random.key(3), DRAWS)
+    found = []
+    for matched in (False, True):
+        population = lsst_lenses(SURVEY, matched=matched)
+        _, drawn = jax.jit(jax.vmap(population.draw))(keys)
+        found.append({name: np.asarray(value) for name, value in drawn.items()})
+    plain, matched = found
+    for name in ("mag_source", "source_light.0.R_sersic", "mass.0.theta_E"):
+        before, after = (np.percentile(one[name][one["lensed"] == 1], (16.0, 50.0, 84.0)) for one in (plain, matched))
+        np.testing.assert_allclose(after, before, rtol=0.05)
+    brighter = [np.median(one["mag_source"][one["lensed"] == 1]) - np.median(one["mag_source"][one["lensed"] == 0])
+                for one in (plain, matched)]
+    assert abs(brighter[0]) < 0.15 and 1.5 < brighter[1] < 2.1  # 2.5 log10 of a magnification of about 5.5
+    assert (matched["mass.0.theta_E"][matched["lensed"] == 0] == 0.0).all(), "none of it is deflected"
+
+
+def test_total_flux_tells_nothing_of_a_matched_population():
+    """640 images: of a score that tells nothing the area under the ROC curve has a standard deviation of 0.023."""
+    config = ModularConfig(stage="find", pixels=40)
+    plain = shortcuts(config, 640)["flux alone"]
+    matched = shortcuts(ModularConfig(stage="find", pixels=40, matched=True), 640)["flux alone"]
+    assert plain["area_under_roc"] > 0.9 and plain["accuracy"] > 0.85
+    assert abs(matched["area_under_roc"] - 0.5) < 0.08 and abs(matched["accuracy"] - 0.5) < 0.08
+
+
+def test_a_population_that_is_not_matched_is_what_it_was():
+    assert identity_of(lsst_lenses(SURVEY)) == identity_of(lsst_lenses(SURVEY, matched=False))
+    assert identity_of(lsst_lenses(SURVEY)) != identity_of(lsst_lenses(SURVEY, matched=True))
+    _, truth = lsst_lenses(SURVEY).draw(jax.random.key(0))
+    # As drawn before there was the choice; a change of a stream of random numbers raises `identity.NUMBERS`.
+    found = [float(truth[name]) for name in ("sigma_v", "mag_source", "source_light.0.R_sersic")]
+    np.testing.assert_allclose(found, BEFORE, rtol=1e-4)
+    assert identity_of(ModularConfig()) == identity_of(ModularConfig(matched=False))
+    assert identity_of(ModularConfig()) != identity_of(ModularConfig(matched=True))
+    made = make_simulator(ModularConfig(bands=("g", "r", "i"), pixels=20, matched=True))
+    assert identity_of(made.population) == identity_of(jax.tree.map(jnp.asarray, lsst_lenses(SURVEY, matched=True)))
+
+
+def test_lenses_alone_have_no_label_that_is_drawn():
+    population = lsst_lenses(SURVEY, lensed=None, matched=True)
+    _, truth = population.draw(jax.random.key(0))
+    assert "lensed" not in population.free and float(truth["mass.0.theta_E"]) > 0.4
+
+
+def test_a_catalogue_that_is_to_be_matched_is_refused():
+    with pytest.raises(ValueError, match="matched: got true beside the catalogue 'lenses.txt'; expected one of them"):
+        ModularConfig(catalogue="lenses.txt", matched=True)
 
 
 def test_a_catalogue_keeps_the_rows_within_the_ranges():

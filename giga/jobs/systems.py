@@ -233,9 +233,10 @@ def _modular_card(config: ModularConfig, simulation: Simulation | None = None) -
 SYSTEMS: dict[str, System] = {
     "ggsl-unet": System(GGSLConfig, _ggsl_task, _separator_card, _ggsl_evaluate, calibrate=_ggsl_calibrate,
                         shape=_shape, forward=_separated, survey=_survey, own=_own,
-                        replaced=("survey", "companions", "seeing", "beta", "own")),
+                        replaced=("survey", "companions", "kinds", "seeing", "beta", "own")),
     "modular": System(ModularConfig, _modular_task, _modular_card, _modular_evaluate, shape=_shape, forward=_through,
-                      survey=_survey, own=_own_modular, replaced=("survey", "bands", "pixels", "catalogue", "own")),
+                      survey=_survey, own=_own_modular,
+                      replaced=("survey", "bands", "pixels", "catalogue", "matched", "own")),
     "finder": System(cutouts.LensFinderConfig, cutouts.finder_task, cutouts.finder_card, cutouts.finder_evaluate,
                      own=lambda config, simulation: config, needs=True),
     "posterior": System(amortised.PosteriorConfig, amortised.task, amortised.card, amortised.evaluate,

@@ -53,6 +53,8 @@ class ModularConfig:
         dtype: Of the activations, "float32" or "bfloat16".
         denoise, deblend, find, measure: Weights that "joint" starts from, names of the zoo or paths.
         balance: Of the four losses in "joint".
+        matched: Sources that are not lensed are as bright and as large as arcs, see
+            `giga.simulate.systems.modular.lsst_lenses`.
         own: Survey of a configuration that has its own, with these bands and of this size; None is the preset.
 
     Raises:
@@ -79,6 +81,7 @@ class ModularConfig:
     measure: str = ""
     balance: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     own: OwnSurvey | None = dataclasses.field(default=None, metadata={LATER: True})
+    matched: bool = dataclasses.field(default=False, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         for field, allowed in (("stage", (*STAGES, "joint")), ("input", INPUTS), ("survey", tuple(SURVEYS)),
@@ -94,6 +97,8 @@ class ModularConfig:
         for field in ("features", "blocks", "width"):
             if (number := getattr(self, field)) < 0:
                 raise ValueError(f"{field}: expected 0 or more, got {number}")
+        if self.matched and self.catalogue:
+            raise ValueError(f"matched: got true beside the catalogue {self.catalogue!r}; expected one of them")
         if self.pixels < 16:
             raise ValueError(f"pixels: expected at least 16, got {self.pixels}")
         if self.own is None:
@@ -148,8 +153,8 @@ class ModularConfig:
 
     def fits(self, other: ModularConfig) -> bool:
         """Whether weights of the other's stage have their place in this chain."""
-        return self.of_stage("find") == dataclasses.replace(
-            other.of_stage("find"), catalogue=self.catalogue, balance=self.balance, dtype=self.dtype)
+        free = {name: getattr(self, name) for name in ("catalogue", "matched", "balance", "dtype")}
+        return self.of_stage("find") == dataclasses.replace(other.of_stage("find"), **free)
 
 
 class Stage(nnx.Module):

@@ -19,6 +19,7 @@ from giga.simulate.surveys.own import OwnSurvey
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.surveys.seeing import check_seeing
 from giga.simulate.surveys.survey import Survey
+from giga.simulate.systems.ggsl import check_kinds
 
 RECIPES = ("paper", "code", "physical")
 CENTRE = {"paper": 1.0, "code": 2.0}  # side of the area whose maximum an image is divided by [arcsec]
@@ -36,6 +37,7 @@ class GGSLConfig:
         channels: Channels of the network's levels; empty takes the network's own.
         dtype: Of the activations, "float32" or "bfloat16".
         companions: Most galaxies nearby.
+        kinds: Shares of blue galaxies, red ones, stars and close pairs among them; None is blue ones alone.
         seeing: Range of the factor of the PSF's width, drawn for every band; empty keeps the survey's PSFs.
         beta: Range of the slope of Moffat profiles, drawn likewise; empty keeps the survey's profiles.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
@@ -52,6 +54,7 @@ class GGSLConfig:
     beta: tuple[float, ...] = ()
     flux: float = 0.0
     own: OwnSurvey | None = dataclasses.field(default=None, metadata={LATER: True})
+    kinds: tuple[float, ...] | None = dataclasses.field(default=None, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small")),
@@ -62,6 +65,9 @@ class GGSLConfig:
             raise ValueError(f"channels: expected positive numbers, got {self.channels}")
         if self.companions < 0:
             raise ValueError(f"companions: expected 0 or more, got {self.companions}")
+        check_kinds(self.kinds)
+        if self.kinds is not None and not self.companions:
+            raise ValueError(f"kinds: got {list(self.kinds)} with companions = 0; expected some companions")
         if self.flux < 0.0:
             raise ValueError(f"flux: expected 0 or more, got {self.flux:g}")
         if self.beta and not self.seeing:

@@ -47,7 +47,9 @@ def make_simulator(config: GGSLConfig, noise: Noise | None = None, shifted: bool
     """
     survey = config.observed
     bands = len(survey.bands)
-    near = companions(survey, config.companions) if config.companions else None
+    near = None
+    if config.companions:
+        near = companions(survey, config.companions, kinds=config.kinds, supersampling=SUPERSAMPLING)
     if config.recipe == "physical":
         population = physical(survey, clumps=other.CLUMPS if shifted else 0, empty=empty)
     else:

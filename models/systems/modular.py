@@ -48,7 +48,7 @@ def make_simulator(config: ModularConfig, catalogue: Catalogue | None = None, le
         raise ValueError(f"catalogue: the configuration draws from {config.catalogue!r}, got no catalogue")
     ranges = config.theta_E, config.q, lensed
     if catalogue is None:
-        population = lsst_lenses(survey, *ranges, clumps=other.CLUMPS if shifted else 0)
+        population = lsst_lenses(survey, *ranges, clumps=other.CLUMPS if shifted else 0, matched=config.matched)
     else:
         population = catalogue_lenses(catalogue, survey, *ranges, n_source=4.0 if shifted else 1.0)
     if shifted:

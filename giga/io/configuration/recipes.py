@@ -20,7 +20,8 @@ from giga.simulate.populations.population import Population
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.cluster_arcs import THETA_E, cluster_arcs
 from giga.simulate.systems.collett import collett_population
-from giga.simulate.systems.ggsl import EMPTY, physical, table_2
+from giga.simulate.systems.ggsl import EMPTY, check_kinds, physical, table_2
+from giga.simulate.systems.modular import lsst_lenses
 
 SCENE = (*SECTIONS, *OTHERS)
 """Sections that describe a population of one's own."""
@@ -38,15 +39,16 @@ def _check_ranges(config: Any, *names: str, may_be_one: bool = False) -> None:
 class PopulationConfig:
     """Section [population]: a recipe, or a table whose columns the profiles of the file take."""
 
-    recipe: Literal["table_2", "physical", "collett", "cluster_arcs"] | None = None
+    recipe: Literal["table_2", "physical", "collett", "cluster_arcs", "modular"] | None = None
     table: Path | None = None  # of lenses: of Collett (2015), or CSV, ECSV, FITS, VOTable
     clumps: int = at_least(0, 0)  # bright knots of the source
-    empty: float = at_least(0.0, EMPTY)  # share of images without a source
+    empty: float = at_least(0.0, EMPTY)  # share of images without a source; of "modular" of those that are not lensed
     lens_magnitude: tuple[float, float] = (17.0, 20.5)  # range of the deflector's r magnitude, "physical"
     source_magnitude: tuple[float, float] = (21.0, 24.5)  # range of the unlensed source's
     theta_E: float = above(0.0, THETA_E)  # least Einstein radius of "cluster_arcs" [arcsec]
     members: int = at_least(0, 12)  # most galaxies of a cluster beside the brightest; 0 to add arcs to real clusters
     impostors: float = 0.5  # share of clusters without an arc that have a galaxy of an arc's magnitude
+    matched: bool | None = None  # whether what is not lensed is as bright as arcs are, "modular"; none is false
 
     def __post_init__(self) -> None:
         if self.empty > 1.0:
@@ -56,7 +58,10 @@ class PopulationConfig:
         _check_ranges(self, "lens_magnitude", "source_magnitude")
         if self.recipe == "collett" and self.table is None:
             raise InputError("", "table", "missing", "a table of Collett (2015)")
-        if self.recipe in ("table_2", "physical") and self.table is not None:
+        if self.matched is not None and self.recipe != "modular":
+            recipe = repr(self.recipe) if self.recipe else "none"
+            raise ValueError(f"matched: got {str(self.matched).lower()} with {recipe} as recipe; expected 'modular'")
+        if self.recipe in ("table_2", "physical", "modular") and self.table is not None:
             raise InputError("", "table", f"given for the recipe {self.recipe!r}", "no table")
 
 
@@ -66,9 +71,11 @@ class CompanionsConfig:
 
     most: int = at_least(0, 3)  # each is there with probability one half
     magnitude: tuple[float, float] = (20.0, 25.0)  # range in r
+    kinds: tuple[float, ...] | None = None  # shares of blue galaxies, red ones, stars, close pairs; none is blue alone
 
     def __post_init__(self) -> None:
         _check_ranges(self, "magnitude")
+        check_kinds(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,9 @@ def population_of(tables: Mapping[str, Any], config: PopulationConfig, survey: S
         sources = None if config.table is None else read_collett(config.table)
         return cluster_arcs(survey, theta_E=config.theta_E, members=config.members, lensed=1.0 - config.empty,
                             impostors=config.impostors, catalogue=sources)
+    if config.recipe == "modular":
+        return lsst_lenses(survey, lensed=1.0 - config.empty if config.empty else None, clumps=config.clumps,
+                           matched=bool(config.matched))
     assert config.table is not None  # the section was checked
     return collett_population(read_collett(config.table), survey.bands)
 

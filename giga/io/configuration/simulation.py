@@ -183,7 +183,7 @@ def _simulator(tables: Mapping[str, Any], configs: Mapping[str, Any], survey: Su
     mixing = Mixing(bands=len(survey.bands), **vars(configs["mixing"])) if "mixing" in tables else None
     near = None
     if "companions" in tables and configs["companions"].most:
-        near = companions(survey, configs["companions"].most, configs["companions"].magnitude)
+        near = companions(survey, **vars(configs["companions"]), supersampling=config.supersampling)
     population = population_of(tables, configs["population"], survey, mixing is not None, place)
     return simulator(population, survey.grid, config.psfs(survey, mixing is not None), noise, companions=near,
                      mixing=mixing, turns=configs["output"].turns)

@@ -24,6 +24,9 @@ B_N = "linear"  # of the profiles that the zoo's networks were trained on
 # Book, arXiv:0912.0201, sect. 3.7), for massive galaxies cluster.
 DENSITY = 60.0
 
+KINDS = ("blue", "red", "star", "pair")
+"""Kinds of companions, in the order of their shares."""
+
 # Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
 # star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
 # from a narrow colour. Those of space telescopes' filters lie between those of the bands about them.
@@ -33,6 +36,16 @@ DEFLECTOR_COLOURS = {"u": (3.0, 0.5), "g": (1.3, 0.3), "r": (0.0, 0.0), "i": (-0
 SOURCE_COLOURS = {"u": (0.8, 0.5), "g": (0.3, 0.3), "r": (0.0, 0.0), "i": (-0.2, 0.2), "z": (-0.35, 0.25),
                   "y": (-0.4, 0.3), "Y": (-0.4, 0.3), "F606W": (0.08, 0.1), "F814W": (-0.25, 0.2),
                   "VIS": (-0.15, 0.15)}
+
+# Of stars at the magnitudes of companions, from the turn-off of the halo to M dwarfs: rough, as broad as their locus is
+# long, and no fit to a survey.
+STAR_COLOURS = {"u": (2.4, 0.7), "g": (0.9, 0.4), "r": (0.0, 0.0), "i": (-0.5, 0.4), "z": (-0.8, 0.6),
+                "y": (-0.95, 0.7), "Y": (-0.95, 0.7), "F606W": (0.25, 0.1), "F814W": (-0.6, 0.45),
+                "VIS": (-0.35, 0.25)}
+# Half-light radius of a star in subpixels. A population takes no points; a narrower Gaussian than this, of a standard
+# deviation of 0.6 subpixels, would gain or lose light with where it lies between its samples.
+STAR = 0.7
+PAIR = (0.5, 1.5)  # distance of the two galaxies of a pair [arcsec]
 
 
 def uniform(low: float, high: float) -> dist.Distribution:
@@ -108,18 +121,41 @@ def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
                          extras={LENSED: lensed, "lens_magnitude": bright, "source_magnitude": faint})
 
 
-def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (20.0, 25.0)) -> Population:
+def check_kinds(kinds: tuple[float, ...] | None) -> None:
+    """Refuse what are no shares of `KINDS`. Raises ValueError."""
+    if kinds is not None and not (len(kinds) == len(KINDS) and all(0.0 <= share <= 1.0 for share in kinds)
+                                  and abs(sum(kinds) - 1.0) < 1e-6):
+        raise ValueError(f"kinds: got {list(kinds)}; expected {len(KINDS)} shares from 0 to 1 that sum to 1, of "
+                         f"{', '.join(KINDS)}")
+
+
+def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (20.0, 25.0),
+               kinds: tuple[float, ...] | None = None, supersampling: int = 2) -> Population:
     """Galaxies nearby, up to so many, anywhere but within 2 arcsec of the centre.
+
+    With `kinds` each is one of `KINDS`: a blue galaxy as those without; a red one, with the colours of deflectors and
+    the profile of an early type; a star, which is a Gaussian too narrow to be resolved; or a close pair, whose two are
+    blue or red as single ones are, the second up to 2 mag fainter and no nearer to the centre. Extras `kind.0`, ...
+    tell which, by the place in `KINDS`, also of those that are not there.
 
     Args:
         survey: Whose field, bands and zero points are used.
         most: Largest number; each is there with probability one half, and with less where the field is so small that
             there would be more than `DENSITY`.
         magnitude: Range of their r magnitude.
+        kinds: Shares of `KINDS`; None is blue galaxies alone.
+        supersampling: Of the PSFs, for the size of stars.
+
+    Raises:
+        ValueError: A band without colours, or what are no shares.
     """
+    check_kinds(kinds)
     inner = 2.0
     outer = max(0.6 * min(survey.shape) * survey.pixel_scale, inner + survey.pixel_scale)
     chance = min(0.5, DENSITY / 3600.0 * np.pi * (outer**2 - inner**2) / max(most, 1))
+    if kinds is not None:
+        return _of_kinds(survey, most, magnitude, kinds, STAR * survey.pixel_scale / supersampling, (inner, outer),
+                         chance / (1.0 + kinds[3]) if chance < 0.5 else chance)
     galaxies = []
     for _ in range(most):
         distance, angle = uniform(inner, outer), uniform(0.0, 2.0 * np.pi)
@@ -128,6 +164,46 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
                                   ellipticity(uniform(0.3, 1.0), uniform(0.0, np.pi)), place,
                                   dist.LogNormal(np.log(0.4), 0.5), uniform(0.6, 4.0), probability=chance))
     return Population.of(Scene(lens_light=galaxies))
+
+
+def _of_kinds(survey: Survey, most: int, magnitude: tuple[float, float], kinds: tuple[float, ...], star: float,
+              ring: tuple[float, float], chance: float) -> Population:
+    """Companions of several kinds.
+
+    Args:
+        star: Half-light radius of a star [arcsec].
+        ring: Where they are, from the centre [arcsec].
+        chance: That each is there.
+    """
+    edges = (np.cumsum(kinds) / np.sum(kinds)).astype(np.float32)
+    red = kinds[1] / (kinds[0] + kinds[1]) if kinds[0] + kinds[1] else 0.5  # share among the galaxies of pairs
+    tables = [_colour_table(survey, colours) for colours in (SOURCE_COLOURS, DEFLECTOR_COLOURS, STAR_COLOURS)]
+    mean, scatter = (np.stack([table[k] for table in tables]) for k in (0, 1))
+    zero_points = survey.zero_points.astype(np.float32)
+
+    def one(r: Any, sort: Any, place: tuple[Any, Any], there: Any) -> Sersic:
+        size = Derived(_of_sort, sort, dist.LogNormal(np.log(0.4), 0.5), dist.LogNormal(np.log(0.5), 0.4), star)
+        index = Derived(_of_sort, sort, uniform(0.6, 4.0), uniform(2.5, 6.0), 0.5)
+        q = Derived(_of_sort, sort, uniform(0.3, 1.0), uniform(0.5, 1.0), 1.0)
+        colour = dist.Normal(0.0, 1.0).expand([len(survey.bands)])
+        bands = Derived(_coloured_magnitude, r, Derived(_row, sort, mean), Derived(_row, sort, scatter), colour)
+        return _galaxy(present(amplitude(bands, zero_points, size, index, B_N), there),
+                       ellipticity(q, uniform(0.0, np.pi)), place, size, index)
+
+    galaxies, extras = [], {}
+    for k in range(most):
+        kind, there = Derived(_kind, uniform(0.0, 1.0), edges), dist.Bernoulli(chance)
+        distance, angle = uniform(*ring), uniform(0.0, 2.0 * np.pi)
+        place, r = (Derived(_polar_x, distance, angle), Derived(_polar_y, distance, angle)), uniform(*magnitude)
+        galaxies.append(one(r, Derived(_sort, kind, uniform(0.0, 1.0), red), place, there))
+        extras[f"kind.{k}"] = kind
+        if kinds[3]:
+            apart, turn = uniform(*PAIR), Derived(jnp.add, angle, uniform(-0.5 * np.pi, 0.5 * np.pi))
+            beside = (Derived(jnp.add, place[0], Derived(_polar_x, apart, turn)),
+                      Derived(jnp.add, place[1], Derived(_polar_y, apart, turn)))
+            galaxies.append(one(Derived(_fainter, r, uniform(0.0, 2.0)), Derived(_sort, kind, uniform(0.0, 1.0), red),
+                                beside, Derived(_paired, kind, there)))
+    return Population.of(Scene(lens_light=galaxies), extras=extras)
 
 
 def _galaxy(amp: Any, ellipse: tuple[Any, Any], center: tuple[Any, Any], radius: Any, index: Any) -> Sersic:
@@ -154,16 +230,22 @@ def _coloured(survey: Survey, magnitude: Any, colours: dict[str, tuple[float, fl
         varies: Whether those of the bands lie about them, by 8% and 10%.
         probability: See `giga.simulate.populations.relations.present`; None is always there.
     """
+    mean, scatter = _colour_table(survey, colours)
+    colour, wider, steeper = (dist.Normal(0.0, width).expand([len(mean)]) for width in (1.0, 0.08, 0.1))
+    R, n = (Derived(_varied, radius, wider), Derived(_varied, index, steeper)) if varies else (radius, index)
+    amp = amplitude(Derived(_coloured_magnitude, magnitude, mean, scatter, colour),
+                    survey.zero_points.astype(np.float32), R, n, B_N)
+    return _galaxy(amp if probability is None else present(amp, probability), ellipse, center, R, n)
+
+
+def _colour_table(survey: Survey, colours: dict[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scatter of colours in the bands of a survey."""
     names = [band.name for band in survey.bands]
     for name in names:
         if name not in colours:
             raise ValueError(f"colours: band {name!r} of {survey.name} has none; expected one of {', '.join(colours)}")
     mean, scatter = (np.array([colours[name][k] for name in names], np.float32) for k in (0, 1))
-    colour, wider, steeper = (dist.Normal(0.0, width).expand([len(names)]) for width in (1.0, 0.08, 0.1))
-    R, n = (Derived(_varied, radius, wider), Derived(_varied, index, steeper)) if varies else (radius, index)
-    amp = amplitude(Derived(_coloured_magnitude, magnitude, mean, scatter, colour),
-                    survey.zero_points.astype(np.float32), R, n, B_N)
-    return _galaxy(amp if probability is None else present(amp, probability), ellipse, center, R, n)
+    return mean, scatter
 
 
 # Functions of Deriveds are named ones of the module, so that two populations that are built alike compile once.
@@ -186,3 +268,24 @@ def _polar_x(distance: Any, angle: Any) -> Any:
 
 def _polar_y(distance: Any, angle: Any) -> Any:
     return distance * jnp.sin(angle)
+
+
+def _kind(uniform: Any, edges: Any) -> Any:
+    return jnp.searchsorted(edges, uniform, side="right")
+
+
+def _sort(kind: Any, uniform: Any, red: Any) -> Any:
+    """A blue galaxy, a red one, or a star; of a pair either galaxy."""
+    return jnp.where(kind == KINDS.index("pair"), jnp.where(uniform < red, 1, 0), kind)
+
+
+def _of_sort(sort: Any, blue: Any, red: Any, star: Any) -> Any:
+    return jnp.where(sort == 0, blue, jnp.where(sort == 1, red, star))
+
+
+def _row(sort: Any, table: Any) -> Any:
+    return jnp.asarray(table)[sort]
+
+
+def _paired(kind: Any, there: Any) -> Any:
+    return jnp.where(kind == KINDS.index("pair"), there, 0)
