@@ -24,7 +24,7 @@ from giga.simulate.systems.cluster_mimics import KINDS
 COLUMNS, LENSES, OTHERS = 5, 10, 5
 MIDDLE = slice(41, 182)  # rows and columns that are shown, 38 arcsec
 DRAWS = 4000
-SHOWN, MIMICS = 6, 96  # mimics of a kind that are shown, of so many that are drawn
+SHOWN, MIMICS = 4, 96  # mimics of a kind that are shown, of so many that are drawn
 TESTED = 512
 PERCENT = [5, 16, 50, 84, 95]
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def mimics() -> None:
-    """Draw docs/images/arc_mimics.png: some of each kind, from the brightest down to the median."""
+    """Draw docs/images/arc_mimics.png: some of each kind, among the brighter ones."""
     config = FinderConfig(network="resnet18", size="paper", survey="legacy-clusters")
     made = make_mimics(config)
     rows = [jax.device_get(made.simulate(jax.random.key(k), 24)) for k in range(MIMICS // 24)]
@@ -65,10 +65,10 @@ def mimics() -> None:
     chosen = []
     for k in range(len(KINDS)):
         bright = np.flatnonzero(kind == k)[np.argsort(mag[kind == k, 1])]
-        chosen += list(bright[np.linspace(0, 0.6 * (len(bright) - 1), SHOWN).astype(int)])
+        chosen += list(bright[np.linspace(0, 0.4 * (len(bright) - 1), SHOWN).astype(int)])
     labels = [f"{KINDS[kind[k]]}, r = {mag[k, 1]:.1f}" for k in chosen]
     write_bytes(Path(__file__).parent / "images" / "arc_mimics.png",
-                png(sheet(images[chosen], config.observed.background_rms, labels, SHOWN), dpi=85))
+                png(sheet(images[chosen], config.observed.background_rms, labels, SHOWN), dpi=72))
 
 
 def magnitudes() -> None:
