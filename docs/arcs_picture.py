@@ -1,4 +1,5 @@
-"""The picture of docs/arcs.md, clusters with an arc and without of what `giga simulate` has written, and its numbers.
+"""The pictures of docs/arcs.md and their numbers: clusters with an arc and without of what `giga simulate` has written,
+and mimics of arcs.
 
     giga simulate examples/legacy_search/mocks.toml --out runs/arc-mocks -n 64
     python docs/arcs_picture.py runs/arc-mocks
@@ -11,15 +12,21 @@ import jax
 import numpy as np
 
 from giga.io.results.shards import read_shard
+from giga.models.networks.finder import FinderConfig
+from giga.models.systems.arcs import make_mimics, make_simulator
 from giga.runtime.atomic import write_bytes
 from giga.show.finders import sheet
 from giga.show.plot import png
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.systems.cluster_arcs import cluster_arcs
+from giga.simulate.systems.cluster_mimics import KINDS
 
 COLUMNS, LENSES, OTHERS = 5, 10, 5
 MIDDLE = slice(41, 182)  # rows and columns that are shown, 38 arcsec
 DRAWS = 4000
+SHOWN, MIMICS = 4, 96  # mimics of a kind that are shown, of so many that are drawn
+TESTED = 512
+PERCENT = [5, 16, 50, 84, 95]
 
 
 def main() -> None:
@@ -44,6 +51,43 @@ def main() -> None:
     print("theta_E [arcsec]: least, 5, 50 and 95%, most:", np.quantile(theta_E, [0.0, 0.05, 0.5, 0.95, 1.0]).round(2))
     print(f"below 5 arcsec: {np.mean(theta_E < 5.0):.2%}; of {np.bincount(np.asarray(drawn['kind'], int)) / DRAWS} the "
           "classes 0, 1, 2")
+    mimics()
+    magnitudes()
+
+
+def mimics() -> None:
+    """Draw docs/images/arc_mimics.png: some of each kind, among the brighter ones."""
+    config = FinderConfig(network="resnet18", size="paper", survey="legacy-clusters")
+    made = make_mimics(config)
+    rows = [jax.device_get(made.simulate(jax.random.key(k), 24)) for k in range(MIMICS // 24)]
+    kind, mag = (np.concatenate([batch.truth[name] for batch in rows]) for name in ("mimic", "mag"))
+    images = np.concatenate([batch.image[:, MIDDLE, MIDDLE] for batch in rows])
+    chosen = []
+    for k in range(len(KINDS)):
+        bright = np.flatnonzero(kind == k)[np.argsort(mag[kind == k, 1])]
+        chosen += list(bright[np.linspace(0, 0.4 * (len(bright) - 1), SHOWN).astype(int)])
+    labels = [f"{KINDS[kind[k]]}, r = {mag[k, 1]:.1f}" for k in chosen]
+    write_bytes(Path(__file__).parent / "images" / "arc_mimics.png",
+                png(sheet(images[chosen], config.observed.background_rms, labels, SHOWN), dpi=72))
+
+
+def magnitudes() -> None:
+    """Print how bright and how large arcs are, and how bright mimics, in pixels of 0.54 arcsec."""
+    config = FinderConfig(network="resnet18", size="small", survey="legacy-clusters-540mas", pixels=64)
+    sets = {}
+    for name, made in (("arcs", make_simulator(config)), ("mimics", make_mimics(config))):
+        sets[name] = [jax.device_get(made.simulate(jax.random.key(k), 64)) for k in range(TESTED // 64)]
+    arcs = np.concatenate([batch.parts["source"][batch.label == 1] for batch in sets["arcs"]])
+    source = np.concatenate([batch.truth["mag"][batch.label == 1] for batch in sets["arcs"]])
+    r = config.observed.zero_points[1] - 2.5 * np.log10(np.maximum(arcs[..., 1].sum((1, 2)), 1e-9))
+    light = np.sort(arcs[..., 1].reshape(len(arcs), -1), 1)[:, ::-1]
+    half = np.sum(np.cumsum(light, 1) < 0.5 * light.sum(1, keepdims=True), 1) * config.observed.pixel_scale**2
+    print(f"{len(arcs)} arcs, r at {PERCENT}%: {np.percentile(r, PERCENT).round(1)}; brighter than the source by "
+          f"{np.mean(source - r):.2f} +- {np.std(source - r):.2f}; radius of half the light "
+          f"{np.sqrt(np.median(half) / np.pi):.2f} arcsec")
+    kind, mag = (np.concatenate([batch.truth[name] for batch in sets["mimics"]]) for name in ("mimic", "mag"))
+    for k, name in enumerate(KINDS):
+        print(f"{name}: r at {PERCENT}%: {np.percentile(mag[kind == k, 1], PERCENT).round(1)}")
 
 
 if __name__ == "__main__":

@@ -242,7 +242,8 @@ def test_every_profile_that_lenstronomy_has_is_written():
     masses = {pair.profile.__name__ for pair in lenstronomy.LENSES}
     lights = {pair.profile.__name__ for pair in lenstronomy.LIGHTS}
     assert set(MASSES) - masses == {"PJaffeEllipse", "DPIE", "Halos", "Members"}
-    assert set(LIGHTS) - lights == {"Moffat", "PixelSource", "Point", "LensedPoint", "MicrolensedPoint"}
+    assert set(LIGHTS) - lights == {"Moffat", "PixelSource", "Point", "LensedPoint", "MicrolensedPoint", "Ring",
+                                                        "Spiral"}
 
 
 def test_a_deflection_map_is_a_grid_of_lenstronomy(x64):

@@ -18,8 +18,10 @@ from giga.light import (
     MultiGaussian,
     PixelImage,
     PixelSource,
+    Ring,
     Sersic,
     Shapelets,
+    Spiral,
     UniformSky,
 )
 from giga.light.sersic import N_SERSIC, b_n, unit_flux
@@ -39,6 +41,11 @@ PROFILES = [
     pytest.param(MultiGaussian(amp=np.abs(AMPLITUDES), sigma_min=0.05, sigma_max=2.0, e1=0.2, e2=-0.1, center_y=0.1,
                                n_gaussians=15), id="MultiGaussian"),
     pytest.param(Moffat(amp=2.0, alpha=0.5, beta=2.5, e1=0.2, e2=-0.1, center_x=0.1), id="Moffat"),
+    pytest.param(Ring(amp=2.0, radius=0.8, width=0.2, e1=0.2, e2=-0.1, center_x=0.1), id="Ring"),
+    pytest.param(Ring(amp=2.0, radius=0.1, width=0.4, e1=0.2, e2=-0.1, center_x=0.1), id="Ring-disc"),
+    pytest.param(Spiral(amp=2.0, Rs=0.5, contrast=0.6, pitch=0.35, phi0=0.4, e1=0.2, e2=-0.1, center_x=0.1),
+                 id="Spiral"),
+    pytest.param(Spiral(amp=2.0, Rs=0.5, contrast=0.6, pitch=2.7, phi0=-1.0, e1=-0.1, e2=0.3, arms=1), id="Spiral-1"),
     pytest.param(UniformSky(amp=-0.2), id="UniformSky"),
     pytest.param(PixelImage(amp=2.0, image=AMPLITUDES.reshape(3, 5), scale=0.7, center_x=0.1, phi_G=0.4),
                  id="PixelImage"),
@@ -211,8 +218,9 @@ def test_core_sersic_without_a_core_is_sersic(x64, rng):
     (Gaussian(amp=3.0, sigma=0.4, e1=0.2, e2=0.1), 3.0),
     (Moffat(amp=3.0, alpha=0.4, beta=6.0, e1=0.2, e2=0.1), np.pi * 0.4**2 * 3.0 / 5.0),
     (MultiGaussian(amp=np.array([1.0, 2.0, 0.5]), sigma_min=0.1, sigma_max=0.6, e1=0.2, n_gaussians=3), 3.5),
+    (Spiral(amp=3.0, Rs=0.3, contrast=0.7, pitch=0.3, e1=0.2, e2=0.1, arms=3), 2.0 * np.pi * 0.3**2 * 3.0),
     (PixelImage(amp=2.0, image=np.arange(12.0).reshape(3, 4), scale=0.5, phi_G=0.3), 2.0 * 66.0 * 0.25),
-], ids=["Gaussian", "Moffat", "MultiGaussian", "PixelImage"])
+], ids=["Gaussian", "Moffat", "MultiGaussian", "Spiral", "PixelImage"])
 def test_flux(profile, flux, x64):
     x = np.linspace(-6.0, 6.0, 1201)
     total = float(jnp.sum(profile.brightness(*map(jnp.asarray, np.meshgrid(x, x))))) * (x[1] - x[0]) ** 2
@@ -284,9 +292,41 @@ def test_shapelets_order_is_by_total_degree(x64):
     MultiGaussian(amp=np.array([1.0, 2.0, 0.5]), sigma_min=0.1, sigma_max=0.4, n_gaussians=3),
     Moffat(amp=1.0, alpha=0.2, beta=5.0, e1=-0.1), Shapelets(amp=np.arange(1.0, 16.0), beta=0.3, n_max=4),
     CoreSersic(amp=1.0, R_sersic=0.4, Rb=0.2, n_sersic=1.0, gamma=0.1, e1=0.1),
+    Ring(amp=1.0, radius=1.0, width=0.15, e1=0.2, e2=0.1), Ring(amp=1.0, radius=0.1, width=0.5, e1=-0.2),
+    Spiral(amp=1.0, Rs=0.3, contrast=0.7, pitch=0.4, e1=0.2),
     PixelImage(amp=2.0, image=np.random.default_rng(1).uniform(size=(7, 9)), scale=0.1, phi_G=0.3)], ids=str)
 def test_flux_of_a_profile_is_the_sum_of_its_pixels(profile, x64):
     x, y = Grid(shape=(800, 800), pixel_scale=0.0125).coordinates()
     total = float(jnp.sum(profile.brightness(x, y))) * 0.0125**2
     assert float(profile.flux()) == pytest.approx(total, rel=2e-4)  # the stamp's pixels; the others are below 1e-5
     assert np.isinf(UniformSky(amp=1.0).flux())
+
+
+def test_ring_is_brightest_on_its_ellipse(x64):
+    q, phi = 0.6, 0.3
+    e = (1.0 - q) / (1.0 + q)
+    ring = Ring(amp=2.0, radius=0.7, width=0.1, e1=e * np.cos(2 * phi), e2=e * np.sin(2 * phi))
+    for axis, angle in ((0.7 / np.sqrt(q), phi), (0.7 * np.sqrt(q), phi + np.pi / 2)):
+        x, y = axis * np.cos(angle), axis * np.sin(angle)
+        np.testing.assert_allclose(ring.brightness(jnp.asarray([1.0, 0.9]) * x, jnp.asarray([1.0, 0.9]) * y),
+                                   [2.0, 2.0 * np.exp(-0.5 * 0.7**2)], rtol=1e-9)
+
+
+def test_arms_of_a_spiral_are_logarithmic(x64):
+    """Expected: far out the brightness over the disc's is 1 + contrast on phi = phi0 + ln(R / Rs) / tan(pitch) and on
+    its turns by 2 pi / arms, 1 - contrast between them, to (Rs / R)^2; an inclination squeezes all along one axis."""
+    R, contrast, pitch = 40.0, 0.6, 0.4
+    spiral = Spiral(amp=1.0, Rs=1.0, contrast=contrast, pitch=pitch, phi0=0.7, arms=3)
+    turns = np.arange(6)
+    phi = 0.7 + np.log(R) / np.tan(pitch) + np.pi / 3 * turns
+    over = spiral.brightness(R * jnp.cos(phi), R * jnp.sin(phi)) / jnp.exp(-R)
+    np.testing.assert_allclose(over, 1.0 + contrast * (-1.0) ** turns, atol=2.0 / R**2)
+    np.testing.assert_allclose(spiral.replace(pitch=np.pi - pitch, phi0=-0.7).brightness(R * jnp.cos(-phi),
+                                                                                      R * jnp.sin(-phi)),
+                               spiral.brightness(R * jnp.cos(phi), R * jnp.sin(phi)), rtol=1e-9)
+    q = 0.5
+    tilted = spiral.replace(e1=(1.0 - q) / (1.0 + q))
+    np.testing.assert_allclose(tilted.brightness(R * jnp.cos(phi) / np.sqrt(q), R * jnp.sin(phi) * np.sqrt(q)),
+                               spiral.brightness(R * jnp.cos(phi), R * jnp.sin(phi)), rtol=1e-9)
+    with pytest.raises(ValueError, match="arms: got 0; expected one or more"):
+        spiral.replace(arms=0)

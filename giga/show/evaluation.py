@@ -26,7 +26,8 @@ from giga.show.checks import draw_coverage
 from giga.show.plot import png
 from giga.show.report import figure_part, html_page, tile_row
 
-COLOURS = {"network": "#1f5fa8", "threshold": "#c0392b", "half the peak": "#b8860b", "flux alone": "#5b8c5a"}
+COLOURS = {"network": "#1f5fa8", "threshold": "#c0392b", "half the peak": "#b8860b", "flux alone": "#5b8c5a",
+           "colour alone": "#8e5ea2"}
 NETWORK, GREY = COLOURS["network"], "0.55"
 COLUMNS = 4
 SHOWN = 400  # points of a scatter plot, at most
@@ -51,6 +52,10 @@ ABOUT = {
     "false_source_.*": "Light called a source where there is none, over the deflector's.",
     "(finder_)?(accuracy|threshold)": "Share that is told rightly; of a finder with classes, the mean over both.",
     "(finder_)?area_under_roc": "Probability that a lens scores above what is none.",
+    "auc(_.*)?": "The same of a finder in clusters; with a kind of mimic, of the mocks' arcs against that kind.",
+    "completeness_at_.*": "Share of lenses found where so few of the mocks' other images are called one.",
+    "fpr(_[a-z-]+)?_at_.*": "Share of mimics, or of one kind, called a lens at the threshold that leaves this rate of "
+                            "the mocks' own negatives; 68% interval.",
     "calibration_error": "Mean distance of stated probabilities from the shares that are lenses.",
     "mae.*": "Mean absolute error of parameters that go from 0 to 1; wrapped: an angle's the shorter way round.",
     "coverage_.*|gap_.*": "Share of truths inside central intervals, over all parameters; the worst parameter's gap.",

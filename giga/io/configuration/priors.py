@@ -155,6 +155,13 @@ def _centres(section: str, scale: Scaled, reason: str) -> tuple[Rule, ...]:
                  for axis in "xy")
 
 
+def _arms(section: str) -> tuple[Rule, ...]:
+    return (Rule(section, ("Spiral",), ("contrast",), truncated(0.4, 0.2, 0.0, 0.95), "arms that are seen"),
+            Rule(section, ("Spiral",), ("pitch",), truncated(0.35, 0.15, 0.1, 1.0),
+                 "20 degrees; beyond pi / 2 they wind the other way, which is another prior"),
+            Rule(section, ("Spiral",), ("phi0",), normal(0.0, 1.5), "any turn of two arms"))
+
+
 GALAXY_SCALE: tuple[Rule, ...] = (
     Rule("mass", ("PointMass",), ("theta_E",), log_normal(Scaled(0.1, "theta_E"), 2.5), "a companion of the lens"),
     Rule("mass", (), ("theta_E",), log_normal(THETA, Scaled(1.0, "factor")),
@@ -214,6 +221,12 @@ GALAXY_SCALE: tuple[Rule, ...] = (
          "of the half-light radius"),
     Rule("lens_light", ("Moffat",), ("alpha",), log_normal(RADIUS, WIDE), "that of the light"),
     Rule("lens_light", ("Moffat",), ("beta",), truncated(2.5, 0.7, 1.1, 6.0), "as steep as a galaxy outside"),
+    Rule("lens_light", ("Ring",), ("radius",), log_normal(RADIUS, WIDE), "that of the light"),
+    Rule("lens_light", ("Ring",), ("width",), log_normal(Scaled(0.3, "half_light", Scaled(0.5, "pixel_scale")), WIDE),
+         "narrower than the ring"),
+    Rule("lens_light", ("Spiral",), ("Rs",), log_normal(
+        Scaled(0.6, "half_light", Scaled(0.5, "pixel_scale")), WIDE), "of the half-light radius, a disc's"),
+    *_arms("lens_light"),
     Rule("lens_light", ("Shapelets",), ("beta",), log_normal(Scaled(0.5, "half_light"), WIDE),
          "half of the light's radius"),
     Rule("lens_light", ("PixelImage",), ("scale",), Scaled(1.0, "pixel_scale"), "a fixed number: the image's pixels"),
@@ -231,6 +244,11 @@ GALAXY_SCALE: tuple[Rule, ...] = (
     Rule("source_light", ("Gaussian",), ("sigma",), SIZE, "as a Sersic source"),
     Rule("source_light", ("Moffat",), ("alpha",), SIZE, "as a Sersic source"),
     Rule("source_light", ("Moffat",), ("beta",), truncated(2.5, 0.7, 1.1, 6.0), "as steep as a galaxy outside"),
+    Rule("source_light", ("Ring",), ("radius",), SIZE, "as a Sersic source"),
+    Rule("source_light", ("Ring",), ("width",), log_normal(Scaled(0.04, "theta_E", Scaled(0.2, "pixel_scale")), WIDE),
+         "narrower than the ring"),
+    Rule("source_light", ("Spiral",), ("Rs",), SIZE, "as a Sersic source"),
+    *_arms("source_light"),
     Rule("source_light", ("MultiGaussian",), ("n_gaussians",), 10, "fluxes are solved"),
     Rule("source_light", ("MultiGaussian",), ("sigma_min",), Scaled(0.02, "theta_E"),
          "a fixed number: a sixth of a source's radius"),

@@ -24,6 +24,7 @@ from giga.simulate.populations.population import Population
 from giga.simulate.populations.relations import present
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.arc_sources import drawn_sources, kind_of, magnitudes, offsets, tabled_sources
+from giga.simulate.systems.cluster_rows import COLUMNS, at, light_of, once, shape_of
 from giga.simulate.systems.cluster_sources import PASSBANDS, REFERENCE, colours, template_magnitude
 
 THETA_E = 5.0
@@ -70,8 +71,6 @@ FIELD = 3  # further galaxies, each there in half of the images
 BRIGHTER, LARGER = 2.2, 1.8
 """Magnitudes by which those are brighter than sources, and how much larger: as if magnified about eight times."""
 
-COLUMNS = ("x", "y", "e1", "e2", "theta_E", "R", "n", "there")  # of a member, then its amplitude in each band
-
 
 class Cluster(NamedTuple):
     """What `_wide_enough` gives, in this order."""
@@ -86,10 +85,10 @@ class Cluster(NamedTuple):
     theta_E: Any  # of halo and brightest galaxy, both round
 
 
-def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12, lensed: float = 0.5,
-                 impostors: float = 0.5, light: bool = True, clumps: int = 0,
-                 catalogue: Catalogue | None = None) -> Population:
-    """Clusters with a lensed arc, and clusters without.
+def arc_scene(survey: Survey, *, theta_E: float = THETA_E, members: int = 12, lensed: float = 0.5,
+              impostors: float = 0.5, light: bool = True, clumps: int = 0,
+              catalogue: Catalogue | None = None) -> tuple[Scene, dict[str, Any]]:
+    """Scene and extras of clusters with a lensed arc, and of clusters without.
 
     A halo of M500 and a concentration about Dutton & Maccio's, elliptical in the mass, and a brightest galaxy are drawn
     until they have the Einstein radius that is wanted; members are isothermal ellipsoids by their stellar mass. Of
@@ -141,32 +140,38 @@ def cluster_arcs(survey: Survey, *, theta_E: float = THETA_E, members: int = 12,
                     dist.Uniform(0.0, np.pi), dist.Normal(0.0, 1.0).expand([2]))
     count = members if light else 0
     galaxies = Derived(_galaxies, cluster, source, shape, dist.Uniform(0.0, 1.0).expand([count + 1, 7]),
-                       dist.Normal(0.0, 1.0).expand([count + 1, 2 + len(names)]), half, zero_points, *_shining(survey))
+                       dist.Normal(0.0, 1.0).expand([count + 1, 2 + len(names)]), half, zero_points, *shining(survey))
     place = Derived(_highly_magnified, cluster, shape, galaxies, dist.Uniform(0.0, 1.0).expand([PLACES, 2]))
     seen = dist.Bernoulli(lensed)
 
-    Rs, alpha_Rs = (_of(cluster, Cluster._fields.index(name)) for name in ("Rs", "alpha_Rs"))
-    mass = [NFWEllipse(Rs=Rs, alpha_Rs=alpha_Rs, e1=_of(shape, 0), e2=_of(shape, 1)),
-            *(SIE(theta_E=_of(galaxies, (k, COLUMNS.index("theta_E"))), **_shape(galaxies, k))
+    Rs, alpha_Rs = (at(cluster, Cluster._fields.index(name)) for name in ("Rs", "alpha_Rs"))
+    mass = [NFWEllipse(Rs=Rs, alpha_Rs=alpha_Rs, e1=at(shape, 0), e2=at(shape, 1)),
+            *(SIE(theta_E=at(galaxies, (k, COLUMNS.index("theta_E"))), **shape_of(galaxies, k))
               for k in range(count + 1))]
-    shining = [_light(galaxies, k) for k in range(count + 1)] if light else []
+    lights = [light_of(galaxies, k) for k in range(count + 1)] if light else []
     further = FIELD if light else 0
     unlensed = Derived(_unlensed, drawn_sources(further + 1), dist.Uniform(0.0, 1.0).expand([further + 1, 4]), seen,
                        impostors, half, zero_points, away)
-    shining += [_light(unlensed, k) for k in range(further + 1)]
+    lights += [light_of(unlensed, k) for k in range(further + 1)]
     amps = Derived(_source_amplitude, source, zero_points, away)
     turned = Derived(_turned, source, dist.Uniform(0.0, np.pi))
-    sources = [Sersic(amp=present(amps, seen), R_sersic=_of(source, 3), n_sersic=_of(source, 6), e1=_of(turned, 0),
-                      e2=_of(turned, 1), center_x=_of(place, 0), center_y=_of(place, 1))]
+    sources = [Sersic(amp=present(amps, seen), R_sersic=at(source, 3), n_sersic=at(source, 6), e1=at(turned, 0),
+                      e2=at(turned, 1), center_x=at(place, 0), center_y=at(place, 1))]
     for _ in range(clumps):
         knot = Derived(_knot, source, place, amps, dist.Uniform(-1.0, 1.0).expand([2]), dist.Uniform(1.0, 2.5))
-        sources.append(Sersic(amp=present(Derived(_knot_amplitudes, knot), seen), R_sersic=_of(knot, 2), n_sersic=1.0,
-                              center_x=_of(knot, 0), center_y=_of(knot, 1)))
-    about = {name: _of(cluster, Cluster._fields.index(name)) for name in ("theta_E", "log_m500", "c500", "z_lens")}
-    about |= dict(mag=_of(source, 0), colour=_of(source, 1), r_e=_of(source, 3), z=_of(source, 5), n=_of(source, 6),
-                  kind=Derived(kind_of, _of(source, 1)), magnification=_of(place, 2), image_x=_of(place, 3),
-                  image_y=_of(place, 4))
-    return Population.of(Scene(mass=mass, lens_light=shining, source_light=sources), extras={LENSED: seen, **about})
+        sources.append(Sersic(amp=present(Derived(_knot_amplitudes, knot), seen), R_sersic=at(knot, 2), n_sersic=1.0,
+                              center_x=at(knot, 0), center_y=at(knot, 1)))
+    about = {name: at(cluster, Cluster._fields.index(name)) for name in ("theta_E", "log_m500", "c500", "z_lens")}
+    about |= dict(mag=at(source, 0), colour=at(source, 1), r_e=at(source, 3), z=at(source, 5), n=at(source, 6),
+                  kind=Derived(kind_of, at(source, 1)), magnification=at(place, 2), image_x=at(place, 3),
+                  image_y=at(place, 4))
+    return Scene(mass=mass, lens_light=lights, source_light=sources), {LENSED: seen, **about}
+
+
+def cluster_arcs(survey: Survey, **settings: Any) -> Population:
+    """The population of `arc_scene`, whose settings it takes, and whose errors it raises."""
+    scene, extras = arc_scene(survey, **settings)
+    return Population.of(scene, extras=extras)
 
 
 def member_mass(uniform: Array) -> Array:
@@ -184,7 +189,7 @@ def velocity_dispersion(log_mass: Any) -> Any:
     return sigma * 10.0 ** (jnp.where(log_mass < mass, below, above) * (log_mass - mass))
 
 
-def _shining(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
+def shining(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
     """Redshifts, and there the magnitudes of 1e11 solar masses of early and late types, shape (2, z, bands)."""
     z = np.linspace(0.5 * REDSHIFT[2], REDSHIFT[3] + 0.01, 48)
     both = np.append(z, 0.31)
@@ -196,41 +201,7 @@ def _shining(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
     return z.astype(np.float32), np.stack([early, late - LATE[1]]).astype(np.float32)
 
 
-def _of(array: Derived, entry: int | tuple[int, int]) -> Derived:
-    """One entry of an array, as a leaf."""
-    return Derived(_entry, array, entry) if isinstance(entry, int) else Derived(_cell, array, *entry)
-
-
-def _light(galaxies: Derived, row: int) -> Sersic:
-    """The light of one row of a table with `COLUMNS` and amplitudes."""
-    R, n = (_of(galaxies, (row, COLUMNS.index(name))) for name in ("R", "n"))
-    return Sersic(amp=Derived(_amplitudes, galaxies, row), R_sersic=R, n_sersic=n, **_shape(galaxies, row))
-
-
-def _shape(galaxies: Derived, row: int) -> dict[str, Any]:
-    """Ellipse and place of one row of such a table."""
-    return {theirs: _of(galaxies, (row, COLUMNS.index(name))) for theirs, name in (
-        ("e1", "e1"), ("e2", "e2"), ("center_x", "x"), ("center_y", "y"))}
-
-
 # Functions of Deriveds are named ones of the module, so that two populations that are built alike compile once.
-
-def _once(array: Array) -> Array:
-    """A table whose entries are leaves: it is computed as one, where XLA would compile it anew for each of them."""
-    return jax.lax.optimization_barrier(array)
-
-
-def _entry(array: Any, number: Any) -> Any:
-    return array[number]
-
-
-def _cell(array: Any, row: Any, column: Any) -> Any:
-    return array[row, column]
-
-
-def _amplitudes(array: Any, row: Any) -> Any:
-    return array[row, len(COLUMNS):]
-
 
 def _wide_enough(source: Any, log_m500: Any, z: Any, normal: Any, least: Any) -> Array:
     """The first of some clusters whose Einstein radius for the source is as wide as wanted, else the widest."""
@@ -243,7 +214,7 @@ def _wide_enough(source: Any, log_m500: Any, z: Any, normal: Any, least: Any) ->
     wide = radius >= least
     one = jnp.where(wide.any(), jnp.argmax(wide), jnp.argmax(radius))
     found = Cluster(log_m500, z, c500, stars, Rs, alpha_Rs, galaxy, radius)
-    return _once(jnp.stack([column[one] for column in found]))
+    return once(jnp.stack([column[one] for column in found]))
 
 
 def _ellipses(q: Any, phi: Any, normal: Any) -> Array:
@@ -282,7 +253,7 @@ def _galaxies(cluster: Any, source: Any, shape: Any, uniform: Any, normal: Any, 
     tilt = TILTED * jnp.arange(bands - 1, -1, -1.0) * (stars - 11.0)[:, None]
     mags = dimmer + jnp.where(late[:, None], 0.0, tilt) + RED * normal[:, 2:]
     amp = there[:, None] * 10.0 ** (-0.4 * (mags - zero_points)) / unit_flux(R, n)[:, None]
-    return _once(jnp.concatenate([jnp.stack([x, y, own_e1, own_e2, bend, R, n, there], -1), amp], -1))
+    return once(jnp.concatenate([jnp.stack([x, y, own_e1, own_e2, bend, R, n, there], -1), amp], -1))
 
 
 def _highly_magnified(cluster: Any, shape: Any, galaxies: Any, uniform: Any) -> Array:
@@ -308,7 +279,7 @@ def _highly_magnified(cluster: Any, shape: Any, galaxies: Any, uniform: Any) -> 
     magnification = 1.0 / jnp.maximum(jnp.abs(determinant), 1e-6)
     fits = (magnification >= HIGH[0]) & (magnification <= HIGH[1])
     one = jnp.where(fits.any(), jnp.argmax(fits), jnp.argmax(jnp.minimum(magnification, HIGH[1])))
-    return _once(jnp.concatenate([behind(images[one]), magnification[one][None], images[one]]))
+    return once(jnp.concatenate([behind(images[one]), magnification[one][None], images[one]]))
 
 
 def _unlensed(drawn: Any, uniform: Any, lensed: Any, impostors: Any, half: Any, zero_points: Any, offset: Any) -> Array:
@@ -320,7 +291,7 @@ def _unlensed(drawn: Any, uniform: Any, lensed: Any, impostors: Any, half: Any, 
     x, y = half * (2.0 * uniform[:, 1] - 1.0), half * (2.0 * uniform[:, 2] - 1.0)
     mags = magnitudes(drawn, offset) - BRIGHTER
     amp = there[:, None] * 10.0 ** (-0.4 * (mags - zero_points)) / unit_flux(R, n)[:, None]
-    return _once(jnp.concatenate([jnp.stack([x, y, e1, e2, 0.0 * x, R, n, 1.0 * there], -1), amp], -1))
+    return once(jnp.concatenate([jnp.stack([x, y, e1, e2, 0.0 * x, R, n, 1.0 * there], -1), amp], -1))
 
 
 def _source_amplitude(source: Any, zero_points: Any, offset: Any) -> Array:
