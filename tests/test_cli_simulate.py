@@ -89,7 +89,8 @@ def test_shards_are_what_the_seed_says_and_taken_up_again(config, tmp_path):
     for step, batch in enumerate(shards):
         again = simulator.simulate(jax.random.fold_in(jax.random.key(7), step), 3)
         for one, other in zip(jax.tree.leaves(batch), jax.tree.leaves(again), strict=True):
-            np.testing.assert_array_equal(one, np.asarray(other)[:len(batch.image)])
+            # Another program of the same arithmetic: some processors round its vectors otherwise.
+            np.testing.assert_allclose(one, np.asarray(other)[:len(batch.image)], rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(sum(batch.parts.values()), batch.image, rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(batch.label, batch.truth["lensed"])
     assert len(np.unique(np.concatenate([batch.truth["mass.0.theta_E"] for batch in shards]))) == 5
