@@ -246,7 +246,7 @@ def _angular_series_jvp(terms, primals, tangents):
     dw, dz = (jnp.zeros_like(w) if isinstance(d, SymbolicZero) else d for d in (dw, dz))
     out, out_imag = g * dw - g_imag * dz, g * dz + g_imag * dw
     if not fixed:
-        (h, h_imag) = rest[0]
+        h, h_imag = rest[0]
         out, out_imag = out + h * dt, out_imag + h_imag * dt
     return (s, s_imag), (out, out_imag)
 
