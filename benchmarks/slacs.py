@@ -2,12 +2,13 @@
 
 DIR holds catalogue.csv, as `examples/slacs_fleet` takes it. Its one configuration is searched with each of --models:
 "isothermal" with the slope of the mass fixed to that of an isothermal ellipsoid, "published" without shear too, as the
-published radii have it, and "free". Radii of searches are those of the best fits, without errors. With --chains every
-lens is sampled, and its radii are means; slacs_chains.json is written then. Who does nothing says the median of all
-published radii.
+published radii have it, "uncertain" with 2% of the brightness beside the noise, and "free". Radii of searches are
+those of the best fits, without errors. With --chains every lens is sampled, and its radii are means;
+slacs_chains.json is written then. Who does nothing says the median of all published radii.
 
 --work keeps the fleets, with a gallery each; what is there already is not done again, and with --as-is nothing is: the
-lenses that are there are reported. A fleet is what `giga fit-many DIR/catalogue.csv --config
+lenses that are there are reported. What earlier code has fitted is reported with the git hash of the code that reports,
+so each row has the time at which its fit was written. A fleet is what `giga fit-many DIR/catalogue.csv --config
 examples/slacs_fleet/fleet.toml --ignore theta_E_published` leaves, with `--stop-after map` for a search, and with
 `--set mass.0.gamma=2.0` for "isothermal". A picture of each is left beside the JSON: the images without the light of
 the lens, and the critical curves.
@@ -15,6 +16,7 @@ the lens, and the critical curves.
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,8 @@ from giga.show.plot import png
 
 CONFIG = HERE.parent / "examples" / "slacs_fleet" / "fleet.toml"
 MODELS = {"isothermal": {"mass.0.gamma": 2.0}, "free": {},
-          "published": {"mass.0.gamma": 2.0, "mass.1.gamma1": 0.0, "mass.1.gamma2": 0.0}}
+          "published": {"mass.0.gamma": 2.0, "mass.1.gamma1": 0.0, "mass.1.gamma2": 0.0},
+          "uncertain": {"mass.0.gamma": 2.0, "observation.0.model_error": 0.02}}
 FAR = 5.0  # percent
 COLUMNS = 8  # of the picture
 
@@ -45,7 +48,9 @@ def fitted(folder: Path, catalogue: Path, changes: dict, chains: bool, as_is: bo
             rows[name] = {"status": "failed", "reason": failure["reason"]}
         elif there.is_done(name):
             found = json.loads(there.last(name).read_text(encoding="utf-8"))
-            rows[name] = {"status": "done", **of_search(found), **(of_chains(found) if chains else {})}
+            written = datetime.fromtimestamp(there.last(name).stat().st_mtime, UTC)
+            rows[name] = {"status": "done", "written": written.isoformat(timespec="seconds"), **of_search(found),
+                          **(of_chains(found) if chains else {})}
         else:
             rows[name] = {"status": "left"}
     return rows
@@ -145,6 +150,8 @@ def main() -> None:
            "nothing": beside(dict.fromkeys(published, float(np.median(list(published.values())))), published)}
     for model in given.models:
         found = fitted(given.work / model, catalogue, MODELS[model], given.chains, given.as_is)
+        if not any(row["status"] == "done" for row in found.values()):
+            arguments.error(f"--work: no lens of {model} is done in {given.work / model}")
         out[model] = summed_up(found, published, given.chains)
         write_bytes(given.out.with_name(f"{given.out.stem}_{model}.png"),
                     png(picture(given.work / model, found, published)))

@@ -2,7 +2,7 @@
 
 import math
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ SERIES = 18  # most terms that are summed as they are: to |e| = 0.43 with 1e-7
 HEAD = 12  # terms that are summed of a longer series; the rest is a continued fraction
 UNROLLED = 8  # levels of it that are written out
 UNKNOWN = 0.9  # |e| that is covered where nothing is known of it
-Wanted = Literal["S", "Sw", "Swt"]  # a series, its derivative by w, and by t
 ACCURACY = {"float32": 1e-7, "float64": 1e-11}  # of the deflection
 
 
@@ -233,7 +232,7 @@ def angular_series(terms: int, t: Array, w: Array, z: Array) -> tuple[Array, Arr
     of reverse mode through the recurrence. Of a long series dS/dw follows from S by the first-order equation that it
     solves, (1 - w) dS/dw = t/2 S - (1 - t/2) (S - 1) / w.
     """
-    (value,) = _values(terms, "S", t, w, z)
+    (value,) = _values(terms, 1, t, w, z)
     return value
 
 
@@ -242,7 +241,7 @@ def _angular_series_jvp(terms, primals, tangents):
     t, w, z = primals
     dt, dw, dz = tangents
     fixed = isinstance(dt, SymbolicZero)
-    (s, s_imag), (g, g_imag), *rest = _values(terms, "Sw" if fixed else "Swt", t, w, z)
+    (s, s_imag), (g, g_imag), *rest = _values(terms, 2 if fixed else 3, t, w, z)
     dw, dz = (jnp.zeros_like(w) if isinstance(d, SymbolicZero) else d for d in (dw, dz))
     out, out_imag = g * dw - g_imag * dz, g * dz + g_imag * dw
     if not fixed:
@@ -252,9 +251,12 @@ def _angular_series_jvp(terms, primals, tangents):
 
 
 @partial(jax.jit, static_argnums=(0, 1))  # traced once for all programs that ask for the same
-def _values(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
-    """S and its derivatives, by the short series where it is as good as the long one and only one of them is run."""
-    short, long = partial(_polynomials, min(terms, SERIES), what), partial(_accelerations, terms, what)
+def _values(terms: int, count: int, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """The first so many of S, dS/dw and dS/dt.
+
+    They come from the short series where it is as good as the long one and only one of the two is run.
+    """
+    short, long = partial(_polynomials, min(terms, SERIES), count), partial(_accelerations, terms, count)
     if terms <= SERIES:
         return short(t, w, z)
     reach = reach_of(SERIES, jnp.result_type(w).name)
@@ -271,17 +273,17 @@ def reach_of(terms: int, dtype: str) -> float:
     return max(e for e in np.arange(0.0, 1.0, 0.01) if terms_for((1.0 - e) / (1.0 + e), ACCURACY[dtype]) <= terms)
 
 
-def _polynomials(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
-    """What is wanted, of the sum of so many terms."""
+def _polynomials(terms: int, count: int, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+    """`_values` of the sum of so many terms."""
     a, a_t = jax.jvp(partial(_coefficients, terms), (t,), (jnp.ones_like(t),))
     slopes = a[1:] * np.arange(1, terms + 1, dtype=np.float32)
-    return tuple(_polynomial(of, w, z) for of in (a, slopes, a_t)[:len(what)])
+    return tuple(_polynomial(of, w, z) for of in (a, slopes, a_t)[:count])
 
 
-def _accelerations(terms: int, what: Wanted, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
+def _accelerations(terms: int, count: int, t: Array, w: Array, z: Array) -> tuple[tuple[Array, Array], ...]:
     """The same of HEAD terms and the rest as a continued fraction."""
     point = jax.lax.complex(*jnp.broadcast_arrays(w, z))
     summed = partial(_summed, terms, point)
-    (s, rest), (h, _) = jax.jvp(summed, (t,), (jnp.ones_like(t),)) if what == "Swt" else (summed(t), (None, None))
-    g = None if what == "S" else (0.5 * t * s - (1.0 - 0.5 * t) * rest) * _inverse(1.0 - point)
-    return tuple((value.real, value.imag) for value in (s, g, h) if value is not None)
+    (s, rest), by_t = (summed(t), ()) if count < 3 else jax.jvp(summed, (t,), (jnp.ones_like(t),))
+    slope = (0.5 * t * s - (1.0 - 0.5 * t) * rest) * _inverse(1.0 - point)
+    return tuple((value.real, value.imag) for value in (s, slope, *by_t[:1])[:count])
