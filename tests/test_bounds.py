@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from giga.bayes.prior import Prior
-from giga.inference.variational.bounds import Bounds, near_bounds
+from giga.inference.variational.bounds import Bounds, inverse, near_bounds
 
 pytestmark = pytest.mark.quick
 
@@ -97,3 +97,13 @@ def test_relations_are_straight(x64):
     z[:, 1] = (log_w - 0.4) / 1.5
     slope = np.diff(near.inverse(z)[:, 1]) / np.diff(np.exp(log_w))
     assert slope.max() / slope.min() < 2.6
+
+
+def test_a_precision_that_rounding_made_indefinite_has_finite_widths(rng):
+    root = rng.normal(size=(4, 4))
+    good = root @ root.T + np.eye(4)
+    np.testing.assert_allclose(inverse(good), np.linalg.inv(good), rtol=1e-9, atol=1e-12)
+    ridge = 1e6 * np.ones((2, 2)) - np.diag([0.0, 0.5])  # its determinant is negative
+    assert np.diag(np.linalg.inv(ridge)).min() < 0.0
+    widths = np.diag(inverse(ridge))
+    assert (widths > 0.0).all() and widths.max() <= 9.0  # three deviations of the prior

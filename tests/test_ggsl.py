@@ -1,12 +1,19 @@
 """What a separator is trained on, and its loss."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from giga.io.tables import to_table
+from giga.jobs.systems import SYSTEMS
 from giga.models.networks.separator import GGSLConfig
 from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error, make_simulator
+from giga.models.zoo import Card, save_weights
+from giga.models.zoo.weights import tensors_of
 from giga.runtime.identity import identity_of
 from giga.simulate.generator import simulator
 from giga.simulate.surveys.noise import CameraNoise
@@ -202,6 +209,38 @@ def test_kinds_that_are_no_shares_are_refused(kinds):
 def test_kinds_of_no_companions_are_refused():
     with pytest.raises(ValueError, match="kinds: got .* with companions = 0; expected some companions"):
         GGSLConfig(companions=0, kinds=KINDS)
+
+
+def test_a_separator_goes_on_from_the_weights_that_it_names(tmp_path):
+    small = {"survey": "kids-ggsl-unet", "channels": (8, 8)}
+    first = GGSLTask(GGSLConfig(**small)).network(nnx.Rngs(3))
+    save_weights(first, tmp_path / "first", Card(**SYSTEMS["ggsl-unet"].card(first.config), recipe={}, seed=0,
+                                                 git_hash="0a1b", command="none", metrics={}, images_per_s={}))
+    named = GGSLConfig(**small, kinds=KINDS, start=str(tmp_path / "first"))
+    task, fresh = GGSLTask(named), GGSLTask(GGSLConfig(**small, kinds=KINDS))
+    assert SYSTEMS["ggsl-unet"].card(named)["config"] == to_table(dataclasses.replace(named, start=""))
+    begun = task.network(nnx.Rngs(0))
+    for name, weight in tensors_of(first).items():
+        np.testing.assert_array_equal(tensors_of(begun)[name], weight)
+    assert begun.config.kinds == KINDS
+    # What it starts from is known by its weights, not by where they lie.
+    (tmp_path / "again.safetensors").write_bytes((tmp_path / "first.safetensors").read_bytes())
+    (tmp_path / "again.json").write_bytes((tmp_path / "first.json").read_bytes())
+    again = GGSLTask(dataclasses.replace(named, start=str(tmp_path / "again")))
+    assert again.identity == task.identity != fresh.identity
+    assert identity_of(GGSLConfig()) == identity_of(GGSLConfig(start=""))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"start": "nothere/model"}, "start: nothere/model.safetensors: no such weights"),
+    ({"start": "modular-lsst"}, "start: modular-lsst is a Chain, expected a separator"),
+    ({"start": "ggsl-unet-kids", "recipe": "paper"}, "start: ggsl-unet-kids has recipe physical, expected paper"),
+    ({"start": "ggsl-unet-des"}, "start: ggsl-unet-des has bands 5, expected 4"),
+    ({"start": "ggsl-unet-kids", "channels": (8, 8)}, "start: ggsl-unet-kids: weights of another architecture: "),
+])
+def test_weights_that_a_separator_cannot_start_from_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        GGSLTask(GGSLConfig(**changes))
 
 
 def test_a_seeing_of_three_factors_is_refused():

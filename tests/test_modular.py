@@ -253,6 +253,33 @@ def test_joint_starts_from_the_weights_that_it_names(saved, stages, batch):
     assert task.identity != ModularTask(of("joint"), stages=other).identity
 
 
+def test_a_stage_and_a_chain_go_on_from_a_chain(tmp_path, saved, stages, batch):
+    config = of("joint", **saved)
+    card = Card(**SYSTEMS["modular"].card(config), recipe={}, seed=0, git_hash="0a1b", command="none", metrics={},
+                images_per_s={})
+    save_weights(Chain.of(config, stages), tmp_path / "chain", card)
+    place, seen = str(tmp_path / "chain"), TINY.stretch(batch.image)
+    whole: Any = ModularTask(of("joint", matched=True, **dict.fromkeys(STAGES, place))).network(nnx.Rngs(0))
+    alone: Any = ModularTask(of("deblend", matched=True, deblend=place)).network(nnx.Rngs(0))
+    for network in (whole.deblend, alone):
+        np.testing.assert_array_equal(called(network, seen), called(stages["deblend"], seen))
+    assert alone.config == of("deblend", matched=True)
+    from_stage = ModularTask(of("deblend", deblend=saved["deblend"]))
+    assert from_stage.identity == ModularTask(of("deblend", deblend=place)).identity
+    assert from_stage.identity != ModularTask(of("deblend")).identity
+
+
+@pytest.mark.parametrize(("asked", "message"), [
+    (lambda saved: of("find", denoise=saved["denoise"]), "denoise: given for stage 'find'; expected find alone"),
+    (lambda saved: of("find", find=saved["measure"]), "find: got a network of stage 'measure'"),
+    (lambda saved: of("find", find=saved["find"], width=8), "find: the network is of other images, sizes"),
+    (lambda saved: of("find", find="ggsl-unet-des"), "find: ggsl-unet-des is a Separator, expected a stage"),
+])
+def test_weights_that_a_stage_cannot_start_from_are_refused(saved, asked, message):
+    with pytest.raises(ValueError, match=message):
+        ModularTask(asked(saved))
+
+
 def test_a_chain_is_kept_in_the_zoo_and_comes_back(tmp_path, stages, batch):
     chain = Chain.of(of("joint"), stages)
     card = Card(**SYSTEMS["modular"].card(of("joint", denoise="a", deblend="b", find="c", measure="d")), recipe={},

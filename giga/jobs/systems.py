@@ -174,7 +174,8 @@ def _separated(model: Separator, images: Any) -> Any:
 def _separator_card(config: GGSLConfig, simulation: Simulation | None = None) -> dict[str, Any]:
     survey = config.observed
     flops = _flops(lambda: Separator(config, rngs=nnx.Rngs(0)), _separated, _shape(config))
-    return dict(network="Separator", config=to_table(config), flops=flops, prevalence=1.0 - EMPTY, limits=(
+    own = dataclasses.replace(config, start="")  # where weights came from is in the recipe
+    return dict(network="Separator", config=to_table(own), flops=flops, prevalence=1.0 - EMPTY, limits=(
         f"Trained on simulations of {survey.name} alone: Sersic galaxies, {survey.pixel_scale} arcsec a pixel, bands "
         f"{', '.join(band.name for band in survey.bands)}, {_psfs(config)}; real images were in no training or test "
         "set.",

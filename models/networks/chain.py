@@ -51,7 +51,8 @@ class ModularConfig:
         angle: The measurer gives the position angle as a "pair", (cos 2 phi, sin 2 phi), or as the paper's "unit",
             phi / pi from 0 to 1, which jumps.
         dtype: Of the activations, "float32" or "bfloat16".
-        denoise, deblend, find, measure: Weights that "joint" starts from, names of the zoo or paths.
+        denoise, deblend, find, measure: Weights that go on learning, names of the zoo or paths: of a chain its part is
+            taken. "joint" needs all four; a stage may have its own, or begins with new ones.
         balance: Of the four losses in "joint".
         matched: Sources that are not lensed are as bright and as large as arcs, see
             `giga.simulate.systems.modular.lsst_lenses`.
@@ -152,9 +153,10 @@ class ModularConfig:
         return dataclasses.replace(self, stage=stage, input="clean", **dict.fromkeys(STAGES, ""))
 
     def fits(self, other: ModularConfig) -> bool:
-        """Whether weights of the other's stage have their place in this chain."""
-        free = {name: getattr(self, name) for name in ("catalogue", "matched", "balance", "dtype")}
-        return self.of_stage("find") == dataclasses.replace(other.of_stage("find"), **free)
+        """Whether weights of the other's stage have their place here: another population and sky are no hindrance."""
+        free = {name: getattr(self, name) for name in ("catalogue", "matched", "balance", "dtype", "survey", "own")}
+        return (self.of_stage("find") == dataclasses.replace(other.of_stage("find"), **free)
+                and self.observed.pixel_scale == other.observed.pixel_scale)
 
 
 class Stage(nnx.Module):

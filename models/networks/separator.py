@@ -42,6 +42,7 @@ class GGSLConfig:
         beta: Range of the slope of Moffat profiles, drawn likewise; empty keeps the survey's profiles.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.
         own: Survey of a configuration that has its own; None is the preset.
+        start: Separator that goes on learning, a name of the zoo or a path; empty begins with new weights.
     """
 
     recipe: str = "physical"
@@ -55,6 +56,7 @@ class GGSLConfig:
     flux: float = 0.0
     own: OwnSurvey | None = dataclasses.field(default=None, metadata={LATER: True})
     kinds: tuple[float, ...] | None = dataclasses.field(default=None, metadata={LATER: True})
+    start: str = dataclasses.field(default="", metadata={LATER: True})
 
     def __post_init__(self) -> None:
         for field, allowed in (("recipe", RECIPES), ("survey", tuple(SURVEYS)), ("network", ("paper", "small")),

@@ -17,7 +17,9 @@ from giga.models.networks.separator import GGSLConfig, Separator, scale_of, scal
 from giga.models.systems.measured import Measured
 from giga.models.systems.separation_metrics import measure, measured, without_network, without_source
 from giga.models.systems.simulated import SimulatedTask, elsewhere, require
+from giga.models.zoo import ZooError, load
 from giga.models.zoo.magnitudes import Corrections, measure_corrections
+from giga.models.zoo.weights import renewed, tensors_of
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Simulator, simulator
@@ -77,7 +79,8 @@ class GGSLTask(SimulatedTask):
         made: What simulates the images in the place of the recipe, of the config's own survey.
 
     Raises:
-        ValueError: A population without lens light or without sources.
+        ValueError: A population without lens light or without sources; weights to start from that cannot be loaded or
+            are of another network.
     """
 
     def __init__(self, config: GGSLConfig, noise: Noise | None = None, made: Simulator | None = None):
@@ -87,16 +90,18 @@ class GGSLTask(SimulatedTask):
         self.simulator = make_simulator(config, noise) if made is None else made
         self.other = make_simulator(config, shifted=True) if made is None else elsewhere(made, config.observed)
         self.background_rms = jnp.asarray(config.observed.background_rms, jnp.float32)
+        self._start = _begun(config) if config.start else None
 
     @property
     def identity(self) -> str:
-        """Hash of the configuration, of the survey that it names, and of noise that was measured."""
+        """Hash of the configuration, its survey, noise that was measured, and the weights that it starts from."""
         own = [] if self.made is None else [self.made]
-        return identity_of("ggsl", self.config, self.config.observed, self.noise, *own)
+        own += [] if self._start is None else [tensors_of(self._start)]
+        return identity_of("ggsl", dataclasses.replace(self.config, start=""), self.config.observed, self.noise, *own)
 
     def network(self, rngs: nnx.Rngs) -> Separator:
-        """A fresh network."""
-        return Separator(self.config, rngs=rngs)
+        """A fresh network; or the one that it starts from, copied."""
+        return Separator(self.config, rngs=rngs) if self._start is None else nnx.clone(self._start)
 
     def prepared(self, batch: Batch) -> dict[str, Array]:
         """What the loss needs of simulated images, divided by their scale, with or without a leading axis."""
@@ -123,6 +128,25 @@ class GGSLTask(SimulatedTask):
             terms["flux"] = self.config.flux * (lens + source)
         wrong = jnp.mean(((errors["lens"] + errors["source"]) / batch["sigma"]) ** 2, axis=(1, 2, 3))
         return sum(terms.values(), jnp.zeros(())), dict(terms, chi2_below_2=jnp.mean(1.0 + wrong < 2.0))
+
+
+def _begun(config: GGSLConfig) -> Separator:
+    """A separator of a configuration with the weights that it names.
+
+    Raises:
+        ValueError: Weights that cannot be loaded, or of another network.
+    """
+    try:
+        found, card = load(config.start)
+        if not isinstance(found, Separator):
+            raise ZooError(f"{config.start} is a {card.network}, expected a separator")
+        for name, has, wants in (("recipe", found.config.recipe, config.recipe),
+                                 ("bands", found.config.unet.bands, config.unet.bands)):
+            if has != wants:
+                raise ZooError(f"{config.start} has {name} {has}, expected {wants}")
+        return renewed(lambda: Separator(config, rngs=nnx.Rngs(0)), found, config.start)
+    except ZooError as error:
+        raise ValueError(f"start: {error}") from error
 
 
 def flux_error(found: Array, true: Array, sigma: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from giga.models.networks.chain import STAGES, Chain, ModularConfig, Stage
 from giga.models.systems.simulated import SimulatedTask, elsewhere, require
 from giga.models.zoo import ZooError, load
-from giga.models.zoo.weights import tensors_of
+from giga.models.zoo.weights import renewed, tensors_of
 from giga.runtime.identity import identity_of
 from giga.simulate.batch import Batch
 from giga.simulate.generator import Simulator, simulator
@@ -125,20 +125,21 @@ class ModularTask(SimulatedTask):
             lensed = 1.0 if config.stage == "measure" else LENSED
             self.simulator = make_simulator(config, catalogue, lensed, noise=noise)
             self.other = make_simulator(config, catalogue, lensed, shifted=True)
-        self._chain = Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else None
+        self._start = (Chain.of(config, stages or load_stages(config)) if config.stage == "joint" else
+                       _started(config))
 
     @property
     def identity(self) -> str:
-        """Hash of the configuration, its survey, catalogue and noise, and of the weights that a chain starts from."""
+        """Hash of the configuration, its survey, catalogue and noise, and of the weights that it starts from."""
         own = dataclasses.replace(self.config, **dict.fromkeys(STAGES, ""))
-        weights = {} if self._chain is None else tensors_of(self._chain)
+        weights = {} if self._start is None else tensors_of(self._start)
         noise = [] if self.noise is None else [self.noise]
         made = [] if self.made is None else [self.made]
         return identity_of("modular", own, self.config.observed, self.catalogue, weights, *noise, *made)
 
     def network(self, rngs: nnx.Rngs) -> Stage | Chain:
-        """A fresh network; or the chain of the trained ones, copied."""
-        return Stage(self.config, rngs=rngs) if self._chain is None else nnx.clone(self._chain)
+        """A fresh network; or the trained ones that it starts from, copied."""
+        return Stage(self.config, rngs=rngs) if self._start is None else nnx.clone(self._start)
 
     def prepared(self, batch: Batch) -> dict[str, Array]:
         """What the stage needs of `examples_of`."""
@@ -169,15 +170,45 @@ def load_stages(config: ModularConfig) -> dict[str, Stage]:
     Raises:
         ValueError: One is not named, cannot be loaded, or is no network of a stage.
     """
-    stages = {}
     for name in STAGES:
-        if not (place := getattr(config, name)):
+        if not getattr(config, name):
             raise ValueError(f"{name}: stage 'joint' starts from trained weights, got none; expected a name or a path")
-        try:
-            model, card = load(place)
-        except ZooError as error:
-            raise ValueError(f"{name}: {error}") from error
-        if not isinstance(model, Stage):
-            raise ValueError(f"{name}: {place} is a {card.network}, expected a stage of the modular pipeline")
-        stages[name] = model
-    return stages
+    return {name: _load_stage(config, name) for name in STAGES}
+
+
+def _load_stage(config: ModularConfig, name: str) -> Stage:
+    """The network of a stage that a configuration names, or that stage of a chain. Raises ValueError."""
+    place = getattr(config, name)
+    try:
+        model, card = load(place)
+    except ZooError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if isinstance(model, Chain):
+        return getattr(model, name)
+    if not isinstance(model, Stage):
+        raise ValueError(f"{name}: {place} is a {card.network}, expected a stage of the modular pipeline, or a chain")
+    return model
+
+
+def _started(config: ModularConfig) -> Stage | None:
+    """The network that a stage of its own starts from, if the configuration names one.
+
+    Raises:
+        ValueError: Weights of another stage are named; weights that cannot be loaded or do not fit.
+    """
+    name = config.stage
+    for given in STAGES:
+        if given != name and getattr(config, given):
+            raise ValueError(f"{given}: given for stage {name!r}; expected {name} alone, whose weights go on learning")
+    if not getattr(config, name):
+        return None
+    found = _load_stage(config, name)
+    if found.config.stage != name or found.config.input != config.input:
+        raise ValueError(f"{name}: got a network of stage {found.config.stage!r} that is shown {found.config.input} "
+                         f"images, expected {config.input} ones")
+    if not config.fits(found.config):
+        raise ValueError(f"{name}: the network is of other images, sizes or ranges: {found.config}")
+    own = dataclasses.replace(config, **dict.fromkeys(STAGES, ""))
+    return renewed(lambda: Stage(own, rngs=nnx.Rngs(0)), found, getattr(config, name))
+
+

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ def fill(model: Any, content: bytes, path: Path) -> None:
     nnx.update(model, jax.tree.unflatten(structure, [jnp.asarray(tensors[weight_name(path)]) for path, _ in found]))
     streams = nnx.state(model, nnx.RngState)
     nnx.update(model, jax.tree.map(_begun, streams))
+
+
+def renewed(make: Callable[[], Any], found: Any, path: str | Path) -> Any:
+    """A network of other settings with the weights of one that was found; its random streams begin anew.
+
+    Args:
+        make: Makes the network; only its outline is taken.
+        found: Whose weights are taken.
+        path: Of what was found, for messages.
+
+    Raises:
+        ZooError: Another architecture; names the first tensor that differs.
+    """
+    model = nnx.eval_shape(make)
+    fill(model, pack_weights(found), Path(path))
+    return model
 
 
 def _begun(leaf: Any) -> jax.Array:

@@ -15,6 +15,7 @@ from giga.inference.modes.evidence import laplace
 from giga.inference.modes.mixture import Weighed
 from giga.inference.search.lanes import JACOBIAN_COST, Improve, Lanes
 from giga.inference.search.map import MapState
+from giga.inference.variational.bounds import inverse
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import Ascent
 
@@ -205,7 +206,7 @@ def _dip(posterior: Posterior, a: Mode, b: Mode, improve: Improve, ascent: Ascen
     straight = start + np.linspace(0.0, 1.0, width + 2)[1:-1, None] * step
     best, evaluations = lower - _lowest(posterior, straight, ascent), width
     precision = 0.5 * (a.precision + b.precision)
-    along_ridge = np.abs(step) / np.sqrt(np.diag(np.linalg.inv(precision + 1e-6 * np.eye(len(step)))))
+    along_ridge = np.abs(step) / np.sqrt(np.diag(inverse(precision)))
     across = np.abs(step) * np.sqrt(np.diag(precision))
     for axis in dict.fromkeys([int(np.argmax(along_ridge)), int(np.argmax(across))]):
         if best <= config.dip:

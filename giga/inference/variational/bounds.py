@@ -143,9 +143,18 @@ def near_bounds(prior: Prior, mode: np.ndarray, precision: np.ndarray) -> Bounds
                   scale=np.asarray(prior.scale))
 
 
+def inverse(precision: np.ndarray) -> np.ndarray:
+    """Covariance of a precision matrix in units of prior deviations.
+
+    No direction is left wider than three of them: below that a precision from float32 is rounding.
+    """
+    values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
+    return (vectors / np.maximum(values, 1.0 / 9.0)) @ vectors.T
+
+
 def _likelihood_sd(precision: np.ndarray, curvature: np.ndarray) -> np.ndarray:
     """Standard deviation of each parameter with its own prior taken away, the others' kept."""
-    variance = np.diag(np.linalg.inv(np.asarray(precision, float)))
+    variance = np.diag(inverse(np.asarray(precision, float)))
     left = 1.0 / variance - curvature
     return 1.0 / np.sqrt(np.maximum(left, 1e-12))
 

@@ -14,7 +14,7 @@ from jax.scipy.linalg import solve_triangular
 from numpy.typing import DTypeLike
 
 from giga.component import AnyArray, Component
-from giga.inference.variational.bounds import Bounds
+from giga.inference.variational.bounds import Bounds, inverse
 from giga.runtime.parallel import ON_VECTORS, on_host
 from giga.runtime.products import matmul
 
@@ -209,15 +209,6 @@ def _transport(location: float, width: float, means: np.ndarray, chols: np.ndarr
              "factor": np.eye(n)}
     numbers = {name: np.asarray(part, dtype) for name, part in parts.items()}
     return Transport(order=order.astype(np.int32), bounds=Bounds.none(n, dtype), bend=Bend.none(n, dtype), **numbers)
-
-
-def inverse(precision: np.ndarray) -> np.ndarray:
-    """Covariance of a precision matrix in units of prior deviations.
-
-    No direction is left wider than three of them: below that a precision from float32 is rounding.
-    """
-    values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
-    return (vectors / np.maximum(values, 1.0 / 9.0)) @ vectors.T
 
 
 def _log_chol(covariance: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from giga.bayes.posterior import Posterior
 from giga.component import AnyArray
 from giga.inference.search.lanes import JACOBIAN_COST, Improve, Lanes
 from giga.inference.search.map import MapState
-from giga.inference.variational.bounds import Bounds, near_bounds
-from giga.inference.variational.transport import REACH, Transport, conditional, gaussian, inverse
+from giga.inference.variational.bounds import Bounds, inverse, near_bounds
+from giga.inference.variational.transport import REACH, Transport, conditional, gaussian
 from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import ON_VECTORS, batched, compiled, on_host, spread
 from giga.runtime.products import matmul
