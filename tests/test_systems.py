@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from giga.bayes import points
-from giga.bayes.systems import SystemImages, SystemsTerm, image_plane, means, scatter, source_plane, traced
+from giga.bayes.systems import REACH, SystemImages, SystemsTerm, image_plane, means, scatter, source_plane, traced
 from giga.component import Param
 from giga.io.errors import InputError
 from giga.io.lenstool.catalogues import (
@@ -123,6 +124,28 @@ def test_source_plane_is_that_of_each_system(x64):
         expected = jax.jit(points.source_plane)([Thinner(mass=scene.mass[0], weight=weights[k])], one)
         np.testing.assert_allclose(found.beta[k], expected.beta, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(found.residuals[rows], expected.residuals, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("off", [1e-2, 1e-5, 1e-8])
+def test_an_image_that_is_not_found_beside_a_critical_curve_has_a_distance(x64, off):
+    """What the source plane leaves of it has a pole there, and is compressed."""
+    scene, data = example(x64)
+    weights, own = scene.planes.source_weights(0), scene.mass
+
+    def det(x):
+        one = data.replace(x=np.array([x]), y=np.array([0.3]), sigma=data.sigma[:1], system=(0,))
+        return float(1.0 / image_plane(own, one, weights[:1]).magnification[0])
+
+    edge = brentq(det, 14.0, 20.0, xtol=1e-13)
+    one = data.replace(x=np.array([edge + off]), y=np.array([0.3]), sigma=data.sigma[:1], system=(0,))
+    beta = traced(own, one, weights[:1]) - jnp.array([0.0, 30.0])  # whose image is further away than Newton's steps reach
+    found, left = image_plane(own, one, weights[:1], beta), source_plane(own, one, weights[:1], beta)
+    sigma = float(data.sigma[0])
+    far, near = (sigma * float(jnp.linalg.norm(one.residuals)) for one in (left, found))
+    assert not bool(found.settled[0]) and far > 20.0
+    np.testing.assert_allclose(near, REACH * np.arcsinh(far / REACH), rtol=1e-9)
+    gradient = jax.grad(lambda beta: jnp.sum(image_plane(own, one, weights[:1], beta).residuals ** 2))(beta)
+    assert np.isfinite(gradient).all()
 
 
 def test_image_plane_finds_the_images_of_the_sources(x64):

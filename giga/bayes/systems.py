@@ -132,7 +132,8 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     """Positions in the image plane: Newton's method from where each image was seen, to the best source of its system.
 
     An image that it does not settle on within `NEWTON` steps keeps what `source_plane` leaves of it, so that the
-    likelihood is finite; `Placed.settled` tells. Derivatives are those of the implicit function theorem. Arguments are
+    likelihood is finite; `Placed.settled` tells. That has a pole where a critical curve runs through the place, and
+    is compressed: a distance r beyond `REACH` counts as `REACH` arcsinh(r / `REACH`). Derivatives are those of the implicit function theorem. Arguments are
     those of `source_plane`.
     """
     x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
@@ -161,13 +162,19 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     first = _compared(places, *_inverse(mass, x, y, weight), data, beta)
     # One step more, whose derivative by lens and source is that of the image.
     last = at - jnp.sum(tensor * (found - _each(first.beta, data))[:, None, :], -1)
-    left = jnp.where(settled[:, None], (last - seen) / sigma, first.residuals)
+    left = jnp.where(settled[:, None], (last - seen) / sigma, _compressed(sigma * first.residuals) / sigma)
     return Placed(first.beta, left, settled, first.magnification)
 
 
 def _capped(move: Array) -> Array:
     length = jnp.sqrt(jnp.sum(move**2, -1, keepdims=True) + 1e-20)
     return move * jnp.minimum(1.0, REACH / length)
+
+
+def _compressed(move: Array) -> Array:
+    """Distances as they are where they are short; the longer, the nearer to their logarithm."""
+    length = jnp.sqrt(jnp.sum(move**2, -1, keepdims=True) + 1e-20) / REACH
+    return move * jnp.arcsinh(length) / length
 
 
 def _inverse(mass: Sequence[MassProfile], x: Array, y: Array, weight: Array) -> tuple[Array, Array]:
