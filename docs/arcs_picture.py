@@ -60,7 +60,7 @@ def mimics() -> None:
     config = FinderConfig(network="resnet18", size="paper", survey="legacy-clusters")
     made = make_mimics(config)
     rows = [jax.device_get(made.simulate(jax.random.key(k), 24)) for k in range(MIMICS // 24)]
-    kind, mag = (np.concatenate([batch.truth[name] for batch in rows]) for name in ("mimic", "mag"))
+    kind, mag = (np.concatenate([batch.truth[name] for batch in rows]) for name in ("mimic", "mimic_mag"))
     images = np.concatenate([batch.image[:, MIDDLE, MIDDLE] for batch in rows])
     chosen = []
     for k in range(len(KINDS)):
@@ -85,7 +85,7 @@ def magnitudes() -> None:
     print(f"{len(arcs)} arcs, r at {PERCENT}%: {np.percentile(r, PERCENT).round(1)}; brighter than the source by "
           f"{np.mean(source - r):.2f} +- {np.std(source - r):.2f}; radius of half the light "
           f"{np.sqrt(np.median(half) / np.pi):.2f} arcsec")
-    kind, mag = (np.concatenate([batch.truth[name] for batch in sets["mimics"]]) for name in ("mimic", "mag"))
+    kind, mag = (np.concatenate([batch.truth[name] for batch in sets["mimics"]]) for name in ("mimic", "mimic_mag"))
     for k, name in enumerate(KINDS):
         print(f"{name}: r at {PERCENT}%: {np.percentile(mag[kind == k, 1], PERCENT).round(1)}")
 
