@@ -76,7 +76,7 @@ class CompanionsConfig:
 
     most: int = at_least(0, 3)  # each is there with probability one half
     magnitude: tuple[float, float] = (20.0, 25.0)  # range in r
-    kinds: tuple[float, ...] | None = None  # shares of blue galaxies, red ones, stars, close pairs; none is blue alone
+    kinds: tuple[float, ...] | None = None  # shares of blue galaxies, red ones, stars, close pairs, and spirals
 
     def __post_init__(self) -> None:
         _check_ranges(self, "magnitude")
