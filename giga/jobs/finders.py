@@ -184,7 +184,8 @@ def arc_shape(config: ArcFinderConfig) -> tuple[int, int, int]:
 def arc_task(config: ArcFinderConfig, noise: Noise | None = None) -> arcs.ArcTask:
     """The task of a configuration. Raises InputError."""
     try:
-        mimics = {"mimics": config.mimics} if config.mimics else {}  # a task without is what it was before there were
+        # Without any the task has the identity that it had before there were mimics.
+        mimics: dict[str, Any] = {"mimics": config.mimics} if config.mimics else {}
         return arcs.ArcTask(config.finder, **_drawn(config, noise), **mimics)
     except InputError:
         raise
