@@ -56,13 +56,13 @@ def main() -> None:
     magnitudes()
 
 
-def write_sheet(name: str, images: np.ndarray, chosen: Sequence[int], labels: Sequence[str]) -> None:
+def write_sheet(name: str, images: np.ndarray, chosen: np.ndarray, labels: Sequence[str]) -> None:
     """Draw some of the images of a simulation into docs/images, in the noise of all."""
     # The sky's scatter by the pixels below the median, which no galaxy has.
     images = np.asarray(images)[:, MIDDLE, MIDDLE]
     below = np.median(images, (0, 1, 2)) - np.quantile(images, 0.1587, (0, 1, 2))
     write_bytes(Path(__file__).parent / "images" / name,
-                png(sheet(images[np.asarray(chosen)], below, labels, COLUMNS), dpi=95))
+                png(sheet(images[chosen], below, labels, COLUMNS), dpi=95))
 
 
 def among(folder: Path) -> None:
@@ -71,9 +71,9 @@ def among(folder: Path) -> None:
     kind, label, truth = batch.truth["mimic"], np.asarray(batch.label), batch.truth
     lenses = np.flatnonzero(label == 1)[np.argsort(truth["theta_E"][label == 1])]
     bright = [np.flatnonzero(kind == k)[np.argsort(truth["mimic_mag"][kind == k, 1])] for k in range(len(KINDS))]
-    rows = [*lenses[np.linspace(0, len(lenses) - 1, COLUMNS).astype(int)],
-            *[found[len(found) // 4] for found in bright if len(found)][:COLUMNS],
-            *np.flatnonzero((label == 0) & (kind < 0))[:COLUMNS]]
+    rows = np.concatenate([lenses[np.linspace(0, len(lenses) - 1, COLUMNS).astype(int)],
+                           [found[len(found) // 4] for found in bright if len(found)][:COLUMNS],
+                           np.flatnonzero((label == 0) & (kind < 0))[:COLUMNS]])
     write_sheet("arcs_among_mimics.png", batch.image, rows, [
         f"arc, {truth['theta_E'][k]:.1f}″" if label[k] else f"{KINDS[kind[k]]}, r = {truth['mimic_mag'][k, 1]:.1f}"
         if kind[k] >= 0 else "neither" for k in rows])
