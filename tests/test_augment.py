@@ -7,6 +7,7 @@ import pytest
 
 from giga import SIE, Grid, Scene, Sersic, Shear
 from giga.lensing.tracing import trace
+from giga.light.spiral import Spiral
 from giga.simulate.batch import Batch, dihedral
 
 GRID = Grid(shape=(24, 24), pixel_scale=0.2)
@@ -40,6 +41,23 @@ def test_the_turned_truth_renders_the_turned_image():
         turned = turn(jax.random.key(seed), one)
         np.testing.assert_allclose(seen(turned.truth), turned.image, atol=2e-5)  # float32, rays at other roundings
         np.testing.assert_array_equal(turned.sigma, turned.image + 1.0)
+        found.add(np.asarray(turned.image).tobytes())
+    assert len(found) == 8
+
+
+def test_the_arms_of_a_spiral_turn_with_the_image():
+    truth = {f"lens_light.0.{name}": jnp.asarray(value) for name, value in dict(
+        Rs=0.5, contrast=0.8, pitch=0.4, phi0=0.3, e1=0.1, e2=0.2, center_x=0.3, center_y=-0.2).items()}
+
+    def spiral(truth):
+        names = {name.rpartition(".")[2]: value for name, value in truth.items()}
+        return Spiral(amp=1.0, **names).brightness(*GRID.coordinates())[..., None]
+
+    one = batch().replace(image=spiral(truth), truth=truth, parts={})
+    found, turn = set(), jax.jit(dihedral)
+    for seed in range(40):
+        turned = turn(jax.random.key(seed), one)
+        np.testing.assert_allclose(spiral(turned.truth), turned.image, atol=2e-5)
         found.add(np.asarray(turned.image).tobytes())
     assert len(found) == 8
 

@@ -10,6 +10,7 @@ from flax import nnx
 
 from giga.io.tables import to_table
 from giga.jobs.systems import SYSTEMS
+from giga.light.spiral import Spiral
 from giga.models.networks.separator import GGSLConfig
 from giga.models.systems.ggsl import FAINT, GGSLTask, flux_error, make_simulator
 from giga.models.zoo import Card, save_weights
@@ -19,6 +20,7 @@ from giga.simulate.generator import simulator
 from giga.simulate.surveys.noise import CameraNoise
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.systems.ggsl import (
+    BULGE,
     DEFLECTOR_COLOURS,
     DENSITY,
     PAIR,
@@ -31,6 +33,9 @@ from giga.simulate.systems.ggsl import (
 SHAPE = (2, 8, 8, 3)
 # Radius, index and place of the companions that key 0 draws about "kids" without kinds.
 BEFORE = [[0.7645462, 1.5077642, -0.2710147], [0.419485, 1.6325394, -2.1324823], [0.3249168, 2.1848016, -1.7700195]]
+# The same with the four shares of `KINDS`.
+FOUR = [[0.2400919, 3.5841341, -0.7517363], [0.3437199, 2.0357625, -0.0536341], [0.1935426, 3.7061386, -0.522971],
+        [0.4089684, 4.9243126, -0.7053809], [0.6392782, 3.652113, 2.8546376], [0.1641545, 2.953167, 2.9801631]]
 
 
 def example(rng) -> dict[str, jax.Array]:
@@ -198,9 +203,51 @@ def test_a_separator_learns_from_the_kinds_that_its_configuration_names():
     assert identity_of(made.companions) == identity_of(named)
 
 
-@pytest.mark.parametrize("kinds", [(0.5, 0.5), (0.5, 0.5, 0.5, 0.0), (1.5, -0.5, 0.0, 0.0)])
+def test_a_share_of_spirals_adds_a_disc_with_arms_and_a_bulge():
+    """Expected: of its share, blue disc and red bulge of one magnitude together; without a share, what four shares
+    draw."""
+    galaxies, truth = drawn_of((0.3, 0.2, 0.1, 0.1, 0.3), scenes=2000)
+    one, bulge, disc, second = galaxies
+    assert isinstance(disc, Spiral)
+    kind, there = truth["kind.0"], np.stack([part.amp[:, 0] > 0.0 for part in galaxies])
+    anything = there.any(0)
+    shares = np.bincount(kind[anything], minlength=5) / anything.sum()
+    np.testing.assert_allclose(shares, (0.3, 0.2, 0.1, 0.1, 0.3), atol=4.0 * 0.5 / np.sqrt(anything.sum()))
+    spiral = anything & (kind == 4)
+    np.testing.assert_array_equal(there, [anything & ~spiral, spiral, spiral, anything & (kind == 3)])
+    np.testing.assert_allclose([bulge.center_x, bulge.center_y], [disc.center_x, disc.center_y])
+    survey = SURVEYS["kids"]
+    names, flux = [band.name for band in survey.bands], []
+    for part in (bulge, disc):
+        flux.append(np.stack([np.asarray(part.replace(amp=part.amp[:, k]).flux())[spiral] for k in range(len(names))]))
+    g, r = names.index("g"), names.index("r")
+    total = survey.bands[r].zero_point - 2.5 * np.log10(flux[0][r] + flux[1][r])
+    assert 19.99 < total.min() and total.max() < 25.01
+    share = flux[0][r] / (flux[0][r] + flux[1][r])
+    assert BULGE[0] - 0.01 < share.min() and share.max() < BULGE[1] + 0.01
+    for part, colours in zip(flux, (DEFLECTOR_COLOURS, SOURCE_COLOURS), strict=True):
+        colour = -2.5 * np.log10(part[g] / part[r]) + survey.bands[g].zero_point - survey.bands[r].zero_point
+        mean, scatter = colours["g"]
+        np.testing.assert_allclose(colour.mean(), mean, atol=4.0 * scatter / np.sqrt(spiral.sum()) + 1e-3)
+    assert 0.3 < (disc.pitch > 0.5 * np.pi).mean() < 0.7  # either sense
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(galaxies))
+
+
+def test_companions_of_four_shares_are_what_they_were():
+    four, none, some = (companions(SURVEYS["kids"], kinds=kinds)
+                        for kinds in (KINDS, (*KINDS, 0.0), (*KINDS[:3], 0.0, 0.1)))
+    assert identity_of(four) == identity_of(none) != identity_of(some)
+    scene = four.sample(jax.random.key(0))
+    # As drawn before there were spirals.
+    found = [[float(np.asarray(value).ravel()[0]) for value in (one.R_sersic, one.n_sersic, one.center_x)]
+             for one in scene.lens_light]
+    np.testing.assert_allclose(found, FOUR, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kinds", [(0.5, 0.5), (0.5, 0.5, 0.5, 0.0), (1.5, -0.5, 0.0, 0.0), (0.2,) * 6,
+                                   (0.5, 0.5, 0.0, 0.0, 0.5)])
 def test_kinds_that_are_no_shares_are_refused(kinds):
-    message = r"kinds: got \[.*\]; expected 4 shares from 0 to 1 that sum to 1, of blue, red, star, pair"
+    message = r"kinds: got \[.*\]; expected 4 or 5 shares from 0 to 1 that sum to 1, of blue, red, star, pair, spiral"
     for make in (lambda: GGSLConfig(kinds=kinds), lambda: companions(SURVEYS["kids"], kinds=kinds)):
         with pytest.raises(ValueError, match=message):
             make()

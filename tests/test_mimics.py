@@ -4,14 +4,26 @@ import jax
 import numpy as np
 import pytest
 
+from giga.io.configuration.simulation import load_injection, load_simulation
+from giga.io.errors import InputError
+from giga.io.results.shards import read_shard, write_shard
+from giga.jobs.finders import ArcFinderConfig, arc_card, arc_task
 from giga.models.networks.finder import FinderConfig
 from giga.models.systems import arcs
 from giga.models.systems.measured import Measured, Scores
+from giga.runtime.identity import identity_of
 from giga.simulate.surveys.presets import SURVEYS
 from giga.simulate.systems.cluster_arcs import cluster_arcs
-from giga.simulate.systems.cluster_mimics import KINDS, MAGNIFIED, OF_CLUSTER, cluster_mimics
+from giga.simulate.systems.cluster_mimics import (
+    KINDS,
+    MAGNIFIED,
+    OF_CLUSTER,
+    arcs_among_mimics,
+    cluster_mimics,
+)
 
 CONFIG = FinderConfig(network="resnet18", size="small", survey="legacy-clusters-540mas", pixels=32)
+RECIPE = '[survey]\nname = "legacy-clusters-540mas"\nshape = [32, 32]\n[population]\nmembers = 0\nrecipe = '
 DRAWS, IMAGES = 600, 48
 
 
@@ -90,11 +102,12 @@ def test_magnitudes_are_those_of_arcs_and_of_members(drawn):
     arc = mocks["mag"] - MAGNIFIED[0]
     some = np.isin(truth["mimic"], [KINDS.index(name) for name in ("spiral", "ring")])
     assert OF_CLUSTER["spiral"] == OF_CLUSTER["ring"] == 0.3
-    r = truth["mag"][some, 1]
+    r = truth["mimic_mag"][some, 1]
     # Of 200 of them, a third members, which are brighter: half a magnitude is three standard errors.
     assert np.median(r) == pytest.approx(np.median(arc), abs=0.8)
     assert np.quantile(arc, 0.001) - 3.0 < r.min() and r.max() < arc.max() + 3.0
-    assert np.isfinite(truth["mag"]).all() and (truth["size"] > 0.3).all() and (truth["size"] < 8.0).all()
+    size = truth["mimic_size"]
+    assert np.isfinite(truth["mimic_mag"]).all() and (size > 0.3).all() and (size < 8.0).all()
 
 
 def test_magnitudes_are_those_of_the_images():
@@ -104,8 +117,8 @@ def test_magnitudes_are_those_of_the_images():
     made = arcs.make_mimics(config, shares={"ring": 1.0, "pair": 1.0, "edge-on": 1.0, "spiral": 1.0}, light=False)
     batch = jax.device_get(made.simulate(jax.random.key(5), 16))
     found = batch.parts["lens"].sum((1, 2))
-    expected = 10.0 ** (-0.4 * (batch.truth["mag"] - config.observed.zero_points))
-    inside = batch.truth["size"] < 2.5
+    expected = 10.0 ** (-0.4 * (batch.truth["mimic_mag"] - config.observed.zero_points))
+    inside = batch.truth["mimic_size"] < 2.5
     assert inside.sum() > 6
     assert np.median(np.abs(found / expected - 1.0)[inside]) < 0.05 and (found < 1.01 * expected).all()
 
@@ -115,6 +128,59 @@ def test_kinds_look_different(seen):
     assert set(seen.truth["mimic"]) == set(range(6))
     flat = seen.parts["lens"].reshape(IMAGES, -1)
     assert np.unique(flat.round(5), axis=0).shape[0] == IMAGES
+
+
+def test_a_share_of_what_is_no_lens_has_a_mimic():
+    """Expected: 40% of it, within four standard deviations, none beside an arc or an impostor; the other arcs and
+    impostors are there."""
+    mixed = arcs_among_mimics(CONFIG.observed, 0.4, {"ring": 1.0, "pair": 1.0}, members=0, impostors=1.0)
+    scenes, truth = jax.device_get(jax.jit(jax.vmap(mixed.draw))(jax.random.split(jax.random.key(3), DRAWS)))
+    lensed, there = truth["lensed"] == 1, truth["mimic"] >= 0
+    assert set(truth["mimic"]) == {-1, KINDS.index("ring"), KINDS.index("pair")} and not (lensed & there).any()
+    share = 4.0 * (0.24 / (~lensed).sum()) ** 0.5
+    assert 0.4 < lensed.mean() < 0.6 and there[~lensed].mean() == pytest.approx(0.4, abs=share)
+    np.testing.assert_array_equal((lights(scenes) > 0.0).any(0), there)
+    np.testing.assert_array_equal(scenes.lens_light[-7].amp[:, 1] > 0.0, ~lensed & ~there)  # the impostor
+    np.testing.assert_array_equal(scenes.source_light[0].amp[:, 1] > 0.0, lensed)
+    assert len(scenes.mass) == 2 and np.isfinite(truth["mimic_mag"]).all()
+
+
+def test_without_mimics_all_is_what_it_was():
+    """Expected: populations, simulations and trainings that name no mimics have the identity that they had."""
+    survey = CONFIG.observed
+    assert identity_of(arcs_among_mimics(survey, members=0)) == identity_of(cluster_arcs(survey, members=0))
+    plain, some = (arc_task(ArcFinderConfig(pixels=32, members=0, mimics=share)) for share in (0.0, 0.2))
+    assert "mimics" not in plain.made_of[-1] and plain.identity != some.identity
+    names = {name: task.simulator.population.names for name, task in (("plain", plain), ("some", some))}
+    assert "mimic" in names["some"] and "mimic" in some.other.population.names and "mimic" not in names["plain"]
+    for share, said in ((0.0, "were in no training set"), (0.2, "no lens in training 20% had a rendered spiral")):
+        assert said in arc_card(ArcFinderConfig(pixels=32, mimics=share))["limits"][-1]
+
+
+def test_recipes_of_giga_simulate(tmp_path):
+    """Expected: a file of mimics has their kinds as truth, and of arcs a share among what is no lens; of a simulation
+    without neither settings nor names change."""
+    path = tmp_path / "mimics.toml"
+    path.write_text(RECIPE + '"cluster_mimics"\n')
+    made = load_simulation(path)
+    assert identity_of(made.simulator.population) == identity_of(
+        jax.tree.map(jax.numpy.asarray, cluster_mimics(made.survey, members=0)))
+    written = read_shard(write_shard(tmp_path / "one.fits", made.images(0, 8), {}))
+    assert set(written.truth["mimic"]) <= set(range(6)) and len(set(written.truth["mimic"])) > 1
+    assert not written.label.any() and written.truth["mimic_mag"].shape == (8, 3)
+    path.write_text(RECIPE + '"cluster_arcs"\nempty = 0.5\n')
+    plain, some = load_simulation(path), load_simulation(path, {"population.mimics": 0.2})
+    assert "mimics" not in plain.tables["population"] and "mimic" not in plain.simulator.population.names
+    assert "mimic" in some.simulator.population.names and some.identity != plain.identity
+    for change, said in ((dict(mimics=1.2), r"population.mimics: got 1.2; expected a share from 0 to 1"),
+                         (dict(mimics=0.2, recipe="cluster_mimics"), "got 0.2 with 'cluster_mimics' as recipe; "
+                                                                     "expected 'cluster_arcs'")):
+        with pytest.raises(InputError, match=said):
+            load_simulation(path, {f"population.{name}": value for name, value in change.items()})
+    with pytest.raises(InputError, match=r"population.mimics: got 0.2 for an injection, .*; expected no mimics"):
+        load_injection(path, {"population.mimics": 0.2})
+    with pytest.raises(InputError, match="source_light: no source"):
+        load_injection(path, {"population.recipe": "cluster_mimics"})
 
 
 @pytest.mark.quick
@@ -164,3 +230,11 @@ def test_rates_that_few_negatives_cannot_tell_are_left_out(rng):
     assert "fpr_spiral_at_1e-2" in numbers and not any("1e-3" in name or "ring" in name for name in numbers)
     with pytest.raises(ValueError, match="mock: no scores"):
         arcs.measured_mimics(rows, Measured({}))
+
+
+@pytest.mark.quick
+def test_a_share_of_mimics_that_is_none_is_said():
+    with pytest.raises(ValueError, match="mimics: got 1.5; expected a share from 0 to 1"):
+        arcs_among_mimics(SURVEYS["legacy-clusters-540mas"], 1.5)
+    with pytest.raises(InputError, match="mimics: got -0.1"):
+        ArcFinderConfig(mimics=-0.1)

@@ -137,6 +137,7 @@ class ArcFinderConfig:
     theta_E: float = above(0.0, THETA_E)  # least Einstein radius [arcsec]
     members: int = at_least(0, 12)  # most galaxies beside the brightest
     impostors: float = 0.5  # share of what is no lens with a further galaxy of an arc's magnitude
+    mimics: float = 0.0  # share of what is no lens in training that has a mimic of an arc
     sources: Path | None = None  # table of Collett (2015), in the place of fits to one
     backgrounds: tuple[Path, ...] = ()  # cutouts of clusters that arcs are added to: a file or folder, or one a band
     pixel_scale: float | None = above(0.0, None)  # of those without a WCS [arcsec]
@@ -148,8 +149,9 @@ class ArcFinderConfig:
                                ("dtype", ("float32", "bfloat16"))):
             if (value := getattr(self, field)) not in allowed:
                 raise InputError("", field, f"got {value!r}", nearest(value, allowed))
-        if not 0.0 <= self.impostors <= 1.0:
-            raise InputError("", "impostors", f"got {self.impostors}", "a share from 0 to 1")
+        for field in ("impostors", "mimics"):
+            if not 0.0 <= getattr(self, field) <= 1.0:
+                raise InputError("", field, f"got {getattr(self, field)}", "a share from 0 to 1")
         if (self.pixel_scale or self.zero_points) and not self.backgrounds:
             raise InputError("", "pixel_scale" if self.pixel_scale else "zero_points", "given without backgrounds",
                              "cutouts of clusters, whose it is")
@@ -182,7 +184,9 @@ def arc_shape(config: ArcFinderConfig) -> tuple[int, int, int]:
 def arc_task(config: ArcFinderConfig, noise: Noise | None = None) -> arcs.ArcTask:
     """The task of a configuration. Raises InputError."""
     try:
-        return arcs.ArcTask(config.finder, **_drawn(config, noise))
+        # Without any the task has the identity that it had before there were mimics.
+        mimics: dict[str, Any] = {"mimics": config.mimics} if config.mimics else {}
+        return arcs.ArcTask(config.finder, **_drawn(config, noise), **mimics)
     except InputError:
         raise
     except ValueError as error:
@@ -193,7 +197,8 @@ def arc_task(config: ArcFinderConfig, noise: Noise | None = None) -> arcs.ArcTas
 def arc_measure(config: ArcFinderConfig, model: Any, images: int, seed: int,
                 noise: Noise | None = None) -> Mapping[str, Measured]:
     """What a finder of arcs makes of test sets: see `giga.models.systems.finder.evaluate`, and as "mimics" what
-    `giga.models.systems.arcs.evaluate_mimics` tells. Raises InputError."""
+    `giga.models.systems.arcs.evaluate_mimics` tells. The first two have no mimics, so that networks that were trained
+    with mimics and without compare. Raises InputError."""
     drawn = _drawn(config, noise)
     sets = evaluate(config.finder, model, images, seed,
                     lambda shifted: arcs.make_simulator(config.finder, shifted, **drawn), bins=arcs.BINS)
@@ -213,8 +218,11 @@ def arc_card(config: ArcFinderConfig) -> dict[str, Any]:
         "Cutouts have the brightest galaxy of a cluster in the middle; others are not what it was trained for.",
         f"Einstein radii above {config.theta_E:g} arcsec, and sources to r = 28, so that a part of its arcs shows "
         "nothing to the eye.",
-        "Spirals, rings, mergers, pairs, edge-on discs and ghosts were in no training set; the test set \"mimics\" has "
-        "rendered ones. Tidal streams were in neither."))
+        (f"Of what is no lens in training {config.mimics:.0%} had a rendered spiral, ring, merger, pair, edge-on disc "
+         "or ghost; the test set \"mimics\" has others of the same kinds, so it tells nothing of kinds not seen. "
+         if config.mimics else
+         "Spirals, rings, mergers, pairs, edge-on discs and ghosts were in no training set; the test set \"mimics\" "
+         "has rendered ones. ") + "Tidal streams were in neither."))
 
 
 def _drawn(config: ArcFinderConfig, noise: Noise | None) -> dict[str, Any]:

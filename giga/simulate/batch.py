@@ -9,7 +9,7 @@ from jax import Array
 from giga.component import AnyArray, Component
 
 PAIRS = (("e1", "e2"), ("gamma1", "gamma2"))  # spin 2
-POSITIONS = (("center_x", "center_y"),)
+POSITIONS = (("center_x", "center_y"), ("image_x", "image_y"))
 
 
 class Batch(Component):
@@ -37,9 +37,9 @@ class Batch(Component):
 def dihedral(key: Array, batch: Batch) -> Batch:
     """Flip and turn one example by a random element of the square's symmetries.
 
-    The truth follows: ellipticities, shears and positions, found by the last part of their names. Other quantities are
-    taken to have no direction. A population whose orientations are drawn at random gains nothing by this; real
-    cutouts and banked geometries do.
+    The truth follows: ellipticities, shears, positions and the arms of a `Spiral`, found by the last part of their
+    names. Other quantities are taken to have no direction. A population whose orientations are drawn at random gains
+    nothing by this; real cutouts and banked geometries do.
 
     Args:
         key: Random key.
@@ -91,4 +91,10 @@ def turned_truth(element: Array, truth: dict[str, Array]) -> dict[str, Array]:
                 # A flip of x changes the sign of a position's x, and of the second component of a spin-2 pair.
                 a, b = (flip * a, b) if spin == 1 else (a, flip * b)
                 out[name], out[other] = cos * a - sin * b, sin * a + cos * b
+    for name, value in truth.items():
+        last = name.rpartition(".")[2]
+        if last == "pitch":  # seen in a mirror arms wind the other way
+            out[name] = jnp.where(element >= 4, jnp.pi - value, value)
+        elif last == "phi0":
+            out[name] = angle + jnp.where(element >= 4, jnp.pi - value, value)
     return out

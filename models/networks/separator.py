@@ -37,7 +37,8 @@ class GGSLConfig:
         channels: Channels of the network's levels; empty takes the network's own.
         dtype: Of the activations, "float32" or "bfloat16".
         companions: Most galaxies nearby.
-        kinds: Shares of blue galaxies, red ones, stars and close pairs among them; None is blue ones alone.
+        kinds: Shares of blue galaxies, red ones, stars, close pairs and, if given, spirals among them; None is blue
+            ones alone.
         seeing: Range of the factor of the PSF's width, drawn for every band; empty keeps the survey's PSFs.
         beta: Range of the slope of Moffat profiles, drawn likewise; empty keeps the survey's profiles.
         flux: Weight of the error in total fluxes in the loss, see `flux_error`; the paper's recipes have none.

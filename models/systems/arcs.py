@@ -17,8 +17,7 @@ from giga.simulate.generator import Examples, simulator
 from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.surveys import shifted as other_world
 from giga.simulate.surveys.noise import CameraNoise, Noise
-from giga.simulate.systems.cluster_arcs import cluster_arcs
-from giga.simulate.systems.cluster_mimics import KINDS, cluster_mimics
+from giga.simulate.systems.cluster_mimics import KINDS, arcs_among_mimics, cluster_mimics
 
 SUPERSAMPLING = 2
 BINS = {"fnr_mag": ("mag", (21.0, 23.0, 24.0, 25.0, 28.0), True),
@@ -44,7 +43,8 @@ def make_simulator(config: FinderConfig, shifted: bool = False, noise: Noise | N
             correlated between pixels, sources with clumps.
         noise: In the place of the camera's, for what is not shifted; images of real clusters, of `Backdrop`, for both.
         catalogue: Of sources, see `giga.simulate.systems.cluster_arcs.cluster_arcs`.
-        population: Its other settings. With `light=False` the noise has to bring the clusters.
+        population: Its other settings, and `mimics` of `giga.simulate.systems.cluster_mimics.arcs_among_mimics`. With
+            `light=False` the noise has to bring the clusters.
     """
     survey, real = config.observed, not population.get("light", True)
     if shifted:
@@ -52,7 +52,7 @@ def make_simulator(config: FinderConfig, shifted: bool = False, noise: Noise | N
         population = {**population, "clumps": other_world.CLUMPS}
     else:
         psfs = survey.psfs(SUPERSAMPLING)
-    drawn = cluster_arcs(survey, catalogue=catalogue, **population)
+    drawn = arcs_among_mimics(survey, catalogue=catalogue, **population)
     return simulator(drawn, survey.grid, psfs, CameraNoise.of(survey) if noise is None else noise)
 
 
@@ -73,7 +73,7 @@ def make_mimics(config: FinderConfig, noise: Noise | None = None, catalogue: Cat
 
 def evaluate_mimics(config: FinderConfig, model: Finder, images: int, seed: int, made: Examples,
                     mock: Measured) -> Measured:
-    """Measure a finder on images of mimics that no training step draws.
+    """Measure a finder on images of mimics, none of which a training step draws.
 
     Args:
         config: Of the network.

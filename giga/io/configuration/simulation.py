@@ -200,6 +200,8 @@ def _injected(tables: Mapping[str, Any], config: InjectedConfig, configs: Mappin
     galaxies = open_galaxies(config, survey, survey_config.supersampling, configs["output"].seed)
     known = np.isin(np.arange(len(galaxies.images)), np.concatenate([galaxies.split.part(one) for one in PARTS]))
     columns = finite_columns(galaxies.columns, known, set(_columns_in(tables)))
+    if not config.lens_light:
+        check_mimics(configs["population"].mimics, place)
     population = population_of(tables, configs["population"], survey, False, place,
                                Catalogue(columns) if columns else None)
     check_source(population, place)
@@ -237,6 +239,13 @@ def check_own(tables: Mapping[str, Any], place: Place, *sections: str) -> None:
         if section in tables:
             raise place.at(section).error("given for an injection", "no such section: noise and galaxies nearby are "
                                                                     "the image's own")
+
+
+def check_mimics(mimics: float | None, place: Place) -> None:
+    """Refuse mimics where the light of lenses, which they are part of, is left out. Raises InputError."""
+    if mimics:
+        raise place.at("population.mimics").error(f"got {mimics:g} for an injection, which adds the light of sources "
+                                                  "alone", "no mimics")
 
 
 def check_source(population: Population, place: Place) -> None:
@@ -277,6 +286,7 @@ def load_injection(path: Path, overrides: Mapping[str, Any] | None = None) -> Si
         raise place.at("injected").error("given beside the cutouts of the command", "no such section: giga simulate "
                                                                                     "makes its images")
     simulation = load_simulation(path, overrides)
+    check_mimics(simulation.tables.get("population", {}).get("mimics"), place)
     check_source(simulation.population, place)
     return simulation
 

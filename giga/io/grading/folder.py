@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import Table
 
 from giga.io.errors import InputError
+from giga.io.images.hdu import is_fits, stem
 from giga.io.table_file import FORMATS, read_table_file
 from giga.search.grading.questions import CANDIDATES, MODELS, Scheme
 from giga.search.grading.records import SIMULATION, Item
@@ -20,7 +21,6 @@ from giga.search.grading.records import SIMULATION, Item
 VERSION = "1"  # of candidate folders
 CATALOGUES = ("candidates", "catalogue", "catalog")
 NEEDED = ("name", "cutout")
-SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit")
 DATABASE = "grading.sqlite"
 TRUTHS = {"1": "lens", "true": "lens", "lens": "lens", "0": "no lens", "false": "no lens", "no lens": "no lens",
           "nonlens": "no lens", "a": "A", "b": "B", "c": "C", "x": "X"}
@@ -137,19 +137,13 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     """FITS files of a folder by what their names begin with; NAME.fits comes before NAME.OTHER.fits."""
     found: dict[str, list[Path]] = defaultdict(list)
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES)
+        names = sorted(entry.name for entry in entries if is_fits(entry.name)
                        and not entry.name.startswith("."))
     bare = {stem(name): name for name in names}
     for one, name in sorted(bare.items(), key=lambda pair: len(pair[0])):
         whose = next((one[:k] for k in range(1, len(one)) if one[k] == "." and one[:k] in bare), one)
         found[whose].append(folder / name)
     return found
-
-
-def stem(name: str) -> str:
-    """The name of a FITS file without its suffix."""
-    return next(name[:-len(suffix)] for suffix in sorted(SUFFIXES, key=len, reverse=True)
-                if name.lower().endswith(suffix))
 
 
 def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
@@ -176,8 +170,7 @@ def _listed(path: Path, catalogue: Path) -> Iterable[Graded]:
         file = path / place
         if file.parent not in beside:
             beside[file.parent] = _by_name(file.parent) if file.parent.is_dir() else {}
-        bare = stem(file.name) if file.name.lower().endswith(SUFFIXES) else file.name
-        others = [one for one in beside[file.parent].get(bare, ()) if one != file]
+        others = [one for one in beside[file.parent].get(stem(file.name), ()) if one != file]
         yield _graded(name, [file, *others], row)
 
 

@@ -12,14 +12,13 @@ import numpy as np
 from giga.imaging.grid import Grid
 from giga.io.errors import InputError, check_pixel_scale
 from giga.io.images.companion import NOMINAL, Known, known
-from giga.io.images.hdu import COMPANIONS, opened, read_image
+from giga.io.images.hdu import COMPANIONS, SUFFIXES, is_fits, opened, read_image
 from giga.io.images.units import is_no_rate, power_of
 from giga.simulate.surveys.cutouts import Vetted, Vetting, central, vet
 from giga.simulate.surveys.noise import CutoutNoise
 from giga.simulate.surveys.survey import Survey
 
 FIELD = "noise.cutouts"
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
 
 
 def load_cutout_noise(paths: str | PathLike[str] | Sequence[str | PathLike[str]], survey: Survey, *,
@@ -88,7 +87,7 @@ def read_cutouts(paths: str | PathLike[str] | Sequence[str | PathLike[str]], sur
 
 def _read(path: Path, survey: Survey, rates: bool) -> np.ndarray:
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES))
+        files = sorted(p for p in path.iterdir() if is_fits(p.name))
         if not files:
             raise InputError(path, FIELD, "no FITS file in the folder", f"images named *{', *'.join(SUFFIXES)}")
         images, units = zip(*(_one(file, survey, rates) for file in files), strict=True)

@@ -19,6 +19,8 @@ from giga.io.errors import InputError
 from giga.io.images.hdf5 import as_hdus, is_hdf5
 from giga.io.images.sky import local_wcs
 
+SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
+"""What names of FITS files end in, in any case."""
 COMPANIONS = frozenset("""
     ERR ERROR ERRORS SIGMA RMS NOISE NOISE_MAP STD STDDEV STDEV UNC UNCERT UNCERTAINTY
     VAR VARIANCE VAR_POISSON VAR_RNOISE VAR_FLAT WHT WGT WEIGHT IVAR INVVAR
@@ -31,6 +33,21 @@ MARKS = {b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"\x93N
 """What files begin with that are taken for images."""
 DISTORTIONS = frozenset(("WCSDVARR", "D2IMARR"))
 """Names of HDUs that are tables of a WCS."""
+
+
+def is_fits(name: str) -> bool:
+    """Whether a file is FITS by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def stem(name: str) -> str:
+    """The name of a FITS file without what such names end in; another name as it is.
+
+    >>> stem("a.b.fits.gz"), stem("a.txt")
+    ('a.b', 'a.txt')
+    """
+    ends = sorted(SUFFIXES, key=len, reverse=True)
+    return next((name[:-len(end)] for end in ends if name.lower().endswith(end)), name)
 
 
 def read_image(path: str | PathLike[str], hdu: int | str | None = None,

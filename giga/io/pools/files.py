@@ -10,10 +10,8 @@ import numpy as np
 
 from giga.io.errors import InputError
 from giga.io.images.cube import Cube, read_cube
-from giga.io.images.hdu import COMPANIONS, opened
+from giga.io.images.hdu import COMPANIONS, SUFFIXES, is_fits, opened, stem
 from giga.io.pools.base import Pool, Rows, check_names
-
-SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")
 
 
 def folder_pool(folder: Path, pattern: str | None) -> Pool:
@@ -27,15 +25,11 @@ def folder_pool(folder: Path, pattern: str | None) -> Pool:
         InputError: No file, or two of one name.
     """
     paths = sorted(path for path in folder.glob(pattern or "*") if path.is_file()
-                   and (pattern is not None or path.name.lower().endswith(SUFFIXES)))
+                   and (pattern is not None or is_fits(path.name)))
     if not paths:
         raise InputError(folder, "--pattern" if pattern else "", f"no file {pattern or 'that is FITS'} in the folder",
                          f"cutouts named *{', *'.join(SUFFIXES)}, or --pattern")
-    names = []
-    for path in paths:
-        name = path.relative_to(folder).as_posix()
-        suffix = next((end for end in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(end)), "")
-        names.append((name[:-len(suffix)] if suffix else name).replace("/", "_"))
+    names = [stem(path.relative_to(folder).as_posix()).replace("/", "_") for path in paths]
     return Pool("folder", (str(folder),), check_names(Rows.of(names, [str(path) for path in paths]), folder))
 
 

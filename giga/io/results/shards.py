@@ -22,7 +22,9 @@ UNIT = "count / s"  # of the images
 PARTS = ("lens", "source", "noise")
 CUBES = ("image", *PARTS, "companions", "sigma")
 UNITS = {"amp": "count / (s arcsec2)", "sigma_v": "km / s", "mag_lens": "mag", "mag_source": "mag",
-         "lens_magnitude": "mag", "source_magnitude": "mag"}
+         "lens_magnitude": "mag", "source_magnitude": "mag", "mag": "mag", "mimic_mag": "mag", "mimic_size": "arcsec",
+         "r_e": "arcsec", "image_x": "arcsec", "image_y": "arcsec", "radius": "arcsec", "width": "arcsec",
+         "pitch": "rad", "phi0": "rad"}
 """Units of the truth by the last part of a name, besides those of `giga.lensing.labels`."""
 
 

@@ -15,12 +15,11 @@ import numpy as np
 from astropy.io import fits
 
 from giga.io.errors import InputError, nearest
-from giga.io.images.hdu import COMPANIONS, DISTORTIONS
+from giga.io.images.hdu import COMPANIONS, DISTORTIONS, SUFFIXES, is_fits
 
 DATASETS = ("image", "images", "cutouts", "data", "x")  # names that images are known by, the first that is there
 NAMES = ("name", "names", "id", "ids")  # of what tells one image from another
 MANY = 16  # bands; a side is longer
-FITS = (".fits", ".fit", ".fits.gz", ".fits.fz")
 HDF5 = (".h5", ".hdf5", ".hdf")
 FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError)
 """What damaged files make libraries raise."""
@@ -111,10 +110,10 @@ def open_shard(path: Path, dataset: str | None = None, layout: str = "last") -> 
         if name.endswith(".npy"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             return Shard(path, len(array), _shape(path, array.shape, layout), array, layout == "first")
-        if name.endswith(FITS):
+        if is_fits(name):
             return _fits(path)
     raise InputError(path, "images", f"a name that ends in {path.suffix!r}",
-                     f"one of {', '.join((*HDF5, '.zarr', '.npy', *FITS))}, or a folder of them")
+                     f"one of {', '.join((*HDF5, '.zarr', '.npy', *SUFFIXES))}, or a folder of them")
 
 
 def _zarr() -> Any:

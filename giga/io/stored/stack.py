@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from giga.io.errors import InputError
-from giga.io.images.cutouts import SUFFIXES
+from giga.io.images.hdu import SUFFIXES, is_fits, stem
 from giga.io.images.units import power_of
-from giga.io.stored.shards import FITS, HDF5, FitsFiles, Shard, is_stack, open_shard, read_cutout, readable
+from giga.io.stored.shards import HDF5, FitsFiles, Shard, is_stack, open_shard, read_cutout, readable
 from giga.runtime.identity import identity_of
 
 SIZES = ("refuse", "crop", "pad", "resize")
@@ -191,9 +191,9 @@ def _fits_in(shape: tuple[int, ...], wanted: tuple[int, int], size: str) -> bool
 
 def _folder(folder: Path, dataset: str | None, layout: str) -> tuple[list[Shard], list[str]]:
     """Shards of a folder, or its cutouts as one."""
-    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith((*SHARDS, *FITS)))
+    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith((*SHARDS, *SUFFIXES)))
     shards = [path for path in files if path.name.lower().endswith(SHARDS)]
-    images = [path for path in files if path.name.lower().endswith(FITS)]
+    images = [path for path in files if is_fits(path.name)]
     if shards and images:
         raise InputError(folder, "images", f"{shards[0].name} beside {images[0].name}", "one format in a folder")
     if not files:
@@ -237,10 +237,8 @@ def _cutouts(folder: Path, files: list[Path]) -> tuple[list[Shard], list[str]]:
     named = len(set(names)) == len(names) > 1 and not set(names) & {"", "PRIMARY"}
     bands = tuple(str(header.get("BANDS", "")).split()) or (names if named else ())
     shape = (image.shape[1], image.shape[2], image.shape[0])
-    name = {file: file.name[:-len(next(end for end in FITS[::-1] if file.name.lower().endswith(end)))]
-            for file in whole}
-    return [Shard(folder, len(whole), shape, FitsFiles(whole, shape, names), True, 1, tuple(name.values()), bands,
-                  header.get("BUNIT"))], notes
+    return [Shard(folder, len(whole), shape, FitsFiles(whole, shape, names), True, 1,
+                  tuple(stem(file.name) for file in whole), bands, header.get("BUNIT"))], notes
 
 
 def _unit_of(file: Path) -> str | None:

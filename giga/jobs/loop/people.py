@@ -12,8 +12,9 @@ import numpy as np
 from astropy.table import Table
 
 from giga.io.errors import InputError
-from giga.io.grading.folder import DATABASE, Folder, read_folder, stem
+from giga.io.grading.folder import DATABASE, Folder, read_folder
 from giga.io.grading.votes import read_votes
+from giga.io.images.hdu import stem
 from giga.io.jsonfile import read_json
 from giga.runtime.atomic import write_atomically
 from giga.search.aggregation.rules import ballot, cancelled, said

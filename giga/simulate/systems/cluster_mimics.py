@@ -14,15 +14,18 @@ from jax import Array
 from giga.ellipse import ellipticity
 from giga.lensing.scene import Scene
 from giga.light import ring
+from giga.light.base import LightProfile
 from giga.light.ring import Ring
 from giga.light.sersic import unit_flux
 from giga.light.spiral import Spiral
 from giga.simulate.generator import LENSED
+from giga.simulate.populations.catalogue import Catalogue
 from giga.simulate.populations.derived import Derived
 from giga.simulate.populations.population import Population
+from giga.simulate.populations.relations import present
 from giga.simulate.surveys.survey import Survey
 from giga.simulate.systems.arc_sources import drawn_sources, magnitudes, offsets, tabled_sources
-from giga.simulate.systems.cluster_arcs import arc_scene, member_mass, shining
+from giga.simulate.systems.cluster_arcs import arc_scene, cluster_arcs, member_mass, shining
 from giga.simulate.systems.cluster_rows import COLUMNS, amplitudes_of, at, light_of, once, shape_of
 
 # All numbers of this file are chosen here, unless they name a source or a measurement.
@@ -82,8 +85,8 @@ def cluster_mimics(survey: Survey, shares: Mapping[str, float] | None = None, **
     - `edge-on`: disc of axis ratio 0.1 to 0.2 with a bulge;
     - `ghost`: wide annulus of low brightness, stronger in one band: a star out of focus.
 
-    Extras: `lensed`, which is 0; `mimic`, the number of the kind in `KINDS`; `mag`, its magnitudes in the bands;
-    `size` [arcsec]; and of the cluster `theta_E`, `log_m500`, `c500` and `z_lens`, as in `cluster_arcs`.
+    Extras: `lensed`, which is 0; `mimic`, the number of the kind in `KINDS`; `mimic_mag`, its magnitudes in the bands;
+    `mimic_size` [arcsec]; and of the cluster `theta_E`, `log_m500`, `c500` and `z_lens`, as in `cluster_arcs`.
 
     Args:
         survey: With some of the bands g, r and z.
@@ -93,10 +96,55 @@ def cluster_mimics(survey: Survey, shares: Mapping[str, float] | None = None, **
     Raises:
         ValueError: A kind that is unknown, shares that are none, or what `cluster_arcs` refuses.
     """
-    weights = _weights(shares)
     scene, extras = arc_scene(survey, **settings, lensed=0.0, impostors=0.0)
+    lights, about = _mimic(survey, shares, extras, settings.get("catalogue"))
+    about |= {name: extras[name] for name in ("theta_E", "log_m500", "c500", "z_lens")}
+    # The last galaxy of the cluster's field is the impostor, which is never there.
+    return Population.of(Scene(lens_light=[*scene.lens_light[:-1], *lights]), extras={LENSED: 0, **about})
+
+
+def arcs_among_mimics(survey: Survey, mimics: float = 0.0, shares: Mapping[str, float] | None = None,
+                      **settings: Any) -> Population:
+    """The population of `cluster_arcs`, where a share of what is no lens has a mimic: negatives that are hard.
+
+    A cluster with a mimic has no impostor. It keeps its mass, behind which there is no light then. The extras are those
+    of `cluster_arcs`, with `mimic`, the number of the kind in `KINDS` or -1 where there is none, and `mimic_mag` and
+    `mimic_size` as `cluster_mimics` has them, also of what is not there.
+
+    Args:
+        survey: With some of the bands g, r and z.
+        mimics: Share of what is no lens that has one; 0 is `cluster_arcs`.
+        shares: Of the kinds, see `cluster_mimics`.
+        settings: Of `cluster_arcs`.
+
+    Raises:
+        ValueError: A share outside 0 to 1, or what `cluster_mimics` refuses.
+    """
+    if not 0.0 <= mimics <= 1.0:
+        raise ValueError(f"mimics: got {mimics:g}; expected a share from 0 to 1")
+    if not mimics:
+        return cluster_arcs(survey, **settings)
+    scene, extras = arc_scene(survey, **settings)
+    there = Derived(_beside, extras[LENSED], dist.Bernoulli(mimics))
+    lights, about = _mimic(survey, shares, extras, settings.get("catalogue"), there)
+    about["mimic"] = Derived(_or_none, about["mimic"], there)
+    *others, impostor = scene.lens_light
+    impostor = impostor.replace(amp=Derived(_unless, impostor.amp, there))
+    return Population.of(scene.replace(lens_light=[*others, impostor, *lights]), extras={**extras, **about})
+
+
+def _mimic(survey: Survey, shares: Mapping[str, float] | None, extras: Mapping[str, Any], catalogue: Catalogue | None,
+           there: Derived | None = None) -> tuple[list[LightProfile], dict[str, Any]]:
+    """Light of a mimic in a cluster, and its extras.
+
+    Args:
+        survey, shares: See `cluster_mimics`.
+        extras: Of the cluster.
+        catalogue: Of sources.
+        there: 1 where it shines and 0 where not; None is everywhere.
+    """
+    weights = _weights(shares)
     names = tuple(band.name for band in survey.bands)
-    catalogue = settings.get("catalogue")
     kind = Derived(_kind, dist.Uniform(0.0, 1.0), np.cumsum(weights)[:-1].astype(np.float32))
     seen = Derived(_seen, kind, drawn_sources() if catalogue is None else tabled_sources(catalogue),
                    dist.TruncatedNormal(*MAGNIFIED[:2], low=MAGNIFIED[2], high=MAGNIFIED[3]),
@@ -105,16 +153,15 @@ def cluster_mimics(survey: Survey, shares: Mapping[str, float] | None = None, **
     zero_points = survey.zero_points.astype(np.float32)
     rows = Derived(_rows, kind, seen, extras["image_x"], extras["image_y"], 0.5 * min(survey.shape)
                    * survey.pixel_scale, zero_points, dist.Uniform(0.0, 1.0).expand([40]))
-    R, n, there, bend = (COLUMNS.index(name) for name in ("R", "n", "there", "theta_E"))
+    R, n, angle, bend = (COLUMNS.index(name) for name in ("R", "n", "there", "theta_E"))
     lights = [*(light_of(rows, k) for k in range(SERSICS)),
               Ring(amp=amplitudes_of(rows, RING), radius=at(rows, (RING, R)), width=at(rows, (RING, n)),
                    **shape_of(rows, RING)),
               Spiral(amp=amplitudes_of(rows, SPIRAL), Rs=at(rows, (SPIRAL, R)), contrast=at(rows, (SPIRAL, n)),
-                     pitch=at(rows, (SPIRAL, bend)), phi0=at(rows, (SPIRAL, there)), **shape_of(rows, SPIRAL))]
-    about = {name: extras[name] for name in ("theta_E", "log_m500", "c500", "z_lens")}
-    about |= dict(mimic=kind, mag=Derived(_magnitudes, rows, zero_points), size=at(seen, 0))
-    # The last galaxy of the cluster's field is the impostor, which is never there.
-    return Population.of(Scene(lens_light=[*scene.lens_light[:-1], *lights]), extras={LENSED: 0, **about})
+                     pitch=at(rows, (SPIRAL, bend)), phi0=at(rows, (SPIRAL, angle)), **shape_of(rows, SPIRAL))]
+    if there is not None:
+        lights = [profile.replace(amp=present(profile.amp, there)) for profile in lights]
+    return lights, dict(mimic=kind, mimic_mag=Derived(_magnitudes, rows, zero_points), mimic_size=at(seen, 0))
 
 
 def _weights(shares: Mapping[str, float] | None) -> np.ndarray:
@@ -132,6 +179,19 @@ def _weights(shares: Mapping[str, float] | None) -> np.ndarray:
 
 def _kind(uniform: Any, edges: Any) -> Array:
     return jnp.sum(uniform >= jnp.asarray(edges))
+
+
+def _beside(lensed: Any, mimic: Any) -> Array:
+    """Whether a mimic is there: never beside an arc."""
+    return (1 - lensed) * mimic
+
+
+def _unless(value: Any, there: Any) -> Array:
+    return value * (1 - there)
+
+
+def _or_none(kind: Any, there: Any) -> Array:
+    return jnp.where(there == 1, kind, -1)
 
 
 def _seen(kind: Any, source: Any, magnified: Any, normal: Any, uniform: Any, z: Any, offset: Any, grid: Any,

@@ -10,6 +10,8 @@ import numpyro.distributions as dist
 
 from giga.lensing.scene import Scene
 from giga.light import Sersic
+from giga.light.base import LightProfile
+from giga.light.spiral import Spiral
 from giga.mass import SIE, Shear
 from giga.simulate.generator import LENSED
 from giga.simulate.populations.derived import Derived
@@ -24,8 +26,8 @@ B_N = "linear"  # of the profiles that the zoo's networks were trained on
 # Book, arXiv:0912.0201, sect. 3.7), for massive galaxies cluster.
 DENSITY = 60.0
 
-KINDS = ("blue", "red", "star", "pair")
-"""Kinds of companions, in the order of their shares."""
+KINDS = ("blue", "red", "star", "pair", "spiral")
+"""Kinds of companions, in the order of their shares; the share of the last may be left out, and is zero then."""
 
 # Colours of galaxies relative to their r magnitude (mean, scatter), by band: early types at z = 0.2-0.6 for deflectors,
 # star-forming galaxies at z = 1-3 for sources. Broad on purpose: a network that separates by shape is to learn nothing
@@ -46,6 +48,13 @@ STAR_COLOURS = {"u": (2.4, 0.7), "g": (0.9, 0.4), "r": (0.0, 0.0), "i": (-0.5, 0
 # deviation of 0.6 subpixels, would gain or lose light with where it lies between its samples.
 STAR = 0.7
 PAIR = (0.5, 1.5)  # distance of the two galaxies of a pair [arcsec]
+# Of spirals, chosen here: half-light radius of the disc [arcsec] at an r magnitude, its slope [dex / mag] and scatter
+# [dex], so that 4.5 kpc at z = 0.3 are of 21 mag; share of a bulge in r, and its radius in those of the disc.
+SPIRAL_SIZE = (1.0, 21.0, -0.1, 0.12)
+BULGE, BULGE_SIZE = (0.1, 0.35), 0.25
+PITCH = (0.25, 0.55)  # 14 to 32 degrees
+CONTRAST = (0.6, 0.95)
+HALF_LIGHT = 1.678  # half-light radius of an exponential disc in its scale length
 
 
 def uniform(low: float, high: float) -> dist.Distribution:
@@ -123,10 +132,10 @@ def physical(survey: Survey, lens_magnitude: tuple[float, float] = (17.0, 20.5),
 
 def check_kinds(kinds: tuple[float, ...] | None) -> None:
     """Refuse what are no shares of `KINDS`. Raises ValueError."""
-    if kinds is not None and not (len(kinds) == len(KINDS) and all(0.0 <= share <= 1.0 for share in kinds)
-                                  and abs(sum(kinds) - 1.0) < 1e-6):
-        raise ValueError(f"kinds: got {list(kinds)}; expected {len(KINDS)} shares from 0 to 1 that sum to 1, of "
-                         f"{', '.join(KINDS)}")
+    if kinds is not None and not (len(kinds) in (len(KINDS) - 1, len(KINDS)) and abs(sum(kinds) - 1.0) < 1e-6
+                                  and all(0.0 <= share <= 1.0 for share in kinds)):
+        raise ValueError(f"kinds: got {list(kinds)}; expected {len(KINDS) - 1} or {len(KINDS)} shares from 0 to 1 that "
+                         f"sum to 1, of {', '.join(KINDS)}")
 
 
 def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (20.0, 25.0),
@@ -134,8 +143,9 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
     """Galaxies nearby, up to so many, anywhere but within 2 arcsec of the centre.
 
     With `kinds` each is one of `KINDS`: a blue galaxy as those without; a red one, with the colours of deflectors and
-    the profile of an early type; a star, which is a Gaussian too narrow to be resolved; or a close pair, whose two are
-    blue or red as single ones are, the second up to 2 mag fainter and no nearer to the centre. Extras `kind.0`, ...
+    the profile of an early type; a star, which is a Gaussian too narrow to be resolved; a close pair, whose two are
+    blue or red as single ones are, the second up to 2 mag fainter and no nearer to the centre; or a spiral, a disc of
+    two arms of either sense with the colours of blue galaxies, and a bulge with those of red ones. Extras `kind.0`, ...
     tell which, by the place in `KINDS`, also of those that are not there.
 
     Args:
@@ -143,7 +153,7 @@ def companions(survey: Survey, most: int = 3, magnitude: tuple[float, float] = (
         most: Largest number; each is there with probability one half, and with less where the field is so small that
             there would be more than `DENSITY`.
         magnitude: Range of their r magnitude.
-        kinds: Shares of `KINDS`; None is blue galaxies alone.
+        kinds: Shares of `KINDS`, of which the last may be left out; None is blue galaxies alone.
         supersampling: Of the PSFs, for the size of stars.
 
     Raises:
@@ -175,7 +185,9 @@ def _of_kinds(survey: Survey, most: int, magnitude: tuple[float, float], kinds: 
         ring: Where they are, from the centre [arcsec].
         chance: That each is there.
     """
-    edges = (np.cumsum(kinds) / np.sum(kinds)).astype(np.float32)
+    spirals = len(kinds) == len(KINDS) and kinds[-1] > 0.0
+    shares = kinds if spirals else kinds[:len(KINDS) - 1]
+    edges = (np.cumsum(shares) / np.sum(shares)).astype(np.float32)
     red = kinds[1] / (kinds[0] + kinds[1]) if kinds[0] + kinds[1] else 0.5  # share among the galaxies of pairs
     tables = [_colour_table(survey, colours) for colours in (SOURCE_COLOURS, DEFLECTOR_COLOURS, STAR_COLOURS)]
     mean, scatter = (np.stack([table[k] for table in tables]) for k in (0, 1))
@@ -190,12 +202,16 @@ def _of_kinds(survey: Survey, most: int, magnitude: tuple[float, float], kinds: 
         return _galaxy(present(amplitude(bands, zero_points, size, index, B_N), there),
                        ellipticity(q, uniform(0.0, np.pi)), place, size, index)
 
-    galaxies, extras = [], {}
+    galaxies: list[LightProfile] = []
+    extras = {}
     for k in range(most):
         kind, there = Derived(_kind, uniform(0.0, 1.0), edges), dist.Bernoulli(chance)
         distance, angle = uniform(*ring), uniform(0.0, 2.0 * np.pi)
         place, r = (Derived(_polar_x, distance, angle), Derived(_polar_y, distance, angle)), uniform(*magnitude)
-        galaxies.append(one(r, Derived(_sort, kind, uniform(0.0, 1.0), red), place, there))
+        galaxies.append(one(r, Derived(_sort, kind, uniform(0.0, 1.0), red), place,
+                            Derived(_of_one, kind, there) if spirals else there))
+        if spirals:
+            galaxies += _spiral(survey, r, place, Derived(_spiralling, kind, there))
         extras[f"kind.{k}"] = kind
         if kinds[3]:
             apart, turn = uniform(*PAIR), Derived(jnp.add, angle, uniform(-0.5 * np.pi, 0.5 * np.pi))
@@ -204,6 +220,22 @@ def _of_kinds(survey: Survey, most: int, magnitude: tuple[float, float], kinds: 
             galaxies.append(one(Derived(_fainter, r, uniform(0.0, 2.0)), Derived(_sort, kind, uniform(0.0, 1.0), red),
                                 beside, Derived(_paired, kind, there)))
     return Population.of(Scene(lens_light=galaxies), extras=extras)
+
+
+def _spiral(survey: Survey, r: Any, place: tuple[Any, Any], there: Any) -> list[LightProfile]:
+    """Bulge and disc of a spiral of this r magnitude, where it is there."""
+    bulge, angle = uniform(*BULGE), uniform(0.0, np.pi)
+    size = Derived(_disc_size, r, dist.Normal(0.0, 1.0))
+    e1, e2 = ellipticity(uniform(0.4, 1.0), angle)
+    Rs = Derived(jnp.multiply, size, 1.0 / HALF_LIGHT)
+    mean, scatter = _colour_table(survey, SOURCE_COLOURS)
+    bands = Derived(_coloured_magnitude, Derived(_part, r, Derived(_rest, bulge)), mean, scatter,
+                    dist.Normal(0.0, 1.0).expand([len(mean)]))
+    disc = Spiral(amp=present(Derived(_disc_amplitude, bands, survey.zero_points.astype(np.float32), Rs), there), Rs=Rs,
+                  contrast=uniform(*CONTRAST), pitch=Derived(_either_sense, uniform(*PITCH), uniform(0.0, 1.0)),
+                  phi0=uniform(0.0, 2.0 * np.pi), e1=e1, e2=e2, center_x=place[0], center_y=place[1])
+    return [_coloured(survey, Derived(_part, r, bulge), DEFLECTOR_COLOURS, ellipticity(uniform(0.7, 1.0), angle), place,
+                      Derived(jnp.multiply, size, BULGE_SIZE), uniform(2.0, 4.0), probability=there), disc]
 
 
 def _galaxy(amp: Any, ellipse: tuple[Any, Any], center: tuple[Any, Any], radius: Any, index: Any) -> Sersic:
@@ -274,9 +306,40 @@ def _kind(uniform: Any, edges: Any) -> Any:
     return jnp.searchsorted(edges, uniform, side="right")
 
 
+def _part(magnitude: Any, share: Any) -> Any:
+    return magnitude - 2.5 * jnp.log10(share)
+
+
+def _rest(share: Any) -> Any:
+    return 1.0 - share
+
+
+def _disc_size(magnitude: Any, normal: Any) -> Any:
+    radius, pivot, slope, scatter = SPIRAL_SIZE
+    return radius * 10.0 ** (slope * (magnitude - pivot) + scatter * normal)
+
+
+def _disc_amplitude(magnitude: Any, zero_points: Any, Rs: Any) -> Any:
+    return 10.0 ** (-0.4 * (magnitude - zero_points)) / (2.0 * np.pi * Rs**2)
+
+
+def _either_sense(pitch: Any, uniform: Any) -> Any:
+    return jnp.where(uniform < 0.5, pitch, np.pi - pitch)
+
+
+def _of_one(kind: Any, there: Any) -> Any:
+    """Whether the one Sersic of a companion is there: all but spirals have it."""
+    return jnp.where(kind == KINDS.index("spiral"), 0, there)
+
+
+def _spiralling(kind: Any, there: Any) -> Any:
+    return jnp.where(kind == KINDS.index("spiral"), there, 0)
+
+
 def _sort(kind: Any, uniform: Any, red: Any) -> Any:
-    """A blue galaxy, a red one, or a star; of a pair either galaxy."""
-    return jnp.where(kind == KINDS.index("pair"), jnp.where(uniform < red, 1, 0), kind)
+    """A blue galaxy, a red one, or a star; of a pair either galaxy; a blue one that is dark of a spiral."""
+    one = jnp.where(kind == KINDS.index("spiral"), 0, kind)
+    return jnp.where(kind == KINDS.index("pair"), jnp.where(uniform < red, 1, 0), one)
 
 
 def _of_sort(sort: Any, blue: Any, red: Any, star: Any) -> Any:
