@@ -138,7 +138,7 @@ def test_an_image_that_is_not_found_beside_a_critical_curve_has_a_distance(x64, 
 
     edge = brentq(det, 14.0, 20.0, xtol=1e-13)
     one = data.replace(x=np.array([edge + off]), y=np.array([0.3]), sigma=data.sigma[:1], system=(0,))
-    beta = traced(own, one, weights[:1]) - jnp.array([0.0, 30.0])  # whose image is further away than Newton's steps reach
+    beta = traced(own, one, weights[:1]) - jnp.array([0.0, 30.0])  # of an image beyond Newton's reach
     found, left = image_plane(own, one, weights[:1], beta), source_plane(own, one, weights[:1], beta)
     sigma = float(data.sigma[0])
     far, near = (sigma * float(jnp.linalg.norm(one.residuals)) for one in (left, found))

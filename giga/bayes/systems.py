@@ -132,9 +132,9 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     """Positions in the image plane: Newton's method from where each image was seen, to the best source of its system.
 
     An image that it does not settle on within `NEWTON` steps keeps what `source_plane` leaves of it, so that the
-    likelihood is finite; `Placed.settled` tells. That has a pole where a critical curve runs through the place, and
-    is compressed: a distance r beyond `REACH` counts as `REACH` arcsinh(r / `REACH`). Derivatives are those of the implicit function theorem. Arguments are
-    those of `source_plane`.
+    likelihood is finite; `Placed.settled` tells. That has a pole where a critical curve runs through the place, and is
+    compressed: a distance r counts as `REACH` arcsinh(r / `REACH`). Derivatives are those of the implicit function
+    theorem. Arguments are those of `source_plane`.
     """
     x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
     seen, sigma = jnp.stack([x, y], -1), jnp.asarray(data.sigma)[:, None]
