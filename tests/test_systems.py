@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq
 
 from giga.bayes import points
-from giga.bayes.systems import REACH, SystemImages, SystemsTerm, image_plane, means, scatter, source_plane, traced
+from giga.bayes.systems import LEAST, SystemImages, SystemsTerm, image_plane, means, scatter, source_plane, traced
 from giga.component import Param
 from giga.io.errors import InputError
 from giga.io.lenstool.catalogues import (
@@ -128,7 +128,7 @@ def test_source_plane_is_that_of_each_system(x64):
 
 @pytest.mark.parametrize("off", [1e-2, 1e-5, 1e-8])
 def test_an_image_that_is_not_found_beside_a_critical_curve_has_a_distance(x64, off):
-    """What the source plane leaves of it has a pole there, and is compressed."""
+    """What the source plane leaves of it has a pole there."""
     scene, data = example(x64)
     weights, own = scene.planes.source_weights(0), scene.mass
 
@@ -140,10 +140,10 @@ def test_an_image_that_is_not_found_beside_a_critical_curve_has_a_distance(x64, 
     one = data.replace(x=np.array([edge + off]), y=np.array([0.3]), sigma=data.sigma[:1], system=(0,))
     beta = traced(own, one, weights[:1]) - jnp.array([0.0, 30.0])  # of an image beyond Newton's reach
     found, left = image_plane(own, one, weights[:1], beta), source_plane(own, one, weights[:1], beta)
-    sigma = float(data.sigma[0])
-    far, near = (sigma * float(jnp.linalg.norm(one.residuals)) for one in (left, found))
-    assert not bool(found.settled[0]) and far > 20.0
-    np.testing.assert_allclose(near, REACH * np.arcsinh(far / REACH), rtol=1e-9)
+    assert not bool(found.settled[0])
+    assert float(data.sigma[0]) * np.linalg.norm(found.residuals) < 30.0 / LEAST
+    if off < 1e-4:
+        assert np.linalg.norm(left.residuals) > 100.0 * np.linalg.norm(found.residuals)
     gradient = jax.grad(lambda beta: jnp.sum(image_plane(own, one, weights[:1], beta).residuals ** 2))(beta)
     assert np.isfinite(gradient).all()
 

@@ -25,6 +25,7 @@ from giga.mass.members import gathered
 
 Ladder = Literal["source", "image"]
 NEWTON = 6  # steps from where an image was seen
+LEAST = 0.05  # inverse of the largest stretch with which an image tells where its source is
 REACH = 2.0  # longest step [arcsec]
 SETTLED = {"float32": 1e-3, "float64": 1e-6}  # longest last step of an image, of which the next is the square [arcsec]
 
@@ -114,27 +115,41 @@ def source_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array
 
 def _compared(places: Array, tensor: Array, det: Array, data: SystemImages, beta: Array | None) -> Placed:
     """The sources of what images are traced to, and what is left by the local magnification tensors."""
-    beta = _best(places, tensor, data) if beta is None else beta
+    beta = _best(places, _information(tensor, det, 0.0), data) if beta is None else beta
     scaled = tensor / jnp.asarray(data.sigma)[:, None, None]
     left = jnp.sum(scaled * (places - _each(beta, data))[:, None, :], -1)
     return Placed(beta, left, jnp.ones(len(places), bool), 1.0 / det)
 
 
-def _best(places: Array, tensor: Array, data: SystemImages) -> Array:
+def _best(places: Array, information: Array, data: SystemImages) -> Array:
     """Best place of each source, shape (systems, 2)."""
-    scaled = tensor / jnp.asarray(data.sigma)[:, None, None]
-    normal = _sums(jnp.sum(scaled[:, :, :, None] * scaled[:, :, None, :], 1), data)
-    moved = jnp.sum(scaled * places[:, None, :], -1)
-    return _solved(normal, _sums(jnp.sum(scaled * moved[:, :, None], 1), data))
+    scaled = information / jnp.asarray(data.sigma)[:, None, None] ** 2
+    return _solved(_sums(scaled, data), _sums(jnp.sum(scaled * places[:, None, :], -1), data))
+
+
+def _information(tensor: Array, det: Array, least: float) -> Array:
+    """What the place of an image tells of its source's, (A A^T + least^2)^-1 of the inverse magnification A.
+
+    An image on a critical curve would tell all, were the lens linear there. It is not, and images are stretched by
+    1 / `least` at most.
+
+    Args:
+        tensor, det: See `_inverse`.
+        least: Smallest eigenvalue of A that counts.
+    """
+    adjugate = tensor * det[:, None, None]
+    square = jnp.sum(adjugate[:, :, :, None] * adjugate[:, :, None, :], 1)
+    size = det**2 + least**2 * jnp.sum(adjugate**2, (1, 2)) + least**4
+    return (square + least**2 * jnp.eye(2)) / size[:, None, None]
 
 
 def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array, beta: Array | None = None) -> Placed:
     """Positions in the image plane: Newton's method from where each image was seen, to the best source of its system.
 
     An image that it does not settle on within `NEWTON` steps keeps what `source_plane` leaves of it, so that the
-    likelihood is finite; `Placed.settled` tells. That has a pole where a critical curve runs through the place, and is
-    compressed: a distance r counts as `REACH` arcsinh(r / `REACH`). Derivatives are those of the implicit function
-    theorem. Arguments are those of `source_plane`.
+    likelihood is finite; `Placed.settled` tells. Where a critical curve runs through the place of an image the local
+    magnification is infinite, and two images merge: neither that nor the source is stretched by more than 1 / `LEAST`.
+    Derivatives are those of the implicit function theorem. Arguments are those of `source_plane`.
     """
     x, y, weight = jnp.asarray(data.x), jnp.asarray(data.y), _each(weights, data)
     seen, sigma = jnp.stack([x, y], -1), jnp.asarray(data.sigma)[:, None]
@@ -143,9 +158,10 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     def step(k: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         """At the places that were seen the sources are found, then a step is taken, the last time none."""
         at, source, _, length = state
-        tensor, _ = _inverse(lens, at[:, 0], at[:, 1], fixed_weight)
+        tensor, det = _inverse(lens, at[:, 0], at[:, 1], fixed_weight)
         places = _traced(lens, at[:, 0], at[:, 1], fixed_weight)
-        source = jnp.where(k == 0, _best(places, tensor, data), source) if fixed is None else source
+        if fixed is None:
+            source = jnp.where(k == 0, _best(places, _information(tensor, det, LEAST), data), source)
         move = -jnp.sum(tensor * (places - _each(source, data))[:, None, :], -1).astype(at.dtype)
         goes = k < NEWTON
         return (at + jnp.where(goes, _capped(move), 0.0), source.astype(at.dtype), tensor.astype(at.dtype),
@@ -159,11 +175,13 @@ def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array,
     at, tensor = jnp.where(settled[:, None], at, seen), jnp.where(settled[:, None, None], tensor, 0.0)
     both = jnp.concatenate([seen, at])
     places, found = jnp.split(_traced(list(mass), both[:, 0], both[:, 1], jnp.tile(weight, 2)), 2)
-    first = _compared(places, *_inverse(mass, x, y, weight), data, beta)
+    own = _inverse(mass, x, y, weight)
+    information = _information(*own, LEAST)
+    source = _best(places, information, data) if beta is None else beta
     # One step more, whose derivative by lens and source is that of the image.
-    last = at - jnp.sum(tensor * (found - _each(first.beta, data))[:, None, :], -1)
-    left = jnp.where(settled[:, None], (last - seen) / sigma, _compressed(sigma * first.residuals) / sigma)
-    return Placed(first.beta, left, settled, first.magnification)
+    last = at - jnp.sum(tensor * (found - _each(source, data))[:, None, :], -1)
+    near = jnp.sum(_root(information) * (places - _each(source, data))[:, None, :], -1)
+    return Placed(source, jnp.where(settled[:, None], last - seen, near) / sigma, settled, 1.0 / own[1])
 
 
 def _capped(move: Array) -> Array:
@@ -171,10 +189,11 @@ def _capped(move: Array) -> Array:
     return move * jnp.minimum(1.0, REACH / length)
 
 
-def _compressed(move: Array) -> Array:
-    """Distances as they are where they are short; the longer, the nearer to their logarithm."""
-    length = jnp.sqrt(jnp.sum(move**2, -1, keepdims=True) + 1e-20) / REACH
-    return move * jnp.arcsinh(length) / length
+def _root(square: Array) -> Array:
+    """Square roots of symmetric, positive 2 x 2 matrices, shape (n, 2, 2)."""
+    root = jnp.sqrt(square[:, 0, 0] * square[:, 1, 1] - square[:, 0, 1] ** 2)
+    trace = square[:, 0, 0] + square[:, 1, 1]
+    return (square + root[:, None, None] * jnp.eye(2)) / jnp.sqrt(trace + 2.0 * root)[:, None, None]
 
 
 def _inverse(mass: Sequence[MassProfile], x: Array, y: Array, weight: Array) -> tuple[Array, Array]:
