@@ -223,7 +223,8 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
     """What is left of positions, and of fluxes and delays where there are some, over their standard deviations.
 
     On the rung "source" magnifications and arrival times are those at the positions that were seen, on the rung "image"
-    those at the images of the model.
+    those at the images of the model. Light has left from one place of the source, so that the errors of positions move
+    the delays in second order alone.
 
     Args:
         scene: The lens; delays need its `planes`.
@@ -252,7 +253,7 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
         left.append(fluxes(mu, data))
     if data.delay is not None:
         assert isinstance(scene.planes, Planes)
-        left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane), data))
+        left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane, fitted.beta), data))
     return jnp.concatenate(left)
 
 
