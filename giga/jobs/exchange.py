@@ -57,7 +57,8 @@ def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
     """
     fitted = read_fitted(run, number)
     about = {"made_by": "giga", "chi2": fitted.chi2, "posterior": fitted.sampled}
-    skipped = [(f"points.{k}", f"{_measured(one)}, which are data of the fit: {code}'s file has none of them")
+    name = code.upper() if code == "coolest" else code
+    skipped = [(f"points.{k}", f"{_measured(one)}, which are data of the fit: {name}'s file has none of them")
                for k, one in enumerate(fitted.config.points)]
     if code == "lenstronomy":
         record = {"giga_skipped": [f"{what}: {why}" for what, why in skipped]} if skipped else {}

@@ -197,6 +197,9 @@ def _entities(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene 
         for k, profile in enumerate(getattr(scene, section)):
             if fields is not None and isinstance(profile, FIELD) is not fields:
                 continue
+            if isinstance(profile, LensedPoint):
+                making.skip(f"{section}.{k}: its place in the source plane", "COOLEST has the places of its images, "
+                            "which it follows from")
             if type(profile) is LensedPoint:
                 making.skip(f"{section}.{k}: fluxes tied to the magnifications", "COOLEST has a flux of each image, as "
                             "they are written")
