@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from giga.bayes.points import PointImages, PointTerm
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import parse_config, scene_from_config
 from giga.io.errors import InputError
 from giga.io.images.deflection_map import load_deflection_map
+from giga.jobs.job import prepare
+from giga.lensing.planes import Planes
+from giga.lensing.scene import Scene
+from giga.mass.members import DPIE
 
 HEAD = """
 [[observation]]
@@ -27,6 +32,10 @@ n_sersic = 2.0
 """
 SIS = '[[mass]]\nprofile = "SIS"\ntheta_E = 1.0\n'
 POINTS = '[[points]]\nsigma = 0.1\n'
+PAIR = "[[points]]\nx = [1.0, -0.9]\ny = [0.0, 0.1]\n"
+FREE = '{dist = "Uniform", low = 0.5, high = 2.0}'
+PLANES = "\n[planes]\nredshifts = [0.5, 1.5]\n"
+SOURCE = '\n[[source_light]]\nprofile = "Sersic"\nR_sersic = 0.1\nn_sersic = 1.0\n'
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -49,6 +58,27 @@ POINTS = '[[points]]\nsigma = 0.1\n'
      "mass.0.gamma: Normal with 31.7% of it outside; expected a prior between 1 and 3"),
     (SIS + POINTS + "x = [1.0]\ny = [0.0]", "points.0.x: got 1 position; expected 2 or more images of a source"),
     (SIS + POINTS + "x = [1.0, nan]\ny = [0.0, 0.0]", "points.0.x.1: got nan; expected a finite number"),
+    (SIS + POINTS + "x = [1.0, 1.0]\ny = [0.5, 0.5]",
+     "points.0.x: got (1, 0.5) for images 0 and 1; expected a place of its own for each image"),
+    (SIS + PAIR + "sigma = [0.1, 0.0]", "points.0.sigma: got 0; expected standard deviations above 0"),
+    (SIS + PAIR + "sigma = [0.1, 0.1, 0.1]", "points.0.sigma: got shape (3,); expected (2,)"),
+    (SIS + PAIR + "sigma = 0.1\nflux = [1.0, 2.0]\nflux_sigma = -1.0",
+     "points.0.flux_sigma: got -1; expected standard deviations above 0"),
+    (SIS + PAIR + "sigma = 0.1\nflux = [1.0]\nflux_sigma = 1.0", "points.0.flux: got shape (1,); expected (2,)"),
+    (SIS + PAIR + "sigma = 0.1\ndelay = [1.0, 2.0]\ndelay_sigma = 1.0",
+     "points.0.delay: got shape (2,); expected (1,)"),
+    (SIS + PAIR + "sigma = 0.1\ndelay = [1.0]\ndelay_sigma = 0.0",
+     "points.0.delay_sigma: got 0; expected standard deviations above 0"),
+    (SIS + PAIR + "sigma = 0.1\ndelay = [1.0]\ndelay_sigma = 1.0",
+     "points.0: planes: missing; delays need the redshifts of lens and source"),
+    (SIS + PAIR + "sigma = 0.1\nplane = 1", "points.0: plane: got 1, but the scene has no planes; expected planes"),
+    (SIS + PAIR + "sigma = 0.1\nplane = 2" + PLANES, "points.0: plane: got 2; expected 1 to 1, one of the 2 planes"),
+    (SIS + PAIR + "sigma = 0.1\nplane = 0" + PLANES, "points.0: plane: got 0; expected 1 to 1, one of the 2 planes"),
+    (SIS + PAIR + "sigma = 0.1\nsource = 0" + PLANES.replace("[0.5", "[0.5, 1.0") + SOURCE + "plane = 1",
+     "points.0: plane: got 2 beside source_light.0 on plane 1; expected one plane of both"),
+    (SIS + PAIR + "sigma = 0.1\nsource = 1" + SOURCE, "points.0: source: got 1; expected the number of a source_light"),
+    (SIS + PAIR + "sigma = 0.1\nimages = [0, 0]", "points.0: images: got 1 lens lights; expected 2, one an image"),
+    (PAIR + "sigma = 0.1", "points.0: mass: got none; expected a mass, which images are made by"),
     (SIS + POINTS + "x = [1.0, -9.0]\ny = [0.0, 0.0]\nhalf_width = 3.0",
      "points.0.x: got -9; expected places within half_width, 3"),
 ])
@@ -56,6 +86,25 @@ def test_a_lens_that_cannot_be_is_refused(text, says):
     with pytest.raises(InputError) as caught:
         scene_from_config(parse_config(tomllib.loads(HEAD + text), Path("lens.toml"), FitConfig))
     assert str(caught.value).startswith(f"lens.toml: {says}") and "\n" not in str(caught.value)
+
+
+def test_an_image_of_a_quasar_lies_on_an_image(tmp_path):
+    """Its pixels are known once the files are read."""
+    fits.PrimaryHDU(np.ones((10, 12))).writeto(tmp_path / "a.fits")
+    text = HEAD.replace("0.1\nexposure", "0.1\npixel_scale = 0.5\nexposure") + SIS.replace("1.0", FREE) + (
+        '[[source_light]]\nprofile = "LensedPoint"\ncenter_x = 0.0\ncenter_y = 0.0\nx = [2.9, -1.0]\ny = [0.0, 2.6]\n')
+    with pytest.raises(InputError) as caught:
+        prepare(parse_config(tomllib.loads(text), tmp_path / "lens.toml", FitConfig))
+    assert str(caught.value).endswith("lens.toml: source_light.0.x.1: got (-1, 2.6), which no image has; expected a "
+                                      "place on an image, x from -3 to 3 and y from -2.5 to 2.5 arcsec")
+    prepare(parse_config(tomllib.loads(text.replace("2.6", "2.4")), tmp_path / "lens.toml", FitConfig))
+
+
+def test_delays_need_potentials():
+    data = PointImages.of([1.0, -0.9], [0.0, 0.1], 0.1, delay=[1.0], delay_sigma=1.0)
+    scene = Scene(mass=[DPIE(sigma=200.0, core=0.1, cut=5.0)], planes=Planes(redshifts=[0.5, 1.5]))
+    with pytest.raises(ValueError, match="delay: given, but mass.0 is DPIE, which has no potential"):
+        PointTerm(data=data).check(scene)
 
 
 @pytest.mark.parametrize(("shape", "wcs", "says"), [((6, 5), True, r"alpha_y: shape \(6, 5\); expected \(5, 5\)"),

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from giga.cli import app
 from giga.component import leaves_with_names
 from giga.imaging.grid import Grid
+from giga.imaging.points import points
 from giga.inference.amplitudes import Solved
 from giga.inference.pictures import Picture
 from giga.inference.settings import FitConfig
@@ -31,7 +32,10 @@ from giga.io.exchange.fitted import filled, read_fitted
 from giga.io.exchange.lenstronomy import from_lenstronomy, read_lenstronomy, to_lenstronomy, write_lenstronomy
 from giga.io.exchange.tables import distribution_table, scene_tables
 from giga.io.images.hdu import read_image
-from giga.io.results.folder import write_last, write_numbers
+from giga.io.results.folder import SEARCHED, write_last, write_numbers
+from giga.io.tables import write_toml
+from giga.lensing.cosmology import Cosmology
+from giga.lensing.near import located
 from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
@@ -39,6 +43,7 @@ from giga.light import Sersic, Shapelets
 from giga.light.moffat import Moffat
 from giga.light.pixel_image import PixelImage
 from giga.light.pixel_source import PixelSource
+from giga.light.point import LensedPoint, MicrolensedPoint, Point
 from giga.light.uniform_sky import UniformSky
 from giga.mass import EPL, NFW, SIE, Shear
 from giga.mass.deflection_map import DeflectionMap
@@ -100,6 +105,27 @@ b_n = "linear"
 """
 
 
+QUASAR_CONFIG = CONFIG + """
+[[source_light]]
+profile = "MicrolensedPoint"
+center_x = {same_as = "source_light.0.center_x"}
+center_y = {same_as = "source_light.0.center_y"}
+x = [0.34, -0.9]
+y = [-1.06, 0.31]
+
+[planes]
+redshifts = [0.4, 1.5]
+
+[[points]]
+x = [0.34, -0.9]
+y = [-1.06, 0.31]
+sigma = 0.01
+delay = [20.0]
+delay_sigma = 1.0
+source = 1
+"""
+
+
 def fields_of(scene):
     """Deflection and source brightness at some points."""
     return np.asarray(fields(jax.tree.map(np.asarray, scene)))
@@ -115,20 +141,30 @@ def run(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """The folder of a fit of 24 x 24 pixels, whose amplitude of the lens light was solved for every tenth draw."""
-    out = tmp_path_factory.mktemp("run")
+def written_run(out: Path, config: str, **points) -> Path:
+    """The folder of a fit of 24 x 24 pixels, whose amplitudes were solved for every tenth draw."""
     of, rng = np.arange(0, 100, 10), np.random.default_rng(5)
-    solved = Solved({"lens_light.0.amp": 4.0 + 0.1 * rng.normal(size=(4, 10))}, {"lens_light.0.amp": np.array(4.0)},
-                    {"lens_light.0.amp": "ct / (s arcsec2)"}, of)
+    best = {"lens_light.0.amp": np.array(4.0)} | points
+    solved = Solved({name: value + 0.1 * rng.normal(size=(4, 10, *value.shape)) for name, value in best.items()}, best,
+                    dict.fromkeys(best, "ct / (s arcsec2)"), of)
     result = make_result(amplitudes=solved)
     picture = Picture(observation=result.observations[0], model=result.model_images[0], sigma=result.sigma_images[0],
                       lens_light=result.model_images[0], lensed_source=result.model_images[0], source=np.ones((4, 4)),
                       source_grid=Grid(shape=(4, 4), pixel_scale=0.1), curves=[])
-    write_numbers(result, [picture], out, CONFIG)
+    write_numbers(result, [picture], out, config)
     write_last(result, out)
     return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return written_run(tmp_path_factory.mktemp("run"), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def quasar(tmp_path_factory) -> Path:
+    """The same with a quasar in the pixels, its positions and its delay."""
+    return written_run(tmp_path_factory.mktemp("quasar"), QUASAR_CONFIG, **{"source_light.1.amp": np.array([5.0, 3.0])})
 
 
 # ---- lenstronomy ------------------------------------------------------------------------------------------------
@@ -189,10 +225,103 @@ def test_bad_files_of_lenstronomy_are_one_line(tmp_path, text, words):
     assert str(error.value).startswith(str(path)) and words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_point_sources_of_lenstronomy_are_said_to_be_left_out():
-    _, notes = from_lenstronomy({"lens_model_list": [], "point_source_model_list": ["SOURCE_POSITION"]}, {})
-    assert notes == ["point_source_model_list: ['SOURCE_POSITION'] left out, point sources; [[points]] of a "
-                     "configuration has them"]
+QUASAR = SCENE.replace(
+    lens_light=[*SCENE.lens_light, Point(amp=3.0, center_x=1.4, center_y=-1.1)],
+    source_light=[LensedPoint(amp=2.0, center_x=0.05, center_y=0.02, x=(1.2, -1.1), y=(0.1, -0.1)), SOURCE,
+                  MicrolensedPoint(amp=np.array([4.0, 1.0]), center_x=0.05, center_y=0.02, x=(1.2, -1.1),
+                                   y=(0.1, -0.1))])
+"""A star, a quasar whose images are as bright as they are magnified, and one whose are not."""
+
+
+def laid_of(scene):
+    """The points of a scene on pixels that its own PSF would take."""
+    with jax.enable_x64(True):
+        return np.asarray(jax.jit(points, static_argnums=2)(scene, Grid(shape=(40, 40), pixel_scale=0.1), 1))
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one plane", "planes"])
+def test_points_of_light_come_back_from_lenstronomy(tmp_path, several):
+    planes = Planes(redshifts=[0.3, 1.0, 2.0]) if several else ()
+    scene = QUASAR.replace(planes=planes, source_light=[p.replace(plane=1) if several and k == 0 else p
+                                                        for k, p in enumerate(QUASAR.source_light)])
+    path = write_lenstronomy(tmp_path / "lens.json", scene)
+    content = json.loads(path.read_text())
+    model, result = content["kwargs_model"], content["kwargs_result"]
+    assert model["source_light_model_list"] == ["SERSIC_ELLIPSE"] and len(result["kwargs_source"]) == 1
+    assert model["point_source_model_list"] == ["UNLENSED", "LENSED_POSITION", "LENSED_POSITION"]
+    assert model["fixed_magnification_list"] == [False, True, False]
+    assert [sorted(row) for row in result["kwargs_ps"]] == [
+        ["dec_image", "point_amp", "ra_image"], ["dec_image", "ra_image", "source_amp"],
+        ["dec_image", "point_amp", "ra_image"]]
+    if several:
+        assert model["point_source_redshift_list"] == [None, 1.0, 2.0] and model["source_redshift_list"] == [2.0]
+    again, notes = read_lenstronomy(path)
+    assert not notes and [type(p) for p in again.source_light] == [Sersic, LensedPoint, MicrolensedPoint]
+    np.testing.assert_allclose([again.source_light[k].center_x for k in (1, 2)], 0.05, atol=1e-9)
+    np.testing.assert_allclose(laid_of(again), laid_of(scene), rtol=1e-7, atol=1e-7)
+    tables, left = scene_tables(again, None)
+    assert tables["source_light"][2]["x"] == pytest.approx(result["kwargs_ps"][2]["ra_image"])
+    assert left == ["source_light.2.amp: left out, a configuration solves the amplitudes of MicrolensedPoint"]
+
+
+def test_point_sources_of_lenstronomy_that_giga_cannot_take():
+    lens = {"lens_model_list": ["SIS"]}, {"kwargs_lens": [{"theta_E": 1.0}]}
+
+    def back(names, rows, **more):
+        return from_lenstronomy(lens[0] | {"point_source_model_list": names} | more, lens[1] | {"kwargs_ps": rows})
+
+    scene, notes = back(["SOURCE_POSITION"], [{"ra_source": 0.0, "dec_source": 0.0}])
+    assert not scene.source_light and notes == [
+        "point_source_model_list.0: SOURCE_POSITION left out, which does not say where its images are; LENSED_POSITION "
+        "does"]
+    _, notes = back(["LENSED_POSITION"], [{"ra_image": [1.2, -0.8], "dec_image": [0.0, 0.1]}])
+    assert notes == ["source_light.0: its images are traced to up to 0.013 arcsec from their mean, where the source is "
+                     "put"]
+    for names, rows, more, words in (
+            (["UNLENSED"], [], {}, "kwargs_ps: 0 entries; expected 1, one for each of point_source_model_list"),
+            (["LENSED"], [{}], {}, "kwargs_ps.0: lenstronomy's profile 'LENSED'; expected"),
+            (["LENSED_POSITION"], [{"ra_image": [1.0, 2.0], "dec_image": [0.0]}], {},
+             "kwargs_ps.0.dec_image: shape (1,); expected (2,), one an image"),
+            (["UNLENSED"], [{"ra_image": [1.0, 2.0], "dec_image": [0.0, 1.0], "point_amp": [1.0]}], {},
+             "kwargs_ps.0.point_amp: shape (1,); expected (2,), one an image"),
+            (["UNLENSED"], [{"ra_image": [1.0], "dec_image": [0.0]}], {"fixed_magnification_list": [True, False]},
+             "fixed_magnification_list: 2 entries; expected 1")):
+        with pytest.raises(InputError) as error:
+            back(names, rows, **more)
+        assert str(error.value).startswith(words)
+
+
+def test_a_run_with_points_goes_to_lenstronomy(quasar, tmp_path):
+    """The quasar is in the file, and what was measured of it in the record of what is not."""
+    out = tmp_path / "kwargs.json"
+    result = run("export", quasar, "--to", "lenstronomy", "--out", out)
+    said = "2 positions, 1 delays, which are data of the fit: lenstronomy's file has none of them"
+    assert result.exit_code == 0 and f"skipped points.0: {said}" in " ".join(result.output.split())
+    content = json.loads(out.read_text())
+    assert content["giga_skipped"] == [f"points.0: {said}"]
+    (row,) = content["kwargs_result"]["kwargs_ps"]
+    assert row["point_amp"] == [5.0, 3.0] and content["kwargs_model"]["point_source_redshift_list"] == [1.5]
+    best = read_fitted(quasar).best
+    np.testing.assert_allclose(laid_of(read_lenstronomy(out)[0]), laid_of(best), rtol=1e-7, atol=1e-7)
+
+
+def test_a_fit_of_points_alone_goes_to_lenstronomy(tmp_path):
+    """Without an image there is a lens all the same; a template of COOLEST is of an image."""
+    tables = tomllib.loads(QUASAR_CONFIG)
+    kept = {name: tables[name] for name in ("lens", "mass", "planes")}
+    kept["points"] = [{key: value for key, value in tables["points"][0].items() if key != "source"}]
+    (tmp_path / "config.toml").write_text(write_toml(kept))
+    (tmp_path / "search.json").write_text(json.dumps(dict.fromkeys(SEARCHED, 0) | {"best": TRUTH, "chi2": 1.0}))
+    out = tmp_path / "kwargs.json"
+    result = run("export", tmp_path, "--to", "lenstronomy", "--out", out)
+    assert result.exit_code == 0 and "nothing is sampled yet" in " ".join(result.output.split())
+    content = json.loads(out.read_text())
+    assert content["kwargs_model"]["lens_model_list"] == ["EPL", "SHEAR"] and len(content["giga_skipped"]) == 1
+    assert "kwargs_ps" not in content["kwargs_result"]
+    result = run("export", tmp_path, "--to", "coolest", "--out", tmp_path / "lens.json")
+    assert result.exit_code == 2 and "observation: none; expected a fit to an image" in " ".join(result.stderr.split())
+    result = run("export", tmp_path, "--to", "lenstronomy", "--out", tmp_path / "x.json", "--observation", 1)
+    assert result.exit_code == 2 and "expected none, of a fit without an image" in " ".join(result.stderr.split())
 
 
 # ---- tables of a configuration ----------------------------------------------------------------------------------
@@ -338,6 +467,59 @@ def test_a_template_of_a_run(folder, tmp_path, x64):
     assert isinstance(scene.mass[0].theta_E, dist.Normal) and float(scene.mass[0].theta_E.loc) == 1.0
 
 
+def test_a_template_of_a_run_with_points(quasar, tmp_path, x64):
+    pytest.importorskip("coolest")
+    out = tmp_path / "lens.json"
+    result = run("export", quasar, "--to", "coolest", "--out", out)
+    assert result.exit_code == 0, result.output
+    content, fitted = json.loads(out.read_text()), read_fitted(quasar)
+    point = content["lensing_entities"][2]["light_model"][1]
+    assert point["type"] == "LensedPS" and point["parameters"]["amps"]["point_estimate"]["value"] == [5.0, 3.0]
+    # Quantiles are those of the images of every draw
+    found = located(fitted.best).source_light[1].found
+    places = point["parameters"]["ra_list"]
+    np.testing.assert_allclose(places["point_estimate"]["value"], found[0], rtol=1e-9)
+    low, high = (np.array(places["posterior_stats"][f"percentile_{k}th"]) for k in (16, 84))
+    assert np.all(high - low > 1e-3) and np.all(np.abs(0.5 * (low + high) - found[0]) < high - low)
+    skipped = {one["what"]: one["why"] for one in json.loads((tmp_path / "lens_skipped.json").read_text())}
+    assert skipped["points.0"].startswith("2 positions, 1 delays, which are data of the fit")
+    assert {"source_light.1: chain of ra_list", "source_light.1: its place in the source plane"} <= set(skipped)
+    template = read_coolest(out)
+    assert not template.notes and template.lens["z_source"] == 1.5
+    assert [type(p) for p in template.scene.source_light] == [Sersic, MicrolensedPoint]
+    np.testing.assert_allclose(laid_of(template.scene), laid_of(fitted.best), rtol=1e-7, atol=1e-7)
+
+
+def test_what_coolest_cannot_say_of_points_and_planes(tmp_path):
+    pytest.importorskip("coolest")
+    planes = Planes(redshifts=[0.3, 1.0], cosmology=Cosmology(H0=67.0))
+    scene = QUASAR.replace(planes=planes)
+    prior = scene.replace(planes=planes.replace(cosmology=Cosmology(H0=dist.Uniform(40.0, 100.0))))
+    path = tmp_path / "lens.json"
+    _, skipped = write_coolest(path, scene, Seen(pixel_scale=0.05), prior=prior)
+    reasons = dict(skipped)
+    assert reasons["lens_light.1"].startswith("Point, which COOLEST does not have")
+    assert "one number of it" in reasons["planes.cosmology.H0: prior and posterior"]
+    assert "a flux of each image" in reasons["source_light.0: fluxes tied to the magnifications"]
+    template = read_coolest(path)
+    assert template.lens == {"z_lens": 0.3, "z_source": 1.0, "H0": 67.0, "Om0": 0.3}
+    assert [type(p) for p in template.scene.source_light] == [MicrolensedPoint, Sersic, MicrolensedPoint]
+    np.testing.assert_allclose(laid_of(template.scene), laid_of(scene.replace(lens_light=[])), rtol=1e-7, atol=1e-7)
+    content = json.loads(path.read_text())
+    lens, _, source = content["lensing_entities"]
+    for name, rows, words in (("dec_list", [0.1], "dec_list: shape (1,); expected (2,), one an image"),
+                              (None, None, "light_model.1: LensedPS of a galaxy that is no source")):
+        changed = json.loads(json.dumps(content))
+        if name:
+            changed["lensing_entities"][2]["light_model"][0]["parameters"][name]["point_estimate"]["value"] = rows
+        else:
+            changed["lensing_entities"][0]["light_model"].append(source["light_model"][0])
+        path.write_text(json.dumps(changed))
+        with pytest.raises(InputError) as error:
+            read_coolest(path)
+        assert words in str(error.value)
+
+
 def test_all_that_coolest_has_and_the_record_of_what_it_has_not(tmp_path, x64, rng):
     pytest.importorskip("coolest")
     pixels = PixelSource(amp=rng.normal(size=25), half_size=0.6, center_x=0.1, sd=1.0, length=0.2, n_pixels=5)
@@ -391,8 +573,8 @@ def test_templates_that_giga_cannot_take_are_one_line(tmp_path):
     planes = json.loads(json.dumps(content["lensing_entities"]))
     planes.append(planes[2] | {"redshift": 3.0})
     refused("lensing_entities: redshifts 0.3, 1, 3; expected two", lensing_entities=planes)
-    with pytest.raises(InputError, match="planes: 2 planes; expected a scene of one lens plane"):
-        write_coolest(path, SCENE.replace(planes=Planes(redshifts=[0.3, 1.0])), Seen(pixel_scale=0.05))
+    with pytest.raises(InputError, match="planes: 3 planes; expected a scene of one lens plane"):
+        write_coolest(path, SCENE.replace(planes=Planes(redshifts=[0.3, 0.5, 1.0])), Seen(pixel_scale=0.05))
     with pytest.raises(InputError, match="suffix '.txt'; expected '.json'"):
         write_coolest(tmp_path / "lens.txt", SCENE, Seen(pixel_scale=0.05))
 

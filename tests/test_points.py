@@ -13,8 +13,8 @@ from giga.bayes.posterior import Posterior
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.inference.search.curvature import quadratic
-from giga.lensing.delays import days
-from giga.lensing.images import Finder, Images
+from giga.lensing.delays import arrival_times, days
+from giga.lensing.images import Finder, Images, find_images
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.light import Sersic
@@ -68,6 +68,24 @@ def test_positions_fluxes_and_delays(x64):
     np.testing.assert_allclose(np.abs(run(moved, "image")), np.abs(wanted), atol=1e-6)
     np.testing.assert_allclose(np.abs(run(moved, "source")[:4]), np.abs(wanted[:4]), atol=1e-6)
     np.testing.assert_allclose(np.abs(run(still, "source")), np.abs(np.append(np.zeros(4), wanted[4:])), atol=1e-6)
+
+
+@pytest.mark.parametrize("mass, planes", [
+    ([SIS(theta_E=THETA), Shear(gamma1=0.05, gamma2=0.02)], PLANES),
+    ([SIS(theta_E=1.0), SIS(theta_E=0.3, center_x=0.2, plane=1)], Planes(redshifts=[0.4, 0.8, 1.5]))])
+def test_errors_of_positions_do_not_move_the_delays(mass, planes, x64):
+    """Fermat's principle: of places that are d off, the delay from one source is off by d^2."""
+    scene, beta = Scene(mass=mass, planes=planes), jnp.array([BETA, 0.05])
+    images = find_images(scene.lenses(), *beta, FINDER)
+    x, y = images.x[:2], images.y[:2]
+    true = arrival_times(mass, planes, x, y)
+    np.testing.assert_allclose(true, arrival_times(mass, planes, x, y, beta=beta), rtol=1e-9)
+    off = []
+    for d in (1e-2, 1e-3):
+        data = PointImages.of(x + d * np.array([1.0, -0.5]), y + d * np.array([-0.3, 1.0]), 0.003,
+                              delay=[float(true[1] - true[0])], delay_sigma=1.0)
+        off.append(abs(float(residuals(scene, data, beta=beta)[-1])))
+    assert off[0] < 0.05 and off[1] == pytest.approx(1e-2 * off[0], rel=0.2)
 
 
 def test_only_ratios_of_fluxes_count(x64):

@@ -56,13 +56,18 @@ class PointImages(Component):
         """Check measurements and put them together; a standard deviation may be one number for all.
 
         Raises:
-            ValueError: Fewer than two images, numbers that are not finite, shapes that do not fit, or a standard
-                deviation that is missing or not positive.
+            ValueError: Fewer than two images, two at one place, numbers that are not finite, shapes that do not fit, or
+                a standard deviation that is missing or not positive.
         """
         count = np.size(x)
         if count < 2:
             raise ValueError(f"x: got {count} position; expected 2 or more images of a source")
         out = {"x": _numbers("x", x, count), "y": _numbers("y", y, count), "sigma": _widths("sigma", sigma, count)}
+        seen: dict[tuple[float, float], int] = {}
+        for k, place in enumerate(zip(out["x"].tolist(), out["y"].tolist(), strict=True)):
+            if seen.setdefault(place, k) != k:
+                raise ValueError(f"x: got ({place[0]:g}, {place[1]:g}) for images {seen[place]} and {k}; expected a "
+                                 "place of its own for each image")
         for name, value, width, n in (("flux", flux, flux_sigma, count), ("delay", delay, delay_sigma, count - 1)):
             if (value is None) != (width is None):
                 missing = f"{name}_sigma" if width is None else name
@@ -223,7 +228,8 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
     """What is left of positions, and of fluxes and delays where there are some, over their standard deviations.
 
     On the rung "source" magnifications and arrival times are those at the positions that were seen, on the rung "image"
-    those at the images of the model.
+    those at the images of the model. Light has left from one place of the source, so that the errors of positions move
+    the delays in second order alone.
 
     Args:
         scene: The lens; delays need its `planes`.
@@ -252,7 +258,7 @@ def residuals(scene: Scene, data: PointImages, ladder: Ladder = "source", finder
         left.append(fluxes(mu, data))
     if data.delay is not None:
         assert isinstance(scene.planes, Planes)
-        left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane), data))
+        left.append(delays(arrival_times(scene.mass, scene.planes, x, y, data.plane, fitted.beta), data))
     return jnp.concatenate(left)
 
 
@@ -285,6 +291,11 @@ class PointTerm(Component):
             raise ValueError(NO_PLANES)
         if not scene.mass:
             raise ValueError("mass: got none; expected a mass, which images are made by")
+        self._check_plane(scene)
+        for k, mass in enumerate(scene.mass if self.data.delay is not None else ()):
+            if type(mass).potential is MassProfile.potential:
+                raise ValueError(f"delay: given, but mass.{k} is {type(mass).__name__}, which has no potential; "
+                                 "expected masses that have one")
         if self.source is not None and not (0 <= self.source < len(scene.source_light)
                                             and "center_x" in vars(scene.source_light[self.source])):
             raise ValueError(f"source: got {self.source}; expected the number of a source_light with a centre")
@@ -294,6 +305,25 @@ class PointTerm(Component):
         for k in self.images:
             if not isinstance(lights.get(k), Point):
                 raise ValueError(f"images: got {k}; expected the number of a lens_light that is a Point")
+
+    def _check_plane(self, scene: Scene) -> None:
+        """Refuse a plane that is not there, is before every mass, or is not that of the source. Raises ValueError."""
+        planes, plane = scene.planes, self.data.plane
+        if not isinstance(planes, Planes):
+            if plane != -1:
+                raise ValueError(f"plane: got {plane}, but the scene has no planes; expected planes with their "
+                                 "redshifts")
+            return
+        count = len(planes.redshifts)
+        first = min(map(planes.mass_plane, scene.mass)) + 1
+        if not first <= (plane if plane != -1 else count - 1) < count:
+            raise ValueError(f"plane: got {plane}; expected {first} to {count - 1}, one of the {count} planes, behind "
+                             "a mass")
+        if self.source is not None and self.source in range(len(scene.source_light)):
+            own = planes.light_plane(scene.source_light[self.source])
+            if own != plane % count:
+                raise ValueError(f"plane: got {plane % count} beside source_light.{self.source} on plane {own}; "
+                                 "expected one plane of both")
 
     @property
     def named(self) -> list[tuple[str, int]]:

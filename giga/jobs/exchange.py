@@ -14,6 +14,7 @@ from astropy.io import fits
 from giga.component import path_name
 from giga.imaging.grid import sky_of
 from giga.inference.settings import FitConfig
+from giga.io.configuration.points import PointsConfig
 from giga.io.configuration.toml import load_config, parse_config, to_tables
 from giga.io.errors import InputError
 from giga.io.exchange.coolest_read import Template, read_coolest
@@ -51,19 +52,33 @@ def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
         number: Of the observation.
 
     Raises:
-        InputError: A folder without a run, or a model that the code cannot say.
+        InputError: A folder without a run, a model that the code cannot say, or a template of a fit without an image.
         OSError: A file cannot be written.
     """
     fitted = read_fitted(run, number)
     about = {"made_by": "giga", "chi2": fitted.chi2, "posterior": fitted.sampled}
+    name = code.upper() if code == "coolest" else code
+    skipped = [(f"points.{k}", f"{_measured(one)}, which are data of the fit: {name}'s file has none of them")
+               for k, one in enumerate(fitted.config.points)]
     if code == "lenstronomy":
-        return Exchanged([write_lenstronomy(out, fitted.best, about)],
-                         [] if fitted.sampled else [f"{run}: the search has ended, nothing is sampled yet"])
-    files, skipped = write_coolest(out, fitted.best, seen_of(fitted), draws=fitted.draws, prior=fitted.prior,
-                                   redshifts=fitted.config.lens.redshifts, about=about)
+        record = {"giga_skipped": [f"{what}: {why}" for what, why in skipped]} if skipped else {}
+        files = [write_lenstronomy(out, fitted.best, about | record)]
+    else:
+        if not fitted.config.observation:
+            raise InputError(run / "config.toml", "observation", "none", "a fit to an image, which a template is of")
+        files, skipped = write_coolest(out, fitted.best, seen_of(fitted), draws=fitted.draws, prior=fitted.prior,
+                                       redshifts=fitted.config.lens.redshifts, about=about, unsaid=skipped)
     reasons = dict.fromkeys(why for _, why in skipped)
-    return Exchanged(files, [f"skipped {', '.join(what for what, other in skipped if other == why)}: {why}"
-                             for why in reasons])
+    ended = [f"{run}: the search has ended, nothing is sampled yet"] if code == "lenstronomy" and not fitted.sampled \
+        else []
+    return Exchanged(files, ended + [f"skipped {', '.join(what for what, other in skipped if other == why)}: {why}"
+                                     for why in reasons])
+
+
+def _measured(points: PointsConfig) -> str:
+    """What was measured of a point source, in words."""
+    counted = {"positions": points.x, "fluxes": points.flux, "delays": points.delay}
+    return ", ".join(f"{len(values)} {name}" for name, values in counted.items() if values is not None)
 
 
 def seen_of(fitted: Fitted) -> Seen:

@@ -31,6 +31,7 @@ from giga.jobs.earlier import gone_on, start_of
 from giga.jobs.familiar import unfamiliar
 from giga.jobs.separated_mask import masked
 from giga.lensing.scene import Scene
+from giga.light.point import LensedPoint
 from giga.mass.members import Members
 from giga.runtime import parallel
 from giga.runtime.atomic import write_text
@@ -166,6 +167,7 @@ def prepare(config: Config) -> Job:
     dates = dates_of(config)  # before they are read, so that a change in between is seen later
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
+    check_field(config, prior, observations)
     notes += _steep(prior, observations, np.dtype(config.run.precision))
     start = None
     if config.start.folder is not None:
@@ -366,6 +368,26 @@ def check_parameters(config: Config, prior: Scene) -> None:
         Prior.of(prior, np.dtype(config.run.precision))
     except ValueError as error:
         raise InputError(config.file, "", str(error)) from error
+
+
+def check_field(config: Config, prior: Scene, observations: Sequence[Observation]) -> None:
+    """Check that images of point sources in the pixels lie in an image that sees them. Raises InputError."""
+    for k, profile in enumerate(prior.source_light):
+        if not isinstance(profile, LensedPoint):
+            continue
+        x, y = np.asarray(profile.x), np.asarray(profile.y)
+        inside, seen = np.zeros(len(x), bool), "no image"
+        for observation in observations:
+            if profile.bands is None or observation.band in profile.bands:
+                (ny, nx), at = observation.image.shape, observation.grid.to_pixel(x, y)  # pyright: ignore
+                column, row = np.asarray(at[0], float), np.asarray(at[1], float)
+                inside |= (np.abs(column - 0.5 * (nx - 1)) < 0.5 * nx) & (np.abs(row - 0.5 * (ny - 1)) < 0.5 * ny)
+                left, right, low, high = observation.grid.extent
+                seen = f"x from {left:g} to {right:g} and y from {low:g} to {high:g}"
+        if observations and not inside.all():
+            j = int(np.argmin(inside))
+            raise InputError(config.file, f"source_light.{k}.x.{j}", f"got ({x[j]:g}, {y[j]:g}), which no image has",
+                             f"a place on an image, {seen} arcsec")
 
 
 def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:

@@ -48,18 +48,23 @@ def days(distance: Array, fermat: Array) -> Array:
     return DAYS * ARCSEC**2 * distance * fermat
 
 
-def arrival_times(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Array, source: int = -1) -> Array:
+def arrival_times(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Array, source: int = -1,
+                  beta: Array | None = None) -> Array:
     """How much later light arrives than on a straight and empty way, shape of x [days].
 
     The sum over neighbouring planes i, j with mass, and the source, of D_dt,ij / c
     (|theta_i - theta_j|^2 / 2 - w_ij psi_i(theta_i)), with w_ij as in `giga.lensing.planes.rays`. Differences between
     images of one source are delays; of one lens plane they are those of the Fermat potential.
 
+    By Fermat's principle a place that is a little off moves the time from a given `beta` in second order. The time from
+    where its own ray ends moves in first order.
+
     Args:
         mass: Masses that have a potential.
         planes: The planes.
         x, y: Images of one source, any one shape [arcsec].
         source: Number of the source plane; -1 is the last.
+        beta: Where the source is, shape (2,) [arcsec]; None is where each ray ends.
 
     Raises:
         NotImplementedError: A mass without a potential.
@@ -77,6 +82,8 @@ def arrival_times(mass: Sequence[MassProfile], planes: Planes, x: Array, y: Arra
     distances, weights = planes.cosmology.time_delay_distance(z[:-1], z[1:]), planes.weights(list(lenses))
     for k, (here, there) in enumerate(zip(stops[:-1], stops[1:], strict=True)):
         (near_x, near_y), (far_x, far_y) = crossed[here], crossed[there]
+        if beta is not None and there == stops[-1]:
+            far_x, far_y = beta
         psi = sum((profile.potential(near_x, near_y) for profile in lenses[here]), jnp.zeros_like(x))
         fermat = 0.5 * ((near_x - far_x) ** 2 + (near_y - far_y) ** 2) - weights[k, there] * psi
         total = total + days(distances[k], fermat).astype(total.dtype)

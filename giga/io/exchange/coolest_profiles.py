@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 
 from giga.component import Component
+from giga.io.errors import InputError
 from giga.io.exchange.conventions import components, constant_of, linear, polar, reshaped, within
 from giga.io.exchange.pairs import Pair, same
+from giga.io.exchange.points import fluxes, positions
+from giga.light.point import LensedPoint, MicrolensedPoint
 from giga.light.sersic import Sersic
 from giga.light.shapelets import Shapelets
 from giga.light.uniform_sky import UniformSky
@@ -30,7 +33,7 @@ from giga.mass.spemd import SPEMD
 CODE = "COOLEST"
 GRID = "PixelatedRegularGrid"
 ANGLES = ("phi", "phi_ext")  # of which half a turn is nothing [deg]
-SETS = ("amps",)  # parameters that are lists
+SETS = ("amps", "ra_list", "dec_list")  # parameters that are lists
 ALIKE = {"theta_E": "theta_E", "gamma": "gamma", "center_x": "center_x", "center_y": "center_y", "r_core": "s_scale",
          "kappa_s": "kappa", "n": "n_sersic", "beta": "beta", "A": "amp"}
 """Parameters that are a field of giga's, so that a prior of one is a prior of the other."""
@@ -82,6 +85,19 @@ def _sersic_back(k: dict[str, Any]) -> dict[str, Any]:
     return {"amp": k["I_eff"], "R_sersic": k["theta_eff"], "n_sersic": k["n"], "b_n": "linear"} | _components(k)
 
 
+def _images(p: Any) -> dict[str, Any]:
+    return dict(zip(("ra_list", "dec_list"), positions(p), strict=True)) | {"amps": fluxes(p)}
+
+
+def _images_back(k: dict[str, Any]) -> dict[str, Any]:
+    x, y = (np.atleast_1d(k[key]) for key in ("ra_list", "dec_list"))
+    for key in ("dec_list", "amps"):
+        if k[key] is not None and np.shape(np.atleast_1d(k[key])) != x.shape:
+            raise InputError("", key, f"shape {np.shape(k[key])}", f"{x.shape}, one an image")
+    return {"x": tuple(x.tolist()), "y": tuple(y.tolist()), "center_x": 0.0, "center_y": 0.0,
+            "amp": None if k["amps"] is None else np.atleast_1d(k["amps"])}
+
+
 MASSES = (
     _elliptical("SIE", SIE, theta_E="theta_E"),
     _elliptical("NIE", NIE, theta_E="theta_E", r_core="s_scale"),
@@ -98,5 +114,7 @@ LIGHTS = (
          lambda k: {"amp": k["amps"], "n_max": int(k["n_max"]), "beta": k["beta"], "center_x": k["center_x"],
                     "center_y": k["center_y"]}),
     same("Uniform", UniformSky, "A", {"A": "amp"}),
+    *(Pair("LensedPS", profile, ("ra_list", "dec_list", "amps"), _images, _images_back)
+      for profile in (LensedPoint, MicrolensedPoint)),  # the last one is read: it has a flux of each image
 )
 """Light profiles of both; those of pixels are files of their own."""

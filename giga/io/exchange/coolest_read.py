@@ -16,6 +16,7 @@ from giga.io.errors import InputError
 from giga.io.exchange.coolest_profiles import ALIKE, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES
 from giga.io.exchange.coolest_write import package
 from giga.io.exchange.pairs import read
+from giga.io.exchange.points import with_sources
 from giga.io.jsonfile import read_json
 from giga.lensing.scene import Scene
 from giga.light.pixel_image import PixelImage
@@ -107,10 +108,14 @@ def _template(path: Path, made: Any, content: Mapping[str, Any]) -> Template:
                           if hasattr(parameter, "point_estimate")}
                 one = read(pairs, CODE, profile.type, {key: value for key, value in values.items() if value != []},
                            here, SOLVED)
+                if section not in getattr(one, "sections", (section,)):
+                    raise InputError("", here, f"{profile.type} of a galaxy that is no source",
+                                     "it in the source, which is behind the lens")
                 parts[section].append(one)
                 _free(template, profile, one, rows, at)
     _data(path, template, made)
-    return replace(template, scene=Scene(**parts))
+    scene, apart = with_sources(Scene(**parts))
+    return replace(template, scene=scene, notes=[*template.notes, *apart])
 
 
 def _sources(made: Any) -> list[bool]:

@@ -22,11 +22,12 @@ import jax
 import numpy as np
 from astropy.io import fits
 
-from giga.component import is_distribution
+from giga.component import is_distribution, leaves_with_names
 from giga.io.errors import InputError
 from giga.io.exchange.conventions import within
 from giga.io.exchange.coolest_profiles import ALIKE, ANGLES, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES, SETS
 from giga.io.exchange.pairs import Pair, written
+from giga.io.exchange.points import with_images
 from giga.io.exchange.tables import distribution_table
 from giga.io.jsonfile import write_json
 from giga.lensing.planes import Planes
@@ -34,6 +35,7 @@ from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.light.pixel_image import PixelImage
 from giga.light.pixel_source import PixelSource
+from giga.light.point import LensedPoint
 from giga.mass.external import Convergence, Flexion, Shear
 from giga.runtime.atomic import write_atomically, write_text
 
@@ -127,7 +129,8 @@ def package() -> Any:
 
 def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws: Scene | None = None,
                   prior: Scene | None = None, redshifts: Redshifts | None = None,
-                  about: Mapping[str, Any] | None = None) -> tuple[list[Path], list[tuple[str, str]]]:
+                  about: Mapping[str, Any] | None = None,
+                  unsaid: Sequence[tuple[str, str]] = ()) -> tuple[list[Path], list[tuple[str, str]]]:
     """Write a template.
 
     Args:
@@ -137,24 +140,23 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
         draws: The same scene with draws of the posterior, along the first axis of free leaves. Quantiles and the chain
             are those of COOLEST's own parameters of each draw.
         prior: The same scene with distributions on its free leaves.
-        redshifts: Of lens and source, and the cosmology.
+        redshifts: Of lens and source, and the cosmology; those of the scene's planes where it has them.
         about: More to say in `meta`.
+        unsaid: What is left out of the fit beside, and why, for the record.
 
     Returns:
         The files written, and what was skipped with the reason, which NAME_skipped.json says too.
 
     Raises:
-        InputError: A path without the suffix .json, a scene of several planes, or no `coolest` package.
+        InputError: A path without the suffix .json, a scene of several lens or source planes, or no `coolest` package.
         OSError: A file cannot be written.
     """
     path = Path(path).absolute()
     if path.suffix != ".json":
         raise InputError(path, "--out", f"suffix {path.suffix!r}", "'.json'")
-    if isinstance(scene.planes, Planes):
-        raise InputError("", "planes", f"{len(scene.planes.redshifts)} planes", "a scene of one lens plane and one "
-                         "source plane: COOLEST does not say how deflections are scaled between several")
-    redshifts = Redshifts() if redshifts is None else redshifts
-    making = _Writing(package(), path, seen)
+    making = _Writing(package(), path, seen, skipped=list(unsaid))
+    redshifts = _redshifts(making, scene, prior) or redshifts or Redshifts()
+    scene, draws = with_images(scene, draws)
     entities = _entities(making, scene, draws, prior, redshifts)
     template = _template(making, entities, redshifts, dict(about or {}))
     if making.chain:
@@ -166,6 +168,26 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
     return [write_text(path, text + "\n"), *making.files, record], making.skipped
 
 
+def _redshifts(making: _Writing, scene: Scene, prior: Scene | None) -> Redshifts | None:
+    """Redshifts of a scene whose planes are one of lenses and one of sources, at the best fit; without planes None."""
+    planes = scene.planes
+    if not isinstance(planes, Planes):
+        return None
+    at = {planes.mass_plane(p) for p in scene.mass}, {planes.light_plane(p) for p in scene.source_light}
+    scaled = planes.reference is not None or planes.sources or planes.absolute
+    if len(planes.redshifts) != 2 or scaled or not (at[0] <= {0} and at[1] <= {1}):
+        raise InputError("", "planes", f"{len(planes.redshifts)} planes", "a scene of one lens plane and one "
+                         "source plane: COOLEST does not say how deflections are scaled between several")
+    flat = planes.cosmology
+    if float(flat.Ok0) or float(flat.w0) != -1.0 or float(flat.wa):
+        making.skip("planes.cosmology", f"Ok0 = {float(flat.Ok0):g}, w0 = {float(flat.w0):g}, wa = {float(flat.wa):g}; "
+                    "COOLEST is written with H0 and Om0 of a flat universe")
+    for name, leaf in () if prior is None else leaves_with_names(prior.planes):
+        if is_distribution(leaf):
+            making.skip(f"planes.{name}: prior and posterior", "COOLEST has one number of it, that of the best fit")
+    return Redshifts(*map(float, planes.redshifts), cosmology=flat)
+
+
 def _entities(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene | None, z: Redshifts) -> Any:
     lazy, model = making.coolest["lazy"], {}
     for part, section, pairs, fields in (("mass", "mass", MASSES, False), ("field", "mass", MASSES, True),
@@ -175,6 +197,12 @@ def _entities(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene 
         for k, profile in enumerate(getattr(scene, section)):
             if fields is not None and isinstance(profile, FIELD) is not fields:
                 continue
+            if isinstance(profile, LensedPoint):
+                making.skip(f"{section}.{k}: its place in the source plane", "COOLEST has the places of its images, "
+                            "which it follows from")
+            if type(profile) is LensedPoint:
+                making.skip(f"{section}.{k}: fluxes tied to the magnifications", "COOLEST has a flux of each image, as "
+                            "they are written")
             others = [None if other is None else getattr(other, section)[k] for other in (draws, prior)]
             one = _profile(making, pairs, profile, others[0], others[1], f"{section}.{k}")
             made += [] if one is None else [one]

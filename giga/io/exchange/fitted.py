@@ -23,7 +23,7 @@ from giga.lensing.scene import Scene
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What one observation of a fit sees, in float64.
+    """What one observation of a fit sees, in float64; without observations all that was fitted.
 
     Attributes:
         folder: Of the run.
@@ -61,24 +61,23 @@ def read_fitted(folder: str | PathLike[str], number: int = 0) -> Fitted:
     """
     folder = Path(folder)
     config = load_config(folder / "config.toml", fit_config_type=FitConfig)
-    if not config.observation:
-        raise InputError(folder / "config.toml", "observation", "none", "a fit to an image")
-    if not 0 <= number < len(config.observation):
+    count = len(config.observation)
+    if not 0 <= number < max(count, 1):
         raise InputError(folder / "config.toml", "--observation", f"got {number}",
-                         f"0 to {len(config.observation) - 1}, of {len(config.observation)} observations")
+                         f"0 to {count - 1}, of {count} observations" if count else "none, of a fit without an image")
     sampled = (folder / "summary.json").is_file() or not (folder / "search.json").is_file()
     file = folder / ("summary.json" if sampled else "search.json")
     known = read_summary(file) if sampled else read_summary(file, SEARCHED)
-    whole, band = scene_from_config(config), config.observation[number].band
+    whole, band = scene_from_config(config), config.observation[number].band if count else None
     observations: Any = config.observation  # of which the bands alone are asked
-    solved = [name for name, _, _ in linear_profiles(whole, number, observations)]
+    solved = [name for name, _, _ in linear_profiles(whole, number, observations)] if count else []
     rows = known.get("amplitudes", {})
     if lacking := [name for name in solved if name not in rows]:
         raise InputError(file, f"amplitudes.{lacking[0]}", "missing", "the amplitudes that the fit has solved")
     amplitudes = {name: np.asarray(rows[name]["best"], float) for name in solved}
     prior = whole.in_band(band)
     best = filled(whole, {name: np.asarray(value, float) for name, value in known["best"].items()}, file)
-    best = best.in_band(band).with_amplitudes([amplitudes[name] for name in solved])
+    best = _shining(best, band, [amplitudes[name] for name in solved])
     if sampled:
         groups = read_posterior(folder / "posterior.nc")
         values, drawn = groups["posterior"], groups.get(AMPLITUDES, {})
@@ -89,8 +88,14 @@ def read_fitted(folder: str | PathLike[str], number: int = 0) -> Fitted:
     else:
         free = {name: np.atleast_1d(np.asarray(value, float)) for name, value in known["best"].items()}
         amplitudes = {name: value[None] for name, value in amplitudes.items()}
-    draws = filled(whole, free, file).in_band(band).with_amplitudes([amplitudes[name] for name in solved])
+    draws = _shining(filled(whole, free, file), band, [amplitudes[name] for name in solved])
     return Fitted(folder, config, number, prior, best, draws, sampled, float(known["chi2"]))
+
+
+def _shining(scene: Scene, band: str | None, amplitudes: list[np.ndarray]) -> Scene:
+    """The scene as a band sees it, with amplitudes where there are any: without an image none is solved."""
+    seen = scene.in_band(band)
+    return seen.with_amplitudes(amplitudes) if amplitudes else seen
 
 
 def filled(prior: Any, values: Mapping[str, Any], file: str | PathLike[str] = "") -> Any:

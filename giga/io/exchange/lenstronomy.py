@@ -19,6 +19,7 @@ import numpy as np
 from giga.io.errors import InputError, nearest
 from giga.io.exchange.conventions import axis_ratio, components, constant_of, linear, polar, reshaped
 from giga.io.exchange.pairs import Pair, read, same, written
+from giga.io.exchange.points import positions, with_images, with_sources
 from giga.io.jsonfile import read_json, write_json
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
@@ -28,6 +29,7 @@ from giga.light.core_sersic import CoreSersic
 from giga.light.gaussian import Gaussian as GaussianLight
 from giga.light.gaussian import MultiGaussian as MultiGaussianLight
 from giga.light.pixel_image import PixelImage
+from giga.light.point import LensedPoint, MicrolensedPoint, Point
 from giga.light.sersic import Sersic as SersicLight
 from giga.light.shapelets import Shapelets
 from giga.light.uniform_sky import UniformSky
@@ -60,8 +62,11 @@ SECTIONS = {"mass": ("lens_model_list", "kwargs_lens"),
             "lens_light": ("lens_light_model_list", "kwargs_lens_light"),
             "source_light": ("source_light_model_list", "kwargs_source")}
 """Names of the lists in `kwargs_model` and in `kwargs_result`."""
-WITHOUT = {"point_source_model_list": "point sources; [[points]] of a configuration has them",
-           "optical_depth_model_list": "an optical depth"}
+SOLVED = ("point_amp", "source_amp")
+POINTS = "point_source_model_list", "kwargs_ps"
+"""The same of points of light."""
+REDSHIFTS = "point_source_redshift_list"
+WITHOUT = {"optical_depth_model_list": "an optical depth"}
 EVEN = 1e-6  # largest share by which steps of a grid or a series may differ
 
 
@@ -233,6 +238,37 @@ LIGHTS = (
          lambda k: k | {"interpolation": "bilinear"}, CENTER | {"phi_G": 0.0}),
 )
 """Light profiles of both."""
+
+
+def _each(k: Mapping[str, Any], amplitude: str) -> tuple[Any, Any, Any]:
+    """Place and amplitude of each image; an amplitude may be one for all, or None."""
+    x, y = (np.atleast_1d(k[key]) for key in ("ra_image", "dec_image"))
+    for key, seen in (("dec_image", y.shape), (amplitude, np.shape(k[amplitude]) or x.shape if k[amplitude] is not None
+                                               else x.shape)):
+        if seen != x.shape:
+            raise InputError("", key, f"shape {seen}", f"{x.shape}, one an image")
+    return x, y, None if k[amplitude] is None else np.broadcast_to(k[amplitude], x.shape)
+
+
+def _images(profile: type[LensedPoint], amplitude: str) -> Pair:
+    """A point behind the lens, by where its images are; where it is itself follows from them."""
+    def out(p: Any) -> dict[str, Any]:
+        return dict(zip(("ra_image", "dec_image"), positions(p), strict=True)) | {amplitude: p.amp}
+
+    def back(k: dict[str, Any]) -> dict[str, Any]:
+        x, y, amp = _each(k, amplitude)
+        single = None if amp is None else amp if profile is MicrolensedPoint else amp[0]
+        return {"x": tuple(x.tolist()), "y": tuple(y.tolist()), "center_x": 0.0, "center_y": 0.0, "amp": single}
+
+    return Pair("LENSED_POSITION", profile, ("ra_image", "dec_image", amplitude), out, back)
+
+
+UNLENSED = Pair("UNLENSED", Point, ("ra_image", "dec_image", "point_amp"),
+                lambda p: {key: np.atleast_1d(one) for key, one in (("ra_image", p.center_x), ("dec_image", p.center_y),
+                                                                     ("point_amp", p.amp)) if one is not None},
+                lambda k: dict(zip(("center_x", "center_y", "amp"), _each(k, "point_amp"), strict=True)))
+OWN, MAGNIFIED = _images(MicrolensedPoint, "point_amp"), _images(LensedPoint, "source_amp")
+"""Points of light of both; the last one where `fixed_magnification_list` says so."""
 PAIRS: Mapping[str, Sequence[Pair]] = {"mass": LENSES, "lens_light": LIGHTS, "source_light": LIGHTS}
 
 
@@ -250,16 +286,28 @@ def to_lenstronomy(scene: Scene) -> dict[str, dict[str, Any]]:
     """
     model: dict[str, Any] = {}
     result: dict[str, Any] = {}
+    scene, _ = with_images(scene)
+    points: list[tuple[Any, str, dict[str, Any]]] = []
     for section, (names, values) in SECTIONS.items():
-        both = [written(PAIRS[section], CODE, profile, f"{section}.{k}")
-                for k, profile in enumerate(getattr(scene, section))]
+        both = []
+        for k, profile in enumerate(getattr(scene, section)):
+            is_point = section != "mass" and profile.is_point
+            one = written((UNLENSED, OWN, MAGNIFIED) if is_point else PAIRS[section], CODE, profile, f"{section}.{k}")
+            if is_point:
+                points.append((profile, *one))
+            else:
+                both.append(one)
         model[names], result[values] = [name for name, _ in both], [one for _, one in both]
+    if points:
+        model |= {POINTS[0]: [name for _, name, _ in points],
+                  "fixed_magnification_list": [type(profile) is LensedPoint for profile, _, _ in points]}
+        result[POINTS[1]] = [one for _, _, one in points]
     if isinstance(scene.planes, Planes):
-        model |= _planes_out(scene.planes, scene)
+        model |= _planes_out(scene.planes, scene, [profile for profile, _, _ in points])
     return {"kwargs_model": model, "kwargs_result": result}
 
 
-def _planes_out(planes: Planes, scene: Scene) -> dict[str, Any]:
+def _planes_out(planes: Planes, scene: Scene, points: Sequence[LightProfile]) -> dict[str, Any]:
     z = [float(one) for one in planes.redshifts]
     flat = planes.cosmology
     if float(flat.Ok0) or float(flat.w0) != -1.0 or float(flat.wa):
@@ -267,7 +315,9 @@ def _planes_out(planes: Planes, scene: Scene) -> dict[str, Any]:
                          "a flat universe with a cosmological constant")
     return {"multi_plane": True, "z_source": z[-1], "z_source_convention": float(planes.scaled_to),
             "lens_redshift_list": [z[planes.mass_plane(p)] for p in scene.mass],
-            "source_redshift_list": [z[planes.light_plane(p)] for p in scene.source_light],
+            "source_redshift_list": [z[planes.light_plane(p)] for p in scene.source_light if not p.is_point],
+            **({REDSHIFTS: [z[planes.light_plane(p)] if isinstance(p, LensedPoint) else None for p in points]}
+               if points else {}),
             "cosmology_model": "FlatLambdaCDM", "cosmology_params": {"H0": float(flat.H0), "Om0": float(flat.Om0)}}
 
 
@@ -296,14 +346,51 @@ def from_lenstronomy(kwargs_model: Mapping[str, Any], kwargs_result: Mapping[str
         parts[section] = [read(PAIRS[section], CODE, name, one, f"{values}.{k}", solved)
                           for k, (name, one) in enumerate(zip(listed, given, strict=True))]
     notes = [f"{key}: {kwargs_model[key]} left out, {what}" for key, what in WITHOUT.items() if kwargs_model.get(key)]
+    several = bool(kwargs_model.get("multi_plane"))
     scene = Scene(**parts)
-    return (_planes_back(kwargs_model, scene) if kwargs_model.get("multi_plane") else scene), notes
+    stars, points, redshifts, more = _points_back(kwargs_model, kwargs_result)
+    if several:
+        scene = _planes_back(kwargs_model, scene, points, redshifts)
+    else:
+        scene = scene.replace(source_light=[*scene.source_light, *points])
+    scene, apart = with_sources(scene.replace(lens_light=[*scene.lens_light, *stars]))
+    return scene, notes + more + apart
 
 
-def _planes_back(model: Mapping[str, Any], scene: Scene) -> Scene:
+def _points_back(model: Mapping[str, Any], result: Mapping[str, Any]
+                 ) -> tuple[list[Any], list[Any], list[float], list[str]]:
+    """Points of light before the lens and behind it, redshifts of the latter where they are given, and notes."""
+    names, values = POINTS
+    listed, given = list(model.get(names) or ()), list(result.get(values) or ())
+    if len(listed) != len(given):
+        raise InputError("", values, f"{len(given)} entries", f"{len(listed)}, one for each of {names}")
+    tied, z = (list(model.get(key) or [None] * len(listed)) for key in ("fixed_magnification_list", REDSHIFTS))
+    for key, one in (("fixed_magnification_list", tied), (REDSHIFTS, z)):
+        if len(one) != len(listed):
+            raise InputError("", key, f"{len(one)} entries", f"{len(listed)}, one for each of {names}")
+    stars, points, redshifts, notes = [], [], [], []
+    for k, (name, one) in enumerate(zip(listed, given, strict=True)):
+        if name == "SOURCE_POSITION":
+            notes.append(f"{names}.{k}: SOURCE_POSITION left out, which does not say where its images are; "
+                         "LENSED_POSITION does")
+            continue
+        made = read((UNLENSED, MAGNIFIED if tied[k] else OWN), CODE, name, one, f"{values}.{k}", SOLVED)
+        if isinstance(made, Point):
+            stars += [made.replace(center_x=float(x), center_y=float(y), amp=None if made.amp is None else
+                                   float(made.amp[j])) for j, (x, y) in enumerate(zip(made.center_x, made.center_y,
+                                                                                      strict=True))]
+        else:
+            points.append(made)
+            redshifts += _redshifts({f"{REDSHIFTS}.{k}": z[k]}, f"{REDSHIFTS}.{k}")
+    return stars, points, redshifts, notes
+
+
+def _planes_back(model: Mapping[str, Any], scene: Scene, points: Sequence[Any], redshifts: Sequence[float]) -> Scene:
     last = _redshifts(model, "z_source")
     lens = _redshifts(model, "lens_redshift_list")
     source = _redshifts(model, "source_redshift_list") or last * len(scene.source_light)
+    source, scene = [*source, *(redshifts or last * len(points))], \
+        scene.replace(source_light=[*scene.source_light, *points])
     for name, found, profiles in (("lens_redshift_list", lens, scene.mass),
                                   ("source_redshift_list", source, scene.source_light)):
         if len(found) != len(profiles):

@@ -129,8 +129,8 @@ def read(pairs: Sequence[Pair], code: str, name: str, values: Mapping[str, Any],
 
 
 def plain(value: Any) -> Any:
-    """A Python float, or an array in float64; words and integers are kept."""
-    if isinstance(value, str | int):
+    """A Python float, or an array in float64; words, integers and tuples, which are settings, are kept."""
+    if isinstance(value, str | int | tuple):
         return value
     array = np.asarray(value, float)
     return float(array) if array.ndim == 0 else array
