@@ -4,7 +4,7 @@
 
 makes what would be measured of the images, with errors, and runs `giga fit` on it, as `quad.toml` says. It ends with H0
 and the time-delay distance beside the truth, and a picture. With --pixels it makes an image too, with the quasar, its
-host and the lens, and fits both at once, as `pixels.toml` says. With --smoke both are cut short and nothing is kept.
+host and the lens, and fits both at once, as `pixels.toml` says. With --smoke the fit is cut short and nothing is kept.
 """
 
 import argparse
@@ -151,9 +151,9 @@ def main() -> None:
     if options.smoke:  # programs that run for a moment are not worth optimising
         jax.config.update("jax_disable_most_optimizations", True)
         with tempfile.TemporaryDirectory() as scratch:
-            show(fit(Path(scratch) / "alone", SHORT), None)
-            simulate(Path(scratch))
-            show(fit(Path(scratch) / "beside", SHORT, Path(scratch)), None)
+            if options.pixels:
+                simulate(Path(scratch))
+            show(fit(Path(scratch) / "run", SHORT, Path(scratch) if options.pixels else None), None)
         return
     data, run = (options.out / "data", options.out / "run") if options.pixels else (None, options.out)
     if data is not None:
