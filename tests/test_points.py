@@ -10,8 +10,10 @@ from scipy.stats import norm
 
 from giga.bayes.points import PointImages, PointTerm, fluxes, log_likelihood, match, residuals, source_plane
 from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
+from giga.inference.field import rms_of_draws
 from giga.inference.search.curvature import quadratic
 from giga.lensing.delays import arrival_times, days
 from giga.lensing.images import Finder, Images, find_images
@@ -122,6 +124,16 @@ def free_scene():
     return Scene(mass=[SIS(theta_E=dist.Uniform(0.8, 1.6), center_x=dist.Normal(0.0, 0.1)),
                        Shear(gamma1=dist.Normal(0.0, 0.05), gamma2=0.0)],
                  source_light=[Sersic(amp=5.0, R_sersic=0.2, n_sersic=1.0, center_x=dist.Normal(0.3, 0.1))])
+
+
+def test_distances_of_draws_of_a_fit_without_pixels(x64):
+    """In the source plane about the mean of where images are traced to, in the image plane about the best source."""
+    prior = Prior.of(free_scene(), np.float64)
+    x = np.array([THETA, 0.0, 0.0, BETA]) + np.zeros((3, 1))  # in the order of `Prior.names`
+    source, image = rms_of_draws(prior, [PointTerm(data=seen(), source=0)], x)
+    mean = np.average(OFF, weights=1.0 / SIGMA**2)
+    np.testing.assert_allclose(source, np.std(OFF), rtol=1e-9)
+    np.testing.assert_allclose(image, np.sqrt(np.mean((OFF - mean) ** 2)), rtol=1e-6)
 
 
 def test_points_alone_are_a_posterior(x64):

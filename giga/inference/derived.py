@@ -33,6 +33,7 @@ from giga.runtime.parallel import ON_VECTORS
 SIDE = 160  # pixels a side of the square that the arcs of a draw are looked at in
 PIECE = 25  # draws in a compiled call
 MOST = 1000  # draws whose numbers are computed
+MOST_OF_FIELDS = 200  # of fits without pixels: the critical curve of a cluster takes half a second a draw
 FAINT = 0.1  # of the peak: what is brighter at the best fit is inside that square
 PEAKS = 0.03  # by which the peaks of the two planes may differ
 METHODS = ("counts", "hulls", "points")
@@ -96,7 +97,8 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, poi
     if result.amplitudes.draws:
         of = np.asarray(result.amplitudes.of)
     else:
-        of = np.unique(np.linspace(0, shape[1] - 1, min(shape[1], max(MOST // shape[0], 2))).round().astype(int))
+        most = MOST if result.observations else MOST_OF_FIELDS
+        of = np.unique(np.linspace(0, shape[1] - 1, min(shape[1], max(most // shape[0], 2))).round().astype(int))
     x = np.stack([result.samples[name][:, of] for name in prior.names], -1).reshape(-1, prior.size)
     x = x.astype(prior.shift.dtype)
     table = _Table(shape[0], of)

@@ -187,7 +187,7 @@ def _seen(term: Term, scene: Scene) -> tuple[Sequence[MassProfile], SystemImages
     if isinstance(term, SystemsTerm):
         return term.seen(scene)
     data = term.data
-    images = SystemImages(x=data.x, y=data.y, sigma=data.sigma, system=(0,) * len(np.asarray(data.x)))
+    images = SystemImages(x=data.x, y=data.y, sigma=data.sigma, system=(0,) * np.shape(data.x)[0])
     return list(scene.lenses(data.plane)), images, jnp.ones(1, jnp.asarray(data.x).dtype)
 
 
