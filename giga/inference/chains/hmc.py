@@ -29,8 +29,6 @@ STUCK_ACCEPTANCE = 0.5  # so far below, of one chain: it stands where the step i
 SHORTER = 0.5  # times the step, for a chain that is stuck
 MAX_RESETS = 3
 LONGEST = 3.0  # times the trajectory's length, for draws that reach so far
-FAR = 10.0  # times the number of parameters: so far below the best, in the logarithm, no draw of a good map is
-STEEPEST = 5.0  # times the median, of the gradients' lengths that tell how wide a density is
 LONGER = 1.1  # a change of the length that is worth it
 NOTHING = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0}  # `worst_case` of no draw
 
@@ -184,7 +182,8 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
     reach further than the trajectories were made for, these become longer, at most `LONGEST` times. Where a
     block's acceptance falls far below what the step was set for, the chains have come to a place
     that the pilot did not see: the step is set anew from there, and the draws so far are left out. Where one chain
-    alone is stuck, in a narrow tail, the mean of all would hardly tell, nor set another step: it is halved.
+    alone is stuck, in a narrow tail, the mean of all would hardly tell, nor set another step: it is halved. Draws so
+    far are left out then only at the beginning: each step size leaves the posterior as it is.
 
     Args:
         key: Random key; block k uses `fold_in(key, k)`.
@@ -210,13 +209,15 @@ def sample_hmc(key: Array, posterior: Posterior, state: HMCState, sampler: Sampl
         acceptance = float(np.mean(each))
         lost = acceptance < config.target_accept - LOST_ACCEPTANCE
         if (lost or each.min() < config.target_accept - STUCK_ACCEPTANCE) and resets < MAX_RESETS:
+            resets += 1
             if lost:
                 state, _, out = sampler.run(jax.random.fold_in(key, count), posterior, state, True)
                 count, spent = count + 1, spent + _gradients(out, config)
             else:
                 state = state._replace(step_size=np.asarray(SHORTER * state.step_size, state.step_size.dtype))
-            blocks, values, paths, resets = [], [], [], resets + 1
-            continue
+            if lost or len(blocks) * config.n_block < config.n_min:
+                blocks, values, paths = [], [], []
+                continue
         blocks.append(out)
         paths.append(np.asarray(path.u, float))
         state = _longer(state, config.length * reach(np.concatenate(paths, 1)))
@@ -384,13 +385,9 @@ def _chains(posterior: Posterior, transport: Transport, u: np.ndarray, step_size
 
 
 def _alive(state: HMCState) -> tuple[HMCState, int]:
-    """Put chains that could never move, or that would fall from a cliff, on the places of the others.
-
-    The first have a density that is not finite, the others one that is far below the best.
-    """
+    """Put chains whose density is not finite, and that could never move, on the places of the others."""
     chains = state.chains
     good = np.isfinite(chains.logdensity) & np.isfinite(chains.logdensity_grad).all(1)
-    good &= chains.logdensity > np.max(chains.logdensity, where=good, initial=-np.inf) - FAR * chains.position.shape[1]
     if not good.any():
         raise FloatingPointError(f"HMC: none of {len(good)} draws of the variational posterior has a finite "
                                  "log-posterior")
@@ -412,7 +409,6 @@ def _rewhiten(posterior: Posterior, state: HMCState, path: Path, length: float, 
     """
     before, dtype = state.transport, state.transport.shift.dtype
     u, gradient = (np.asarray(a, float).reshape(-1, a.shape[-1]) for a in path)
-    gradient = moderate(gradient)
     z, _ = pushed(before, np.concatenate([u.astype(dtype), np.asarray(state.chains.position)]))
     after = before
     if bend:
@@ -422,16 +418,6 @@ def _rewhiten(posterior: Posterior, state: HMCState, path: Path, length: float, 
     after = after.behind(shift.astype(dtype), factor.astype(dtype))
     moved = np.asarray(pulled(after, z)[0], float)
     return _chains(posterior, after, moved[len(u):], float(state.step_size), length * reach(moved[:len(u)]), ascent)
-
-
-def moderate(gradient: np.ndarray) -> np.ndarray:
-    """Gradients of draws, none longer than `STEEPEST` times their median.
-
-    Of a Gaussian none is: their length is that of n normal numbers. At the edge of a cliff one alone would say
-    how wide the whole density is.
-    """
-    length = np.linalg.norm(gradient, axis=1, keepdims=True)
-    return gradient * np.minimum(1.0, STEEPEST * np.median(length) / np.maximum(length, 1e-300))
 
 
 _slope = jax.jit(jax.jacfwd(lambda transport, u: transport(u)[0], argnums=1))
