@@ -19,9 +19,9 @@ def main() -> None:
     parameters, hmc, spent = found["parameters"], found["stages"]["hmc"], found["timings_s"]
     write(given.out, {
         "images": found["images"]["all"], "systems": len(found["images"]["systems"]),
-        "posterior": {name: found["images"][name] for name in ("rms_image_plane", "rms_source_plane")
-                      if name in found["images"]},
-        "chi2": found["chi2"], "parameters": len(parameters), "devices": found["devices"], "versions": found["versions"],
+        "posterior": {name: found["derived"][name]["q50"] for name in ("rms_image_plane", "rms_source_plane")},
+        "chi2": found["chi2"], "parameters": len(parameters), "devices": found["devices"],
+        "resets": hmc["resets"],
         "worst_rhat": max(row["rhat"] for row in parameters.values()),
         "smallest_ess_bulk": min(row["ess_bulk"] for row in parameters.values()),
         "smallest_ess_tail": min(row["ess_tail"] for row in parameters.values()),
