@@ -170,10 +170,12 @@ def load_stages(config: ModularConfig) -> dict[str, Stage]:
     Raises:
         ValueError: One is not named, cannot be loaded, or is no network of a stage.
     """
+    stages = {}
     for name in STAGES:
         if not getattr(config, name):
             raise ValueError(f"{name}: stage 'joint' starts from trained weights, got none; expected a name or a path")
-    return {name: _load_stage(config, name) for name in STAGES}
+        stages[name] = _load_stage(config, name)
+    return stages
 
 
 def _load_stage(config: ModularConfig, name: str) -> Stage:
