@@ -1,6 +1,7 @@
 """HMC on posteriors known in closed form, its counts, and going on after a stop."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import scipy.stats
 from _problems import Toy, random_covariance
 
 from giga.inference.chains.diagnostics import ess_bulk, ess_mean, rhat
-from giga.inference.chains.hmc import Chains, HMCConfig, HMCState, reach, sample_hmc, sampler, warm_up
+from giga.inference.chains.hmc import Chains, Draws, HMCConfig, HMCState, Path, reach, sample_hmc, sampler, warm_up
 from giga.inference.variational.transport import gaussian
 from giga.inference.variational.vi import ascender, log_density
 from giga.runtime.parallel import mesh
@@ -190,6 +191,33 @@ def test_a_chain_that_is_stuck_alone_makes_the_step_shorter(x64, programs):
     state, draws, info = sample_hmc(jax.random.key(4), toy, state_at(toy, transport, u, 0.2), short)
     assert 0 < info["resets"] <= 3 and float(state.step_size) == 0.2 * 0.5 ** info["resets"]
     assert info["dead_chains"] == 0 and draws.acceptance_rate.mean(1).min() > 0.4
+
+
+@pytest.mark.parametrize(("stuck", "kept"), [(0, 2), (1, 2), (2, 4)])
+def test_draws_outlive_a_chain_that_is_stuck_once_there_are_enough(x64, programs, stuck, kept):
+    """In one block of two at the beginning they are left out, later they stay, and the step is halved either way."""
+
+    class Scripted(NamedTuple):
+        config: HMCConfig
+        blocks: list[int]
+
+        def run(self, key, posterior, state, adapt):
+            rng, shape = np.random.default_rng(len(self.blocks)), (8, 100)
+            rate = np.full(shape, 0.9)
+            if len(self.blocks) == stuck:
+                rate[3] = 0.1
+            self.blocks.append(1)
+            u = rng.normal(size=(*shape, 3))
+            return state, Path(u, -u), Draws(u, np.zeros(shape), rate, np.zeros(shape, bool), np.zeros(shape),
+                                             np.ones(shape, int))
+
+    toy, transport = Toy.of(np.zeros(3), np.eye(3)), gaussian(np.zeros(3), np.eye(3), 0, np.float64)
+    made = Scripted(replace(CONFIG, n_max=100 * kept, ess=np.inf), [])
+    start = state_at(toy, transport, np.zeros((8, 3)), 0.4)
+    state, draws, info = sample_hmc(jax.random.key(0), toy, start, made)
+    assert draws.z.shape[1] == 100 * kept
+    assert len(made.blocks) == kept + (stuck + 1 if stuck < 2 else 0)
+    assert info["resets"] == 1 and float(state.step_size) == 0.2
 
 
 def test_divergences_are_counted_and_never_accepted(x64, programs):

@@ -146,7 +146,7 @@ def _information(tensor: Array, det: Array, least: float) -> Array:
 def image_plane(mass: Sequence[MassProfile], data: SystemImages, weights: Array, beta: Array | None = None) -> Placed:
     """Positions in the image plane: Newton's method from where each image was seen, to the best source of its system.
 
-    An image that it does not settle on within `NEWTON` steps keeps what `source_plane` leaves of it, so that the
+    An image that it does not settle on within `NEWTON` steps keeps what the source plane leaves of it, so that the
     likelihood is finite; `Placed.settled` tells. Where a critical curve runs through the place of an image the local
     magnification is infinite, and two images merge: neither that nor the source is stretched by more than 1 / `LEAST`.
     Derivatives are those of the implicit function theorem. Arguments are those of `source_plane`.

@@ -389,8 +389,8 @@ def _planes_back(model: Mapping[str, Any], scene: Scene, points: Sequence[Any], 
     last = _redshifts(model, "z_source")
     lens = _redshifts(model, "lens_redshift_list")
     source = _redshifts(model, "source_redshift_list") or last * len(scene.source_light)
-    source, scene = [*source, *(redshifts or last * len(points))], \
-        scene.replace(source_light=[*scene.source_light, *points])
+    source = [*source, *(redshifts or last * len(points))]
+    scene = scene.replace(source_light=[*scene.source_light, *points])
     for name, found, profiles in (("lens_redshift_list", lens, scene.mass),
                                   ("source_redshift_list", source, scene.source_light)):
         if len(found) != len(profiles):
