@@ -50,6 +50,7 @@ def test_a_good_fit_has_nothing_to_say():
     ({"hmc": {**HMC, "dead_chains": 2}}, "dead chains", "2 of 4 chains"),
     ({"map": {"dead_lanes": 20}}, "dead lanes", "20 of 64 starts"),
     ({"map": {"agreeing_finalists": 1, "finalists": 16, "rounds": 40}}, "search", "one lane alone of 16"),
+    ({"svi": {"scale": 0.125}}, "rough posterior", "at 0.12 of the width"),
     ({"evidence": {"failed": "no bridge"}}, "evidence", "no evidence (no bridge)"),
     ({"map": {"modes": [{"sampled": True}] * 2, "modes_sentence": "two"}}, "modes", "several modes (two)")])
 def test_what_stages_report(stages, kind, says):
@@ -94,6 +95,18 @@ def test_parameters_at_the_bounds_of_their_priors(low, high, says):
     prior = Scene(mass=[EPL(theta_E=dist.LogNormal(0.0, 0.2), gamma=dist.Uniform(low, high))])
     result = RESULT.replace(samples=samples, prior=prior)
     assert kinds(result) == ["prior bound"] * bool(says) and says in text(result)
+
+
+@pytest.mark.parametrize(("prior", "value", "off"), [
+    (dist.Normal(0.0, 0.05), -0.35, 7.0), (dist.LogNormal(np.log(1.2), 0.2), 1.2 * np.exp(0.9), 4.5),
+    (dist.Normal(0.0, 0.05), 0.19, 0.0), (dist.Uniform(0.0, 1.0), 1.0, 0.0)])
+def test_values_far_out_of_their_priors(prior, value, off):
+    """As a shear of 0.35 that makes up for light that the model has not."""
+    scene = Scene(mass=[EPL(theta_E=prior, gamma=2.0)])
+    lone = RESULT.replace(prior=scene, best={**RESULT.best, "mass.0.theta_E": value})
+    found = Found(**{field.name: getattr(lone, field.name) for field in fields(Found)})
+    assert kinds(found) == ["against the prior"] * bool(off)
+    assert not off or f"mass.0.theta_E = {value:.3g} ({off:.1f})" in text(found)
 
 
 def test_structure_has_its_place():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpyro.distributions as dist
 from scipy.stats import chi2, norm
 
 from giga.component import is_distribution, leaves_with_names
@@ -22,6 +23,7 @@ CORRELATED = 0.02  # correlation of neighbouring residuals that counts as one, h
 DIVERGENT = 0.01  # share of divergences from which they bias what is found
 DEAD = 0.1  # share of starts
 FEW = 4  # finalists of which one alone says nothing
+FAR = 4.0  # widths of a prior from its middle
 WIDEST = 3  # side of the square of pixels whose residuals are added up
 
 
@@ -36,8 +38,9 @@ def findings(result: Found) -> list[dict[str, str]]:
     """
     found = [*_not_converged(result), *_dead(result), *_alone(result)]
     if isinstance(result, Result):
-        found += [*_divergences(result), *_evidence(result), *_bounds(result)]
-    found += [*_amplitudes(result), *_predictive(result), *_residuals(result), *_modes(result)]
+        found += [*_divergences(result), *_rough(result), *_evidence(result), *_bounds(result)]
+    found += [*_against_priors(result), *_amplitudes(result), *_predictive(result), *_residuals(result)]
+    found += _modes(result)
     return [{"kind": kind, "text": text} for kind, text in found]
 
 
@@ -95,6 +98,14 @@ def _divergences(result: Result) -> Rows:
     yield "divergences", f"{count} of {draws.size} draws ({100.0 * share:.2g}%) diverged; {advice}"
 
 
+def _rough(result: Result) -> Rows:
+    if (scale := result.info.get("svi", {}).get("scale", 1.0)) < 1.0:
+        yield "rough posterior", (f"the posterior is rough: draws came near the best fit at {scale:.2g} of the width "
+                                  "that its curvature there tells; widths are those of one place of it, and too "
+                                  "small; the model lacks something: look at the residuals, add to the model, or say "
+                                  "how wrong it is by observation.model_error")
+
+
 def _evidence(result: Result) -> Rows:
     if "failed" in (evidence := result.info.get("evidence", {})):
         yield "evidence", f"there is no evidence ({evidence['failed']}); do not compare this fit by it"
@@ -118,6 +129,27 @@ def _bounds(result: Result) -> Rows:
             yield "prior bound", (f"{name} is at the {pushed[0]} bound of its prior, {bound:g} (median "
                                   f"{np.median(draws):.4g}, {100.0 * share[pushed[0]]:.0f}% of the draws next to it); "
                                   "widen the prior, or the model lacks something")
+
+
+def _against_priors(result: Found) -> Rows:
+    """Parameters of the best fit that the data have driven far out of normal priors."""
+    priors = {name: leaf for name, leaf in leaves_with_names(result.prior) if is_distribution(leaf)}
+    off = {name: widths_off(priors[name], value) for name, value in result.best.items() if name in priors}
+    far = sorted((name for name in off if off[name] > FAR), key=lambda name: -off[name])
+    if far:
+        listed = ", ".join(f"{name} = {result.best[name]:.3g} ({off[name]:.1f})" for name in far)
+        yield "against the prior", (f"the best fit lies more than {FAR:g} widths of their priors from the middle in "
+                                    f"{listed}: the data mean something that the model lacks, or the search has not "
+                                    "reached the mode; look at the residuals, or widen the prior if it is wrong")
+
+
+def widths_off(prior: Any, value: float) -> float:
+    """How many widths a value lies from the middle of a normal or lognormal prior; 0 for all other priors."""
+    if type(prior) is dist.LogNormal:
+        value = math.log(value)
+    elif type(prior) is not dist.Normal:
+        return 0.0
+    return abs(value - float(prior.loc)) / float(prior.scale)
 
 
 def bounds_of(prior: Any) -> tuple[float, float]:

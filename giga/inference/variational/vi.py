@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,13 @@ from giga.runtime.calls import Alone, Call, Program
 from giga.runtime.parallel import ON_VECTORS, batched, compiled, on_host, spread
 from giga.runtime.products import matmul
 from giga.runtime.random import normal
+
+FALL = 4.0  # standard errors, and one more, by which the bound may fall in a step that is kept
+SLOWER = 0.25  # rate after one that is not
+UNLIKE = 1.0  # scatter of the log-density among draws, for each coordinate, from which a map is begun again
+SCALES = 0.5 ** np.arange(11)  # of which it takes the one with the best bound
+GAIN = 1.0  # of the bound, below which its ascents end
+ASCENTS = 6  # at most
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,10 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     vanishes where the posterior is Gaussian. With more parameters than samples a step changes the
     precision by a matrix of low rank and a diagonal.
 
+    Where the posterior is rough, as that of a model that does not fit, the curvature at the mode may hold for a small
+    part of its Gaussian alone, and draws fall thousands below the mode. Such a map is begun again, narrower. There the
+    gradients of 64 draws tell little, too: a step after which the bound is lower is taken back, and steps are smaller.
+
     Args:
         key: Random key.
         posterior: The posterior.
@@ -109,26 +120,58 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
         report: Called with "elbo" at the end.
 
     Returns:
-        The map and the ELBO before and after, the axis, and counts of gradients.
+        The map and the ELBO before and after, the axis, the scale at which the map was begun, and counts of gradients.
+
+    Raises:
+        FloatingPointError: The bound is not a number.
 
     References:
         Khan & Rue (2023), JMLR 24, 281, sec. 4 (natural-gradient Gaussian variational inference).
     """
-    transport, info = _start(posterior, found, config, ascent, improve)
-    dtype, n = transport.shift.dtype, transport.size
-    half = normal(key, (config.steps, config.n_samples // 2, n), dtype)
-    rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(dtype)
-    transport, elbo, sd, *_ = ascent.run(posterior, transport, np.concatenate([half, -half], 1), rates, config.steps)
-    trace = [float(v) for v in elbo]
+    begun, info = _start(posterior, found, config, ascent, improve)
+    half = normal(key, (config.steps, config.n_samples // 2, begun.size), begun.shift.dtype)
+    u = np.concatenate([half, -half], 1)
+    transport, trace, sd = _ascended(posterior, begun, u, config, ascent)
+    scale, evaluations = 1.0, config.steps * config.n_samples
+    if not sd * np.sqrt(config.n_samples) < UNLIKE * begun.size:
+        scale, transport = _narrower(posterior, begun, u[0], ascent)
+        bounds = [-np.inf]
+        for _ in range(ASCENTS):
+            transport, trace, sd = _ascended(posterior, transport, u, config, ascent)
+            bounds.append(_bound(trace))
+            if not bounds[-1] > bounds[-2] + GAIN:
+                break
+        evaluations += (len(SCALES) + config.steps * (len(bounds) - 1)) * config.n_samples
     if not np.isfinite(trace).all():
         raise FloatingPointError(
             "VI: the evidence lower bound is not a number about a mode of log-posterior "
             f"{float(found.log_prob[0]):.6g}; the search has probably not reached the mode "
             "(raise inference.map_rounds or n_starts), or the noise is far too small")
-    info |= {"elbo_start": trace[0], "elbo": float(np.mean(trace[-3:])), "elbo_trace": trace, "elbo_sd": float(sd[-1]),
-             "evaluations": info["evaluations"] + config.steps * config.n_samples}
+    info |= {"elbo_start": trace[0], "elbo": _bound(trace), "elbo_trace": trace, "elbo_sd": sd, "scale": scale,
+             "evaluations": info["evaluations"] + evaluations}
     report({"elbo": info["elbo"], "done": 1.0})
     return VIState(transport), info
+
+
+def _ascended(posterior: Posterior, transport: Transport, u: np.ndarray, config: VIConfig,
+              ascent: Ascent) -> tuple[Transport, list[float], float]:
+    """The map after all steps, the bound at each, and the last one's error."""
+    rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(u.dtype)
+    transport, elbo, sd, *_ = ascent.run(posterior, transport, u, rates, config.steps)
+    return transport, [float(v) for v in elbo], float(sd[-1])
+
+
+def _bound(trace: list[float]) -> float:
+    return float(np.mean(trace[-3:]))
+
+
+def _narrower(posterior: Posterior, transport: Transport, u: np.ndarray, ascent: Ascent) -> tuple[float, Transport]:
+    """The scale of a map's draws at which its bound is best, and the map of that scale."""
+    n = transport.size
+    values, _ = ascent.evaluate(posterior, transport, (SCALES[:, None, None] * u).reshape(-1, n).astype(u.dtype))
+    bounds = values.reshape(len(SCALES), -1).astype(float).mean(1) + n * np.log(SCALES)
+    scale = float(SCALES[np.argmax(np.where(np.isfinite(bounds), bounds, -np.inf))])
+    return scale, transport.behind(np.zeros(n, u.dtype), scale * np.eye(n, dtype=u.dtype))
 
 
 def _start(posterior: Posterior, found: MapState, config: VIConfig, ascent: Ascent,
@@ -224,20 +267,35 @@ def _ascend(over: Mesh, n_samples: int, steps: int) -> Program:
         wide, n, dtype = len(slots), u.shape[-1], u.dtype
 
         def step(k, carry):
-            transport, elbos, errors, *_ = carry
+            transport, kept, top, margin, slow, elbos, errors, *_ = carry
             going = active & (k < counts)
             value, gradient = evaluate(posteriors, slots, going, transport, u[:, k])
             elbo = jnp.mean(value, 1) + 0.5 * n * (1.0 + jnp.log(2.0 * jnp.pi))
             error = jnp.std(value, 1) / jnp.sqrt(n_samples)
-            after = (natural_steps(transport, u[:, k], gradient, rates[:, k]), elbos.at[:, k].set(elbo),
-                     errors.at[:, k].set(error), value, gradient)
-            return jax.tree.map(lambda a, b: jnp.where(going.reshape(-1, *(1,) * (a.ndim - 1)), a, b), after, carry)
+            stays = elbo >= top - margin  # not where it is not a number
+            climbs = stays & (elbo > top)
+            top, margin = jnp.where(climbs, elbo, top), jnp.where(climbs, FALL * error + 1.0, margin)
+            slow = jnp.where(stays, slow, SLOWER * slow)
+            kept = _chosen(stays, transport, kept)
+            moved = natural_steps(transport, u[:, k], gradient, rates[:, k] * slow)
+            told = stays | (k == 0)  # else what was told of the map that is kept
+            after = (_chosen(stays, moved, kept), kept, top, margin, slow,
+                     elbos.at[:, k].set(jnp.where(told, elbo, elbos[:, k - 1])),
+                     errors.at[:, k].set(jnp.where(told, error, errors[:, k - 1])), value, gradient)
+            return _chosen(going, after, carry)
 
-        empty = jnp.zeros((wide, steps), dtype)
-        start = (transport, empty, empty, jnp.zeros((wide, n_samples), dtype), jnp.zeros((wide, n_samples, n), dtype))
-        return jax.lax.fori_loop(0, jnp.max(counts, where=active, initial=0), step, start)
+        empty, zero = jnp.zeros((wide, steps), dtype), jnp.zeros(wide, dtype)
+        start = (transport, transport, zero - jnp.inf, zero, zero + 1.0, empty, empty,
+                 jnp.zeros((wide, n_samples), dtype), jnp.zeros((wide, n_samples, n), dtype))
+        moved, kept, _, _, slow, *found = jax.lax.fori_loop(0, jnp.max(counts, where=active, initial=0), step, start)
+        return _chosen(slow < 1.0, kept, moved), *found
 
     return Program("ascent", compiled(run, over), lambda transport, *rest: (transport, 0, 0, 0, 0))
+
+
+def _chosen(which: Array, first: Any, second: Any) -> Any:
+    """Of two trees, for each slot."""
+    return jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), first, second)
 
 
 def _natural_step(transport: Transport, u: Array, gradient: Array, rate: Array) -> Transport:
