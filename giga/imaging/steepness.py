@@ -16,6 +16,7 @@ ALLOWED = 0.05  # error of the central pixel that is not spoken of
 FINE = 48  # samples a side that stand for the truth
 ADVISED = (1, 2, 4, 8, 16)  # times the PSF's supersampling, what is looked at
 STRETCH = 2.0  # linear magnification of a source's core, about
+SOFT = 0.4  # of the distance of samples: a core that they resolve
 OFFSETS = ((0.125, 0.125), (0.125, 0.375), (0.375, 0.125), (0.375, 0.375))  # of a core from a sample [subpixels]
 
 
@@ -64,6 +65,8 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
                            if n > samples and error <= ALLOWED), None)
             advice = f"supersampling = {enough} of the profile makes it right to {ALLOWED:.0%}" if enough else \
                 f"no supersampling up to {counts[-1]} makes it right to {ALLOWED:.0%}"
+            if "softening" in fields:
+                advice += f", softening = {SOFT * pixel_scale / samples:.2g} makes its samples enough"
             found.append(f"{section}.{k}: {type(profile).__name__} is too steep for supersampling = {samples}: "
                          f"its central pixel is off by {100.0 * errors[0]:.0f}%; {advice}")
     return found

@@ -60,6 +60,9 @@ def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
     name = code.upper() if code == "coolest" else code
     skipped = [(f"points.{k}", f"{_measured(one)}, which are data of the fit: {name}'s file has none of them")
                for k, one in enumerate(fitted.config.points)]
+    skipped += [(f"{section}.{k}.softening", f"{soft:g} arcsec: {name} draws the cusp as it is")
+                for section in ("lens_light", "source_light")
+                for k, one in enumerate(getattr(fitted.best, section)) if (soft := getattr(one, "softening", 0.0))]
     if code == "lenstronomy":
         record = {"giga_skipped": [f"{what}: {why}" for what, why in skipped]} if skipped else {}
         files = [write_lenstronomy(out, fitted.best, about | record)]

@@ -182,8 +182,9 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     if others.any():
         fields.append(("mask_neighbours", "true", "sources that peak outside the circle"))
     fields += _zero_point(about, wishes, telescope)
+    fine = next((int(value) for field, value, _ in fields if field == "supersampling"), 1)
     expected = Expected(x, y, max(0.05, 0.5 * scale), found.theta_E, float(np.exp(found.uncertainty)), found.half_light,
-                        1.7, scale, extent, found.e1, found.e2, 0.1)
+                        1.7, scale, extent, found.e1, found.e2, 0.1, scale / fine)
     start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, expected, wishes.light)
     text, observation, said = _made(start, folder)
     if more := _correlated(audit(observation), wishes.noise is not None):

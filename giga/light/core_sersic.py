@@ -30,7 +30,7 @@ class CoreSersic(LightProfile):
         alpha: Sharpness of the break.
         e1, e2: Ellipticity components (1-q)/(1+q) (cos 2phi, sin 2phi).
         center_x, center_y: Centre [arcsec].
-        b_n: As in `Sersic`.
+        b_n, softening: As in `Sersic`.
 
     References:
         Graham et al. (2003), AJ 125, 2951; Trujillo et al. (2004), AJ 127, 1917, eq. 5.
@@ -46,13 +46,15 @@ class CoreSersic(LightProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     b_n: ShapeConstant = static(default="exact")
+    softening: float = static(default=0.0)
 
     ranges: ClassVar = {"R_sersic": (0.0, math.inf), "Rb": (0.0, math.inf), "n_sersic": N_SERSIC, "gamma": (-1.0, 2.0),
                         "alpha": (0.0, math.inf), **ELLIPTICITY}
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
-        steps = self.alpha * 0.5 * jnp.log((r_squared + floor_squared(r_squared)) / self.Rb**2)  # alpha ln(R / Rb)
+        soft = r_squared + floor_squared(r_squared, self.softening)
+        steps = self.alpha * 0.5 * jnp.log(soft / self.Rb**2)  # alpha ln(R / Rb)
         inner = self.gamma / self.alpha * nn.softplus(-steps)
         log_ratio = jnp.log(self.Rb / self.R_sersic) + nn.softplus(steps) / self.alpha
         b = shape_constant(self.n_sersic, self.b_n)

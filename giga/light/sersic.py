@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaincc, gammaln
 
 from giga.component import Param, static
 from giga.ellipse import ELLIPTICITY, radius_squared
@@ -27,6 +27,9 @@ class Sersic(LightProfile):
         center_x, center_y: Centre [arcsec].
         b_n: "exact" makes R_sersic the half-light radius at any index. "linear" takes b_n = 1.9992 n - 0.3271, as
             lenstronomy and GIGA-Lens do: 3% off at n = 0.5, and not positive below n = 0.164.
+        softening: Radius that is added to R in quadrature [arcsec]; 0 is the profile as it is. A cusp is as bright as
+            the nearest sample is near, so that a likelihood has a peak wherever one falls on it; from 0.4 of the
+            samples' distance on there is none. Light from within so far is lost.
 
     References:
         Sersic (1968), Atlas de galaxias australes; Graham & Driver (2005), PASA 22, 118, eq. 1.
@@ -39,26 +42,31 @@ class Sersic(LightProfile):
     center_x: Param = 0.0
     center_y: Param = 0.0
     b_n: ShapeConstant = static(default="exact")
+    softening: float = static(default=0.0)
 
     ranges: ClassVar = {"R_sersic": (0.0, math.inf), "n_sersic": N_SERSIC, **ELLIPTICITY}
 
     def basis(self, x: Array, y: Array) -> Array:
         r_squared = radius_squared(x - self.center_x, y - self.center_y, self.e1, self.e2)
-        log_ratio = 0.5 * jnp.log((r_squared + floor_squared(r_squared)) / self.R_sersic**2)
+        log_ratio = 0.5 * jnp.log((r_squared + floor_squared(r_squared, self.softening)) / self.R_sersic**2)
         b = shape_constant(self.n_sersic, self.b_n)
         # exp costs half of expm1, and the rounding stays that of the logarithm: 5e-7 of the brightness in float32.
         return jnp.exp(b - b * jnp.exp(log_ratio / self.n_sersic))[None]
 
     def flux(self) -> Array:
-        return self.amp * unit_flux(self.R_sersic, self.n_sersic, self.b_n)
+        flux = self.amp * unit_flux(self.R_sersic, self.n_sersic, self.b_n)
+        if not self.softening:
+            return flux
+        within = shape_constant(self.n_sersic, self.b_n) * (self.softening / self.R_sersic) ** (1.0 / self.n_sersic)
+        return flux * gammaincc(2.0 * self.n_sersic, within)
 
 
-def floor_squared(r_squared: Array) -> float:
+def floor_squared(r_squared: Array, softening: float = 0.0) -> float:
     """What is added to R^2 so that its logarithm, and the gradient of it, are finite at R = 0 [arcsec^2].
 
     There (R / R_sersic)^(1/n) is then below 1e-2 of b_n's exponent for any n up to 10.
     """
-    return 1e-12 if r_squared.dtype == jnp.float32 else 1e-24
+    return softening**2 + (1e-12 if r_squared.dtype == jnp.float32 else 1e-24)
 
 
 def shape_constant(n: Param, kind: ShapeConstant = "exact") -> Param:

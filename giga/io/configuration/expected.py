@@ -91,7 +91,7 @@ def _expected(observation: ObservationConfig, center: Sequence[float | None]) ->
         scale, radius = observation.pixel_scale or UNSEEN[0], UNSEEN[1]
         x, y = (0.0, 0.0) if ring is None else (ring.x, ring.y)
     at = (x if center[0] is None else center[0], y if center[1] is None else center[1])
-    return Expected.of_field(scale, radius if ring is None else min(ring.radius, radius), at)
+    return Expected.of_field(scale, radius if ring is None else min(ring.radius, radius), at, observation.supersampling)
 
 
 def _written(tables: Mapping[str, Any]) -> list[float | None]:

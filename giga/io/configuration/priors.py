@@ -27,6 +27,7 @@ class Expected:
         extent: Radius of the field that is fitted.
         e1, e2: Ellipticity of the light.
         e_sd: Standard deviation about it.
+        sample: Distance of the samples of the light, a pixel over the supersampling.
     """
 
     center_x: float
@@ -41,17 +42,19 @@ class Expected:
     e1: float = 0.0
     e2: float = 0.0
     e_sd: float = 0.15
+    sample: float = 0.0
 
     @staticmethod
-    def of_field(pixel_scale: float, extent: float, center: tuple[float, float]) -> Expected:
+    def of_field(pixel_scale: float, extent: float, center: tuple[float, float], supersampling: int = 1) -> Expected:
         """What a galaxy in a field is like when nothing of it was measured."""
         theta_E = min(TYPICAL, SHARE * extent)
-        return Expected(*center, max(0.1, pixel_scale), theta_E, SPREAD, LIGHT * theta_E, 2.0, pixel_scale, extent)
+        return Expected(*center, max(0.1, pixel_scale), theta_E, SPREAD, LIGHT * theta_E, 2.0, pixel_scale, extent,
+                        sample=pixel_scale / supersampling)
 
 
 PLACES = ("center_x", "center_y", "e1", "e2")  # which are near zero, and rounded to 0.001
 WORDS = {"theta_E": "θ", "factor": "f", "half_light": "R", "light_factor": "g", "pixel_scale": "p",
-         "extent": "F", "center_x": "x", "center_y": "y", "near": "n", "e_sd": "s"}
+         "extent": "F", "center_x": "x", "center_y": "y", "near": "n", "e_sd": "s", "sample": "d"}
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ THETA = Scaled(1.0, "theta_E")
 SIZE = truncated(Scaled(0.12, "theta_E", Scaled(0.5, "pixel_scale")),
                  Scaled(0.08, "theta_E", Scaled(0.3, "pixel_scale")),
                  Scaled(0.01, "theta_E"), Scaled(0.4, "theta_E", Scaled(2.0, "pixel_scale")))
+SOFTENED = "a cusp is too bright where a sample falls on it: a likelihood of many peaks"
 RADIUS, WIDE = Scaled(1.0, "half_light", Scaled(1.0, "pixel_scale")), Scaled(1.0, "light_factor")
 NEAR, PLACE = Scaled(1.0, "near"), Scaled(0.25, "theta_E")
 SLOPES, HALOS = ("EPL", "EPLMultipole", "SPEMD"), ("NFW", "NFWEllipse", "GNFW", "TNFW")
@@ -214,6 +218,7 @@ GALAXY_SCALE: tuple[Rule, ...] = (
     Rule("lens_light", ("Sersic",), ("n_sersic",), log_normal(1.5, 1.6), "envelopes and discs, 0.9 to 2.4", 1),
     Rule("lens_light", ("Sersic", "CoreSersic"), ("n_sersic",), log_normal(3.0, 1.6),
          "bulges and early-type galaxies, 1.9 to 4.8"),
+    Rule("lens_light", ("Sersic", "CoreSersic"), ("softening",), Scaled(0.4, "sample"), SOFTENED),
     Rule("lens_light", ("CoreSersic",), ("Rb",), log_normal(Scaled(0.03, "half_light"), 2.0),
          "cores of some 100 pc"),
     Rule("lens_light", ("CoreSersic",), ("gamma",), truncated(0.2, 0.15, 0.0, 0.8), "slopes of cores"),
@@ -239,6 +244,7 @@ GALAXY_SCALE: tuple[Rule, ...] = (
          "a faint blue galaxy: about a tenth of the ring, and smaller than it"),
     Rule("source_light", ("Sersic", "CoreSersic"), ("n_sersic",), truncated(1.5, 1.0, 0.5, 4.0),
          "discs, and what is steeper; flatter than 0.5 is no galaxy"),
+    Rule("source_light", ("Sersic", "CoreSersic"), ("softening",), Scaled(0.4, "sample"), SOFTENED),
     Rule("source_light", ("CoreSersic",), ("Rb",), log_normal(Scaled(0.02, "theta_E"), 2.0), "inside the source"),
     Rule("source_light", ("CoreSersic",), ("gamma",), truncated(0.2, 0.15, 0.0, 0.8), "slopes of cores"),
     Rule("source_light", ("Gaussian",), ("sigma",), SIZE, "as a Sersic source"),

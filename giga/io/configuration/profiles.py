@@ -44,7 +44,8 @@ DISTRIBUTIONS: Mapping[str, Family] = {
     "TruncatedNormal": Family(dist.TruncatedNormal, ("loc", "scale"), ("low", "high")),
     "HalfNormal": Family(dist.HalfNormal, ("scale",)),
 }
-SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1, "plane": 0, "n_pixels": 4}
+SETTING_MINIMUM = {"n_max": 0, "n_gaussians": 2, "terms": 1, "supersampling": 1, "plane": 0, "n_pixels": 4,
+                   "softening": 0.0}
 SETTING_MAXIMUM = {"n_pixels": 48}  # of which a matrix of n^4 numbers is factored at every step
 OUTSIDE = 0.01  # largest share of a prior that may lie outside its parameter's range
 EXPECTED = "a number, {dist = ...} or {same_as = ...}"
@@ -196,7 +197,7 @@ def _setting(hint: Any, value: Any, place: Place) -> Any:
     value = convert(hint, value, place)
     minimum = SETTING_MINIMUM.get(place.path.rpartition(".")[2])
     if minimum is not None and value < minimum:
-        raise place.error(show(value), f"an integer of at least {minimum}")
+        raise place.error(show(value), f"{'a number' if hint is float else 'an integer'} of at least {minimum:g}")
     maximum = SETTING_MAXIMUM.get(place.path.rpartition(".")[2])
     if maximum is not None and value > maximum:
         raise place.error(show(value), f"an integer of at most {maximum}")

@@ -15,6 +15,7 @@ from giga.light.sersic import Sersic
 from giga.mass.epl import EPL
 from giga.mass.external import Shear
 
+SOFT = "0.4 of a sample [arcsec], which no cusp falls through"
 Light = Literal["gaussians", "sersics"]
 
 
@@ -69,14 +70,14 @@ def _lens_light(start: Start) -> list[str]:
                 "# ellipse of its own, as isophotes twist and flatten outwards.\n"
                 + _profile(start, "lens_light", MultiGaussian, said, 0),
                 _profile(start, "lens_light", MultiGaussian, further, 1, ("center_x", "center_y"))]
-    said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]"}
+    said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]", "softening": SOFT}
     compact, extended = (_profile(start, "lens_light", Sersic, said, part) for part in (0, 1))
     return ["# The light of the lens: a compact and an extended part.\n" + compact, extended]
 
 
 def _source(start: Start) -> str:
     said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]",
-            "center_x": "in the source plane, about the lens"}
+            "center_x": "in the source plane, about the lens", "softening": SOFT}
     return "# The source, behind the lens.\n" + _profile(start, "source_light", Sersic, said)
 
 
