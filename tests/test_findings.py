@@ -97,6 +97,14 @@ def test_parameters_at_the_bounds_of_their_priors(low, high, says):
     assert kinds(result) == ["prior bound"] * bool(says) and says in text(result)
 
 
+@pytest.mark.parametrize(("n_sersic", "softening", "found"), [(1.0, 0.0, False), (4.0, 0.0, True), (4.0, 0.05, False)])
+def test_a_source_that_is_steeper_than_its_samples(n_sersic, softening, found):
+    (scene,) = RESULT.scenes
+    (source,) = scene.source_light
+    steep = scene.replace(source_light=[source.replace(n_sersic=n_sersic, softening=softening)])
+    assert kinds(RESULT.replace(scenes=[steep])) == ["cusp"] * found
+
+
 @pytest.mark.parametrize(("prior", "value", "off"), [
     (dist.Normal(0.0, 0.05), -0.35, 7.0), (dist.LogNormal(np.log(1.2), 0.2), 1.2 * np.exp(0.9), 4.5),
     (dist.Normal(0.0, 0.05), 0.19, 0.0), (dist.Uniform(0.0, 1.0), 1.0, 0.0)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from jax import Array
 
+from giga.imaging.observation import Observation
 from giga.imaging.render import sampling
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
@@ -35,6 +37,15 @@ def core_errors(profile: LightProfile, pixel_scale: float, counts: tuple[int, ..
     parts = np.split(np.asarray(_brightness(profile, x, y), float), np.cumsum(sizes)[:-1])
     means = np.array([part.mean() for part in parts]).reshape(len(counts), len(OFFSETS), 2)
     return np.sqrt(np.mean((means[..., 0] / means[..., 1] - 1.0) ** 2, 1))
+
+
+def steep_for(scene: Scene, observations: Sequence[Observation]) -> list[str]:
+    """What of a scene with numbers is too steep for the sampling of some observations, as `steep_cores` says it."""
+    found: list[str] = []
+    for observation in observations:
+        samples = observation.psf.supersampling if observation.psf else observation.supersampling
+        found += steep_cores(scene, float(observation.grid.pixel_scale), samples, observation.band)
+    return list(dict.fromkeys(found))
 
 
 def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str | None = None) -> list[str]:

@@ -16,7 +16,7 @@ from giga.bayes.prior import Prior
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.audit import Audit
 from giga.imaging.observation import Observation, facts_of
-from giga.imaging.steepness import steep_cores
+from giga.imaging.steepness import steep_for
 from giga.inference.search.starts import Starts, smaller
 from giga.io.configuration.kept import CONFIG, is_own, text_beside
 from giga.io.configuration.toml import Config, differences, dump_config, listed, load_config, scene_from_config
@@ -195,11 +195,7 @@ def _steep(prior: Scene, observations: Sequence[Observation], dtype: np.dtype) -
     """What is too steep for the sampling of the observations, at the middle of the prior."""
     middle = Prior.of(prior, dtype)
     origin: Any = np.zeros(middle.size, dtype)
-    scene, found = middle.scene(origin), []
-    for observation in observations:
-        supersampling = observation.psf.supersampling if observation.psf else observation.supersampling
-        found += steep_cores(scene, float(observation.grid.pixel_scale), supersampling, observation.band)
-    return list(dict.fromkeys(found))
+    return steep_for(middle.scene(origin), observations)
 
 
 def helped(job: Job, init_from: str | None, mask_from: str | None) -> Job:

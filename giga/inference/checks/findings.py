@@ -12,6 +12,7 @@ from scipy.stats import chi2, norm
 
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
+from giga.imaging.steepness import steep_for
 from giga.inference.amplitudes import notes
 from giga.inference.result import Found, Result
 
@@ -39,7 +40,7 @@ def findings(result: Found) -> list[dict[str, str]]:
     found = [*_not_converged(result), *_dead(result), *_alone(result)]
     if isinstance(result, Result):
         found += [*_divergences(result), *_rough(result), *_evidence(result), *_bounds(result)]
-    found += [*_against_priors(result), *_amplitudes(result), *_predictive(result), *_residuals(result)]
+    found += [*_cusps(result), *_against_priors(result), *_amplitudes(result), *_predictive(result), *_residuals(result)]
     found += _modes(result)
     return [{"kind": kind, "text": text} for kind, text in found]
 
@@ -129,6 +130,15 @@ def _bounds(result: Result) -> Rows:
             yield "prior bound", (f"{name} is at the {pushed[0]} bound of its prior, {bound:g} (median "
                                   f"{np.median(draws):.4g}, {100.0 * share[pushed[0]]:.0f}% of the draws next to it); "
                                   "widen the prior, or the model lacks something")
+
+
+def _cusps(result: Found) -> Rows:
+    """Sources whose core at the best fit is steeper than its samples resolve: it may owe its place to them."""
+    for observation, scene in zip(result.observations, result.scenes, strict=False):  # one scene without observations
+        for text in steep_for(scene, [observation]):
+            if text.startswith("source_light"):
+                yield "cusp", (f"{text}; where a sample falls on a cusp it is too bright, and the likelihood has a "
+                               "peak: the best fit may be one of these, and its chi2 too good")
 
 
 def _against_priors(result: Found) -> Rows:
