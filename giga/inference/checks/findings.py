@@ -40,8 +40,8 @@ def findings(result: Found) -> list[dict[str, str]]:
     found = [*_not_converged(result), *_dead(result), *_alone(result)]
     if isinstance(result, Result):
         found += [*_divergences(result), *_rough(result), *_evidence(result), *_bounds(result)]
-    found += [*_cusps(result), *_against_priors(result), *_amplitudes(result), *_predictive(result), *_residuals(result)]
-    found += _modes(result)
+    found += [*_cusps(result), *_against_priors(result), *_amplitudes(result), *_predictive(result)]
+    found += [*_residuals(result), *_modes(result)]
     return [{"kind": kind, "text": text} for kind, text in found]
 
 
