@@ -83,6 +83,17 @@ def test_a_map_that_is_too_wide_is_begun_again(x64, rng, narrow, directions):
     np.testing.assert_allclose(white, np.eye(10), atol=0.2)
 
 
+def test_a_map_that_reaches_where_there_is_no_density(x64):
+    """A third of the draws have no density: a narrower map has one everywhere."""
+    toy = Toy.of(np.zeros(4), np.eye(4), hole=0.5)
+    _, info = fitted(toy, np.zeros(4), np.eye(4), VIConfig(axis="none"))
+    assert info["scale"] < 1.0 and np.isfinite(info["elbo_trace"]).all()
+    _, info = fitted(toy.replace(hole=np.asarray(2.5)), np.zeros(4), np.eye(4), VIConfig(axis="none"))
+    assert info["scale"] == 1.0 and np.isfinite(info["elbo_trace"]).all()
+    with pytest.raises(FloatingPointError, match="lower bound is not a number"):
+        fitted(Toy.of(np.zeros(4), np.eye(4), hole=-50.0), np.zeros(4), np.eye(4), VIConfig(axis="none"))
+
+
 class Rough(Toy):
     """A Gaussian with ripples that are steep and short: gradients tell nothing of its width."""
 

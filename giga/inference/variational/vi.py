@@ -134,15 +134,17 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
     transport, trace, sd = _ascended(posterior, begun, u, config, ascent)
     scale, evaluations = 1.0, config.steps * config.n_samples
     if not sd * np.sqrt(config.n_samples) < UNLIKE * begun.size:
+        wide, bounds = (1.0, transport, trace, sd), [-np.inf]
         scale, transport = _narrower(posterior, begun, u[0], ascent)
-        bounds = [-np.inf]
         for _ in range(ASCENTS):
             transport, trace, sd = _ascended(posterior, transport, u, config, ascent)
             bounds.append(_bound(trace))
             if not bounds[-1] > bounds[-2] + GAIN:
                 break
         evaluations += (len(SCALES) + config.steps * (len(bounds) - 1)) * config.n_samples
-    if not np.isfinite(trace).all():
+        if _bound(wide[2]) > _bound(trace):
+            scale, transport, trace, sd = wide
+    if not np.isfinite(trace[-1]):
         raise FloatingPointError(
             "VI: the evidence lower bound is not a number about a mode of log-posterior "
             f"{float(found.log_prob[0]):.6g}; the search has probably not reached the mode "
@@ -155,10 +157,11 @@ def fit_vi(key: Array, posterior: Posterior, found: MapState, config: VIConfig, 
 
 def _ascended(posterior: Posterior, transport: Transport, u: np.ndarray, config: VIConfig,
               ascent: Ascent) -> tuple[Transport, list[float], float]:
-    """The map after all steps, the bound at each, and the last one's error."""
+    """The map after all steps, the bound at each from the first on where it is a number, and the last one's error."""
     rates = (config.rate / (1.0 + np.arange(config.steps) / 4.0)).astype(u.dtype)
     transport, elbo, sd, *_ = ascent.run(posterior, transport, u, rates, config.steps)
-    return transport, [float(v) for v in elbo], float(sd[-1])
+    numbers = [float(v) for v in elbo if np.isfinite(v)]  # none follows on one that is not kept
+    return transport, numbers or [np.nan], float(sd[-1])
 
 
 def _bound(trace: list[float]) -> float:
