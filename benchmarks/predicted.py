@@ -5,6 +5,14 @@ of the systems the central 68% and 95% of the predicted draws hold the truth, an
 standard deviations of the prior (who does nothing is 1 off). Beside it the draws of the prior itself, which are
 calibrated and know nothing. Of a network that is calibrated 60 systems find 68% +- 6% in each parameter, so
 `expected_outside` of the parameters lie outside of 60 to 76% by chance.
+
+The network of the zoo has learned another PSF, that of the problem gigalens80. With --write-fit FOLDER the
+configuration of a fit of one of these systems is written, with its image and PSF, and one for `giga train` that learns
+its posterior:
+
+    python benchmarks/predicted.py DIR --write-fit runs/their
+    giga train runs/their/train.toml --out runs/their/trained
+    python benchmarks/predicted.py DIR --model runs/their/trained/model
 """
 
 from pathlib import Path
@@ -12,8 +20,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from _common import parser, write
-from gigalens_sims import lenses
+from _common import HERE, parser, write
+from astropy.io import fits
+from gigalens_sims import BACKGROUND_RMS, EXPOSURE_TIME, lenses, load
 from scipy.stats import binom
 
 from giga.bayes.prior import constrained, prior_draws
@@ -21,6 +30,68 @@ from giga.inference.checks.calibration import covered
 from giga.jobs.amortised import Predictor
 
 LOW, HIGH = 0.60, 0.76  # of the systems, within which the coverage of a 68% interval is asked to be
+
+
+FIT = f"""
+[[observation]]
+image = "image.fits"
+units = "counts/s"
+pixel_scale = 0.065
+psf = "psf.fits"
+supersampling = 2
+psf_resampling = "lenstronomy"
+background_rms = {BACKGROUND_RMS}
+exposure_time = {EXPOSURE_TIME}
+
+[[mass]]
+profile = "EPL"
+theta_E = {{dist = "LogNormal", median = 1.25, factor = {float(np.exp(0.25))!r}}}
+gamma = {{dist = "TruncatedNormal", loc = 2.0, scale = 0.25, low = 1.0, high = 3.0}}
+e1 = {{dist = "Normal", loc = 0.0, scale = 0.1}}
+e2 = {{dist = "Normal", loc = 0.0, scale = 0.1}}
+center_x = {{dist = "Normal", loc = 0.0, scale = 0.03}}
+center_y = {{dist = "Normal", loc = 0.0, scale = 0.03}}
+
+[[mass]]
+profile = "Shear"
+gamma1 = {{dist = "Normal", loc = 0.0, scale = 0.05}}
+gamma2 = {{dist = "Normal", loc = 0.0, scale = 0.05}}
+
+[[lens_light]]
+profile = "Sersic"
+b_n = "linear"
+amp = {{dist = "LogNormal", median = 300.0, factor = {float(np.exp(0.3))!r}}}
+R_sersic = {{dist = "LogNormal", median = 1.6, factor = {float(np.exp(0.15))!r}}}
+n_sersic = {{dist = "Uniform", low = 2.0, high = 6.0}}
+e1 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.05, low = -0.15, high = 0.15}}
+e2 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.05, low = -0.15, high = 0.15}}
+center_x = {{dist = "Normal", loc = 0.0, scale = 0.01}}
+center_y = {{dist = "Normal", loc = 0.0, scale = 0.01}}
+
+[[source_light]]
+profile = "Sersic"
+b_n = "linear"
+amp = {{dist = "LogNormal", median = 150.0, factor = {float(np.exp(0.5))!r}}}
+R_sersic = {{dist = "LogNormal", median = 0.25, factor = {float(np.exp(0.15))!r}}}
+n_sersic = {{dist = "Uniform", low = 0.5, high = 4.0}}
+e1 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.15, low = -0.5, high = 0.5}}
+e2 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.15, low = -0.5, high = 0.5}}
+center_x = {{dist = "Normal", loc = 0.0, scale = 0.25}}
+center_y = {{dist = "Normal", loc = 0.0, scale = 0.25}}
+"""
+POSTERIOR = HERE.parent / "examples" / "posterior" / "config.toml"
+
+
+def write_fit(folder: Path, out: Path) -> None:
+    """The configuration of a fit of the first system and one for `giga train`, with the image and the PSF."""
+    images, _, kernel = load(folder, 1)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, values in (("image", images[0]), ("psf", kernel)):
+        fits.PrimaryHDU(np.asarray(values, np.float32)).writeto(out / f"{name}.fits", overwrite=True)
+    (out / "fit.toml").write_text(FIT.lstrip(), encoding="utf-8")
+    text = POSTERIOR.read_text(encoding="utf-8")
+    given = next(line for line in text.splitlines() if line.startswith("problem ="))
+    (out / "train.toml").write_text(text.replace(given, 'fit = "fit.toml"'), encoding="utf-8")
 
 
 def row(below: np.ndarray, off: np.ndarray) -> dict[str, float]:
@@ -45,7 +116,11 @@ def main() -> None:
     arguments.add_argument("folder", type=Path, help="folder with standard80.npz, standard80.yaml and psf.npy")
     arguments.add_argument("--model", default="posterior-gigalens80")
     arguments.add_argument("--draws", type=int, default=2000)
+    arguments.add_argument("--write-fit", type=Path, help="write a configuration for `giga train`, and nothing else")
     options = arguments.parse_args()
+    if options.write_fit is not None:
+        write_fit(options.folder, options.write_fit)
+        return
     predictor, systems = Predictor.of(options.model), lenses(options.folder, range(4 if options.smoke else 60))
     names = list(predictor.config.parameters)
     prior = predictor.prior

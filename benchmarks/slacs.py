@@ -110,6 +110,8 @@ def picture(folder: Path, found: dict[str, dict], published: dict[str, float]) -
         for curve in shown.curves:
             if curve.kind == "tangential":
                 axis.plot(*curve.critical.T, color="white", lw=0.5)
+        left_edge, right_edge, bottom, top = shown.observation.grid.extent
+        axis.set(xlim=(left_edge, right_edge), ylim=(bottom, top))  # a curve may leave the field
         known = f" ({published[name]:.2f})" if name in published else ""
         axis.set_title(f"{name}\n{row['theta_E']:.2f}″{known}", fontsize=7)
     return figure
