@@ -159,7 +159,7 @@ def widths_off(prior: Any, value: float) -> float:
         value = math.log(value)
     elif type(prior) is not dist.Normal:
         return 0.0
-    return abs(value - float(prior.loc)) / float(prior.scale)
+    return float(np.abs(value - np.asarray(prior.loc, float)) / np.asarray(prior.scale, float))
 
 
 def bounds_of(prior: Any) -> tuple[float, float]:
