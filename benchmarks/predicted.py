@@ -27,58 +27,13 @@ from scipy.stats import binom
 
 from giga.bayes.prior import constrained, prior_draws
 from giga.inference.checks.calibration import covered
+from giga.io.configuration.toml import read_toml
+from giga.io.exchange.tables import scene_tables
+from giga.io.tables import write_toml
 from giga.jobs.amortised import Predictor
+from giga.jobs.problems import gigalens_prior
 
 LOW, HIGH = 0.60, 0.76  # of the systems, within which the coverage of a 68% interval is asked to be
-
-
-FIT = f"""
-[[observation]]
-image = "image.fits"
-units = "counts/s"
-pixel_scale = 0.065
-psf = "psf.fits"
-supersampling = 2
-psf_resampling = "lenstronomy"
-background_rms = {BACKGROUND_RMS}
-exposure_time = {EXPOSURE_TIME}
-
-[[mass]]
-profile = "EPL"
-theta_E = {{dist = "LogNormal", median = 1.25, factor = {float(np.exp(0.25))!r}}}
-gamma = {{dist = "TruncatedNormal", loc = 2.0, scale = 0.25, low = 1.0, high = 3.0}}
-e1 = {{dist = "Normal", loc = 0.0, scale = 0.1}}
-e2 = {{dist = "Normal", loc = 0.0, scale = 0.1}}
-center_x = {{dist = "Normal", loc = 0.0, scale = 0.03}}
-center_y = {{dist = "Normal", loc = 0.0, scale = 0.03}}
-
-[[mass]]
-profile = "Shear"
-gamma1 = {{dist = "Normal", loc = 0.0, scale = 0.05}}
-gamma2 = {{dist = "Normal", loc = 0.0, scale = 0.05}}
-
-[[lens_light]]
-profile = "Sersic"
-b_n = "linear"
-amp = {{dist = "LogNormal", median = 300.0, factor = {float(np.exp(0.3))!r}}}
-R_sersic = {{dist = "LogNormal", median = 1.6, factor = {float(np.exp(0.15))!r}}}
-n_sersic = {{dist = "Uniform", low = 2.0, high = 6.0}}
-e1 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.05, low = -0.15, high = 0.15}}
-e2 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.05, low = -0.15, high = 0.15}}
-center_x = {{dist = "Normal", loc = 0.0, scale = 0.01}}
-center_y = {{dist = "Normal", loc = 0.0, scale = 0.01}}
-
-[[source_light]]
-profile = "Sersic"
-b_n = "linear"
-amp = {{dist = "LogNormal", median = 150.0, factor = {float(np.exp(0.5))!r}}}
-R_sersic = {{dist = "LogNormal", median = 0.25, factor = {float(np.exp(0.15))!r}}}
-n_sersic = {{dist = "Uniform", low = 0.5, high = 4.0}}
-e1 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.15, low = -0.5, high = 0.5}}
-e2 = {{dist = "TruncatedNormal", loc = 0.0, scale = 0.15, low = -0.5, high = 0.5}}
-center_x = {{dist = "Normal", loc = 0.0, scale = 0.25}}
-center_y = {{dist = "Normal", loc = 0.0, scale = 0.25}}
-"""
 POSTERIOR = HERE.parent / "examples" / "posterior" / "config.toml"
 
 
@@ -88,10 +43,15 @@ def write_fit(folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, values in (("image", images[0]), ("psf", kernel)):
         fits.PrimaryHDU(np.asarray(values, np.float32)).writeto(out / f"{name}.fits", overwrite=True)
-    (out / "fit.toml").write_text(FIT.lstrip(), encoding="utf-8")
-    text = POSTERIOR.read_text(encoding="utf-8")
-    given = next(line for line in text.splitlines() if line.startswith("problem ="))
-    (out / "train.toml").write_text(text.replace(given, 'fit = "fit.toml"'), encoding="utf-8")
+    observation = {"image": "image.fits", "units": "counts/s", "pixel_scale": 0.065, "psf": "psf.fits",
+                   "supersampling": 2, "psf_resampling": "lenstronomy", "background_rms": BACKGROUND_RMS,
+                   "exposure_time": EXPOSURE_TIME}
+    profiles, _ = scene_tables(gigalens_prior(), lambda path, image: out)
+    (out / "fit.toml").write_text(write_toml({"observation": [observation]} | profiles), encoding="utf-8")
+    training = read_toml(POSTERIOR)
+    training["system"] = {key: value for key, value in training["system"].items() if key != "problem"} | {
+        "fit": "fit.toml"}
+    (out / "train.toml").write_text(write_toml(training), encoding="utf-8")
 
 
 def row(below: np.ndarray, off: np.ndarray) -> dict[str, float]:

@@ -304,6 +304,8 @@ def test_override_text_without_value():
      ["source_light.0.n_gaussians", "at least 2"]),
     (SHAPE, '"MultiGaussian"\nsigma_min = 0.1\nsigma_max = 1\nn_smooth = 3\n',
      ["source_light.0.n_smooth", "unknown parameter"]),  # which giga sets
+    ("n_sersic = 1\n", "n_sersic = 1\nsoftening = -0.01\n",
+     ["source_light.0.softening", "got -0.01", "a number of at least 0"]),
     ("n_sersic = 1\n", "n_sersic = 1\nsupersampling = 0\n", ["source_light.0.supersampling", "got 0", "at least 1"]),
     ("n_sersic = 1\n", "n_sersic = 1\nb_n = 1\n", ["source_light.0.b_n", "got 1", "exact"]),
     ("n_sersic = 1\n", "n_sersic = 1\nbands = ['r']\n", ["source_light.0.bands", "got 'r'"]),

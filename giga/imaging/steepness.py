@@ -18,7 +18,7 @@ ALLOWED = 0.05  # error of the central pixel that is not spoken of
 FINE = 48  # samples a side that stand for the truth
 ADVISED = (1, 2, 4, 8, 16)  # times the PSF's supersampling, what is looked at
 STRETCH = 2.0  # linear magnification of a source's core, about
-SOFT = 0.4  # of the distance of samples: a core that they resolve
+SOFT = 0.4  # of the distance of samples: a softening from which no peak is left where one falls on a cusp
 OFFSETS = ((0.125, 0.125), (0.125, 0.375), (0.375, 0.125), (0.375, 0.375))  # of a core from a sample [subpixels]
 
 
@@ -39,16 +39,17 @@ def core_errors(profile: LightProfile, pixel_scale: float, counts: tuple[int, ..
     return np.sqrt(np.mean((means[..., 0] / means[..., 1] - 1.0) ** 2, 1))
 
 
-def steep_for(scene: Scene, observations: Sequence[Observation]) -> list[str]:
+def steep_for(scene: Scene, observations: Sequence[Observation], cusps: bool = False) -> list[str]:
     """What of a scene with numbers is too steep for the sampling of some observations, as `steep_cores` says it."""
     found: list[str] = []
     for observation in observations:
         samples = observation.psf.supersampling if observation.psf else observation.supersampling
-        found += steep_cores(scene, float(observation.grid.pixel_scale), samples, observation.band)
+        found += steep_cores(scene, float(observation.grid.pixel_scale), samples, observation.band, cusps)
     return list(dict.fromkeys(found))
 
 
-def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str | None = None) -> list[str]:
+def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str | None = None,
+                cusps: bool = False) -> list[str]:
     """Profiles whose core is sampled too coarsely, in words, with what would do.
 
     Args:
@@ -56,9 +57,10 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
         pixel_scale: Side of a pixel [arcsec].
         supersampling: That of the PSF.
         band: Profiles of other bands are left out; None is that of an image without a name.
+        cusps: Only sources that are not softened, of whose samples a likelihood has peaks.
     """
     found = []
-    for section in ("lens_light", "source_light"):
+    for section in ("source_light",) if cusps else ("lens_light", "source_light"):
         lensed = section == "source_light" and len(scene.mass) > 0
         scale = pixel_scale / STRETCH if lensed else pixel_scale
         for k, profile in enumerate(getattr(scene, section)):
@@ -68,6 +70,10 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
             if profile.bands is not None and band not in profile.bands:
                 continue
             samples = sampling(profile, supersampling)
+            soft = SOFT * pixel_scale / samples
+            softened = getattr(profile, "softening", 0.0) > 0.99 * soft
+            if cusps and softened:
+                continue
             counts = (samples, *(supersampling * times for times in ADVISED))
             errors = core_errors(profile, scale, counts)
             if not errors[0] > ALLOWED:
@@ -76,8 +82,8 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
                            if n > samples and error <= ALLOWED), None)
             advice = f"supersampling = {enough} of the profile makes it right to {ALLOWED:.0%}" if enough else \
                 f"no supersampling up to {counts[-1]} makes it right to {ALLOWED:.0%}"
-            if "softening" in fields:
-                advice += f", softening = {SOFT * pixel_scale / samples:.2g} makes its samples enough"
+            if "softening" in fields and not softened:
+                advice += f", softening = {soft:.2g} leaves the likelihood without peaks"
             found.append(f"{section}.{k}: {type(profile).__name__} is too steep for supersampling = {samples}: "
                          f"its central pixel is off by {100.0 * errors[0]:.0f}%; {advice}")
     return found

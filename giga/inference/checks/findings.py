@@ -134,11 +134,10 @@ def _bounds(result: Result) -> Rows:
 
 def _cusps(result: Found) -> Rows:
     """Sources whose core at the best fit is steeper than its samples resolve: it may owe its place to them."""
-    for observation, scene in zip(result.observations, result.scenes, strict=False):  # one scene without observations
-        for text in steep_for(scene, [observation]):
-            if text.startswith("source_light"):
-                yield "cusp", (f"{text}; where a sample falls on a cusp it is too bright, and the likelihood has a "
-                               "peak: the best fit may be one of these, and its chi2 too good")
+    seen = zip(result.scenes, result.observations, strict=False)  # one scene where there are no observations
+    for text in dict.fromkeys(text for scene, one in seen for text in steep_for(scene, [one], cusps=True)):
+        yield "cusp", (f"{text}; where a sample falls on a cusp it is too bright, and the likelihood has a peak: the "
+                       "best fit may be one of these, and its chi2 too good")
 
 
 def _against_priors(result: Found) -> Rows:
