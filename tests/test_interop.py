@@ -291,6 +291,16 @@ def test_point_sources_of_lenstronomy_that_giga_cannot_take():
         assert str(error.value).startswith(words)
 
 
+@pytest.mark.parametrize("code", ["lenstronomy", "coolest"])
+def test_a_softened_core_is_in_the_record_of_what_is_not(code, tmp_path):
+    softened = written_run(tmp_path, CONFIG + "softening = 0.01\n")  # of the source, which stands last
+    result = run("export", softened, "--to", code, "--out", tmp_path / "lens.json")
+    name = {"coolest": "COOLEST"}.get(code, code)
+    assert result.exit_code == 0, result.output
+    assert f"skipped source_light.0.softening: 0.01 arcsec: {name} draws the cusp as it is" in " ".join(
+        result.output.split())
+
+
 def test_a_run_with_points_goes_to_lenstronomy(quasar, tmp_path):
     """The quasar is in the file, and what was measured of it in the record of what is not."""
     out = tmp_path / "kwargs.json"
