@@ -102,9 +102,9 @@ def _divergences(result: Result) -> Rows:
 def _rough(result: Result) -> Rows:
     if (scale := result.info.get("svi", {}).get("scale", 1.0)) < 1.0:
         yield "rough posterior", (f"the posterior is rough: draws came near the best fit at {scale:.2g} of the width "
-                                  "that its curvature there tells; widths are those of one place of it, and too "
-                                  "small; the model lacks something: look at the residuals, add to the model, or say "
-                                  "how wrong it is by observation.model_error")
+                                  "that its curvature there tells; widths may be those of one place of it, and "
+                                  "too small; where the model lacks something, look at the residuals, add to it, or "
+                                  "say how wrong it is by observation.model_error")
 
 
 def _evidence(result: Result) -> Rows:
