@@ -76,6 +76,7 @@ def test_excluded_regions_are_cut_out_and_a_cutout_moves_them(config, tmp_path):
     ("none.reg", None, ["no such file", "DS9"]), ("empty.reg", "image\n", ["holds no region"]),
     ("line.reg", "image\nline(1,2,3,4)\n", ["region 0 (LinePixel) has no area"]),
     ("bad.crtf", "nothing\n", ["bad.crtf", "region"]),
+    ("part.reg", "image\ncircle(3,3,2)\nphysical\ncircle(28,20,4)\n", ['"physical" frame', "image, fk5"]),
 ])
 def test_region_files_that_cannot_be_used(config, tmp_path, name, text, words):
     if text is not None:
@@ -102,6 +103,21 @@ def test_a_circle_by_sky_pixel_or_angle_is_one_circle(config, place):
     kept = load_observation(replace(config, mask_keep=(RingConfig(radius=0.75, inner=0.25, **place),))).mask
     r = np.hypot(COLUMN - 20, ROW - 33) * SCALE
     np.testing.assert_array_equal(kept, (r < 0.75) & (r >= 0.25))
+
+
+def test_what_leaves_out_no_pixel_is_said(config, tmp_path):
+    (tmp_path / "far.reg").write_text('fk5\ncircle(150.2,2.2,3")\n')
+    notes = []
+    load_observation(replace(config, mask=tmp_path / "far.reg", mask_is="bad", mask_exclude=(
+        RingConfig(radius=1.0, column=20.0, row=33.0), RingConfig(radius=1.0, column=500.0, row=3.0))), notes=notes)
+    said = [note for note in notes if "leaves out no pixel" in note]
+    assert len(said) == 2 and said[0].startswith("far.reg: observation.mask ")
+    assert "observation.mask_exclude.1 " in said[1]
+
+
+def test_a_place_beyond_the_poles_is_none(config):
+    with pytest.raises(InputError, match=r"mask_exclude\.0\.ra: ra 1, dec 93 is too far"):
+        load_observation(replace(config, mask_exclude=(RingConfig(radius=1.0, ra=1.0, dec=93.0),)))
 
 
 @pytest.mark.parametrize(("place", "word"), [({"ra": 1.0}, "only one of ra and dec"),

@@ -19,6 +19,8 @@ TIGHT, SPREAD = (0.8, 1.25), (0.5, 2.0)  # scatter of the sky over the noise, of
 CORRELATED = 0.1  # correlation of neighbours that is said
 COARSE = 2.0  # pixels of a PSF's FWHM below which its kernel is sampled too coarsely to be shifted
 CUT = 0.02  # share of a kernel's light in its outermost pixels that is said
+ASIDE = (0.25, 1.0)  # pixels between a kernel's light and its middle: said, and serious
+NEGATIVE = 0.05  # share of a kernel's light that is negative and said
 ODD = 7.0  # standard deviations from its surroundings of a pixel that the PSF cannot make
 MANY = 3e-3  # share of odd pixels that is serious
 OFF_CENTRE = (0.15, 0.5)  # arcsec, or two pixels, between light and prior: said, and serious
@@ -146,7 +148,7 @@ def _sky(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: B
 
 
 def _psf(observation: Observation, numbers: dict[str, float]) -> list[Finding]:
-    """Whether the kernel is sampled finely enough, and whole."""
+    """Whether the kernel is sampled finely enough, in its middle, and whole."""
     if observation.psf is None:
         return [Finding("psf", True,
                         "there is no PSF, so the model is not blurred: give a psf, or psf_fwhm and psf_size")]
@@ -159,6 +161,16 @@ def _psf(observation: Observation, numbers: dict[str, float]) -> list[Finding]:
         found.append(Finding("psf", fwhm * samples < 0.75 * COARSE,
                              f"the PSF is {fwhm:.2g} pixels wide and has {samples} "
                              f"samples a pixel: render finer, supersampling = {math.ceil(COARSE / fwhm)} or more"))
+    y, x = np.indices(kernel.shape) - 0.5 * (len(kernel) - 1)
+    aside = float(np.hypot(np.sum(x * kernel), np.sum(y * kernel))) / samples
+    numbers |= {"PSF from its middle in pixels": aside}
+    if aside > ASIDE[0]:
+        found.append(Finding("psf", aside > ASIDE[1],
+                             f"the PSF's light lies {aside:.2g} pixels from the middle of its kernel: all that is "
+                             "modelled is shifted by as much; cut the kernel about its peak"))
+    if (negative := -float(kernel[kernel < 0.0].sum())) > NEGATIVE:
+        found.append(Finding("psf", float(kernel.max()) < -float(kernel.min()),
+                             f"{100.0 * negative:.2g}% of the PSF's light is negative: look at the kernel"))
     edge = 1.0 - float(kernel[1:-1, 1:-1].sum())
     if edge > CUT:
         found.append(Finding("psf", False,

@@ -123,7 +123,12 @@ class Grid(Component):
 
 
 def position_to_pixel(wcs: WCS, ra: float, dec: float) -> tuple[float, float]:
-    """Fractional (column, row) of a sky position given in degrees (ICRS); NaN where the WCS does not reach."""
+    """Fractional (column, row) of a sky position given in degrees (ICRS); NaN where the WCS does not reach.
+
+    A declination beyond the poles is nowhere, and NaN too.
+    """
+    if not abs(dec) <= 90.0:
+        return np.nan, np.nan
     column, row = sky_to_pixel(wcs, SkyCoord([ra] * u.deg, [dec] * u.deg))
     return float(column[0]), float(row[0])
 

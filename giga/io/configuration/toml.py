@@ -129,7 +129,7 @@ def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
     """Read the tables of a configuration, unchecked. Raises InputError."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(file, "", "no such file", "a TOML configuration") from None
     except OSError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from regions import (
     LinePixelRegion,
@@ -48,12 +50,18 @@ def read_mask(config: ObservationConfig, image: np.ndarray, window: Window, grid
     mask = np.ones(grid.shape, bool)
     if config.mask is not None:
         mask = _left(from_file(config, image, window, wcs, f"{path}.mask"), config.mask, f"{path}.mask")
+        if mask.all():
+            notes.append(f"{Path(config.mask).name}: {path}.mask leaves out no pixel of the part that is used")
     keep = None
     if config.mask_keep:
         keep = ring_mask(config.mask_keep, grid, window, wcs, config.image, f"{path}.mask_keep")
         mask = _left(mask & keep, config.image, f"{path}.mask_keep")
-    out = ring_mask(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude")
-    mask = _left(mask & ~out, config.image, f"{path}.mask_exclude")
+    for k, ring in enumerate(config.mask_exclude):
+        out = ring_mask([ring], grid, window, wcs, config.image, f"{path}.mask_exclude", first=k)
+        if not out.any():
+            notes.append(f"{Path(config.image).name}: {path}.mask_exclude.{k} leaves out no pixel of the part that is "
+                         "used")
+        mask = _left(mask & ~out, config.image, f"{path}.mask_exclude")
     if config.mask_neighbours and keep is not None:
         part = image[window]
         try:
@@ -76,11 +84,14 @@ def from_file(config: ObservationConfig, image: np.ndarray, window: Window, wcs:
 
 
 def ring_mask(rings: Sequence[RingConfig], grid: Grid, window: Window, wcs: WCS | None, file: Path,
-              field: str) -> np.ndarray:
-    """Pixels whose centre lies in any of some circles and annuli, shape (ny, nx). Raises InputError."""
+              field: str, first: int = 0) -> np.ndarray:
+    """Pixels whose centre lies in any of some circles and annuli, shape (ny, nx). Raises InputError.
+
+    `first` is the number of the first of them in messages.
+    """
     x, y = (np.asarray(a, float) for a in grid.coordinates())
     inside = np.zeros(grid.shape, bool)
-    for k, ring in enumerate(rings):
+    for k, ring in enumerate(rings, first):
         center_x, center_y = ring_center(ring, grid, window, wcs, file, f"{field}.{k}")
         r = np.hypot(x - center_x, y - center_y)
         inside |= (r < ring.radius) & (r >= ring.inner)
@@ -127,7 +138,12 @@ def read_regions(file: Path, shape: tuple[int, ...], window: Window, wcs: WCS | 
     if not file.is_file():
         raise InputError(file, field, "is a folder" if file.is_dir() else "no such file", expected)
     try:
-        found: Sequence[Any] = Regions.read(file, format=REGIONS[file.suffix.lower()])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyUserWarning)  # by which regions says what it passes over
+            found: Sequence[Any] = Regions.read(file, format=REGIONS[file.suffix.lower()])
+    except AstropyUserWarning as warning:
+        raise InputError(file, field, f"a part that cannot be read ({' '.join(str(warning).split())[:200]})",
+                         f"{expected} in image, fk5, icrs or galactic coordinates") from warning
     except (ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError, OSError) as error:
         raise InputError(file, field, f"cannot be read ({' '.join(str(error).split())[:200]})", expected) from error
     if not len(found):
