@@ -36,7 +36,7 @@ def write(path, fields):
 def test_hdf5_of_lenstronomy_is_a_configuration(seen, tmp_path):  # noqa: F811
     image, kernel = seen
     file = write(tmp_path / "lens.h5", lenstronomy(image, kernel_point_source=kernel, psf_type="PIXEL"))
-    begun = begin(file, Wishes(theta_E=1.17), tmp_path)
+    begun = begin(file, Wishes(theta_E=1.17), tmp_path / "lens.toml")
     one = begun.observation
     np.testing.assert_array_equal(one.image, image)
     assert float(one.grid.pixel_scale) == pytest.approx(PIXEL_SCALE) and one.psf is not None
@@ -55,7 +55,7 @@ def test_maps_and_a_psf_beside_the_image(seen, tmp_path):  # noqa: F811
     fine = np.kron(kernel, np.ones((3, 3))) / 9.0
     write(tmp_path / "psf_lens_F814W.h5", {"kernel_point_source": fine, "psf_variance_map": np.ones((33, 33)),
                                             "point_source_supersampling_factor": 3})
-    begun = begin(tmp_path / "image_lens_F814W.h5", Wishes(theta_E=1.17, z_lens=0.4), tmp_path)
+    begun = begin(tmp_path / "image_lens_F814W.h5", Wishes(theta_E=1.17, z_lens=0.4), tmp_path / "lens.toml")
     assert np.all(begun.observation.exposure_time == EXPOSURE) and "psf_supersampling = 3" in begun.text
     assert 'psf = "psf_lens_F814W.h5"' in begun.text and "z_lens = 0.4" in begun.text
     assert any("angles of the fit" in note and "[[-1.0, 0.0], [0.0, 1.0]]" in note for note in begun.notes)
@@ -82,7 +82,7 @@ def test_a_folder_of_pyautolens_is_a_configuration(seen, tmp_path, way):  # noqa
                  'mask = "lens/mask.fits"', 'mask_is = "bad"', f"pixel_scale = {PIXEL_SCALE:g}"):
         assert line in text
     assert ("z_lens = 0.3" in text) == (way == "info.json")
-    observation = begin(folder, Wishes(theta_E=1.17), tmp_path).observation if way == "header" else None
+    observation = begin(folder, Wishes(theta_E=1.17), tmp_path / "lens.toml").observation if way == "header" else None
     assert observation is None or not observation.mask[70:76, 95:100].any()
 
 

@@ -52,6 +52,8 @@ def test_init_writes_what_a_fit_takes(folder):
     done = run("init", folder / "image.fits", "--psf", folder / "psf.fits", "--pixel-scale", PIXEL_SCALE, "--out",
                folder / "lens.toml")
     assert done.exit_code == 0, done.output
+    mass = (folder / "lens.toml").read_text().split("[[lens_light]]")[0]
+    assert 'center_x = {same_as = "lens_light.0.center_x"}' in mass
     assert (folder / "lens.png").read_bytes().startswith(b"\x89PNG")
     config = load_config(folder / "lens.toml", fit_config_type=FitConfig)
     job = prepare(config)
@@ -75,6 +77,7 @@ def test_init_writes_what_a_fit_takes(folder):
     (["--pixel-scale", 0.05, "--pixel", 999, 2], ["--pixel: column 999", "outside the image"]),
     (["--pixel-scale", 0.05, "--noise", "psf.fits"], ["--noise: shape (11, 11)"]),
     (["--pixel-scale", 0.05, "--psf", "none.fits"], ["none.fits", "no such file"]),
+    (["--pixel-scale", 0.05, "--z-lens", 0.6, "--z-source", 0.3], ["lens.toml: lens.z_source: got 0.3"]),
 ])
 def test_bad_input_of_init_is_one_line_and_leaves_nothing(folder, tmp_path, words, said):
     words = [folder / word if str(word).endswith(".fits") else word for word in words]
@@ -88,12 +91,48 @@ def test_bad_input_of_init_is_one_line_and_leaves_nothing(folder, tmp_path, word
 def test_an_image_without_a_lens_is_refused(tmp_path):
     fits.writeto(tmp_path / "sky.fits", np.random.default_rng(0).normal(0.0, 1.0, (80, 80)))
     with pytest.raises(InputError, match="--theta-e: no light of a ring|IMAGE"):
-        begin(tmp_path / "sky.fits", Wishes(pixel_scale=0.05), tmp_path)
+        begin(tmp_path / "sky.fits", Wishes(pixel_scale=0.05), tmp_path / "lens.toml")
+
+
+def test_an_unknown_unit_is_not_made_one(folder, tmp_path, seen):
+    """Scaled counts, as of a stack: with the exposure time of their header their photons would be wrong."""
+    header = fits.Header({"BUNIT": "Data Value", "EXPTIME": 3690.0, "GAIN": 36.0})
+    fits.writeto(tmp_path / "image.fits", seen[0], header)
+    begun = begin(tmp_path / "image.fits", Wishes(pixel_scale=PIXEL_SCALE, psf=folder / "psf.fits", theta_E=1.17),
+                  tmp_path / "lens.toml")
+    assert '\n# units = "counts/s"' in begun.text and "\nunits" not in begun.text
+    assert begun.observation.exposure_time is None and any("which is not used" in note for note in begun.notes)
+
+
+def test_samples_are_finer_than_the_source(folder, tmp_path, seen):
+    """Pixels of four as from the ground, where two samples would have a softening as large as the source."""
+    part = seen[0][:148, :148].reshape(37, 4, 37, 4).sum((1, 3))
+    fits.writeto(tmp_path / "image.fits", part, fits.Header({"BUNIT": "electron/s", "EXPTIME": 2200.0}))
+    begun = begin(tmp_path / "image.fits", Wishes(pixel_scale=4.0 * PIXEL_SCALE, survey="des", theta_E=1.17),
+                  tmp_path / "lens.toml")
+    (tmp_path / "lens.toml").write_text(begun.text)
+    source = scene_from_config(load_config(tmp_path / "lens.toml", fit_config_type=FitConfig)).source_light[0]
+    assert 3.0 * source.softening < source.R_sersic.base_dist.loc
+
+
+def test_pixels_of_a_mask_are_left_out(folder, tmp_path, seen):
+    """As those without a value, which no fit takes."""
+    image, mask = seen[0].copy(), np.zeros(seen[0].shape, np.uint8)
+    image[70:73, 80:82], mask[70:73, 80:82] = np.nan, 1
+    fits.writeto(tmp_path / "image.fits", image, fits.Header({"BUNIT": "electron/s"}))
+    fits.writeto(tmp_path / "mask.fits", mask)
+    words = ["init", tmp_path / "image.fits", "--psf", folder / "psf.fits", "--pixel-scale", PIXEL_SCALE, "--theta-e",
+             1.17, "--out", tmp_path / "lens.toml"]
+    bare = run(*words)
+    assert bare.exit_code == 2 and "6 fitted pixels are NaN" in " ".join(bare.stderr.split())
+    assert run(*words, "--mask", tmp_path / "mask.fits").exit_code == 0
+    (observation,) = prepare(load_config(tmp_path / "lens.toml", fit_config_type=FitConfig)).observations
+    assert not observation.mask[mask > 0].any() and observation.mask[74, 74]
 
 
 def test_wishes_are_followed(folder):
     begun = begin(folder / "image.fits", Wishes(survey="hst-acs", theta_E=1.3, light="sersics", zero_point=25.9,
-                                                z_lens=0.2), folder)
+                                                z_lens=0.2), folder / "lens.toml")
     assert "median = 1.3, factor = 1.11" in begun.text
     assert "z_lens = 0.2\n# z_source = \n" in begun.text and begun.observation.zero_point == pytest.approx(25.9)
     assert begun.text.count('"Sersic"') == 3
@@ -127,12 +166,27 @@ def spoilt(image, **pixels):
     return out
 
 
+GAUSSIAN = PSF.gaussian(0.12, PIXEL_SCALE, 15, 1)
+
+
+def shifted(columns):
+    return PSF(kernel=np.roll(GAUSSIAN.kernel, columns, 1), supersampling=1)
+
+
+def hollow(middle):
+    kernel = np.array(PSF.gaussian(0.4, PIXEL_SCALE, 15, 1).kernel)
+    kernel[7, 7] = middle
+    return PSF(kernel=kernel / kernel.sum(), supersampling=1)
+
+
 @pytest.mark.parametrize(("kind", "serious", "change"), [
     ("noise", True, lambda i: {"background_rms": 3.0 * BACKGROUND_RMS}),
     ("noise", True, lambda i: {"background_rms": 0.3 * BACKGROUND_RMS}),
     ("sky", True, lambda i: {"image": i - 3.0 * BACKGROUND_RMS}),
     ("psf", True, lambda i: {"psf": None}),
     ("psf", True, lambda i: {"psf": PSF.gaussian(0.05, PIXEL_SCALE, 11, 1)}),
+    ("psf", True, lambda i: {"psf": shifted(2)}),
+    ("psf", True, lambda i: {"psf": hollow(-0.5)}),
     ("pixels", False, lambda i: {"image": spoilt(i, p60_70=0.5, p95_100=-0.5)}),
     ("saturation", True, lambda i: {"image": np.minimum(i, 0.5 * i.max())}),
     ("saturation", True, lambda i: {"saturation": 0.9 * i.max()}),
@@ -181,7 +235,7 @@ def test_init_sets_the_correlation_of_a_drizzled_sky(seen, folder, tmp_path, wit
     fits.writeto(tmp_path / "noise.fits", np.full(clean.shape, 0.5 * BACKGROUND_RMS))
     wishes = Wishes(noise=tmp_path / "noise.fits" if with_map else None, psf=folder / "psf.fits",
                     pixel_scale=PIXEL_SCALE, theta_E=1.17)
-    begun = begin(tmp_path / "image.fits", wishes, tmp_path)
+    begun = begin(tmp_path / "image.fits", wishes, tmp_path / "lens.toml")
     assert 'correlation = "measure"' in begun.text and "# of neighbouring sky pixels: 0." in begun.text
     assert ('noise_scale = "measure"' in begun.text) == with_map
     middle = len(begun.observation.correlation) // 2

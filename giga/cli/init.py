@@ -34,6 +34,8 @@ def init_command(
         noise: Annotated[Path | None, typer.Option(help="Noise map, standard deviations; without one the scatter of "
                                                    "the sky.")] = None,
         psf: Annotated[Path | None, typer.Option(help="PSF kernel.")] = None,
+        mask: Annotated[Path | None, typer.Option(help="FITS file whose pixels that are not zero are left "
+                                                  "out.")] = None,
         survey: Annotated[str | None, typer.Option(help=f"Pixel scale, PSF and zero point of one: "
                                                    f"{', '.join(SURVEYS)}.")] = None,
         pixel_scale: Annotated[float | None, typer.Option(help="Side of a pixel \\[arcsec], where the header has no "
@@ -53,9 +55,10 @@ def init_command(
         if value is not None and not value > 0.0:
             raise InputError("", name, f"got {value:g}", "a number above 0")
     picture = out.with_suffix(".png")
-    check_out([out, picture], [path for path in (image, noise, psf) if path is not None], overwrite)
-    wishes = Wishes(noise, psf, survey, pixel_scale, zero_point, z_lens, z_source, center, pixel, theta_e, light.value)
-    begun = begin(image, wishes, out.parent)
+    check_out([out, picture], [path for path in (image, noise, psf, mask) if path is not None], overwrite)
+    wishes = Wishes(noise, psf, survey, pixel_scale, zero_point, z_lens, z_source, center, pixel, theta_e, light.value,
+                    mask)
+    begun = begin(image, wishes, out)
     write_bytes(picture, png(first_look_figure(begun.observation, begun.found, begun.sky, begun.residual,
                                                begun.sky.rms), 110))
     write_text(out, begun.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,9 @@ FIELD = 16.0  # side of the part that is cut out of a larger image [arcsec], or 
 RADII = 8.0
 SCATTER = 0.05  # from one, of the sky's scatter over the noise map, from which a likelihood with correlation needs it
 EDGE = 0.25  # arcsec between the outermost arcs and the edge of the mask
+SAME_SIDE = 0.01  # relative difference of pixel scales that are one
+SAMPLE = 0.06  # Einstein radii between samples: half of the source's expected radius, see `GALAXY_SCALE`
+FINEST = 4  # samples a side of a pixel
 UNKNOWN_FWHM = 2.5  # pixels, of a PSF of which nothing is known
 
 # FWHM of the PSF [arcsec] and AB zero point by band; the first is taken where the header names none of them.
@@ -74,7 +78,7 @@ class Wishes:
         pixel: Its column and row in the image, the first pixel being 0.
         theta_E: Radius of the ring [arcsec].
         light: What the light of the lens is made of.
-        mask: FITS file whose ones are left out.
+        mask: FITS file whose pixels that are not zero are left out.
         noise_hdu, psf_hdu: HDUs of noise map and PSF.
         rms: Scatter of the sky.
         exposure_time: Exposure time [s], or the HDU of its map in the image's file.
@@ -109,7 +113,9 @@ class Wishes:
             changes |= {name: getattr(found, name) for name in ("noise", "noise_hdu", "rms", "exposure_time")}
         if self.psf is None:
             changes |= {"psf": found.psf, "psf_hdu": found.psf_hdu}
-        return replace(self, mask=found.mask, **changes)
+        if self.mask is None:
+            changes["mask"] = found.mask
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,18 +141,18 @@ class Begun:
     notes: list[str]
 
 
-def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
+def begin(image: Path, wishes: Wishes, out: Path) -> Begun:
     """Look at an image and write a configuration for it.
 
     Args:
         image: FITS file, HDF5 file as lenstronomy has it, or folder as PyAutoLens has it.
         wishes: What the user says.
-        folder: That the configuration goes to, which its paths start from.
+        out: The file that the configuration goes to, whose folder its paths start from.
 
     Raises:
         InputError: What is missing or wrong, by its option.
     """
-    notes: list[str] = []
+    folder, notes = out.parent, list[str]()
     if (data := find_dataset(image, "IMAGE")) is not None:
         image, wishes = data.image, wishes.beside(data)
         notes += data.notes
@@ -163,7 +169,7 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
         good &= np.isfinite(noise_full[rows, columns]) & (noise_full[rows, columns] > 0.0)
         good &= noise_full[rows, columns] < 1e4 * np.median(noise_full[rows, columns][good])
     if wishes.mask is not None:
-        good &= _noise_map(wishes.mask, None, full, "mask")[rows, columns] == 0.0
+        good &= _noise_map(wishes.mask, None, full, "--mask")[rows, columns] == 0.0
     fwhm, kernel = _fwhm(wishes.psf, wishes.psf_hdu, scale, telescope)
     sky, found, extent, others = _look(part, noise_full if noise_full is None else noise_full[rows, columns], good,
                                        scale, fwhm, centre, wishes.theta_E, image)
@@ -175,7 +181,7 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
         fields.append(("cutout", f"{{size = [{part.shape[0]}, {part.shape[1]}], x = {middle_x:g}, y = {middle_y:g}}}",
                        "the part around the lens"))
     fields += _noise_fields(wishes, image, folder, sky)
-    fields += _psf_fields(wishes, kernel, telescope, scale, min(part.shape), folder, fwhm, notes)
+    fields += _psf_fields(wishes, kernel, telescope, scale, min(part.shape), folder, fwhm, found.theta_E, notes)
     if wishes.mask is not None:
         fields += [("mask", inline(_path(wishes.mask, folder)), ""), ("mask_is", '"bad"', "its ones are left out")]
     fields.append(("mask_keep", f"[{{x = {x:.3f}, y = {y:.3f}, radius = {extent:.3g}}}]", "arcsec from the middle"))
@@ -186,19 +192,19 @@ def begin(image: Path, wishes: Wishes, folder: Path) -> Begun:
     expected = Expected(x, y, max(0.05, 0.5 * scale), found.theta_E, float(np.exp(found.uncertainty)), found.half_light,
                         1.7, scale, extent, found.e1, found.e2, 0.1, scale / fine)
     start = Start(_head(image, wishes, found, sky), (wishes.z_lens, wishes.z_source), fields, expected, wishes.light)
-    text, observation, said = _made(start, folder)
+    text, observation, said = _made(start, out)
     if more := _correlated(audit(observation), wishes.noise is not None):
         try:
-            text, observation, said = _made(replace(start, observation=[*fields, *more]), folder)
+            text, observation, said = _made(replace(start, observation=[*fields, *more]), out)
         except InputError as error:
             said.append(f"the noise is correlated, which the configuration leaves out: {error}")
     return Begun(text, observation, found, sky, part - sky.level - found.light, extent, [*notes, *said])
 
 
-def _made(start: Start, folder: Path) -> tuple[str, Observation, list[str]]:
+def _made(start: Start, out: Path) -> tuple[str, Observation, list[str]]:
     """A configuration as text, its data as a fit loads them, and what is said of these. Raises InputError."""
     text, notes = text_of(start), []
-    config = parse_config(read_toml_text(text, folder / "lens.toml"), folder / "lens.toml", FitConfig)
+    config = parse_config(read_toml_text(text, out), out, FitConfig)
     observation = load_observation(config.observation[0], notes=notes, path="observation.0")
     check_parameters(config, scene_from_config(config))
     return text, observation, notes
@@ -260,9 +266,13 @@ def _pixel_scale(about: Known, wishes: Wishes, telescope: Telescope | None) -> f
     if about.wcs is not None:
         rows, columns = (slice(0, side) for side in about.shape)
         try:
-            return pixel_of(local_wcs(about.wcs, rows, columns), about.shape).side
+            side = pixel_of(local_wcs(about.wcs, rows, columns), about.shape).side
         except ValueError as error:
             raise InputError(about.file, "IMAGE", str(error), "an image within the reach of its WCS") from error
+        if wishes.pixel_scale is not None and abs(wishes.pixel_scale / side - 1.0) > SAME_SIDE:
+            raise InputError(about.file, "--pixel-scale", f"got {wishes.pixel_scale:g}, but pixels have a side of "
+                             f"{side:.5g} arcsec by the WCS of the header", "that, or an image without a WCS")
+        return side
     if wishes.pixel_scale is not None:
         return wishes.pixel_scale
     if about.side is not None:
@@ -285,8 +295,11 @@ def _centre(image: np.ndarray, about: Known, wishes: Wishes) -> tuple[float, flo
         near = position_to_pixel(about.wcs, *wishes.center)
     if near is not None and not (np.isfinite(near).all() and 0 <= near[0] < image.shape[1]
                                  and 0 <= near[1] < image.shape[0]):
-        raise InputError(about.file, option, f"column {near[0]:.6g}, row {near[1]:.6g} is outside the image of "
-                         f"{image.shape[0]} x {image.shape[1]} pixels", "a place inside")
+        place = f"column {near[0]:.6g}, row {near[1]:.6g}"
+        if wishes.center is not None:
+            place = f"{wishes.center[0]:.6g}, {wishes.center[1]:.6g} deg ({place})"
+        raise InputError(about.file, option, f"{place} is outside the image of {image.shape[0]} x {image.shape[1]} "
+                         "pixels", "a place inside")
     try:
         return centre_of(image, exposed(image), near, None if near is None else within)
     except ValueError as error:
@@ -335,7 +348,9 @@ def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale
     if about.number:
         rows.append(("hdu", str(about.number), ""))
     units, said = _units(about)
-    if units is not None:
+    if units is None and said:
+        rows.append(("", '# units = "counts/s"', said))
+    elif units is not None:
         rows.append(("units", f'"{units}"', said))
         if units == "counts" and about.exposure is None:
             raise InputError(image, "IMAGE", f"BUNIT {about.unit!r}, and the header has no exposure time",
@@ -347,9 +362,10 @@ def _image_fields(image: Path, about: Known, wishes: Wishes, folder: Path, scale
 
 
 def _units(about: Known) -> tuple[str | None, str]:
-    """Unit of the image where BUNIT does not say that it is a rate, and why."""
+    """Unit of the image where BUNIT does not say that it is a rate, and why; None where nothing tells it."""
+    untold = "counts too could be: say which, and photons of the lens count as noise"
     if about.unit is None:
-        return "counts/s", "the header has no BUNIT: make sure"
+        return None, f"the header has no BUNIT; {untold}"
     try:
         unit = parse_unit(about.unit)
     except ValueError as error:
@@ -358,7 +374,7 @@ def _units(about: Known) -> tuple[str | None, str]:
     if kind == "counts/s":
         return None, ""
     if kind == "other":
-        return "counts/s", f"BUNIT {about.unit!r} is taken as it is"
+        return None, f"BUNIT is {about.unit!r}; {untold}"
     return kind, f"BUNIT is {about.unit!r}"
 
 
@@ -377,8 +393,8 @@ def _noise_fields(wishes: Wishes, image: Path, folder: Path, sky: Blank) -> list
 
 
 def _psf_fields(wishes: Wishes, samples: int, telescope: Telescope | None, scale: float, most: int, folder: Path,
-                fwhm: float, notes: list[str]) -> list[tuple[str, str, str]]:
-    fine = 2 if fwhm < 2.5 * scale else 1
+                fwhm: float, theta_E: float, notes: list[str]) -> list[tuple[str, str, str]]:
+    fine = min(max(2 if fwhm < 2.5 * scale else 1, math.ceil(scale / (SAMPLE * theta_E))), FINEST)
     if wishes.psf is not None:
         rows = [("psf", inline(_path(wishes.psf, folder)), f"FWHM {fwhm:.3g} arcsec")]
         rows += [("psf_hdu", inline(wishes.psf_hdu), "")] if wishes.psf_hdu else []

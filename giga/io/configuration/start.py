@@ -16,6 +16,7 @@ from giga.mass.epl import EPL
 from giga.mass.external import Shear
 
 SOFT = "0.4 of a sample [arcsec], which no cusp falls through"
+CENTRE = ("center_x", "center_y")  # of a profile, tied together
 Light = Literal["gaussians", "sersics"]
 
 
@@ -56,21 +57,23 @@ def _lens(start: Start) -> str:
 
 def _mass(start: Start) -> list[str]:
     said = {"theta_E": "by the ring of lens.png; 68% within the factor", "gamma": "2 is isothermal",
-            "center_x": "by the peak of the light"}
-    return ["# The mass of the lens: a power law and an external shear.\n"
-            + _profile(start, "mass", EPL, said), _profile(start, "mass", Shear, {})]
+            "center_x": "mass that may leave the light takes up what the source's profile misses"}
+    return ["# The mass of the lens: a power law about the centre of the light, and an external shear.\n"
+            + _profile(start, "mass", EPL, said, tied="lens_light.0"), _profile(start, "mass", Shear, {})]
 
 
 def _lens_light(start: Start) -> list[str]:
     if start.light == "gaussians":
         said = {"profile": "fluxes are left out: they are solved, and not negative", "e1": "by the light",
+                "center_x": "by its peak",
                 "sigma_min": "widths from below a pixel ...", "sigma_max": "... to inside the ring"}
         further = {"sigma_max": "to the extent of the light", "center_x": "about the same centre"}
         return ["# The light of the lens: two multi-Gaussian expansions, whose profile is free. The outer one has an\n"
                 "# ellipse of its own, as isophotes twist and flatten outwards.\n"
                 + _profile(start, "lens_light", MultiGaussian, said, 0),
-                _profile(start, "lens_light", MultiGaussian, further, 1, ("center_x", "center_y"))]
-    said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]", "softening": SOFT}
+                _profile(start, "lens_light", MultiGaussian, further, 1, tied="lens_light.0")]
+    said = {"profile": "amp is left out: it is solved", "R_sersic": "half-light radius [arcsec]", "softening": SOFT,
+            "center_x": "by its peak"}
     compact, extended = (_profile(start, "lens_light", Sersic, said, part) for part in (0, 1))
     return ["# The light of the lens: a compact and an extended part.\n" + compact, extended]
 
@@ -82,13 +85,13 @@ def _source(start: Start) -> str:
 
 
 def _profile(start: Start, section: str, cls: type[Component], said: Mapping[str, str], part: int | None = None,
-             tied: Sequence[str] = ()) -> str:
-    """A profile with the priors of the set, and comments by parameter; those tied are the first profile's."""
+             tied: str = "") -> str:
+    """A profile with the priors of the set, and comments by parameter; its centre may be that of another."""
     rows = [("profile", f'"{cls.__name__}"', said.get("profile", ""))]
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         value = default(GALAXY_SCALE, section, cls.__name__, field.name, lambda: start.expected, part)
-        if field.name in tied:
-            value = {"same_as": f"{section}.0.{field.name}"}
+        if tied and field.name in CENTRE:
+            value = {"same_as": f"{tied}.{field.name}"}
         if value is not None:
             rows.append((field.name, inline(value), said.get(field.name, "")))
     return f"[[{section}]]\n" + _lines(rows)
