@@ -38,7 +38,7 @@ from giga.models.zoo import Card, save_weights
 from giga.runtime import parallel
 from giga.runtime.workers import HERE, ClusterError, Workers, alone
 from giga.search.matching import nearest_on_sky
-from giga.search.scoring import Scorer
+from giga.search.scoring import Scorer, lens_class
 
 SIDE, N, BANDS = 32, 10, ("g", "r", "i")
 TINY = dict(pixels=SIDE, features=8, blocks=1, width=4, size="small")
@@ -206,8 +206,37 @@ def test_finders_of_clusters_search_too(tmp_path, images, network):
     np.testing.assert_allclose(found["score"], 1.0 / (1.0 + np.exp(-found["logit"])), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("classes", "asked", "number"), [
+    (("no", "yes"), None, 1), (("lens", "no"), None, 0), (("lens", "no"), "no", 1), (("arc", "lens", "star"), None, 2),
+    (("0", "1"), "lens", None)])
+def test_which_class_is_the_lenses(classes, asked, number):
+    """The one that is called so, wherever the alphabet has it."""
+    if number is None:
+        with pytest.raises(ValueError, match="got the class 'lens'; expected one of 0, 1"):
+            lens_class(classes, asked)
+    else:
+        assert lens_class(classes, asked) == number
+
+
+@pytest.mark.parametrize(("lenses", "number"), [(None, 0), ("spiral", 1)])
+def test_the_class_that_is_ranked_is_said(tmp_path, images, lenses, number):
+    config = CutoutConfig.on(dataclasses.replace(ResNetConfig.small(3), width=4, blocks=(1,)), pixels=(SIDE, SIDE),
+                             bands=BANDS, sigma=(0.1, 0.1, 0.1), classes=("lens", "spiral"))
+    made = make(CutoutNet, config)
+    save_weights(made, tmp_path / "net", Card("CutoutNet", card_of(config)["config"], {}, 0, "", "", {}, (), 1.0, {}))
+    np.save(tmp_path / "all.npy", images)
+    said = []
+    folder, _ = go(tmp_path / "out", [tmp_path / "all.npy"], str(tmp_path / "net"), say=said.append, lenses=lenses)
+    logits = np.asarray(made(jnp.asarray(images, jnp.float32)), float)
+    np.testing.assert_allclose(scores(folder)["logit"], logits[:, number] - logits[:, 1 - number], rtol=2e-4, atol=1e-5)
+    sentence = f"scores are of the class '{config.classes[number]}' of lens, spiral"
+    assert sentence in said and sentence.replace("'", "&#x27;") in (folder.path / "gallery.html").read_text()
+    with pytest.raises(InputError, match="--class: got the class 'ring'"):
+        go(tmp_path / "other", [tmp_path / "all.npy"], str(tmp_path / "net"), lenses="ring")
+
+
 def test_a_network_of_labelled_cutouts_searches_others(tmp_path, images):
-    """In the unit of those, whatever it is; the last class is the lenses."""
+    """In the unit of those, whatever it is."""
     config = CutoutConfig.on(dataclasses.replace(ResNetConfig.small(3), width=4, blocks=(1,)), pixels=(SIDE, SIDE),
                              bands=BANDS, sigma=(0.1, 0.1, 0.1), unit="nJy", classes=("spiral", "star", "lens"))
     made = make(CutoutNet, config)
@@ -238,6 +267,8 @@ def bad(folder, images):
     dark[..., 1], holes[2, 3, 0], flat[..., 2] = np.nan, np.nan, 7.0
     write("right", layers(images[0]))
     write("bands", layers(images[0][..., :2], BANDS[:2]))
+    write("other", layers(images[0], ("r", "i", "z")))  # shares two bands with the network's, in other places
+    write("unseen", layers(images[0], ("u", "J", "K")))
     write("dark", layers(dark))
     write("holes", layers(holes))
     write("flat", layers(flat))
@@ -246,7 +277,8 @@ def bad(folder, images):
     write("unit", layers(images[0], header=fits.Header({"BUNIT": "mag"})))
     (folder / "text.fits").write_text("no image")
     (folder / "cut.fits").write_bytes((folder / "right.fits").read_bytes()[:4000])
-    return {"bands": "2 bands; expected 3", "dark": "NaN or infinite", "holes": "band 1: 1 pixels are NaN",
+    return {"other": "images of the bands R, I, Z; expected g, r, i", "unseen": "bands U, J, K",
+            "bands": "2 bands; expected 3", "dark": "NaN or infinite", "holes": "band 1: 1 pixels are NaN",
             "flat": "band i is 7 everywhere", "large": "36 x 36 pixels; expected 32 x 32", "right": "",
             "scale": "pixels of 0.5 arcsec; expected 0.2", "unit": "logarithmic", "text": "it is a text",
             "cut": "cannot be read"}
@@ -262,7 +294,7 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(tmp_path, model, images, w
         assert said[row["name"]] in row["reason"] and bool(said[row["name"]]) == bool(row["reason"]), row["reason"]
         assert np.isfinite(row["logit"]) == (row["name"] == "right")
     assert [row["name"] for row in found] == ["right"]
-    assert "9 of them unread" in (folder.path / "gallery.html").read_text()
+    assert "11 of them unread" in (folder.path / "gallery.html").read_text()
 
 
 def test_a_pool_of_which_nothing_can_be_read(tmp_path, model, images):
@@ -285,6 +317,13 @@ def test_positions_off_the_mosaic_are_rows(tmp_path, model, images):
     folder, _ = go(tmp_path / "out", paths, model[1], catalogue=tmp_path / "p.csv")
     reasons = list(scores(folder)["reason"])
     assert "reaches over the edge" in reasons[0] + reasons[2] and "does not reach" in reasons[1]
+
+
+def filters(folder, images):
+    paths, asked = as_mosaic(folder, images)
+    for path, name in zip(paths, ("i", "r SDSS", "g"), strict=True):
+        fits.setval(path, "FILTER", value=name)
+    return paths, asked
 
 
 def no_wcs(folder, images):
@@ -339,6 +378,7 @@ def uneven(folder, images):
 
 @pytest.mark.parametrize(("make_", "message"), [
     (no_wcs, "g.fits: WCS: none in HDU .*; expected a celestial WCS"),
+    (filters, "band g: its FILTER is 'i'; expected the bands in the order g, r, i"),
     (other_pixels, "band r: shifted by .*; expected the 32 x 320 pixels of band g"),
     (coarse, "g.fits: WCS: pixels of 0.4 arcsec; expected 0.2"),
     (twice, "all.h5: name: 'a' 5 times, first in rows 1 and 3; expected a name of its own"),

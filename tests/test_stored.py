@@ -115,6 +115,24 @@ def test_labels_find_their_images_by_name(make, tmp_path):
     np.testing.assert_array_equal(data.source.targets["label"], LABELS)
 
 
+@pytest.mark.parametrize("cells", [("0", "1"), ("0.0", "1.0"), ("0", "1.0"), ("no", "yes")])
+def test_an_example_whose_label_is_nan_is_without_one(cells, tmp_path):
+    """Whether its table is read as numbers or as text; it is no class of its own."""
+    texts = ["nan" if k in (3, 8) else cells[LABELS[k]] for k in range(COUNT)]
+    (tmp_path / "labels.csv").write_text("name,kind\n" + "".join(
+        f"{one},{text}\n" for one, text in zip(NAMES, texts, strict=True)))
+    with pytest.raises(InputError, match="2 images without a label"):
+        open_cutouts(hdf5(tmp_path), tmp_path / "labels.csv", target="kind")
+    data = open_cutouts(hdf5(tmp_path), tmp_path / "labels.csv", target="kind", unlabelled="leave")
+    assert data.classes == (("no", "yes") if cells[0] == "no" else ("0", "1"))
+
+
+def test_a_class_without_an_example_is_refused(tmp_path):
+    labels = table(tmp_path, NAMES, ["lens" if one else "spiral" for one in LABELS])
+    with pytest.raises(InputError, match="kind: no example of the class 'ring'"):
+        open_cutouts(hdf5(tmp_path), labels, target="kind", classes=("spiral", "lens", "ring"))
+
+
 @pytest.mark.parametrize("ending", ["ecsv", "fits", "parquet"])
 def test_tables_of_labels_in_other_formats(ending, tmp_path):
     if ending == "parquet":

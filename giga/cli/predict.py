@@ -18,11 +18,11 @@ from giga.cli.base import app, check_out, console, edge, tell
 from giga.cli.evaluate import loaded
 from giga.inference.digits import rounded
 from giga.io.errors import InputError, check_pixel_scale
-from giga.io.images.cube import Cube, pixel_noise, read_cube, read_cubes
+from giga.io.images.cube import Cube, check_lit, pixel_noise, read_cube, read_cubes
 from giga.io.images.units import to_rate
 from giga.io.jsonfile import write_json
 from giga.io.results.separation import write_separation, write_table
-from giga.jobs.amortised import Predictor, summary
+from giga.jobs.amortised import Predictor, seen_by, summary
 from giga.jobs.chained import analyse
 from giga.models.networks.chain import Chain
 from giga.models.networks.posterior import PosteriorNet
@@ -97,10 +97,10 @@ def predict_command(
     for option, given in (("--parts", parts), ("--zero-point", zero_point)):
         if given is not None:
             raise InputError("", option, f"given for {model}, a PosteriorNet", "no such option: it is for a Chain")
-    predictor = Predictor.made(model, network, card)
-    config, draws, seed = predictor.config, 4000 if draws is None else draws, seed or 0
+    config, draws, seed = network.config, 4000 if draws is None else draws, seed or 0
     taken = _taken(images, config.bands, config.shape, size, units, exposure, config.pixel_scale,
-                   f"which {model} learned", predictor.seen, widths)
+                   f"which {model} learned", seen_by(card, config), widths)
+    predictor = Predictor.made(model, network, card)
     found: list[tuple[str, dict[str, dict[str, float]]]] = []
     try:
         for cube, image in taken:
@@ -138,6 +138,7 @@ def _taken(images: Sequence[Path], bands: Sequence[str], shape: tuple[int, int],
         if (scale := cube.pixel_scale) is not None:
             check_pixel_scale(scale, pixel_scale, 0.01, whose, cube.file, "image")
         rate = rate_of(cube, units, exposure, pixel_scale) * factor
+        check_lit(seen, bands)
         say_unlike(known, seen, rate * pixel_noise(seen), widths)
         taken.append((cube, rate * cube.image))
     return taken

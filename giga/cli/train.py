@@ -144,7 +144,7 @@ def _card(settings: TrainingConfig, bound: Any, card: Mapping[str, Any], trained
     if simulation is not None:  # of its own population nothing is known but what the recipe says
         settled |= {"limits": (OWN[isinstance(simulation.made, Injected)],), "prevalence": None}
         if not isinstance(simulation.made, Injected):
-            settled["seen"] = seen_in(bound, simulation.made.noise)
+            settled["seen"] = seen_in(bound, simulation.made.noise, simulation.survey)
     if (reuse := settings.train.reuse) > 1:
         settled["limits"] = (*settled["limits"], f"In training each simulated scene was seen {reuse} times, with noise "
                                                  "of its own each time.")

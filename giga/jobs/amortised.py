@@ -198,7 +198,7 @@ class Predictor:
         if not isinstance(model, PosteriorNet):
             raise InputError("", "model", f"{name} is a {known.network}", "a PosteriorNet, from `[system] name = "
                                                                           "\"posterior\"`")
-        return Predictor(name, known.sha256, model, Prior.of(scene_of(model.config)), _seen(known.seen, model.config))
+        return Predictor(name, known.sha256, model, Prior.of(scene_of(model.config)), seen_by(known, model.config))
 
     def draws(self, image: np.ndarray, count: int, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw from the posterior of one image.
@@ -252,8 +252,9 @@ def scene_of(config: PosteriorNetConfig) -> Scene:
     return scene_from_config(parse_config(read_toml_text(config.fit, file), file, FitConfig))
 
 
-def _seen(seen: Seen | None, config: PosteriorNetConfig) -> Seen | None:
+def seen_by(card: Card, config: PosteriorNetConfig) -> Seen | None:
     """What a network has seen, with the PSFs of its problem or its fit as far as these tell."""
+    seen = card.seen
     if seen is None or seen.fwhm:
         return seen
     if config.problem:

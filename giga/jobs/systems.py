@@ -110,9 +110,14 @@ class System:
         return {"noise": make_noise(noise, self.survey(config), place)}
 
 
-def seen_in(config: Any, noise: Noise) -> Seen | None:
-    """What a network of a config has seen in noise that is not its survey's camera."""
+def seen_in(config: Any, noise: Noise, survey: Survey | None = None) -> Seen | None:
+    """What a network of a config has seen in noise that is not its survey's camera.
+
+    `survey` is that of the simulation that it learned from, for a config that names none.
+    """
     seen = Seen.of(config)
+    if seen is None and survey is not None:
+        seen = Seen.of_survey(survey)
     if seen is None or not isinstance(noise, CameraNoise | CorrelatedNoise | CutoutNoise):
         return seen
     rms = np.asarray(noise.sigma if isinstance(noise, CutoutNoise) else noise.background_rms)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from giga.models.zoo import Card, Seen
 from giga.runtime import parallel
 from giga.simulate.surveys.survey import Survey
 
+LENSES = ("lens", "lenses", "lensed", "arc", "arcs")  # classes that are no others
 Scores = Mapping[str, Array]
 """`logit` of a lens, shape (n,), and what else a network says of each cutout, likewise."""
 
@@ -37,9 +39,24 @@ def _finder(model: Finder, images: Array) -> Scores:
     return {"logit": model(model.config.stretch(images))}
 
 
-def _cutouts(model: CutoutNet, images: Array) -> Scores:
+def _cutouts(model: CutoutNet, images: Array, lens: int) -> Scores:
     logits = model(images)
-    return {"logit": logits[:, -1] - jax.nn.logsumexp(logits[:, :-1], axis=1)}
+    others = np.delete(np.arange(logits.shape[1]), lens)
+    return {"logit": logits[:, lens] - jax.nn.logsumexp(logits[:, others], axis=1)}
+
+
+def lens_class(classes: Sequence[str], asked: str | None = None) -> int:
+    """Number of the class that is the lenses: the one asked for, else the one that is called so, else the last.
+
+    Raises:
+        ValueError: No such class.
+    """
+    if asked is not None:
+        if asked not in classes:
+            raise ValueError(f"got the class {asked!r}; expected one of {', '.join(classes)}")
+        return list(classes).index(asked)
+    called = [k for k, one in enumerate(classes) if one.casefold() in LENSES]
+    return called[0] if len(called) == 1 else len(classes) - 1
 
 
 @dataclass(frozen=True)
@@ -86,10 +103,10 @@ FINDERS: Mapping[type, Kind] = {
     Chain: Kind(_chain),
     Finder: Kind(_finder),
     Stage: Kind(_stage, lambda config: config.stage == "find" and config.input == "noisy"),
-    CutoutNet: Kind(_cutouts, lambda config: bool(config.classes),
+    CutoutNet: Kind(partial(_cutouts, lens=-1), lambda config: bool(config.classes),
                     lambda config: Images(config.bands, config.pixels, config.unit)),
 }
-"""By class of network; of one that learned from labelled cutouts the last of its classes is the lenses."""
+"""By class of network; which class of one that learned from labelled cutouts is the lenses, `lens_class` says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +121,7 @@ class LensFinder:
         prevalence: Share of lenses in its training, for which its probabilities are.
         network: The network.
         scores: `scores(network, images)`, see `FINDERS`.
+        told: The class that is ranked, of all, of a network that has classes of a user's.
     """
 
     name: str
@@ -113,18 +131,31 @@ class LensFinder:
     prevalence: float | None
     network: Any
     scores: Callable[[Any, Array], Scores]
+    told: str = ""
 
     @staticmethod
-    def of(name: str, network: Any, card: Card) -> LensFinder:
-        """The finder of a loaded network. Raises ValueError for one that tells no lenses in observed images."""
+    def of(name: str, network: Any, card: Card, lenses: str | None = None) -> LensFinder:
+        """The finder of a loaded network, whose class `lenses` is ranked; None is as `lens_class` takes it.
+
+        Raises:
+            ValueError: A network that tells no lenses in observed images, or that has no such class.
+        """
         kind = FINDERS.get(type(network))
         if kind is None or not kind.tells(network.config):
             stage = f" of stage {network.config.stage!r}, shown {network.config.input} images" if isinstance(
                 getattr(network, "config", None), ModularConfig) else ""
             raise ValueError(f"{name} is a {card.network}{stage}, which tells no lenses in observed images; expected "
                              f"one of {', '.join(kind.__name__ for kind in FINDERS)}")
+        scores, said = kind.scores, ""
+        if isinstance(network, CutoutNet):
+            classes = network.config.classes
+            number = lens_class(classes, lenses)
+            scores = partial(_cutouts, lens=number)
+            said = f"the class {classes[number]!r} of {', '.join(classes)}"
+        elif lenses is not None:
+            raise ValueError(f"got the class {lenses!r}; expected none: {name} has no classes of a user's")
         return LensFinder(name, card.sha256, kind.images(network.config), card.seen, card.prevalence, network,
-                          kind.scores)
+                          scores, said)
 
     @property
     def bands(self) -> tuple[str, ...]:

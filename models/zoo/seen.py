@@ -11,6 +11,7 @@ from giga.models.networks.chain import ModularConfig
 from giga.models.networks.finder import FinderConfig
 from giga.models.networks.posterior import PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig
+from giga.simulate.surveys.survey import Survey
 
 NOISE = 2.0  # factor of the sky's noise beyond what was seen from which it is said
 WIDTH = 1.25  # of the PSF's width
@@ -42,8 +43,12 @@ class Seen:
             return Seen(config.pixel_scale, config.bands, tuple((rms, rms) for rms in config.rms))
         if not isinstance(config, GGSLConfig | ModularConfig | FinderConfig):
             return None
-        survey = config.observed
-        low, high = (config.seeing if isinstance(config, GGSLConfig) else ()) or (1.0, 1.0)
+        return Seen.of_survey(config.observed, config.seeing if isinstance(config, GGSLConfig) else ())
+
+    @staticmethod
+    def of_survey(survey: Survey, seeing: Sequence[float] = ()) -> Seen:
+        """What simulations of a survey show, of a seeing between two shares of its PSF's width."""
+        low, high = seeing or (1.0, 1.0)
         widths = [float(band.psf.width) for band in survey.bands]
         if not all(map(math.isfinite, widths)):  # of a kernel whose pixels are not known
             widths = []

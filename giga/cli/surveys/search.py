@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from giga.cli.base import Out, Overwrite, Scheduler, Slurm, WorkerCount, app, console, edge
+from giga.cli.base import Out, Overwrite, Scheduler, Slurm, WorkerCount, app, console, edge, fail
 from giga.cli.predict import Exposure, Units, check_units
 from giga.io.errors import InputError
 from giga.jobs.surveys.candidates import Ranking
@@ -51,6 +51,9 @@ def search_command(
         units: Units = None, exposure: Exposure = None,
         zero_point: Annotated[list[float] | None, typer.Option("--zero-point", help="Magnitude of one unit of flux in "
                                                                "each band; the model's survey's without.")] = None,
+        lenses: Annotated[str | None, typer.Option("--class", help="Class that is the lenses, of a network that "
+                                                   "learned from labelled cutouts; without, the one called lens, else "
+                                                   "the last.")] = None,
         init: Annotated[str, typer.Option("--init", help="Options for giga init in the command that fits a candidate, "
                                           "as '--psf psf.fits --survey lsst'.")] = "",
         init_from: Annotated[str | None, typer.Option("--init-from", help="Network whose predicted posterior that fit "
@@ -68,7 +71,8 @@ def search_command(
         raise InputError(out, "--out", "is a file", "a folder")
     where = Workers(workers, scheduler, slurm)
     search = Search(tuple(paths), model, catalogue, grid, pattern, dataset, size.value, units, exposure,
-                    tuple(zero_point) if zero_point else None, batch, part)
+                    tuple(zero_point) if zero_point else None, batch, part,
+                    lenses)
     folder, there = plan_search(search, out, overwrite)
     cutouts = folder.about()["cutouts"]
     left = len(folder.left())
@@ -85,3 +89,5 @@ def search_command(
     console.print(table)
     console.print(f"wrote {escape(str(out))}: scores.parquet, scores.fits, candidates.fits, .vot and .csv, and "
                   "gallery.html to look at", highlight=False, soft_wrap=True)
+    if not found:
+        fail(f"{out}: none of the cutouts could be scored; scores.fits has the reason of each", code=1)

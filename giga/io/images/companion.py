@@ -27,6 +27,7 @@ POWER = {"sigma": 1.0, "variance": 2.0, "weight": -2.0}  # of the image's unit, 
 SIDES = ("PIXELSCL", "PIXSCALE", "PIXSCL", "PIXSCAL1", "PIXSCAY", "GS_SCALE", "D001SCAL")  # side of a pixel [arcsec]
 SAMPLES = ("OVERSAMP", "OSAMP", "SUPERSAM", "DET_SAMP", "SAMPLING", "PSF_SAMP", "SAMP")  # samples a side of a pixel
 DEGREES = (1e-7, 2e-3)  # range of CDELT in which it is in degrees where no unit says so
+FILTER = re.compile(r"u|g|r|i|z|y|j|h|ks?|f\d{3,4}[a-z]{1,2}\d?")  # names that nothing but a band has
 NOMINAL = 0.05  # share by which a side in a keyword, which may be that of the design, may differ
 
 
@@ -230,6 +231,33 @@ def check_sampling(psf: Known, supersampling: int, pixel_scale: float | None, fi
                          f"{fine:.5g} arcsec, or {setting} = {pixel_scale / side:.3g}")
 
 
+def order_of(names: Sequence[str], bands: Sequence[str], file: Path, field: str) -> list[int]:
+    """Which of some images is each band's: the one of its name; as they stand where no name says otherwise.
+
+    Args:
+        names: Of the images, one a band.
+        bands: That are wanted.
+        file, field: For messages.
+
+    Raises:
+        InputError: Names that are bands, but others than those that are wanted.
+    """
+    theirs, ours = [name.lower() for name in names], [band.lower() for band in bands]
+    if set(theirs) == set(ours):
+        return [theirs.index(band) for band in ours]
+    of_a_sky = all(map(FILTER.fullmatch, ours)) and any(map(FILTER.fullmatch, theirs))
+    if of_a_sky or any(name in ours for name in theirs):
+        raise InputError(file, field, f"images of the bands {', '.join(names)}", f"{', '.join(bands)}")
+    return list(range(len(bands)))
+
+
+def check_band(filter_name: str, band: str, bands: Sequence[str], file: Path, place: str) -> None:
+    """Refuse the image of a band whose FILTER is another of the bands. Raises InputError."""
+    word = re.split(r"[^a-z0-9]", filter_name.lower())[0]
+    if word != band.lower() and word in [one.lower() for one in bands]:
+        raise InputError(file, place, f"its FILTER is {filter_name!r}", f"the bands in the order {', '.join(bands)}")
+
+
 def check_bands(images: Sequence[Known], bands: Sequence[str], field: str) -> None:
     """Refuse bands that are not of the same pixels and unit as the first, or are in another order.
 
@@ -244,10 +272,8 @@ def check_bands(images: Sequence[Known], bands: Sequence[str], field: str) -> No
     first, names = images[0], [band.lower() for band in bands]
     for band, image in zip(names, images, strict=True):
         place = f"{field}: band {bands[names.index(band)]}"
-        word = re.split(r"[^a-z0-9]", image.filter.lower())[0]
-        if len(image.shape) == 2 and word != band and word in names:
-            raise InputError(image.file, place, f"its FILTER is {image.filter!r}", f"the bands in the order "
-                             f"{', '.join(bands)}")
+        if len(image.shape) == 2:
+            check_band(image.filter, band, bands, image.file, place)
         if image is first:
             continue
         if image.shape != first.shape:

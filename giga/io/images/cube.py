@@ -14,7 +14,7 @@ from astropy.stats import sigma_clipped_stats
 
 from giga.imaging.grid import Grid
 from giga.io.errors import InputError
-from giga.io.images.companion import Known, check_bands, check_distinct
+from giga.io.images.companion import Known, check_bands, check_distinct, order_of
 from giga.io.images.hdu import COMPANIONS, DISTORTIONS, opened
 from giga.io.images.sky import celestial_wcs, departure, distorted, local_wcs
 
@@ -126,8 +126,7 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cub
     if len(found) != len(bands):
         raise InputError(first, "image", f"{len(found)} bands", f"{len(bands)}, in one cube, one HDU a band, or one "
                                                                 "file a band")
-    named = {layer.known.name.lower(): layer for layer in found}
-    layers = [named[band.lower()] for band in bands] if set(named) == {band.lower() for band in bands} else found
+    layers = [found[k] for k in order_of([layer.known.name for layer in found], bands, first, "image")]
     images, about = [layer.image for layer in layers], [layer.known.usable("image") for layer in layers]
     check_bands(about, bands, "image")
     check_distinct(images, about, "image")
@@ -141,6 +140,13 @@ def read_cube(paths: Sequence[str | PathLike[str]], bands: Sequence[str]) -> Cub
                              "finite numbers; fill or crop them")
     header, notes = layers[0].header()
     return Cube(np.stack(images, -1), header, first, about[0].unit, notes)
+
+
+def check_lit(cube: Cube, bands: Sequence[str]) -> None:
+    """Refuse a band that is one value everywhere, as of one that was not observed. Raises InputError."""
+    for band, low, high in zip(bands, cube.image.min((0, 1)), cube.image.max((0, 1)), strict=True):
+        if low == high:
+            raise InputError(cube.file, "image", f"band {band} is {low:g} everywhere", "an image with noise")
 
 
 def background_rms(cube: Cube, bands: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 
 from giga.imaging.grid import Grid, sky_of, sky_to_pixel
 from giga.io.errors import InputError, check_pixel_scale
+from giga.io.images.companion import check_band, order_of
 from giga.io.images.cube import KEPT, Cube
 from giga.io.images.hdu import COMPANIONS, DISTORTIONS, opened, window
 from giga.io.images.sky import celestial_wcs, difference, local_wcs
@@ -86,13 +87,12 @@ class Mosaic(ExitStack):
         if len(found) != len(bands):
             raise InputError(self.file, "", f"{len(found)} images of two dimensions in {files} files",
                              f"one a band: {', '.join(bands)}")
-        named = {name.lower(): hdu for name, hdu, _ in found}
-        if set(named) == {band.lower() for band in bands}:
-            found = [next(one for one in found if one[0].lower() == band.lower()) for band in bands]
+        found = [found[k] for k in order_of([name for name, _, _ in found], bands, self.file, "")]
         self.hdus = [hdu for _, hdu, _ in found]
         self.wcs, self.shape, self.header = found[0][2], self.hdus[0].shape, self.hdus[0].header
         whole = slice(0, self.shape[0]), slice(0, self.shape[1])
         for band, (_, hdu, wcs) in zip(bands, found, strict=True):
+            check_band(str(hdu.header.get("FILTER", "")), band, bands, self.file, f"band {band}")
             if hdu.shape != self.shape or not (apart := difference(wcs, self.wcs, *whole)).same:
                 seen = f"{hdu.shape[0]} x {hdu.shape[1]} pixels" if hdu.shape != self.shape else str(apart)
                 raise InputError(self.file, f"band {band}", seen, f"the {self.shape[0]} x {self.shape[1]} pixels of "

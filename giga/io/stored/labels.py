@@ -64,7 +64,7 @@ def open_cutouts(images: str | Path | Sequence[str | Path], labels: str | Path |
         if column not in columns:
             raise InputError(where, column or "", "no such column", nearest(str(column), columns))
     if target:
-        texts = _as_texts(columns[target])
+        texts = _labels(columns[target])
         known &= texts != ""
     check_known(stack, known, where, target or "labels", unlabelled)
     found: dict[str, np.ndarray] = {}
@@ -182,6 +182,8 @@ def _classes(texts: np.ndarray, known: np.ndarray, classes: Sequence[str], file:
     for one in present:
         if one not in names:
             raise InputError(file, target, f"the label {one!r}", nearest(one, names))
+    if missing := [one for one in names if one not in present]:
+        raise InputError(file, target, f"no example of the class {missing[0]!r}", "one at least of each class")
     if len(names) < 2:
         raise InputError(file, target, f"{len(names)} classes: {', '.join(names)}", "two or more")
     numbers = {one: k for k, one in enumerate(names)}
@@ -212,6 +214,15 @@ def _numbers(column: np.ndarray, known: np.ndarray, file: Path, name: str) -> np
         row = int(np.argmax(~np.isfinite(numbers)))
         raise InputError(file, name, f"row {row + 1}: {numbers[row]}", "finite numbers")
     return numbers
+
+
+def _labels(column: np.ndarray) -> np.ndarray:
+    """Cells as names of classes, "" where there is none: nan is none, and 1 and 1.0 are one where all are numbers."""
+    texts = np.array(["" if one.casefold() == "nan" else one for one in _as_texts(column)], dtype=str)
+    try:
+        return _as_texts(np.array([float(one) if one else np.nan for one in texts]))
+    except ValueError:
+        return texts
 
 
 def _as_texts(column: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from giga.search.matching import nearest_on_sky
 from giga.search.scoring import LensFinder
 from giga.show.candidates import About, candidates_page, thumbnails
 
+REASONS = 3  # that are said, of cutouts that are not scored
 Say = Callable[[str], None]
 
 
@@ -43,13 +45,16 @@ class Ranking:
     init_from: str | None = None
 
 
-def finder_of(model: str) -> LensFinder:
-    """A network that tells lenses, of the zoo. Raises InputError."""
+def finder_of(model: str, lenses: str | None = None) -> LensFinder:
+    """A network that tells lenses, of the zoo, and which of its classes they are. Raises InputError."""
     try:
         network, card = load(model)
-        return LensFinder.of(model, network, card)
     except (ZooError, ValueError) as error:
         raise InputError("", "--model", str(error)) from error
+    try:
+        return LensFinder.of(model, network, card, lenses)
+    except ValueError as error:
+        raise InputError("", "--model" if lenses is None else "--class", str(error)) from error
 
 
 def rank(folder: SearchFolder, ranking: Ranking, known: tuple[Sequence[str], np.ndarray, np.ndarray] | None,
@@ -59,13 +64,14 @@ def rank(folder: SearchFolder, ranking: Ranking, known: tuple[Sequence[str], np.
     logit = np.asarray(scores["logit"], float)
     order = np.argsort(np.where(np.isfinite(logit), -logit, np.inf), kind="stable")
     order = order[:int(np.isfinite(logit).sum())]
-    finder = finder_of(about["settings"]["model"])
+    finder = finder_of(about["settings"]["model"], about["settings"].get("lenses"))
     table: Any = scores[order[:ranking.top]]
     table.add_column(Column(np.arange(1, len(table) + 1), "rank"), 0)
     extra = [name for name in table.colnames if name not in ("rank", "reason", "file", "index")
              and not name.startswith("noise_")]
     cutouts, pictures = _cutouts(folder, table, finder)
-    notes = _unlike(scores, finder)
+    notes = [f"scores are of {finder.told}"] if finder.told else []
+    notes += [*_unlike(scores, finder), *_reasons(scores)]
     names, apart = np.full(len(table), "", object), np.full(len(table), np.nan)
     if known is not None:
         number, apart = nearest_on_sky(np.asarray(table["ra"]), np.asarray(table["dec"]), known[1], known[2],
@@ -141,6 +147,18 @@ def _found_again(folder: SearchFolder, scores: Table, order: np.ndarray,
     first = int(((place[at] > 0) & (place[at] <= ranking.top) & there).sum())
     return (f"of {len(names)} known lenses {int(there.sum())} are in cutouts within {ranking.radius:g} arcsec of their "
             f"middle, {first} of them among the first {ranking.top}; see {KNOWN}.csv")
+
+
+def _reasons(scores: Table) -> list[str]:
+    """Why cutouts were not scored, the most frequent first; reasons that differ in their numbers alone are one."""
+    alike: dict[str, list[str]] = {}
+    for reason in map(str, scores["reason"]):
+        if reason:
+            alike.setdefault(re.sub(r"[\d.]+", "", reason), []).append(reason)
+    most = sorted(alike.values(), key=len, reverse=True)
+    said = [f"{len(one)} cutouts are unread: {one[0]}" for one in most[:REASONS]]
+    rest = sum(map(len, most[REASONS:]))
+    return [*said, f"{rest} more are unread for other reasons"] if rest else said
 
 
 def _unlike(scores: Table, finder: LensFinder) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from giga.imaging.grid import sky_of
 from giga.io.errors import InputError, check_pixel_scale
-from giga.io.images.cube import Cube, pixel_noise
+from giga.io.images.cube import Cube, check_lit, pixel_noise
 from giga.io.images.sky import celestial_wcs
 from giga.io.images.units import power_of, to_rate
 from giga.io.pools.base import Pool, Rows, read_positions
@@ -52,6 +52,7 @@ class Search:
         zero_points: Magnitude of one count / s in each band; None takes the survey's of the network.
         batch: Cutouts that a device scores at once.
         part: Cutouts of a part, which is what a worker takes and what a run that is stopped can lose.
+        lenses: Class that is the lenses, see `giga.search.scoring.lens_class`.
     """
 
     paths: tuple[Path, ...]
@@ -66,6 +67,7 @@ class Search:
     zero_points: tuple[float, ...] | None = None
     batch: int = 64
     part: int = 2048
+    lenses: str | None = None
 
 
 def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[SearchFolder, bool]:
@@ -78,7 +80,7 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
         InputError: What cannot be searched, or a folder that holds another search.
         ClusterError: Another command works on the folder.
     """
-    finder = finder_of(search.model)
+    finder = finder_of(search.model, search.lenses)
     asked = {"--zero-point": search.zero_points, "--units": search.units, "--exposure-time": search.exposure_time}
     for option, value in asked.items() if finder.images.unit is not None else ():
         if value is not None:
@@ -95,10 +97,11 @@ def plan_search(search: Search, out: Path, overwrite: bool = False) -> tuple[Sea
         0.4 * (zero_points - np.asarray(search.zero_points)))
     model = str(Path(search.model).absolute()) if len(Path(search.model).parts) > 1 else search.model
     settings = {"model": model, "size": search.size, "units": search.units, "exposure_time": search.exposure_time,
-                "factor": factor.tolist(), "batch": search.batch}
+                "factor": factor.tolist(), "batch": search.batch, "lenses": search.lenses}
     facts = told({"network": finder.sha256[:16], "cutouts": _fingerprint(pool), "number of cutouts": len(pool.rows),
                   "cutouts of a part": search.part, "size": search.size, "units": search.units,
-                  "exposure time": search.exposure_time, "zero points": str(search.zero_points)})
+                  "exposure time": search.exposure_time, "zero points": str(search.zero_points),
+                  **({"class": finder.told} if finder.told else {})})
     folder = SearchFolder(out)
     if any(path.resolve() == out.resolve() for path in search.paths):
         raise InputError(out, "--out", "is the folder of the cutouts", "another folder")
@@ -211,9 +214,7 @@ class _Worker:
                     ra, dec = float(sky.ra.deg[0]), float(sky.dec.deg[0])
                 if self.kind != "mosaic" and wanted.pixel_scale and (scale := cube.pixel_scale) is not None:
                     check_pixel_scale(scale, wanted.pixel_scale, 0.01, "which the network learned", cube.file, "")
-                for band, low, high in zip(bands, cube.image.min((0, 1)), cube.image.max((0, 1)), strict=True):
-                    if low == high:
-                        raise InputError(cube.file, "", f"band {band} is {low:g} everywhere", "an image with noise")
+                check_lit(cube, bands)
                 image = cube.to_shape(self.finder.shape, self.settings["size"])
                 factor = self._to_unit(cube) * np.asarray(self.settings["factor"])
                 return _Taken(ra, dec, "", (image.image * factor).astype(np.float32), pixel_noise(cube) * factor)
@@ -249,7 +250,7 @@ def _worker(path: str, written: int) -> _Worker:
     """Network, program and reader of a search, made once by each process."""
     about = SearchFolder(Path(path)).about()
     devices = parallel.start()
-    finder = finder_of(about["settings"]["model"])
+    finder = finder_of(about["settings"]["model"], about["settings"].get("lenses"))
     over = parallel.mesh(devices)
     if parallel.one_by_one(over):
         over = parallel.mesh(devices[:1])  # whose convolutions take all cores

@@ -132,6 +132,8 @@ class VoteStore:
     def _read(self, query: str, *values: object) -> list[tuple]:
         try:
             return self._database().execute(query, values).fetchall()
+        except OverflowError:  # a number that no row can have
+            return []
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
 
