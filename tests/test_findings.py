@@ -101,8 +101,20 @@ def test_parameters_at_the_bounds_of_their_priors(low, high, says):
 def test_a_source_that_is_steeper_than_its_samples(n_sersic, softening, found):
     (scene,) = RESULT.scenes
     (source,) = scene.source_light
-    steep = scene.replace(source_light=[source.replace(n_sersic=n_sersic, softening=softening)])
+    steep = scene.replace(source_light=[source.replace(R_sersic=0.3, n_sersic=n_sersic, softening=softening)])
     assert kinds(RESULT.replace(scenes=[steep])) == ["cusp"] * found
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 4.0])
+def test_a_source_that_is_smaller_than_its_softening(size):
+    """Half of the flux is left where they are alike."""
+    (scene,) = RESULT.scenes
+    (source,) = scene.source_light
+    small = scene.replace(source_light=[source.replace(R_sersic=0.05 * size, softening=0.05)])
+    found = RESULT.replace(scenes=[small])
+    assert kinds(found) == ["softened"] * (size < 2.0)
+    assert size != 1.0 or "softening = 0.05 arcsec R_sersic = 0.05" in text(found)
+    assert size != 1.0 or "50% of the flux" in text(found)
 
 
 @pytest.mark.parametrize(("prior", "value", "off"), [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -62,12 +63,24 @@ def edge(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             fail(f"interrupted{f': {error}' if str(error) else ''}{advice}", code=130)
         except OSError as error:
-            fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            fail(_of_system(error, options))
 
     option = Parameter("no_cache", Parameter.KEYWORD_ONLY, default=False, annotation=NoCache)
     vars(wrapped)["__signature__"] = asked.replace(parameters=[*asked.parameters.values(), option])
     wrapped.__annotations__ = {**command.__annotations__, "no_cache": NoCache}
     return wrapped
+
+
+def _of_system(error: OSError, options: Mapping[str, Any]) -> str:
+    """What the system refused, in one line; of a place that a command was told to write to, by its option."""
+    if not error.filename:
+        return str(error)
+    place = Path(os.fsdecode(error.filename))
+    for name in ("out", "work"):
+        asked = options.get(name)
+        if isinstance(asked, Path) and (place == asked or place in asked.parents or asked in place.parents):
+            return str(InputError(place, f"--{name}", error.strerror or str(error), "a place that can be written to"))
+    return f"{place}: {error.strerror}"
 
 
 def _keep_programs() -> None:

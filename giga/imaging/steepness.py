@@ -89,6 +89,14 @@ def steep_cores(scene: Scene, pixel_scale: float, supersampling: int, band: str 
     return found
 
 
+def share_left(profile: LightProfile) -> float:
+    """Share of its flux that softening leaves to a profile with numbers; one for a profile that has none."""
+    if not getattr(profile, "softening", 0.0):
+        return 1.0
+    profile = profile.replace(amp=1.0)
+    return float(profile.flux() / profile.replace(softening=0.0).flux())
+
+
 def _places(count: int, offset: tuple[float, float]) -> np.ndarray:
     """Places of a pixel's samples, and then of the many that stand for the truth, from the centre of the light.
 

@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from giga.component import path_name
 from giga.imaging.grid import sky_of
+from giga.imaging.steepness import share_left
 from giga.inference.settings import FitConfig
 from giga.io.configuration.points import PointsConfig
 from giga.io.configuration.toml import load_config, parse_config, to_tables
@@ -60,7 +61,8 @@ def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
     name = code.upper() if code == "coolest" else code
     skipped = [(f"points.{k}", f"{_measured(one)}, which are data of the fit: {name}'s file has none of them")
                for k, one in enumerate(fitted.config.points)]
-    skipped += [(f"{section}.{k}.softening", f"{soft:g} arcsec: {name} draws the cusp as it is")
+    skipped += [(f"{section}.{k}.softening", f"{soft:g} arcsec: {name} draws the cusp as it is, with "
+                 f"{1.0 / share_left(one):.3g} times the flux")
                 for section in ("lens_light", "source_light")
                 for k, one in enumerate(getattr(fitted.best, section)) if (soft := getattr(one, "softening", 0.0))]
     if code == "lenstronomy":

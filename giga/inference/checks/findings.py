@@ -12,7 +12,7 @@ from scipy.stats import chi2, norm
 
 from giga.component import is_distribution, leaves_with_names
 from giga.imaging.observation import Observation
-from giga.imaging.steepness import steep_for
+from giga.imaging.steepness import share_left, steep_for
 from giga.inference.amplitudes import notes
 from giga.inference.result import Found, Result
 
@@ -24,6 +24,7 @@ CORRELATED = 0.02  # correlation of neighbouring residuals that counts as one, h
 DIVERGENT = 0.01  # share of divergences from which they bias what is found
 DEAD = 0.1  # share of starts
 FEW = 4  # finalists of which one alone says nothing
+BLURRED = 0.75  # share of its flux that softening leaves, below which a profile is another than its numbers say
 FAR = 4.0  # widths of a prior from its middle
 WIDEST = 3  # side of the square of pixels whose residuals are added up
 
@@ -40,7 +41,7 @@ def findings(result: Found) -> list[dict[str, str]]:
     found = [*_not_converged(result), *_dead(result), *_alone(result)]
     if isinstance(result, Result):
         found += [*_divergences(result), *_rough(result), *_evidence(result), *_bounds(result)]
-    found += [*_cusps(result), *_against_priors(result), *_amplitudes(result), *_predictive(result)]
+    found += [*_cusps(result), *_softened(result), *_against_priors(result), *_amplitudes(result), *_predictive(result)]
     found += [*_residuals(result), *_modes(result)]
     return [{"kind": kind, "text": text} for kind, text in found]
 
@@ -138,6 +139,18 @@ def _cusps(result: Found) -> Rows:
     for text in dict.fromkeys(text for scene, one in seen for text in steep_for(scene, [one], cusps=True)):
         yield "cusp", (f"{text}; where a sample falls on a cusp it is too bright, and the likelihood has a peak: the "
                        "best fit may be one of these, and its chi2 too good")
+
+
+def _softened(result: Found) -> Rows:
+    """Profiles at the best fit that are not much larger than their softening."""
+    for scene in result.scenes[:1]:
+        for section in ("lens_light", "source_light"):
+            for k, profile in enumerate(getattr(scene, section)):
+                if (left := share_left(profile)) < BLURRED:
+                    yield "softened", (
+                        f"{section}.{k}: with softening = {float(profile.softening):.3g} arcsec R_sersic = "
+                        f"{float(profile.R_sersic):.3g} is not the half-light radius: {100.0 * left:.0f}% of the flux "
+                        "of such a profile is left; raise supersampling, and take a softening of 0.4 of its samples")
 
 
 def _against_priors(result: Found) -> Rows:

@@ -88,6 +88,7 @@ class _Writing:
     seen: Seen
     files: list[Path] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    sampled: bool = False
     chain: list[tuple[Any, np.ndarray]] = field(default_factory=list)
 
     def skip(self, what: str, why: str) -> None:
@@ -154,7 +155,7 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
     path = Path(path).absolute()
     if path.suffix != ".json":
         raise InputError(path, "--out", f"suffix {path.suffix!r}", "'.json'")
-    making = _Writing(package(), path, seen, skipped=list(unsaid))
+    making = _Writing(package(), path, seen, skipped=list(unsaid), sampled=draws is not None)
     redshifts = _redshifts(making, scene, prior) or redshifts or Redshifts()
     scene, draws = with_images(scene, draws)
     entities = _entities(making, scene, draws, prior, redshifts)
@@ -276,7 +277,7 @@ def _set_prior(making: _Writing, parameter: Any, key: str, profile: Any, prior: 
     elif table["dist"] == "Uniform":
         parameter.set_prior(kinds.UniformPrior(min_value=table["low"], max_value=table["high"]))
     else:
-        why = f"{table['dist']}, which COOLEST does not define; posterior_stats are there"
+        why = f"{table['dist']}, which COOLEST does not define{'; posterior_stats are there' * making.sampled}"
         making.skip(f"{path}.{alike[key]}: prior", why)
 
 

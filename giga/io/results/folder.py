@@ -227,7 +227,9 @@ def read_summary(path: Path, needed: Sequence[str] = ("parameters", *SEARCHED)) 
         InputError: Missing, damaged, or not that of a finished fit.
     """
     if not path.is_file():
-        raise InputError(path, "", "no such file", "the folder of a finished fit")
+        begun = path.with_name("checkpoint").is_dir()
+        raise InputError(path, "", "no such file" + "; the fit was begun and has not ended" * begun,
+                         "the folder of a finished fit" + ", which giga fit --resume makes of it" * begun)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
