@@ -152,7 +152,7 @@ def _found_again(folder: SearchFolder, scores: Table, order: np.ndarray,
 def _reasons(scores: Table) -> list[str]:
     """Why cutouts were not scored, the most frequent first; reasons that differ in their numbers alone are one."""
     alike: dict[str, list[str]] = {}
-    for reason in map(str, scores["reason"]):
+    for reason in np.asarray(scores["reason"]).astype(str).tolist():
         if reason:
             alike.setdefault(re.sub(r"[\d.]+", "", reason), []).append(reason)
     most = sorted(alike.values(), key=len, reverse=True)
