@@ -79,7 +79,7 @@ def of_chains(found: dict) -> dict:
             "gradients": sum(value for key, value in found["evaluations"].items() if key != "evidence"),
             "seconds": round(sum(spent.values()), 1),
             "seconds_of": {key: round(value, 1) for key, value in spent.items()},
-            "worst_rhat": round(max(row["rhat"] for row in found["parameters"].values()), 4),
+            "worst_rhat": round(max(row["rhat"] for row in found["parameters"].values()), 5),
             "smallest_ess_bulk": round(min(row["ess_bulk"] for row in found["parameters"].values())),
             "smallest_ess_tail": round(min(row["ess_tail"] for row in found["parameters"].values())),
             "divergences": hmc["divergences"], "trajectories": hmc["iterations"] * hmc["chains"],
