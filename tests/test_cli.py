@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from giga.cli import app
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import load_config
-from giga.io.results.folder import FILES, SEARCH_FILES
+from giga.io.errors import InputError
+from giga.io.results.folder import FILES, SEARCH_FILES, read_summary
 from giga.jobs.demo import write_demo
 from giga.jobs.job import prepare
 from giga.runtime.checkpoint import CheckpointError
@@ -117,9 +118,24 @@ def test_only_commands_that_have_resume_advise_it(config, tmp_path, monkeypatch)
     assert "interrupted" in plot.stderr and "--resume" not in plot.stderr
 
 
+def test_a_place_that_cannot_be_written_to_is_named_by_its_option(config, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        result = run("fit", config, "--out", out)
+        assert result.exit_code == 2
+        assert ": --out: " in result.stderr and "a place that can be written to" in " ".join(result.stderr.split())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_plot_without_a_run(tmp_path):
     result = run("plot", tmp_path / "none")
     assert result.exit_code == 2 and "none" in result.stderr
+
+
+def test_a_run_that_was_begun_is_said_to_be_so(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(InputError, match="the fit was begun and has not ended; expected .*giga fit --resume"):
+        read_summary(tmp_path / "summary.json")
 
 
 def test_doctor_names_devices_and_the_way_to_a_gpu():

@@ -5,12 +5,16 @@ import pytest
 from _factory import make_observation, make_scene
 
 from giga.imaging.psf import PSF
+from giga.jobs.cutouts import LensFinderConfig
 from giga.jobs.familiar import unfamiliar
+from giga.jobs.systems import seen_in
 from giga.models.networks.chain import ModularConfig
 from giga.models.networks.posterior import PosteriorNetConfig
 from giga.models.networks.separator import GGSLConfig
 from giga.models.networks.unet import UNetConfig
 from giga.models.zoo import FOLDER, Seen, load
+from giga.simulate.surveys.noise import CameraNoise
+from giga.simulate.surveys.presets import survey as preset
 
 SEEN = Seen(0.15, ("g", "r"), ((0.01, 0.01), (0.02, 0.04)), ((0.6, 0.9), (0.5, 0.8)))
 
@@ -38,6 +42,18 @@ def test_configs_say_what_was_seen():
     posterior = PosteriorNetConfig(parameters=("x",), shape=(8, 8), bands=("b",), rms=(0.2,), pixel_scale=0.1)
     assert Seen.of(posterior) == Seen(0.1, ("b",), ((0.2, 0.2),))
     assert Seen.of(UNetConfig.small(1)) is None
+
+
+@pytest.mark.parametrize("sigma", [None, 0.3])
+def test_a_finder_has_seen_the_survey_of_its_simulation(sigma):
+    """Its config names none; noise of another camera is that of its card."""
+    survey = preset("lsst")
+    rms = np.full(len(survey.bands), sigma or 1.0)
+    noise = None if sigma is None else CameraNoise(background_rms=rms, photon=0.0 * rms, sky=0.0 * rms)
+    seen = seen_in(LensFinderConfig(), noise, survey)
+    assert seen.bands == tuple(band.name for band in survey.bands) and seen.pixel_scale == survey.pixel_scale
+    assert seen.rms[0] == pytest.approx((survey.background_rms[0] if sigma is None else sigma,) * 2)
+    assert seen_in(LensFinderConfig(), noise) is None
 
 
 def test_cards_of_the_zoo_tell_it():

@@ -480,3 +480,11 @@ def test_an_image_that_is_not_finite_is_named(tmp_path):
         file["image"], file["name"] = images, NAMES
     with pytest.raises(InputError, match=r"1 images are not finite, the first is image 11 \(g011\)"):
         open_stack(tmp_path / "one.h5").read(np.arange(20))
+
+
+def test_images_of_one_name_are_named(tmp_path):
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        file["images"], file["name"] = IMAGES[:4], ["a", "b", "a", "c"]
+    (tmp_path / "labels.csv").write_text("name,kind\na,0\nb,1\nc,1\n")
+    with pytest.raises(InputError, match="images: names are there twice: a; expected one name an image"):
+        open_cutouts(tmp_path / "twice.h5", tmp_path / "labels.csv", target="kind")

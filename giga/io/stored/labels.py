@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,8 @@ def _matched(stack: Stack, file: Path,
     case = len(set(folded)) == len(folded)
     places = {one: k for k, one in enumerate(folded if case else stack.names)}
     if len(places) < len(stack.names):
-        raise InputError(stack.shards[0].path, "images", f"{len(stack.names) - len(places)} names are there twice",
-                         "one name an image")
+        twice = _listed([one for one, times in Counter(stack.names).items() if times > 1])
+        raise InputError(stack.shards[0].path, "images", f"names are there twice: {twice}", "one name an image")
     rows = _as_texts(columns[by])
     again, counts = np.unique(rows, return_counts=True)
     if (counts > 1).any():
