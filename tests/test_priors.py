@@ -174,10 +174,11 @@ def test_the_first_look_writes_the_same_priors(load, tmp_path):
     for light, profiles in (("gaussians", ["MultiGaussian", "MultiGaussian"]), ("sersics", ["Sersic", "Sersic"])):
         text = text_of(Start([], (None, None), observation, expected, light))
         written = parse_config(read_toml_text(text, tmp_path / "x"), tmp_path / "x", FitConfig)
-        bare = HEAD + '[[mass]]\nprofile = "EPL"\n[[mass]]\nprofile = "Shear"\n[[source_light]]\nprofile = "Sersic"\n'
+        tied = "".join(f'center_{axis} = {{same_as = "lens_light.0.center_{axis}"}}\n' for axis in "xy")
+        bare = f'{HEAD}[[mass]]\nprofile = "EPL"\n{tied}[[mass]]\nprofile = "Shear"\n'
+        bare += '[[source_light]]\nprofile = "Sersic"\n'
         bare += "".join(f'[[lens_light]]\nprofile = "{name}"\n' for name in profiles)
-        if light == "gaussians":  # about one centre
-            bare += "".join(f'center_{axis} = {{same_as = "lens_light.0.center_{axis}"}}\n' for axis in "xy")
+        bare += tied if light == "gaussians" else ""  # about one centre
         taken = load(bare, (121, 121))
         for section in SECTIONS:
             assert getattr(written, section) == getattr(taken, section)
