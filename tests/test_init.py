@@ -115,6 +115,13 @@ def test_samples_are_finer_than_the_source(folder, tmp_path, seen):
     assert 3.0 * source.softening < source.R_sersic.base_dist.loc
 
 
+def test_samples_are_as_fine_without_a_psf(tmp_path, seen):
+    part = seen[0][:148, :148].reshape(37, 4, 37, 4).sum((1, 3))
+    fits.writeto(tmp_path / "image.fits", part, fits.Header({"BUNIT": "electron/s", "EXPTIME": 2200.0}))
+    begun = begin(tmp_path / "image.fits", Wishes(pixel_scale=4.0 * PIXEL_SCALE, theta_E=1.17), tmp_path / "lens.toml")
+    assert "# psf =" in begun.text and begun.observation.psf is None and begun.observation.supersampling > 1
+
+
 def test_pixels_of_a_mask_are_left_out(folder, tmp_path, seen):
     """As those without a value, which no fit takes."""
     image, mask = seen[0].copy(), np.zeros(seen[0].shape, np.uint8)

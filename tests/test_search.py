@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import re
+from functools import partial
 
 import _pieces
 import h5py
@@ -319,8 +320,8 @@ def test_positions_off_the_mosaic_are_rows(tmp_path, model, images):
     assert "reaches over the edge" in reasons[0] + reasons[2] and "does not reach" in reasons[1]
 
 
-def filters(folder, images):
-    paths, asked = as_mosaic(folder, images)
+def filters(folder, images, make=as_mosaic):
+    paths, asked = make(folder, images)
     for path, name in zip(paths, ("i", "r SDSS", "g"), strict=True):
         fits.setval(path, "FILTER", value=name)
     return paths, asked
@@ -379,6 +380,7 @@ def uneven(folder, images):
 @pytest.mark.parametrize(("make_", "message"), [
     (no_wcs, "g.fits: WCS: none in HDU .*; expected a celestial WCS"),
     (filters, "band g: its FILTER is 'i'; expected the bands in the order g, r, i"),
+    (partial(filters, make=as_cubes), "g.fits: band g: its FILTER is 'i'"),
     (other_pixels, "band r: shifted by .*; expected the 32 x 320 pixels of band g"),
     (coarse, "g.fits: WCS: pixels of 0.4 arcsec; expected 0.2"),
     (twice, "all.h5: name: 'a' 5 times, first in rows 1 and 3; expected a name of its own"),

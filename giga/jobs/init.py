@@ -406,7 +406,8 @@ def _psf_fields(wishes: Wishes, samples: int, telescope: Telescope | None, scale
     if telescope is None:
         notes.append("no --psf and no --survey: the model is not blurred, and a fit by it is wrong near the centre and "
                      "for the sizes of the source; give a psf")
-        return [("", "# psf = \"psf.fits\"", "without one the model is not blurred: give it before you fit")]
+        rows = [("", "# psf = \"psf.fits\"", "without one the model is not blurred: give it before you fit")]
+        return [*rows, ("supersampling", str(fine), "")] if fine > 1 else rows
     size = int(min(6.0 * fwhm / scale, most - 1)) // 2 * 2 + 1
     notes.append(f"no --psf: a Gaussian of {fwhm:.3g} arcsec stands in for it; a kernel of your own image is better")
     rows = [("psf_fwhm", f"{fwhm:.3g}", f"a stand-in for {telescope.band}: put psf = \"FILE\" in its place"),

@@ -21,7 +21,7 @@ from giga.io.images.config import ObservationConfig, is_region_file
 from giga.io.images.exposure import Exposure, read_exposure, read_weights
 from giga.io.images.hdu import cutout as cutout
 from giga.io.images.hdu import read_image as read_image
-from giga.io.images.masks import Window, first_of, from_file, read_mask, read_with, ring_mask
+from giga.io.images.masks import Window, first_of, from_file, read_mask, read_with, ring_masks
 from giga.io.images.sky import celestial_wcs as celestial_wcs
 from giga.io.images.sky import departure, distorted, local_wcs
 from giga.io.images.units import to_rate
@@ -313,7 +313,7 @@ def _sky(config: ObservationConfig, image: np.ndarray, window: Window, grid: Gri
         noise *= config.background_rms
     if config.mask is not None:
         good &= from_file(config, image, everything, wcs, f"{path}.mask")
-    good[window] &= ~ring_mask(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude")
+    good[window] &= ~ring_masks(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude").any(0)
     return measure(image, noise, good)
 
 

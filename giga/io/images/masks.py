@@ -54,14 +54,12 @@ def read_mask(config: ObservationConfig, image: np.ndarray, window: Window, grid
             notes.append(f"{Path(config.mask).name}: {path}.mask leaves out no pixel of the part that is used")
     keep = None
     if config.mask_keep:
-        keep = ring_mask(config.mask_keep, grid, window, wcs, config.image, f"{path}.mask_keep")
+        keep = ring_masks(config.mask_keep, grid, window, wcs, config.image, f"{path}.mask_keep").any(0)
         mask = _left(mask & keep, config.image, f"{path}.mask_keep")
-    for k, ring in enumerate(config.mask_exclude):
-        out = ring_mask([ring], grid, window, wcs, config.image, f"{path}.mask_exclude", first=k)
-        if not out.any():
-            notes.append(f"{Path(config.image).name}: {path}.mask_exclude.{k} leaves out no pixel of the part that is "
-                         "used")
-        mask = _left(mask & ~out, config.image, f"{path}.mask_exclude")
+    out = ring_masks(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude")
+    notes += [f"{Path(config.image).name}: {path}.mask_exclude.{k} leaves out no pixel of the part that is used"
+              for k, ring in enumerate(out) if not ring.any()]
+    mask = _left(mask & ~out.any(0), config.image, f"{path}.mask_exclude")
     if config.mask_neighbours and keep is not None:
         part = image[window]
         try:
@@ -83,18 +81,15 @@ def from_file(config: ObservationConfig, image: np.ndarray, window: Window, wcs:
     return read(config, image, window, wcs, field) == (config.mask_is == "good")
 
 
-def ring_mask(rings: Sequence[RingConfig], grid: Grid, window: Window, wcs: WCS | None, file: Path,
-              field: str, first: int = 0) -> np.ndarray:
-    """Pixels whose centre lies in any of some circles and annuli, shape (ny, nx). Raises InputError.
-
-    `first` is the number of the first of them in messages.
-    """
+def ring_masks(rings: Sequence[RingConfig], grid: Grid, window: Window, wcs: WCS | None, file: Path,
+               field: str) -> np.ndarray:
+    """Pixels whose centre lies in each of some circles and annuli, shape (rings, ny, nx). Raises InputError."""
     x, y = (np.asarray(a, float) for a in grid.coordinates())
-    inside = np.zeros(grid.shape, bool)
-    for k, ring in enumerate(rings, first):
+    inside = np.zeros((len(rings), *grid.shape), bool)
+    for k, ring in enumerate(rings):
         center_x, center_y = ring_center(ring, grid, window, wcs, file, f"{field}.{k}")
         r = np.hypot(x - center_x, y - center_y)
-        inside |= (r < ring.radius) & (r >= ring.inner)
+        inside[k] = (r < ring.radius) & (r >= ring.inner)
     return inside
 
 

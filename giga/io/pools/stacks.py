@@ -13,6 +13,7 @@ import numpy as np
 from astropy.io import fits
 
 from giga.io.errors import InputError
+from giga.io.images.companion import check_band
 from giga.io.images.cube import Cube
 from giga.io.images.hdf5 import is_hdf5
 from giga.io.images.hdu import COMPANIONS, opened
@@ -51,7 +52,8 @@ class Stack(ExitStack):
 
     Attributes:
         size: Number of cutouts.
-        about: Of each file, its arrays of one value a cutout by name, unread, its unit and the names of its bands.
+        about: Of each file, its arrays of one value a cutout by name, unread, its unit, its FILTER and the names of its
+            bands.
     """
 
     def __init__(self, files: Sequence[str], bands: Sequence[str], dataset: str | None) -> None:
@@ -89,6 +91,8 @@ class Stack(ExitStack):
     def _order(self) -> list[int]:
         """Where each band of the network is, by the names that the file has for its own."""
         named = [text(one) for one in np.asarray(self.about[0].get("bands", ())).ravel().tolist()]
+        for band, file, about in zip(self.bands, self.files, self.about, strict=True) if self.layers else ():
+            check_band(about.get("FILTER", ""), band, self.bands, file, f"band {band}")
         if self.layers or not named:
             return list(range(len(self.bands)))
         if sorted(one.lower() for one in named) != sorted(one.lower() for one in self.bands):
@@ -184,7 +188,7 @@ def _fits(stack: ExitStack, path: Path, dataset: str | None) -> tuple[Any, dict[
     file: Any = stack.enter_context(fits.open(path, memmap=False))
     chosen, about = _chosen(path, {name: file[number].section for name, number in cubes.items()}, {}, dataset)
     header: Any = next(file[number].header for name, number in cubes.items() if dataset in (None, name))
-    return chosen, about | ({"BUNIT": str(header["BUNIT"]).strip()} if "BUNIT" in header else {})
+    return chosen, about | {key: str(header[key]).strip() for key in ("BUNIT", "FILTER") if key in header}
 
 
 def _chosen(path: Path, arrays: dict[str, Any], attributes: dict[str, Any],
