@@ -154,7 +154,7 @@ def _reasons(scores: Table) -> list[str]:
     alike: dict[str, list[str]] = {}
     for reason in np.asarray(scores["reason"]).astype(str).tolist():
         if reason:
-            alike.setdefault(re.sub(r"[\d.]+", "", reason), []).append(reason)
+            alike.setdefault(re.sub(r"[-+\d.]+", "", reason), []).append(reason)
     most = sorted(alike.values(), key=len, reverse=True)
     said = [f"{len(one)} cutouts are unread: {one[0]}" for one in most[:REASONS]]
     rest = sum(map(len, most[REASONS:]))
