@@ -54,7 +54,7 @@ def read_mask(config: ObservationConfig, image: np.ndarray, window: Window, grid
             notes.append(f"{Path(config.mask).name}: {path}.mask leaves out no pixel of the part that is used")
     keep = None
     if config.mask_keep:
-        keep = ring_masks(config.mask_keep, grid, window, wcs, config.image, f"{path}.mask_keep").any(0)
+        keep = np.any(ring_masks(config.mask_keep, grid, window, wcs, config.image, f"{path}.mask_keep"), axis=0)
         mask = _left(mask & keep, config.image, f"{path}.mask_keep")
     out = ring_masks(config.mask_exclude, grid, window, wcs, config.image, f"{path}.mask_exclude")
     notes += [f"{Path(config.image).name}: {path}.mask_exclude.{k} leaves out no pixel of the part that is used"
