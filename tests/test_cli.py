@@ -1,6 +1,7 @@
 """The command line at its edges: one line, exit code 2, nothing left behind. The road itself is slow."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def config(tmp_path_factory) -> Path:
 
 def run(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_version_is_the_package_s():
+    result = run("--version")
+    assert result.exit_code == 0 and result.output == f"giga {version('giga')}\n"
 
 
 def refused(out: Path, *words: object) -> str:

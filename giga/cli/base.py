@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import giga
 from giga.io.errors import InputError
 from giga.runtime.cache import enable_cache
 from giga.runtime.checkpoint import CheckpointError
@@ -43,6 +44,20 @@ Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Address of a
 Slurm = Annotated[str | None, typer.Option("--slurm", help="Options of sbatch for jobs that do it, as "
                                            "'--partition=gpu --gres=gpu:1 --time=4:00:00'.")]
 Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value, as inference.n_chains=8.")]
+
+
+def _say_version(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        typer.echo(f"giga {giga.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True,
+                                                  help="The version; `giga doctor` has those of all else.")] = False,
+            ) -> None:
+    """Strong gravitational lensing in JAX."""
 
 
 def edge(command: Callable[..., None]) -> Callable[..., None]:
