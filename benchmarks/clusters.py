@@ -1,9 +1,9 @@
 """Clusters from LensTool's files: scatter and rms of their images, time of a gradient, and of a map of deflections.
 
 DIR is a folder with a `.par`, its potfiles and its catalogue of images. Systems with a redshift in the catalogue count
-as spectroscopic; others take the middle of their prior in the `.par`. `lenstool` is LensTool's own rule for sources:
-the mean of where images are traced to, weighted by the square root of the magnification; images that are not found
-are left out of its chi2. One core.
+as spectroscopic; others take the middle of their prior in the `.par`, or what --redshift says. `lenstool` is LensTool's
+own rule for sources: the mean of where images are traced to, weighted by the square root of the magnification; images
+that are not found are left out of its chi2. `header` is what LensTool says of its own best fit. One core.
 """
 
 import resource
@@ -28,18 +28,17 @@ from giga.mass.members import gathered
 SIDE = 1000
 
 
-def load(par, images, known, potfiles):
-    """The scene, its images, names of the systems, and which of them have a redshift."""
+def load(par, images, known, potfiles, given):
+    """The scene, its images and the names of its systems; `given` has redshifts that the catalogue lacks."""
     table = read_images(images, par.reference)
     owners = system_names(table.names)
-    priors, names, redshifts, measured = free_redshifts(par), [], [], []
+    priors, names, redshifts = free_redshifts(par), [], []
     for name in dict.fromkeys(owners):
         z = float(table.z[owners.index(name)])
         if z == 0.0 and known:
             continue
         names.append(name)
-        measured.append(z > 0.0)
-        redshifts.append(z if z > 0.0 else middle(priors[name]))
+        redshifts.append(z if z > 0.0 else given[name] if name in given else middle(priors[name]))
     rows = [k for k, name in enumerate(owners) if name in names]
     data = SystemImages.of(table.x[rows], table.y[rows], par.sigma or 0.5, [names.index(owners[k]) for k in rows])
     mass = masses(par) + (members(par) if potfiles else [])
@@ -110,13 +109,16 @@ def main():
     arguments.add_argument("--par", default="input.par")
     arguments.add_argument("--images", default="arcs.dat")
     arguments.add_argument("--all", action="store_true", help="systems without a redshift too")
+    arguments.add_argument("--redshift", nargs="+", default=[], metavar="SYSTEM=Z", help="of systems without one")
     options = arguments.parse_args()
+    given = {name: float(z) for name, z in (pair.split("=") for pair in options.redshift)}
     if options.out == HERE / "results" / "clusters.json":
         options.out = options.out.with_name(f"clusters-{options.dir.name}.json")
     par = read_par(options.dir / options.par)
-    scene, data, names = load(par, options.dir / options.images, not options.all, bool(par.named("potfile")))
+    scene, data, names = load(par, options.dir / options.images, not options.all, bool(par.named("potfile")), given)
     numbers, spread = compared(scene, data)
-    numbers |= {"header": list(par.comments), "scatter_arcsec": dict(zip(names, map(float, spread), strict=True)),
+    numbers |= {"given": given, "header": list(par.comments),
+                "scatter_arcsec": dict(zip(names, map(float, spread), strict=True)),
                 "gradient": gradients(scene, data, 3 if options.smoke else 30),
                 "map": field(scene, 64 if options.smoke else SIDE),
                 "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
