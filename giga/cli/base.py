@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from importlib.metadata import version as installed_version
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-import giga
 from giga.io.errors import InputError
 from giga.runtime.cache import enable_cache
 from giga.runtime.checkpoint import CheckpointError
@@ -49,7 +49,7 @@ Override = Annotated[list[str] | None, typer.Option("--set", help="Set one value
 def _say_version(asked: bool) -> None:
     """Print the version and leave."""
     if asked:
-        typer.echo(f"giga {giga.__version__}")
+        typer.echo(f"giga {installed_version('giga')}")
         raise typer.Exit
 
 

@@ -235,7 +235,8 @@ def _jobs(options: str) -> Any:
     own = [one for one in asked if one.partition("=")[0] not in ("--cpus-per-task", "--mem", "--time")]
     return jobqueue.SLURMCluster(cores=int(cores), processes=1, memory=given.get("mem") or JOB["memory"],
                                  walltime=given.get("time"), job_extra_directives=own,
-                                 worker_extra_args=["--nthreads", "1", "--memory-limit", "0"])
+                                 worker_extra_args=["--nthreads", "1", "--memory-limit", "0"],
+                                 scheduler_options={"dashboard_address": ":0"})  # another may have 8787
 
 
 def _refuse_others(client: Any, where: Workers) -> None:
