@@ -2,7 +2,8 @@
 
 TREE is a folder with another version, as `git worktree add --detach TREE COMMIT` leaves it, with this one's
 environment. Each round starts a process of each, in which a program is compiled and called many times; a ratio is that
-of two processes of one round, one after the other. Below one, this giga is the faster.
+of the fastest calls of two processes of one round, one after the other. Below one, this giga is the faster. "lanes" is
+a batch of 16, as searches and chains evaluate, on one device.
 """
 
 import json
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from _common import HERE, parser, write
 
+WHAT = ("one_ms", "lanes_ms", "compile_s")
 MEASURED = """
 import json, sys
-import jax
+import jax, jax.numpy as jnp
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import values_of
 from giga.jobs.bench.measure import compile_apart, run_times
@@ -27,8 +29,11 @@ for problem in (demo60(), gigalens80(1).systems()[0], foundry128()):
     posterior = Posterior.of(problem.prior, problem.observations)
     z = posterior.prior.vector(values_of(problem.prior, problem.truth))
     program, seconds = compile_apart(jax.jit(FUNCTIONS["value_and_gradient"]), posterior, z)
-    timed = run_times(program, posterior, z, repeats=400, budget=float(sys.argv[1]))
-    out[problem.name.removesuffix("_0")] = {"compile_s": seconds, **timed}
+    batch, lanes = jnp.tile(z, (16, 1)), jax.jit(jax.vmap(FUNCTIONS["value_and_gradient"], (None, 0)))
+    out[problem.name.removesuffix("_0")] = {
+        "one_ms": run_times(program, posterior, z, repeats=400, budget=float(sys.argv[1]))["min_ms"],
+        "lanes_ms": run_times(lanes, posterior, batch, repeats=100, budget=float(sys.argv[1]))["min_ms"],
+        "compile_s": seconds}
 print(json.dumps(out))
 """
 
@@ -57,10 +62,10 @@ def main() -> None:
     out: dict = {"earlier": git.stdout.strip(), "rounds": rounds}
     for problem in found["earlier"][0]:
         each = {f"{name}_{what}": [row[problem][what] for row in rows] for name, rows in found.items()
-                for what in ("median_ms", "compile_s")}
+                for what in WHAT}
         out[problem] = {key: round(float(np.median(values)), 4) for key, values in each.items()} | {
             f"ratio_of_{what}": [round(a / b, 3) for a, b in zip(each[f"this_{what}"], each[f"earlier_{what}"],
-                                                                strict=True)] for what in ("median_ms", "compile_s")}
+                                                                strict=True)] for what in WHAT}
     write(given.out, out)
 
 

@@ -131,20 +131,19 @@ class Edges(Component):
 
     def disc(self, x: Array) -> tuple[Array, Array]:
         """Pairs bent into the unit disc, and the logarithm of the determinant, that of a pair at its first number."""
-        log_det = jnp.zeros_like(x)
-        for i, j in self.pairs:
-            factor, slope, _ = _radial(x[i], x[j])
-            x = x.at[i].set(factor * x[i]).at[j].set(factor * x[j])
-            log_det = log_det.at[i].set(jnp.log(factor) + slope)
-        return x, log_det
+        if not self.pairs:
+            return x, jnp.zeros_like(x)
+        first, (mine, other) = self._ellipses(x)
+        factor, slope, _ = _radial(mine, other)
+        return factor * x, jnp.where(first, jnp.log(factor) + slope, 0.0)
 
     def undisc(self, x: Array) -> Array:
         """Inverse of `disc`."""
-        for i, j in self.pairs:
-            r = jnp.sqrt(jnp.maximum(x[i] ** 2 + x[j] ** 2, DISC**2))
-            factor = jnp.where(r > DISC, _unbend(r, DISC, 1.0 - DISC) / r, 1.0)
-            x = x.at[i].set(factor * x[i]).at[j].set(factor * x[j])
-        return x
+        if not self.pairs:
+            return x
+        mine, other = self._ellipses(x)[1]
+        r = jnp.sqrt(jnp.maximum(mine**2 + other**2, DISC**2))
+        return jnp.where(r > DISC, _unbend(r, DISC, 1.0 - DISC) / r, 1.0) * x
 
     def mixed(self, x: Array, slopes: Array, columns: Array) -> Array:
         """Derivatives by z of something whose derivatives by z without the disc are given.
@@ -154,22 +153,34 @@ class Edges(Component):
             slopes: dx/dz, shape (n,).
             columns: Shape (n, ...): its derivative by each parameter after `disc`, times the slope.
         """
+        if not self.pairs:
+            return columns
+        factor, slope, unit = _radial(*self._ellipses(x)[1])
+        radial, partner = jnp.exp(slope) - factor, self._partners()
+        own, cross = factor + radial * unit[0] ** 2, radial * unit[0] * unit[1] * slopes / slopes[partner]
+        each = (-1,) + (1,) * (columns.ndim - 1)
+        return own.reshape(each) * columns + cross.reshape(each) * columns[partner]
+
+    def _partners(self) -> np.ndarray:
+        """The number of the other component of each ellipticity; of other parameters their own."""
+        partner = np.arange(len(self.least))
         for i, j in self.pairs:
-            factor, slope, unit = _radial(x[i], x[j])
-            radial = jnp.exp(slope) - factor
-            mine, other = columns[i], columns[j]
-            ratio = slopes[i] / slopes[j]
-            cross = radial * unit[0] * unit[1]
-            columns = columns.at[i].set((factor + radial * unit[0] ** 2) * mine + cross * ratio * other)
-            columns = columns.at[j].set((factor + radial * unit[1] ** 2) * other + cross / ratio * mine)
-        return columns
+            partner[[i, j]] = j, i
+        return partner
+
+    def _ellipses(self, x: Array) -> tuple[np.ndarray, tuple[Array, Array]]:
+        """Which parameters are first components, and of each its own and the other one; of what is no ellipticity 0."""
+        partner = self._partners()
+        paired, first = partner != np.arange(len(partner)), np.isin(np.arange(len(partner)), [i for i, _ in self.pairs])
+        return first, (jnp.where(paired, x, 0.0), jnp.where(paired, x[partner], 0.0))
 
     def inside(self, x: Array) -> Array:
         """Whether each parameter is where it may be, shape (n,), pairs together."""
         kept = (x > self.least) & (x < self.most)
-        for i, j in self.pairs:
-            kept = kept.at[jnp.array([i, j])].set(x[i] ** 2 + x[j] ** 2 < (1.0 - SHARP * (1.0 - DISC)) ** 2)
-        return kept
+        if not self.pairs:
+            return kept
+        mine, other = self._ellipses(x)[1]
+        return kept & (mine**2 + other**2 < (1.0 - SHARP * (1.0 - DISC)) ** 2)
 
 
 def _bend(u: Array, start: Any, margin: Any) -> tuple[Array, Array]:

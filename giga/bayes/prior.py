@@ -155,8 +155,8 @@ class Prior(Component):
 
     def fill(self, x: Array) -> Any:
         """The scene whose parameters have the physical values x."""
-        fixed = iter(self.fixed)
-        leaves = [next(fixed) if slot == FIXED else x[slot] for slot in self.slots]
+        fixed, each = iter(self.fixed), jnp.unstack(x)
+        leaves = [next(fixed) if slot == FIXED else each[slot] for slot in self.slots]
         return jax.tree_util.tree_unflatten(self.treedef, leaves)
 
     def sample(self, key: Array) -> Array:
@@ -168,9 +168,7 @@ class Prior(Component):
 
     def _draw(self, key: Array) -> Array:
         """One draw from the distributions, whatever the edges."""
-        keys = jax.random.split(key, self.size)
-        return self._scatter([jax.vmap(lambda family, k: family.distribution.sample(k))(family, keys[np.asarray(index)])
-                              for family, index in zip(self.families, self.members, strict=True)])
+        return self._each(lambda family, k: family.sample(k), jax.random.split(key, self.size))
 
     def values(self, x: Array) -> dict[str, Any]:
         """Name the last axis of an array of physical values."""
@@ -194,12 +192,11 @@ class Prior(Component):
         def one(family: Family, value: Array) -> Array:
             return function(family.distribution, value)
 
-        return self._scatter([jax.vmap(one)(family, vector[np.asarray(index)])
-                              for family, index in zip(self.families, self.members, strict=True)])
-
-    def _scatter(self, parts: list[Array]) -> Array:
-        order = np.argsort(np.concatenate([np.asarray(index) for index in self.members]))
-        return jnp.concatenate(parts)[order]
+        # Parts of a vector are taken and put together whole: in derivatives, too, that is one operation for all.
+        order = np.concatenate([np.asarray(index) for index in self.members])
+        parts = jax.lax.split(vector[order], [len(index) for index in self.members])
+        return jnp.concatenate([jax.vmap(one)(family, part)
+                                for family, part in zip(self.families, parts, strict=True)])[np.argsort(order)]
 
 
 def values_of(prior: Any, scene: Any) -> dict[str, float]:
