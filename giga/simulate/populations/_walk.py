@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from giga.bayes.trial import TRIED, described, unfit
 from giga.bayes.truncated import exact
 from giga.component import AnyArray, is_distribution, path_name
 from giga.light.base import LightProfile
+from giga.runtime.parallel import ON_VECTORS
 from giga.simulate.populations.catalogue import Catalogue, Column
 from giga.simulate.populations.derived import Derived
 
@@ -139,7 +141,7 @@ def check_draws(families: tuple[Family, ...], members: tuple[tuple[int, ...], ..
                                      "is wide against the rounding of its values")
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=ON_VECTORS)
 def _draw(families: tuple[Family, ...]) -> list[Array]:
     """Draws of each member of each family, shape (members, TRIED, ...)."""
     return [jax.vmap(lambda family: family.distribution.sample(jax.random.key(0), (TRIED,)))(family)
