@@ -159,8 +159,11 @@ def kinds(found, serious=False):
     return {one.kind for one in found.findings if one.serious or not serious}
 
 
-def test_good_data_have_no_serious_finding(seen):
-    found = audit(observed(seen), (0.0, 0.0))
+@pytest.mark.parametrize("core", [0, 4])
+def test_good_data_have_no_serious_finding(seen, core):
+    """Nor have those whose innermost pixels are masked."""
+    radius = np.hypot(*(np.indices(seen[0].shape) - 74.5))
+    found = audit(observed(seen, mask=(radius < 45) & (radius >= core)), (0.0, 0.0))
     assert not found.serious and not kinds(found) & {"noise", "correlation", "pixels", "centring", "saturation", "mask"}
     assert found.numbers["scatter over noise"] == pytest.approx(1.0, abs=0.1)
 

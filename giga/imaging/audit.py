@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import convolve, gaussian_filter, median_filter
+from scipy.ndimage import binary_fill_holes, convolve, gaussian_filter, median_filter
 
 from giga.imaging.background import FEWEST, LAGS, measure
 from giga.imaging.first_look import Look, centre_of, look
@@ -255,7 +255,8 @@ def _lens(observation: Observation, sigma: np.ndarray, good: np.ndarray, blank: 
         near = (float(column), float(row))
     fwhm = 2.5 * scale if observation.psf is None else max(observation.psf.fwhm(scale), scale)
     try:
-        peak = centre_of(observation.image, good & mask, near, max(1.5 / scale, 4.0))
+        # The core of a lens is often masked, as the errors of its PSF exceed the noise: it is where the light peaks.
+        peak = centre_of(observation.image, good & np.asarray(binary_fill_holes(mask)), near, max(1.5 / scale, 4.0))
     except ValueError:
         text = "no fitted pixel lies near the place where the priors have the lens: check mask, cutout and centre"
         return None, [Finding("centring", True, text)]
