@@ -9,8 +9,10 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from typer.testing import CliRunner
 
 from giga.bayes.prior import Prior
+from giga.cli import app
 from giga.inference.field import Agreement, field_of, together
 from giga.inference.pipeline import fit
 from giga.inference.settings import FitConfig
@@ -280,6 +282,25 @@ def test_a_fit_of_positions_alone_leaves_all_its_files(folder):
     written = {path.name for path in write_results(result, folder / "run", job.text)}
     assert {"summary.json", "posterior.nc", "model.fits", "fit.png", "report.html"} <= written
     assert "rms, image plane" in (folder / "run" / "report.html").read_text()
+    to_lenstool(folder, result)
+
+
+def to_lenstool(folder, result):
+    """The best fit as LensTool's files, which are a configuration again: of the same masses, its redshift free."""
+    done = CliRunner().invoke(app, ["export", str(folder / "run"), "--to", "lenstool", "--out", str(folder / "lt")])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (folder / "lt").iterdir()} == {"best.par", "arcs.dat", "members0.cat", "skipped.json"}
+    assert "skipped mass.0.sigma: the best fit is written" in done.output
+    config = parsed(folder / "lt", '[cluster]\npar = "best.par"\nz_map = 3.0\n')
+    halo = dict(config.mass[0].parameters)
+    np.testing.assert_allclose([halo["sigma"], halo["e1"], halo["e2"], halo["core"]],
+                               [result.best["mass.0.sigma"], 0.15, -0.08, 5.0], rtol=1e-9)
+    known = dict(config.cluster.systems.redshifts[1].arguments)
+    np.testing.assert_allclose([known["loc"], known["scale"]], [result.best["planes.sources.1"], np.std(
+        result.samples["planes.sources.1"])], rtol=1e-5)
+    assert config.cluster.systems.redshifts[0] == 1.5 and config.cluster.settings.ladder == "source"
+    again = CliRunner().invoke(app, ["export", str(folder / "run"), "--to", "lenstool", "--out", str(folder / "lt")])
+    assert again.exit_code == 2 and "is there already" in again.output
 
 
 TABLE = "id,x,y,mag,q,pa\na,8.0,-3.0,18.5,0.8,-60\nb,-12.0,10.0,19.5,0.9,350\n"

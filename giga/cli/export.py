@@ -12,7 +12,7 @@ from rich.markup import escape
 from giga.cli.base import app, check_out, console, edge, tell
 from giga.cli.evaluate import loaded
 from giga.io.errors import InputError
-from giga.jobs.exchange import export_run
+from giga.jobs.exchange import export_cluster, export_run
 from giga.jobs.program import PLATFORMS, beside, export_folder, export_program
 from giga.runtime import parallel
 
@@ -22,6 +22,7 @@ class Target(StrEnum):
 
     COOLEST = "coolest"
     LENSTRONOMY = "lenstronomy"
+    LENSTOOL = "lenstool"
     STABLEHLO = "stablehlo"
     HUB = "hub"
 
@@ -32,10 +33,12 @@ def export_command(
         what: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="Folder of a run; or a network: name in the zoo, "
                                             "or path.")],
         to: Annotated[Target, typer.Option("--to", help="Of a run, coolest: a template with data, quantiles and chain; "
-                                           "lenstronomy: keyword arguments of the best fit. Of a network, stablehlo: a "
-                                           "program that JAX calls without giga; hub: a folder for a hub of models.")],
+                                           "lenstronomy: keyword arguments of the best fit; lenstool, of a "
+                                           "cluster: best.par, potfiles and arcs.dat of the best fit, in a folder. Of "
+                                           "a network, stablehlo: a program that JAX calls without giga; hub: a "
+                                           "folder for a hub of models.")],
         out: Annotated[Path, typer.Option("--out", help="A file, JSON for a run; those that belong to it lie beside "
-                                          "it. For a hub a folder.")],
+                                          "it. For LensTool and a hub a folder.")],
         observation: Annotated[int, typer.Option("--observation", help="Of a run: number of the observation, from "
                                                  "0.")] = 0,
         platform: Annotated[list[str] | None, typer.Option("--platform", help="Of a program: cpu, cuda or tpu; all of "
@@ -50,6 +53,10 @@ def export_command(
         done = export_run(Path(what), cast(Literal["coolest", "lenstronomy"], to.value), out, observation)
         tell(out, done.notes)
         files = done.files
+    elif to is Target.LENSTOOL:
+        cluster = export_cluster(Path(what), out, overwrite=overwrite)
+        tell(out, cluster.notes)
+        files = cluster.files
     else:
         parallel.start()
         network, card = loaded(what)

@@ -12,7 +12,7 @@ import typer
 from astropy.table import Column, Table
 from rich.markup import escape
 
-from giga.cli.base import ConfigFile, Override, app, check_out, console, edge
+from giga.cli.base import ConfigFile, Override, app, check_out, console, edge, tell
 from giga.cli.predict import Exposure, Units, check_units, rate_of
 from giga.io.clusters.fields import save_field
 from giga.io.clusters.models import cluster_lens, map_lens, north_up
@@ -23,6 +23,7 @@ from giga.io.errors import InputError, nearest
 from giga.io.images.cube import read_cubes
 from giga.io.images.inject import grid_of, inject_cube, write_injection
 from giga.io.lenstool.par import read_par
+from giga.io.lenstool.rows import passed_over
 from giga.io.results.separation import write_table
 from giga.io.results.shards import unit_of
 from giga.io.table_file import read_table_file
@@ -187,6 +188,7 @@ def _cluster(model: Path, alpha_y: Path | None, members: Path | None, z_lens: fl
             if value is not None:
                 raise InputError("", option, "given without --alpha-y", "--alpha-y too, or a .par alone")
         par = read_par(model)
+        tell(model, passed_over(par))
         return cluster_lens(par), par.reference
     if members is None or z_lens is None:
         raise InputError("", "--members" if members is None else "--z-lens", "missing",

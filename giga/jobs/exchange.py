@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from astropy.io import fits
 
-from giga.component import path_name
+from giga.component import is_distribution, path_name
 from giga.imaging.grid import sky_of
 from giga.imaging.steepness import share_left
 from giga.inference.settings import FitConfig
@@ -25,13 +25,17 @@ from giga.io.exchange.lenstronomy import read_lenstronomy, write_lenstronomy
 from giga.io.exchange.tables import scene_tables
 from giga.io.images.hdu import read_image
 from giga.io.images.sky import celestial_wcs
+from giga.io.jsonfile import write_json
+from giga.io.lenstool.scenes import Arcs, lenstool_files
 from giga.io.results.model import read_model
 from giga.io.tables import write_toml
+from giga.jobs.job import free_names
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_atomically, write_text
 
 Code = Literal["coolest", "lenstronomy"]
 STAND_IN = {"image": "data.fits", "background_rms": 1.0, "exposure_time": 1.0}  # to check a model that has no data
+RECORD = "skipped.json"  # of what LensTool cannot say
 TAKEN = ("run", "observation", "likelihood", "inference", "lens")  # sections of --observation
 
 
@@ -78,6 +82,53 @@ def export_run(run: Path, code: Code, out: Path, number: int = 0) -> Exchanged:
         else []
     return Exchanged(files, ended + [f"skipped {', '.join(what for what, other in skipped if other == why)}: {why}"
                                      for why in reasons])
+
+
+def export_cluster(run: Path, out: Path, *, overwrite: bool = False) -> Exchanged:
+    """Write a fit of a cluster, or what its search has found, as LensTool's files: the best fit.
+
+    Args:
+        run: Folder of the run.
+        out: Folder for `best.par`, its potfiles, `arcs.dat` and the record `skipped.json`.
+        overwrite: Write over what the folder holds.
+
+    Raises:
+        InputError: A folder without a run, a run that is not of a cluster, masses none of which LensTool has, or a
+            folder that holds something.
+        OSError: A file cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir()) and not overwrite):
+        raise InputError(out, "--out", "is there already", "a folder that is new or empty, or --overwrite")
+    fitted = read_fitted(run)
+    cluster, planes = fitted.config.cluster, fitted.best.planes
+    if cluster is None:
+        raise InputError(run / "config.toml", "cluster", "none", "a fit of a cluster, whose images LensTool has")
+    z, drawn = np.array([float(one) for one in planes.sources]), fitted.draws.planes.sources  # pyright: ignore
+    free = {name: (float(best), float(np.std(draws)) if fitted.sampled else _width(prior))
+            for name, best, prior, draws in zip(cluster.systems.names, z, fitted.prior.planes.sources,  # pyright: ignore
+                                                drawn, strict=True) if is_distribution(prior)}
+    table = replace(cluster.systems.table, z=z[list(cluster.systems.system)])
+    settings = cluster.settings
+    try:
+        made = lenstool_files(fitted.best, settings.reference,
+                              Arcs(table, free, settings.sigma, settings.ladder == "image"), settings.half_width,
+                              (f"giga: chi2 {fitted.chi2:.6g} of the best fit",))
+    except ValueError as error:
+        raise InputError(run / "config.toml", "mass", str(error)) from error
+    skipped = list(made.skipped)
+    names = [name for name in free_names(fitted.prior) if not name.startswith("planes.sources")]
+    if names:
+        skipped.append((", ".join(names), "the best fit is written, without priors and errors: no limit is written"))
+    out.mkdir(parents=True, exist_ok=True)
+    files = [write_text(out / name, text) for name, text in made.texts.items()]
+    files.append(write_json(out / RECORD, [{"what": what, "why": why} for what, why in skipped]))
+    ended = [] if fitted.sampled else [f"{run}: the search has ended, nothing is sampled yet"]
+    return Exchanged(files, ended + [f"skipped {what}: {why}" for what, why in skipped])
+
+
+def _width(prior: Any) -> float:
+    """Standard deviation of a prior."""
+    return float(np.sqrt(prior.variance))
 
 
 def _measured(points: PointsConfig) -> str:

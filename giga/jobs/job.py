@@ -173,7 +173,7 @@ def prepare(config: Config) -> Job:
     if config.start.folder is not None:
         start, said = start_of(config, prior)
         notes += said
-    notes += config.said
+    notes += [*config.said, *config.notes]
     text = "".join(f"# {line}\n" for line in config.said) + dump_config(config)
     return Job(config, text, prior, observations, notes, dates=dates, start=start)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -89,30 +89,34 @@ class ClusterSection:
         return out
 
 
-def with_par(tables: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def with_par(tables: Mapping[str, Any], place: Place) -> tuple[Mapping[str, Any], Sequence[str]]:
     """Tables of a configuration with those of the `.par` that its section [cluster] names, which give way to them.
 
     Further [[mass]] are added to those of the file.
+
+    Returns:
+        The tables, and what of the file is not taken, in words.
 
     Raises:
         InputError: A file that is not there, or that LensTool would not read; file and line are named.
     """
     cluster = tables.get("cluster")
     if not isinstance(cluster, Mapping) or "par" not in cluster:
-        return tables
+        return tables, ()
     here = place.at("cluster").at("par")
     path = convert(Path, cluster["par"], here)
     if not path.is_file():
         raise here.error(f"{path} is not there", "a .par of LensTool")
-    found = tables_of(path)
+    found, notes = tables_of(path)
     own: dict[str, Any] = {key: value for key, value in cluster.items() if key != "par"}
     for key in ("redshifts", "cosmology"):
         if isinstance(own.get(key), Mapping):
             own[key] = found["cluster"].get(key, {}) | own[key]
     lens, mass = tables.get("lens", {}), tables.get("mass", [])
     if not isinstance(lens, Mapping) or not isinstance(mass, list):
-        return tables  # which are refused when they are read
-    return {**tables, "mass": found["mass"] + mass, "lens": found["lens"] | lens, "cluster": found["cluster"] | own}
+        return tables, ()  # which are refused when they are read
+    return {**tables, "mass": found["mass"] + mass, "lens": found["lens"] | lens,
+            "cluster": found["cluster"] | own}, notes
 
 
 def read_cluster(table: Any, place: Place, lens: LensConfig) -> ClusterSection:

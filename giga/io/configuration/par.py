@@ -15,9 +15,10 @@ import numpy as np
 from scipy.stats import norm
 
 from giga.io.errors import InputError
-from giga.io.lenstool.par import FREE, GAUSSIAN, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
+from giga.io.lenstool.par import FREE, GAUSSIAN, LIMITS, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
 from giga.io.lenstool.potentials import Potential
 from giga.io.lenstool.potfiles import EXPONENTS, SCALES, SCATTERS, USUAL, Potfile, potfiles
+from giga.io.lenstool.rows import passed_over
 from giga.mass.members import DPIE
 
 QUANTILES = 32  # of each of LensTool's priors, of which moments are taken
@@ -29,14 +30,18 @@ PLACES = ("x_centre", "y_centre")
 SHAPE = ("ellipticite", "ellipticity", "angle_pos", "gamma")
 
 
-def tables_of(path: Path) -> dict[str, Any]:
+def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The sections mass, lens and cluster that a `.par` stands for, as TOML has them; files with their whole path.
+
+    Returns:
+        The tables, and what of the file is not taken, in words.
 
     Raises:
         InputError: What `giga.io.lenstool` refuses, several redshifts of lenses, or a limit that is none of
             LensTool's kinds; the line is named.
     """
     par = read_par(path)
+    notes = [f"{path.name}: {note}" for note in passed_over(par)]
     made, redshifts = [], set()
     for section, limit in _with_limits(par):
         potential = Potential(par, section)
@@ -54,6 +59,8 @@ def tables_of(path: Path) -> dict[str, Any]:
     cluster: dict[str, Any] = {"reference": list(par.reference)}
     if par.images is not None:
         cluster["images"] = str((path.parent / par.images).resolve())
+    if par.ladder is not None:
+        cluster["ladder"] = par.ladder
     if par.sigma is not None:
         cluster["sigma"] = par.sigma
     if par.field is not None:
@@ -63,7 +70,7 @@ def tables_of(path: Path) -> dict[str, Any]:
     if changed := {key: value for key, value in given.items() if abs(value - usual[key]) > 1e-9}:
         cluster["cosmology"] = changed
     return {"mass": made, "lens": {"z_lens": z_lens, "H0": float(cosmology.H0), "Om0": float(cosmology.Om0)},
-            "cluster": cluster}
+            "cluster": cluster}, notes
 
 
 def _with_limits(par: Par) -> list[tuple[Section, Section | None]]:
@@ -156,12 +163,14 @@ def _limits(row: Row, file: Path) -> tuple[int, float, float]:
     kind, first, second = int(values[0]), values[1], values[2]
     if kind not in (FREE, GAUSSIAN) or (not first < second if kind == FREE else not second > 0.0):
         raise InputError(file, f"line {row.line}", f"{row.key} {' '.join(row.values)}",
-                         f"{FREE} LOW HIGH, or {GAUSSIAN} MEAN SD with SD above 0, or 0")
+                         LIMITS)
     return kind, first, second
 
 
-def _redshift(numbers: tuple[float, ...], z_lens: float) -> dict[str, Any]:
-    kind, first, second = int(numbers[0]), numbers[1], numbers[2]
+def _redshift(numbers: tuple[float, ...], z_lens: float) -> dict[str, Any] | float:
+    kind, first, second = int(numbers[0]), numbers[1], numbers[-1]
+    if kind == 0:
+        return first
     if kind == FREE:
         return {"dist": "Uniform", "low": max(first, z_lens), "high": second}
     return {"dist": "TruncatedNormal", "loc": first, "scale": second, "low": z_lens}

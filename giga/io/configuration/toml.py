@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -58,6 +58,7 @@ class Config:
     points: tuple[PointsConfig, ...] = ()  # [[points]]: images of point sources
     cluster: ClusterSection | None = None  # [cluster]: systems of images, in the place of an observation
     start: StartConfig = field(default_factory=StartConfig)  # [start]: an earlier fit to go on from
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what of LensTool's file is not taken, in words
     file: Path = field(default=Path(), compare=False)  # where it was read from, for messages
 
     @property
@@ -105,7 +106,7 @@ class Config:
                 tables[section][int(k)][key] = copy.copy(value)
         for path, value in overrides.items():
             override(tables, path, value, Place(self.file))
-        return parse_config(tables, self.file, type(self.inference))
+        return dataclasses.replace(parse_config(tables, self.file, type(self.inference)), notes=self.notes)
 
 
 def load_config(path: str | PathLike[str], *, fit_config_type: type, data_dir: str | PathLike[str] | None = None,
@@ -153,14 +154,15 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
                  data_dir: str | PathLike[str] | None = None) -> Config:
     """Check the tables of a configuration; see `load_config`."""
     place = Place(file, "", Path(data_dir) if data_dir is not None else file.parent)
-    valid = [f.name for f in dataclasses.fields(Config) if f.name not in ("file", "taken")]
+    valid = [f.name for f in dataclasses.fields(Config) if f.name not in ("file", "taken", "notes")]
     for name, table in tables.items():
         if name not in valid:
             raise place.at(name).error("unknown section", nearest(name, valid))
         if isinstance(table, list) and name not in LISTS:
             raise place.at(name).error("a list", f"[{name}] in single brackets")
+    notes: Sequence[str] = ()
     if is_cluster := "cluster" in tables:
-        tables = with_par(tables, place)
+        tables, notes = with_par(tables, place)
     observations = _list(tables, "observation", place)
     if not observations and not is_cluster and not tables.get("points"):
         raise place.at("observation").error("missing", "at least one [[observation]], or [[points]] or [cluster]")
@@ -186,7 +188,8 @@ def parse_config(tables: Mapping[str, Any], file: Path, fit_config_type: type,
         inference=read_table(fit_config_type, tables.get("inference", {}), place.at("inference")),
         points=tuple(read_table(PointsConfig, table, at) for table, at in _list(tables, "points", place)),
         start=read_table(StartConfig, tables.get("start", {}), Place(file, "start", file.parent)),
-        lens=lens, planes=planes, cluster=cluster, priors=priors, taken=taken, file=file)
+        lens=lens, planes=planes, cluster=cluster, priors=priors, taken=taken, notes=tuple(notes),
+        file=file)
     _check(config, place)
     return config
 

@@ -127,11 +127,11 @@ def on_sky(x: np.ndarray, y: np.ndarray, reference: tuple[float, float]) -> tupl
 
 def write_table(table: Table, reference: tuple[float, float], *, images: bool = False) -> str:
     """A catalogue of members, or of images, as text, its positions in arcsec from the reference."""
-    rows = [f"#REFERENCE 3 {reference[0]:.9f} {reference[1]:.9f}"]
+    rows = [f"#REFERENCE 3 {reference[0]:.15g} {reference[1]:.15g}"]
     for k, name in enumerate(table.names):
         last = (table.z[k], table.mag[k]) if images else (table.mag[k], table.z[k])
-        rows.append(f"{name} {table.x[k]:.8f} {table.y[k]:.8f} {table.a[k]:g} {table.b[k]:g} {table.theta[k]:g} "
-                    + " ".join(f"{value:.10g}" for value in last))
+        rows.append(f"{name} {table.x[k]:.9f} {table.y[k]:.9f} {table.a[k]:.12g} {table.b[k]:.12g} "
+                    + " ".join(f"{value:.12g}" for value in (table.theta[k], *last)))
     return "\n".join([*rows, ""])
 
 

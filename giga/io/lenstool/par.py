@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from giga.lensing.redshifts import Redshifts
 
 COSMOLOGY = ("H0", "Om0", "Ok0", "w0", "wa")
 FREE, GAUSSIAN = 1, 3  # LensTool's numbers of a uniform and of a normal prior
+LIMITS = f"{FREE} LOW HIGH, or {GAUSSIAN} MEAN SD with SD above 0, or 0"
+COSMOLOGIES = ("cosmologie", "cosmology")
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,20 @@ class Par:
     @property
     def reference(self) -> tuple[float, float]:
         """Right ascension and declination that positions are relative to [deg]. Raises InputError."""
-        numbers = self._numbers("runmode", "reference", 3)
-        if numbers is None:
+        row = self._row("runmode", "reference")
+        if row is None:
             raise InputError(self.file, "runmode", "no reference", "reference 3 RA DEC")
+        numbers = numbers_of(row, self.file, 1)
+        if numbers[0] != 3.0 or len(numbers) < 3:
+            raise InputError(self.file, f"line {row.line}", f"reference {' '.join(row.values)}", "reference 3 RA DEC, "
+                             "which positions in arcsec are from")
         return numbers[1], numbers[2]
 
     @property
     def cosmology(self) -> Cosmology:
         """The section cosmologie; 70, 0.3 and a flat universe where it says nothing. Raises InputError."""
-        found = {key: values[0] for key in ("H0", "omegaM", "omegaX", "wX", "wa")
-                 if (values := self._numbers("cosmologie", key, 1)) is not None}
+        found = {key: values[0] for name in COSMOLOGIES for key in ("H0", "omegaM", "omegaX", "wX", "wa")
+                 if (values := self._numbers(name, key, 1)) is not None}
         matter = found.get("omegaM", 0.3)
         return Cosmology(H0=found.get("H0", 70.0), Om0=matter, Ok0=1.0 - matter - found.get("omegaX", 1.0 - matter),
                          w0=found.get("wX", -1.0), wa=found.get("wa", 0.0))
@@ -88,21 +95,34 @@ class Par:
 
     @property
     def sigma(self) -> float | None:
-        """Standard deviation of positions, sigposArcsec [arcsec]."""
-        found = self._numbers("image", "sigposArcsec", 1)
-        return None if found is None else found[0]
+        """Standard deviation of positions, sigposArcsec [arcsec]. Raises InputError."""
+        row = self._row("image", "sigposArcsec")
+        if row is None:
+            return None
+        numbers = numbers_of(row, self.file, 1)
+        if len(numbers) > 1 and numbers[0]:
+            raise InputError(self.file, f"line {row.line}", f"sigposArcsec {' '.join(row.values)}", "one number: a "
+                             "standard deviation that is free is no part of the model")
+        return numbers[min(len(numbers), 2) - 1]
+
+    @property
+    def ladder(self) -> Literal["source", "image"] | None:
+        """The plane in which positions are compared, by forme: below 0 that of the images. Raises InputError."""
+        found = self._numbers("image", "forme", 1)
+        return None if found is None else "image" if found[0] < 0.0 else "source"
 
     @property
     def images(self) -> str | None:
         """Name of the catalogue of multiple images."""
-        row = next((r for s in self.named("image") if (r := s.row("multfile")) is not None), None)
+        row = self._row("image", "multfile")
         return None if row is None else row.values[-1]
 
     def _numbers(self, section: str, key: str, least: int) -> tuple[float, ...] | None:
-        for one in self.named(section):
-            if (row := one.row(key)) is not None:
-                return numbers_of(row, self.file, least)
-        return None
+        row = self._row(section, key)
+        return None if row is None else numbers_of(row, self.file, least)
+
+    def _row(self, section: str, key: str) -> Row | None:
+        return next((row for one in self.named(section) if (row := one.row(key)) is not None), None)
 
 
 @cache
@@ -195,6 +215,23 @@ def free_redshifts(par: Par) -> dict[str, tuple[float, ...]]:
     for section in par.named("image"):
         for row in section.rows:
             if row.key == "z_m_limit":
-                values = numbers_of(row, par.file, 5)
-                out[f"{values[1]:g}"] = values[2:5]
+                name, numbers = system_of(row.values[1]) if len(row.values) > 1 else "", Row(row.key, row.values[2:],
+                                                                                            row.line)
+                values = numbers_of(numbers, par.file, 2)[:3]
+                kind = int(values[0])
+                if kind not in (0, FREE, GAUSSIAN) or kind and not (len(values) > 2 and values[2] > (
+                        values[1] if kind == FREE else 0.0)):
+                    raise InputError(par.file, f"line {row.line}", f"{row.key} {' '.join(row.values)}",
+                                     f"a number and a system, then {LIMITS}")
+                out[name] = values
     return out
+
+
+def system_of(text: str) -> str:
+    """The name of a system, of which LensTool writes 4 as 4.0.
+
+    >>> system_of("4.0"), system_of("4.10"), system_of("A")
+    ('4', '4.10', 'A')
+    """
+    head, _, tail = text.partition(".")
+    return head if tail and not tail.strip("0") and head.isdecimal() else text

@@ -23,6 +23,7 @@ TYPES = {1: "isothermal, elliptical in the potential", 12: "NFW, elliptical in t
          81: "dual pseudo-isothermal"}
 """Types of potentials that are known, by LensTool's number."""
 POINTLIKE, ENDLESS = 1e-5, 1e7  # core and cut of type 1, which has none [arcsec]
+ISOTHERMAL = 1.0 / 3.0  # ellipticity of the potential of type 1 over that in the file, LensTool's rule
 
 
 class Potential:
@@ -99,7 +100,7 @@ class Potential:
             e1, e2 = self.shape()
             return NFW(Rs=self.radius("scale_radius") if self.has("scale_radius") else self.radius("core_radius"),
                        alpha_Rs=b0 * (1.0 - math.log(2.0)), e1=e1, e2=e2, **place)
-        e1, e2 = self.shape(1.0 / 3.0)  # LensTool's rule for types that are not elliptical in the mass
+        e1, e2 = self.shape(ISOTHERMAL)
         return PJaffe(sigma0=b0 / 3.0 / POINTLIKE, Ra=POINTLIKE, Rs=ENDLESS, e1=e1, e2=e2, **place)
 
     def has(self, key: str) -> bool:
