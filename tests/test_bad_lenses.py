@@ -15,7 +15,7 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import parse_config, scene_from_config
 from giga.io.errors import InputError
 from giga.io.images.deflection_map import load_deflection_map
-from giga.jobs.job import prepare
+from giga.jobs.job import check_count, free_names, prepare
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.mass.members import DPIE
@@ -98,6 +98,43 @@ def test_an_image_of_a_quasar_lies_on_an_image(tmp_path):
     assert str(caught.value).endswith("lens.toml: source_light.0.x.1: got (-1, 2.6), which no image has; expected a "
                                       "place on an image, x from -3 to 3 and y from -2.5 to 2.5 arcsec")
     prepare(parse_config(tomllib.loads(text.replace("2.6", "2.4")), tmp_path / "lens.toml", FitConfig))
+    measured = text.partition("[[source_light]]")[0] + POINTS + "x = [2.9, -9.0]\ny = [0.0, 0.0]\n"
+    with pytest.raises(InputError, match=r"lens.toml: points.0.x.1: got \(-9, 0\), which no image has; expected a"):
+        prepare(parse_config(tomllib.loads(measured), tmp_path / "lens.toml", FitConfig))
+
+
+TWO = "x = [1.0, -0.9]\ny = [0.0, 0.1]\n"
+PLACE = '\ncenter_x = {dist = "Normal", loc = 0.0, scale = 0.1}\n'
+ALONE = {
+    "pair": (SIS.replace("1.0", FREE) + PLACE + POINTS + TWO, 4, 2, 2),
+    "few": (SIS.replace("1.0", FREE) + PLACE + PLACE.replace("_x", "_y") + POINTS + TWO, 4, 3, 2),
+    "flux": (SIS.replace("1.0", FREE) + PLACE + POINTS + TWO + "flux = [2.0, 1.0]\nflux_sigma = 0.1\n", 6, 2, 3),
+    "delay": (SIS.replace("1.0", FREE) + PLACE + POINTS + TWO + "delay = [9.0]\ndelay_sigma = 1.0\n"
+              f"[planes]\nredshifts = [0.5, 1.5]\n[planes.cosmology]\nH0 = {FREE}\n", 5, 3, 2),
+    "redshifts": (SIS.replace("1.0", FREE) + PLACE + POINTS + TWO
+                  + f'[planes]\nredshifts = [0.5, {FREE.replace("0.5", "0.6")}]\n', 4, 3, 2),
+    "source": (SIS.replace("1.0", FREE) + PLACE + POINTS + TWO + "source = 0\n" + SOURCE + PLACE
+               + PLACE.replace("_x", "_y"), 4, 4, 0),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_no_more_is_free_than_was_measured(name):
+    """Without pixels: coordinates, fluxes and delays against parameters, places and fluxes of sources."""
+    text, measured, sampled, solved = ALONE[name]
+    config = parse_config(tomllib.loads(text), Path("lens.toml"), FitConfig)
+    (term,) = config.terms
+    assert (term.measured, term.solved, len(free_names(scene_from_config(config)))) == (measured, solved, sampled)
+    if measured >= sampled + solved:
+        assert not check_count(config, scene_from_config(config))
+        return
+    said = f"{measured} measurements for {sampled + solved} free parameters ({sampled} sampled, {solved} solved)"
+    with pytest.raises(InputError) as caught:
+        prepare(config)
+    assert str(caught.value).startswith(f"lens.toml: points: {said}; expected as many")
+    assert "\n" not in str(caught.value)
+    meant = config.with_overrides({"run.underdetermined": True})
+    assert prepare(meant).notes == [f"{said}: what the priors say of the rest stays"]
 
 
 def test_delays_need_potentials():

@@ -306,6 +306,18 @@ def to_lenstool(folder, result):
 TABLE = "id,x,y,mag,q,pa\na,8.0,-3.0,18.5,0.8,-60\nb,-12.0,10.0,19.5,0.9,350\n"
 
 
+def test_more_free_than_measured_is_refused(folder):
+    """10 coordinates; offsets of members about a scatter are not counted, their prior is the scatter."""
+    free = TEXT.replace("core = 5.0", 'core = {dist = "Uniform", low = 1.0, high = 9.0}')
+    (folder / "cluster.toml").write_text(free + "scatter = 0.1\n")
+    assert len(prepare(load_config(folder / "cluster.toml", fit_config_type=FitConfig)).prior.mass[1].offsets) == 2
+    for old in ("cut = 200.0", "e1 = 0.15", "e2 = -0.08", "core = 0.05", "cut = 5.0"):
+        free = free.replace(old, old.split()[0] + ' = {dist = "Uniform", low = 0.05, high = 0.5}', 1)
+    (folder / "cluster.toml").write_text(free)
+    with pytest.raises(InputError, match=r"cluster: 10 measurements for 12 free parameters \(8 sampled, 4 solved"):
+        prepare(load_config(folder / "cluster.toml", fit_config_type=FitConfig))
+
+
 @pytest.mark.parametrize("kind", ["csv", "sky", "fits"])
 def test_members_from_a_table_are_those_of_a_potfile(tmp_path, kind):
     """A position angle of LensTool turns from west to north, those of tables from north to east: 90 degrees less."""

@@ -332,6 +332,12 @@ class PointTerm(Component):
         return source + [("lens_light", k) for k in self.images]
 
     @property
+    def measured(self) -> int:
+        """Number of numbers that were measured: two coordinates an image, fluxes and delays."""
+        return 2 * len(self.data.x) + sum(np.size(part) for part in (self.data.flux, self.data.delay)
+                                          if part is not None)
+
+    @property
     def solved(self) -> int:
         """Number of parameters that are solved in it: the place of the source where none is given, and its flux."""
         return 2 * (self.source is None) + (self.data.flux is not None)

@@ -291,6 +291,11 @@ class SystemsTerm(Component):
         return []
 
     @property
+    def measured(self) -> int:
+        """Number of numbers that were measured: two coordinates an image."""
+        return 2 * len(self.data.system)
+
+    @property
     def solved(self) -> int:
         """Number of parameters that are solved in it: the places of the sources."""
         return 2 * self.data.count

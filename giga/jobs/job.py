@@ -168,6 +168,7 @@ def prepare(config: Config) -> Job:
     observations, prior = load_observations(config.observation, notes), scene_from_config(config)
     check_parameters(config, prior)
     check_field(config, prior, observations)
+    notes += check_count(config, prior)
     notes += _steep(prior, observations, np.dtype(config.run.precision))
     start = None
     if config.start.folder is not None:
@@ -367,23 +368,52 @@ def check_parameters(config: Config, prior: Scene) -> None:
 
 
 def check_field(config: Config, prior: Scene, observations: Sequence[Observation]) -> None:
-    """Check that images of point sources in the pixels lie in an image that sees them. Raises InputError."""
-    for k, profile in enumerate(prior.source_light):
-        if not isinstance(profile, LensedPoint):
-            continue
-        x, y = np.asarray(profile.x), np.asarray(profile.y)
+    """Check that images of point sources beside pixels lie in an image that sees them. Raises InputError."""
+    places = [(f"source_light.{k}", profile.x, profile.y, profile.bands)
+              for k, profile in enumerate(prior.source_light) if isinstance(profile, LensedPoint)]
+    places += [(f"points.{k}", points.x, points.y, None) for k, points in enumerate(config.points)]
+    for path, *place, bands in places if observations else ():
+        x, y = (np.asarray(part, float) for part in place)
         inside, seen = np.zeros(len(x), bool), "no image"
         for observation in observations:
-            if profile.bands is None or observation.band in profile.bands:
+            if bands is None or observation.band in bands:
                 (ny, nx), at = observation.image.shape, observation.grid.to_pixel(x, y)  # pyright: ignore
                 column, row = np.asarray(at[0], float), np.asarray(at[1], float)
                 inside |= (np.abs(column - 0.5 * (nx - 1)) < 0.5 * nx) & (np.abs(row - 0.5 * (ny - 1)) < 0.5 * ny)
                 left, right, low, high = observation.grid.extent
                 seen = f"x from {left:g} to {right:g} and y from {low:g} to {high:g}"
-        if observations and not inside.all():
+        if not inside.all():
             j = int(np.argmin(inside))
-            raise InputError(config.file, f"source_light.{k}.x.{j}", f"got ({x[j]:g}, {y[j]:g}), which no image has",
+            raise InputError(config.file, f"{path}.x.{j}", f"got ({x[j]:g}, {y[j]:g}), which no image has",
                              f"a place on an image, {seen} arcsec")
+
+
+def check_count(config: Config, prior: Scene) -> list[str]:
+    """Check that without pixels no more is free than was measured.
+
+    An image has two coordinates, and each flux and delay is one number. Free are the parameters, what is solved (two
+    coordinates of a source that has no place of its own, a flux where fluxes were measured) and redshifts. Offsets of
+    members from their relation are not counted: their prior is the scatter about it.
+
+    Returns:
+        What the user should know where it is so all the same, as `run.underdetermined` allows.
+
+    Raises:
+        InputError: More is free.
+    """
+    if config.observation or not config.terms:
+        return []
+    measured, solved = (sum(getattr(term, name) for term in config.terms) for name in ("measured", "solved"))
+    names = [name for name in free_names(prior) if not name.rpartition(".")[0].endswith("offsets")]
+    free = len(names) + solved
+    if measured >= free:
+        return []
+    seen = f"{measured} measurements for {free} free parameters ({len(names)} sampled, {solved} solved)"
+    if config.run.underdetermined:
+        return [f"{seen}: what the priors say of the rest stays"]
+    raise InputError(config.file, "cluster" if config.cluster is not None else "points", seen,
+                     "as many measurements or more, parameters that are fixed, or run.underdetermined = true where the "
+                     "priors are meant to say the rest")
 
 
 def check_axis(axis: str, names: Sequence[str], file: str | Path) -> None:

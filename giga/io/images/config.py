@@ -30,6 +30,7 @@ class RunConfig:
     n_devices: int | None = at_least(1, None)  # how many of them, in all processes; none is all
     memory_gb: float | None = above(0.0, None)  # of a GPU's memory to use [GB]; none is nine tenths of it
     checkpoint_interval_s: float = at_least(0.0, 30.0)  # longest time between two checkpoints [s]
+    underdetermined: bool = False  # fit image positions though they are fewer than the free parameters
 
     def __post_init__(self) -> None:
         if not self.seed < 2**32:
