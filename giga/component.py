@@ -2,11 +2,13 @@
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
@@ -100,6 +102,49 @@ def names(tree: Any) -> tuple[str, ...]:
     return tuple(name for name, _ in leaves_with_names(tree))
 
 
+def check_numbers(tree: Any, path: str = "") -> None:
+    """Refuse numbers outside the open `ranges` of the components of a tree, and ellipticities of modulus one or more.
+
+    Numbers and arrays alone are looked at: distributions have their own check, and what a compiled program traces
+    costs nothing.
+
+    Args:
+        tree: A scene, or any pytree.
+        path: Of the tree, for messages.
+
+    Raises:
+        ValueError: Such a number, with its path, its profile and its range.
+    """
+    parts, _ = jax.tree_util.tree_flatten_with_path(
+        tree, is_leaf=lambda part: part is not tree and isinstance(part, Component) or is_distribution(part))
+    for place, part in parts:
+        if isinstance(part, Component) and part is not tree:
+            check_numbers(part, ".".join(filter(None, (path, path_name(place)))))
+    if not isinstance(tree, Component):
+        return
+    before, kind = f"{path}." if path else "", type(tree).__name__
+    for name, (low, high) in tree.ranges.items():
+        values = _numbers(getattr(tree, name))
+        if values is not None and not (inside := (low < values) & (values < high)).all():
+            words = f"above {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise ValueError(f"{before}{name}: got {values[~inside].flat[0]:g} of {kind}; expected a number {words}")
+    if {"e1", "e2"} <= tree.ranges.keys():
+        pair = [_numbers(getattr(tree, name)) for name in ("e1", "e2")]
+        if pair[0] is not None and pair[1] is not None:
+            e1, e2 = np.broadcast_arrays(pair[0], pair[1])
+            if (over := ~(np.hypot(e1, e2) < 1.0)).any():
+                raise ValueError(f"{before}e2: got {e2[over].flat[0]:g} beside e1 = {e1[over].flat[0]:g} of {kind}; "
+                                 "expected e1^2 + e2^2 below 1")
+
+
+def _numbers(leaf: Any) -> np.ndarray | None:
+    """A leaf as an array of at least one axis; None where it is no number, or traced."""
+    if leaf is None or is_distribution(leaf) or isinstance(leaf, jax.core.Tracer):
+        return None
+    values = np.asarray(leaf)
+    return np.atleast_1d(values) if values.dtype.kind in "fiu" else None
+
+
 def found_in(package: str, base: type[T]) -> dict[str, type[T]]:
     """Import every module of a package and collect the subclasses of a base that they define.
 
@@ -127,5 +172,5 @@ def found_in(package: str, base: type[T]) -> dict[str, type[T]]:
     return found
 
 
-__all__ = ["AnyArray", "Array", "Component", "Param", "found_in", "is_distribution", "leaves_with_names", "names",
-           "path_name", "static"]
+__all__ = ["AnyArray", "Array", "Component", "Param", "check_numbers", "found_in", "is_distribution",
+           "leaves_with_names", "names", "path_name", "static"]

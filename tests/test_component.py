@@ -8,9 +8,16 @@ import pkgutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+import pytest
 
 import giga
-from giga.component import Component, Param, names, static
+from giga.bayes.prior import Prior
+from giga.component import Component, Param, check_numbers, names, static
+from giga.lensing.scene import Scene
+from giga.light import Sersic
+from giga.mass import EPL, NFW, SIE
+from giga.mass.members import DPIE, Halos
 
 WAYS = 200
 
@@ -66,3 +73,35 @@ def test_settings_and_leaves_come_back():
     assert (leaves, again.terms, again.mass, again.light) == ([1.0, 2.0], 7, {"b": 1.0}, 2.0)
     assert names(lens) == ("mass.b", "light")
     assert structure == jax.tree.structure(again) != jax.tree.structure(lens.replace(terms=8))
+
+
+@pytest.mark.parametrize(("scene", "said"), [
+    (Scene(mass=[SIE(theta_E=1.0, e1=0.0, e2=0.0), EPL(theta_E=1.0, gamma=3.5, e1=0.0, e2=0.0)]),
+     "mass.1.gamma: got 3.5 of EPL; expected a number between 1 and 3"),
+    (Scene(mass=[NFW(Rs=-1.0, alpha_Rs=1.0)]), "mass.0.Rs: got -1 of NFW; expected a number above 0"),
+    (Scene(mass=[SIE(theta_E=np.nan, e1=0.0, e2=0.0)]), "mass.0.theta_E: got nan of SIE; expected a number above 0"),
+    (Scene(mass=[SIE(theta_E=1.0, e1=0.9, e2=0.9)]), "mass.0.e2: got 0.9 beside e1 = 0.9 of SIE; expected"),
+    (Scene(mass=[SIE(theta_E=jnp.asarray([1.0, -2.0]), e1=0.0, e2=0.0)]), "mass.0.theta_E: got -2 of SIE"),
+    (Scene(mass=[Halos(each=DPIE(sigma=np.array([1.0, 2.0]), core=np.array([0.1, -0.1]), cut=2.0))]),
+     "mass.0.each.core: got -0.1 of DPIE; expected a number above 0"),
+    (Scene(lens_light=[Sersic(R_sersic=0.0, n_sersic=1.0)]), "lens_light.0.R_sersic: got 0 of Sersic; expected"),
+])
+def test_impossible_numbers_are_refused_where_a_prior_is_made(scene, said):
+    free = scene.replace(noise_scale=[dist.LogNormal(0.0, 0.1)])
+    for refuse in (scene.check, lambda: check_numbers(scene), lambda: Prior.of(free)):
+        with pytest.raises(ValueError) as caught:
+            refuse()
+        assert str(caught.value).startswith(said)
+
+
+def test_what_is_traced_or_free_is_not_looked_at():
+    """A program is the same with the check, and takes what the check would refuse; priors have their own."""
+    bad = Scene(mass=[EPL(theta_E=1.0, gamma=3.5, e1=0.0, e2=0.0)])
+
+    def with_check(scene):
+        check_numbers(scene)
+        return scene.mass[0].gamma * 2.0
+
+    assert str(jax.make_jaxpr(with_check)(bad)) == str(jax.make_jaxpr(lambda scene: scene.mass[0].gamma * 2.0)(bad))
+    np.testing.assert_allclose(jax.vmap(with_check)(jax.tree.map(lambda leaf: jnp.ones(3) * leaf, bad)), 7.0)
+    check_numbers(bad.replace(mass=[bad.mass[0].replace(gamma=dist.Normal(2.0, 0.1))]))

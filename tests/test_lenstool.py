@@ -30,6 +30,7 @@ RELATION = dict(catalogue=CATALOGUE, sigma=151.3, core=0.05, cut=5.7, mag0=19.12
 PLACE = dict(center_x=1.23456789, center_y=-4.5)
 MASSES = {
     "DPIE": DPIE(sigma=812.34567, core=5.1, cut=210.0, e1=0.31, e2=-0.22, **PLACE),
+    "coreless": DPIE(sigma=300.0, core=1e-9, cut=50.0),
     "round": DPIE(sigma=800.0, core=5.0, cut=200.0),
     "exchanged": DPIE(sigma=500.0, core=60.0, cut=3.0, e1=-0.2, e2=0.1),
     "Halos": Halos(each=DPIE(sigma=np.array([700.0, 400.0]), core=np.array([4.0, 2.0]), cut=np.array([90.0, 60.0]),
@@ -131,6 +132,16 @@ def test_images_go_out_and_come_back(tmp_path):
         np.testing.assert_allclose(getattr(again, key), getattr(table, key), atol=2e-9, err_msg=key)
     assert free_redshifts(par) == {"10": (3.0, 2.7, 0.13), "A": (3.0, 3.3, 0.2)}
     np.testing.assert_allclose(par.sigma, 0.44271887242357316, rtol=1e-11)
+
+
+def test_a_core_of_zero_is_a_small_one(tmp_path):
+    """LensTool's models of galaxies have some; a core radius of 0 is in no range."""
+    _, par = written(tmp_path, scene_of(MASSES["coreless"], MASSES["Members"]))
+    text = (tmp_path / PAR).read_text().replace("1e-09", "0").replace("core            0.05", "core 0")
+    (tmp_path / PAR).write_text(text)
+    mass = read_back(read_par(tmp_path / PAR))
+    Scene(mass=mass, planes=scene_of(mass).planes).check()
+    assert text != write_par(par) and np.isfinite(bent(mass)).all() and mass[1].core == mass[0].each.core[0]
 
 
 @pytest.mark.parametrize(("mass", "why"), [

@@ -19,7 +19,7 @@ from giga.bayes.edges import Edges
 from giga.bayes.family import Family
 from giga.bayes.trial import check, judge, log_density, seen_of
 from giga.bayes.truncated import exact
-from giga.component import AnyArray, Component, is_distribution, leaves_with_names, path_name, static
+from giga.component import AnyArray, Component, check_numbers, is_distribution, leaves_with_names, path_name, static
 from giga.mass.base import MassProfile
 from giga.mass.epl import UNKNOWN
 from giga.runtime.parallel import ON_VECTORS
@@ -74,7 +74,9 @@ class Prior(Component):
         Raises:
             ValueError: No distribution at all, or one that is not scalar, not continuous, or no density that a sampler
                 can move in: draws, density or gradient that are not finite, or draws that are all but one number.
+                A fixed number outside its physical range.
         """
+        check_numbers(tree)
         tree = jax.tree.map(lambda part: _reaching(part, dtype), tree, is_leaf=_is_mass)
         leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_distribution)
         found: dict[int, int] = {}

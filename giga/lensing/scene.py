@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from jax import Array
 
-from giga.component import Component, Param
+from giga.component import Component, Param, check_numbers
 from giga.lensing.planes import Planes, Sightline, rays
 from giga.lensing.tracing import trace
 from giga.light.base import LightProfile
@@ -32,7 +32,12 @@ class Scene(Component):
     planes: Planes | tuple[()] = ()
 
     def check(self) -> None:
-        """Refuse planes that do not fit the profiles, and lights where they cannot stand. Raises ValueError."""
+        """Refuse numbers out of their range, planes that do not fit, and lights where they cannot stand.
+
+        Raises:
+            ValueError: What is wrong, by its path in the scene.
+        """
+        check_numbers(self)
         for section in ("lens_light", "source_light"):
             for k, profile in enumerate(getattr(self, section)):
                 if section not in profile.sections:

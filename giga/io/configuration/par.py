@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from giga.io.errors import InputError
 from giga.io.lenstool.par import FREE, GAUSSIAN, LIMITS, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
-from giga.io.lenstool.potentials import Potential
+from giga.io.lenstool.potentials import CORELESS, Potential
 from giga.io.lenstool.potfiles import EXPONENTS, SCALES, SCATTERS, USUAL, Potfile, potfiles
 from giga.io.lenstool.rows import passed_over
 from giga.mass.members import DPIE
@@ -184,7 +184,10 @@ def _members(par: Par, potfile: Potfile) -> dict[str, Any]:
         numbers = numbers_of(row, par.file, 1)
         if len(numbers) > 1 and int(numbers[0]):
             return _prior(row, par.file, unit, 0.0)
-        if not (number := middle(numbers)) > 0.0:
+        number = middle(numbers)
+        if name == "core" and number == 0.0:
+            return CORELESS
+        if not number > 0.0:
             raise InputError(par.file, f"line {row.line}", f"{row.key} {number:g}", "a number above 0")
         return number / unit
 

@@ -23,6 +23,7 @@ TYPES = {1: "isothermal, elliptical in the potential", 12: "NFW, elliptical in t
          81: "dual pseudo-isothermal"}
 """Types of potentials that are known, by LensTool's number."""
 POINTLIKE, ENDLESS = 1e-5, 1e7  # core and cut of type 1, which has none [arcsec]
+CORELESS = 1e-9  # what a core radius of 0 is taken as [arcsec]
 ISOTHERMAL = 1.0 / 3.0  # ellipticity of the potential of type 1 over that in the file, LensTool's rule
 
 
@@ -91,7 +92,7 @@ class Potential:
         b0 = SCALE * sigma**2
         if self.kind == 81:
             e1, e2 = self.shape()
-            core, cut = self.radius("core_radius"), self.radius("cut_radius")
+            core, cut = self.radius("core_radius") or CORELESS, self.radius("cut_radius")
             if not cut > core:
                 raise InputError(self._file, f"line {self._section.line}", f"cut radius {cut:g} and core radius "
                                  f"{core:g} arcsec of potentiel {self.label}", "a cut radius above the core radius")

@@ -8,6 +8,7 @@ from typing import Any
 from giga.io.errors import InputError
 from giga.io.lenstool.catalogues import catalogue_of, read_potfile
 from giga.io.lenstool.par import Par, Row, Section, middle, numbers_of
+from giga.io.lenstool.potentials import CORELESS
 from giga.mass.members import Members
 
 SCALES = ("sigma", "core", "cut")  # of a member of magnitude mag0
@@ -61,6 +62,7 @@ class Potfile:
             if values[name] < 0.0:
                 raise InputError(self._par.file, f"line {row.line}", f"{row.key} {' '.join(row.values)}",
                                  "a number that is not negative")
+        values["core"] = values["core"] or CORELESS
         for name, (_, of) in EXPONENTS.items():
             row = self.slope(name)
             values[name] = of(USUAL if row is None else middle(numbers_of(row, self._par.file, 1)))
