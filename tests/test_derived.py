@@ -12,7 +12,7 @@ from giga.bayes.prior import Prior
 from giga.imaging.grid import Grid
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import Solved
-from giga.inference.derived import derive
+from giga.inference.derived import Derived, derive
 from giga.inference.digits import latex, rounded
 from giga.io.results.folder import read_results, summary
 from giga.jobs.results import write_results
@@ -163,7 +163,46 @@ def test_each_source_plane_has_its_numbers():
     assert found.best["source.magnification"] > found.best["source_plane_1.magnification"]  # nearer the ring's centre
     scale = 1e3 * ARCSEC * float(Cosmology().angular_diameter_distance(0.6))
     np.testing.assert_allclose(found.draws["source_plane_1.half_light_radius_kpc"], 0.2 * scale, rtol=5e-3)
-    assert found.missing["source.half_light_radius_kpc"] == "lens.z_source missing"
+    each = [1e3 * ARCSEC * float(Cosmology().angular_diameter_distance(z)) for z in (1.5, 2.0, 2.5)]
+    np.testing.assert_allclose(found.draws["source.half_light_radius_kpc"], 0.1 * np.array([each] * 2), rtol=5e-3)
+    assert found.best["source.half_light_radius_kpc"] == pytest.approx(0.1 * each[1], rel=5e-3)
+    assert found.missing["einstein_mass"] == "lens.z_lens missing"  # of the planes, which a configuration fills
     assert found.best["source_light.2.magnitude"] == pytest.approx(25.0 - 2.5 * np.log10(3.0), abs=1e-4)
     host = sum(float(light.flux()) for light in two(2.0, 1.2).source_light[:2])
     assert found.best["source.magnitude"] == pytest.approx(25.0 - 2.5 * np.log10(host), abs=1e-4)
+
+
+H0, OM, Z_LENS, Z_SOURCE = (np.array(row) for row in ([[60.0, 70.0], [75.0, 90.0]], [[0.2, 0.3], [0.35, 0.4]],
+                                                      [[0.4, 0.45], [0.5, 0.6]], [[1.2, 1.5], [2.0, 3.0]]))
+FREE = {"H0": {"H0": H0}, "H0 and Om0": {"H0": H0, "Om0": OM}, "w0": {"w0": -OM * 3.0}, "z_lens": {"z_lens": Z_LENS},
+        "z_source": {"z_source": Z_SOURCE}, "all": {"H0": H0, "Om0": OM, "z_lens": Z_LENS, "z_source": Z_SOURCE}}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_lengths_and_masses_are_by_the_distances_of_each_draw(name, x64):
+    """Expected: what the redshifts and the cosmology of one draw give, one draw after the other."""
+    free = FREE[name]
+    rows = {"einstein_radius": np.full((2, 2), 1.5), "einstein_mass_over_critical": np.full((2, 2), 7.0),
+            "source.half_light_radius": np.full((2, 2), 0.2)}
+    derived = Derived(draws=rows, best={key: values[0, 0] for key, values in rows.items()},
+                      free={key: (values, float(values[1, 0])) for key, values in free.items()})
+    known = Redshifts(*(None if key in free else z for key, z in (("z_lens", 0.5), ("z_source", 1.5))))
+    assert known.missing == tuple(key for key in ("z_lens", "z_source") if key in free)
+    found = derived.at(known)
+    assert not found.missing
+
+    def of(at):
+        changed = {key: values[at] for key, values in free.items()}
+        ends = [changed.pop(key, z) for key, z in (("z_lens", 0.5), ("z_source", 1.5))]
+        return Redshifts(*ends, Cosmology(**changed))
+
+    for new, old, key in (("einstein_radius_kpc", "einstein_radius", "kpc_lens"),
+                          ("einstein_mass", "einstein_mass_over_critical", "mass_per_arcsec2"),
+                          ("source.half_light_radius_kpc", "source.half_light_radius", "kpc_source")):
+        expected = np.array([[rows[old][i, j] * getattr(of((i, j)), key) for j in (0, 1)] for i in (0, 1)])
+        np.testing.assert_allclose(found.draws[new], expected, rtol=1e-10, err_msg=new)
+        assert found.best[new] == pytest.approx(expected[1, 0], rel=1e-10)
+    if name == "H0":
+        np.testing.assert_allclose(found.draws["einstein_mass"] * H0, found.draws["einstein_mass"][0, 0] * 60.0)
+    elif name == "z_lens":  # one that is given goes before
+        assert np.ptp(derived.at(Redshifts(0.5, 1.5)).draws["einstein_radius_kpc"]) == 0.0

@@ -14,6 +14,7 @@ from jax import Array
 
 from giga.bayes.prior import Prior
 from giga.bayes.systems import Term
+from giga.component import is_distribution
 from giga.imaging.observation import Observation
 from giga.inference.amplitudes import linear_profiles
 from giga.inference.digits import moments
@@ -23,7 +24,7 @@ from giga.lensing.cosmology import ARCSEC
 from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
 from giga.lensing.magnification import Lensed, Square, arcs_of, isolating, lensed, magnifications
 from giga.lensing.planes import Planes
-from giga.lensing.redshifts import Redshifts
+from giga.lensing.redshifts import Redshifts, Scale
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import trace
 from giga.light.shape import Shape, half_light
@@ -37,7 +38,7 @@ MOST_OF_FIELDS = 200  # of fits without pixels: the critical curve of a cluster 
 FAINT = 0.1  # of the peak: what is brighter at the best fit is inside that square
 PEAKS = 0.03  # by which the peaks of the two planes may differ
 METHODS = ("counts", "hulls", "points")
-LENGTHS = {"einstein_radius": "kpc_lens", "source.half_light_radius": "kpc_source"}
+LENGTHS: dict[str, Scale] = {"einstein_radius": "kpc_lens", "source.half_light_radius": "kpc_source"}
 MASS, AREA = "einstein_mass", "einstein_mass_over_critical"
 
 
@@ -52,6 +53,8 @@ class Derived:
         of: Which draws of each chain, shape (m,).
         notes: What must be known of them, a sentence each.
         missing: What could not be computed, by name, with the reason.
+        free: Redshifts and numbers of the cosmology that were fitted, by their name in `Redshifts` or in `Cosmology`:
+            draws of the shape above, and the best fit.
     """
 
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -60,14 +63,19 @@ class Derived:
     of: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     notes: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    free: Mapping[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
     def rows(self) -> dict[str, dict[str, float]]:
         """Best value, mean, standard deviation and quantiles of each, over the draws that have it."""
         return {name: {"best": self.best[name], **moments(draws)} for name, draws in self.draws.items()}
 
     def at(self, redshifts: Redshifts) -> Derived:
-        """The same with lengths in kpc and the mass in solar masses; what lacks a redshift is missing, and said."""
+        """The same with lengths in kpc and the mass in solar masses; what lacks a redshift is missing, and said.
+
+        A cosmology that is free is that of each draw, and so is a redshift that is free, unless it is given here.
+        """
         draws, best, units = dict(self.draws), dict(self.best), dict(self.units)
+        free = {name: one for name, one in self.free.items() if getattr(redshifts, name, None) is None}
         missing = dict(self.missing)
         wanted = {f"{name}_kpc": (name, attribute, "kpc") for name, attribute in LENGTHS.items()}
         wanted[MASS] = (AREA, "mass_per_arcsec2", "solMass")
@@ -75,13 +83,21 @@ class Derived:
             for one in [key for key in self.draws if key == source or key.startswith(f"{source}.")]:
                 new = one.replace(source, name)
                 needs = {"kpc_lens": ("z_lens",), "kpc_source": ("z_source",)}.get(attribute, ("z_lens", "z_source"))
-                if lacking := [f"lens.{z}" for z in needs if z in redshifts.missing]:
+                if lacking := [f"lens.{z}" for z in needs if z in redshifts.missing and z not in free]:
                     missing[new] = f"{' and '.join(lacking)} missing"
                     continue
                 missing.pop(new, None)
-                factor = getattr(redshifts, attribute)
-                draws[new], best[new], units[new] = self.draws[one] * factor, self.best[one] * factor, unit
+                factor, at_best = _factors(redshifts, attribute, free)
+                draws[new], best[new], units[new] = self.draws[one] * factor, self.best[one] * at_best, unit
         return replace(self, draws=draws, best=best, units=units, missing=missing)
+
+
+def _factors(redshifts: Redshifts, name: Scale, free: Mapping[str, tuple[np.ndarray, float]]) -> tuple[Any, float]:
+    """One of the numbers of `Redshifts`, of each draw where anything of it is free, and at the best fit."""
+    if not free:
+        return (number := getattr(redshifts, name)), number
+    found = redshifts.of_draws(name, {key: np.append(draws, best) for key, (draws, best) in free.items()})
+    return found[:-1].reshape(next(iter(free.values()))[0].shape), float(found[-1])
 
 
 def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, points: Sequence[Term] = ()) -> Derived:
@@ -123,7 +139,10 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, poi
         seen.add(observation.band)
         bands = {one.band for one in result.observations}
         _light(table, prior, x, result, k, f".{observation.band or k}" if len(bands) > 1 else "")
-    found = Derived(table.draws, table.best, table.units, of, tuple(dict.fromkeys(table.notes)), table.missing)
+    best = np.asarray([result.best[name] for name in prior.names], x.dtype)[None]
+    free = {name: (values[1:].reshape(table.shape), float(values[0]))
+            for name, values in _free(prior, result.prior, np.concatenate([best, x])).items()}
+    found = Derived(table.draws, table.best, table.units, of, tuple(dict.fromkeys(table.notes)), table.missing, free)
     return found.at(redshifts or Redshifts())
 
 
@@ -306,6 +325,27 @@ _flux_at_best = jax.jit(_flux_of, compiler_options=ON_VECTORS)
 @partial(jax.jit, compiler_options=ON_VECTORS)
 def _masses(prior: Prior, x: Array) -> Any:
     return jax.vmap(lambda one: jax.tree.map(jnp.asarray, list(prior.fill(one).lenses())))(x)
+
+
+def _free(prior: Prior, scene: Scene, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Redshifts of the lens and of the source, and numbers of the cosmology, that are free, in each draw.
+
+    They are those of the first plane and of the last one behind it. Systems of a cluster are none of them.
+    """
+    planes = scene.planes
+    if not isinstance(planes, Planes):
+        return {}
+    names = [name for name, leaf in vars(planes.cosmology).items() if is_distribution(leaf)]
+    ends = {"z_lens": 0, "z_source": len(planes.redshifts) - 1}
+    ends = {name: k for name, k in ends.items() if is_distribution(planes.redshifts[k])
+            and (name == "z_lens" or k > 0)}
+
+    def one(x: Array) -> dict[str, Array]:
+        at = prior.fill(x).planes
+        return {name: jnp.asarray(getattr(at.cosmology, name)) for name in names} \
+            | {name: jnp.asarray(at.redshifts[k]) for name, k in ends.items()}
+
+    return jax.tree.map(lambda part: np.asarray(part, float), jax.jit(jax.vmap(one))(x)) if names or ends else {}
 
 
 @partial(jax.jit, static_argnums=2)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax import Array
 
 from giga.lensing.cosmology import ARCSEC, Cosmology
+
+Scale = Literal["kpc_lens", "kpc_source", "mass_per_arcsec2"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +36,41 @@ class Redshifts:
     @property
     def kpc_lens(self) -> float:
         """Length of one arcsec in the lens plane [kpc]."""
-        return self._kpc(self.z_lens)
+        return float(self._scale("kpc_lens"))
 
     @property
     def kpc_source(self) -> float:
         """Length of one arcsec in the source plane [kpc]."""
-        return self._kpc(self.z_source)
+        return float(self._scale("kpc_source"))
 
     @property
     def mass_per_arcsec2(self) -> float:
         """Critical surface density times the area of a square arcsec in the lens plane [solar masses]."""
-        return float(self.cosmology.critical_density(self.z_lens, self.z_source)) * self.kpc_lens**2  # pyright: ignore
+        return float(self._scale("mass_per_arcsec2"))
 
-    def _kpc(self, z: float | None) -> float:
-        return 1e3 * ARCSEC * float(self.cosmology.angular_diameter_distance(z))  # pyright: ignore
+    def of_draws(self, name: Scale, drawn: Mapping[str, np.ndarray]) -> np.ndarray:
+        """One of the numbers above for each draw of redshifts and of the cosmology.
+
+        Args:
+            name: Of the number.
+            drawn: What differs from draw to draw, of one shape: z_lens, z_source, or a field of the cosmology.
+
+        Returns:
+            Their shape.
+        """
+        arrays = [np.asarray(values, float) for values in drawn.values()]
+
+        def one(*values: Array) -> Array:
+            new = dict(zip(drawn, values, strict=True))
+            redshifts = {key: new.pop(key) for key in ("z_lens", "z_source") if key in new}
+            return replace(self, cosmology=self.cosmology.replace(**new), **redshifts)._scale(name)  # pyright: ignore
+
+        found = jax.jit(jax.vmap(one))(*[array.ravel() for array in arrays])
+        return np.asarray(found, float).reshape(arrays[0].shape)
+
+    def _scale(self, name: Scale) -> Array:
+        if name == "mass_per_arcsec2":
+            density = self.cosmology.critical_density(self.z_lens, self.z_source)  # pyright: ignore
+            return density * self._scale("kpc_lens") ** 2
+        z: Any = self.z_lens if name == "kpc_lens" else self.z_source
+        return 1e3 * ARCSEC * self.cosmology.angular_diameter_distance(z)

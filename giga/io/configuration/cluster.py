@@ -76,7 +76,7 @@ class ClusterSection:
         return PlanesConfig((lens.z_lens,), None, cosmology, sources=self.systems.redshifts, absolute=True)
 
     def seen_from(self, lens: LensConfig) -> Redshifts:
-        """The cluster and the source that the maps are for; a cosmology that is free is that of [lens]."""
+        """The cluster and the source that the maps are for; what is free of a cosmology is that of each draw."""
         known = {key: value for key, value in self.cosmology if isinstance(value, float)}
         return Redshifts(lens.z_lens, self.settings.z_map, Cosmology(**({"H0": lens.H0, "Om0": lens.Om0} | known)))
 
