@@ -4,7 +4,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
+from _lenstool import kovner
 
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import parse_config
@@ -14,10 +16,12 @@ from giga.io.lenstool.par import Par, Row, free_redshifts, read_par, write_par
 from giga.io.lenstool.potentials import ENDLESS, POINTLIKE, masses
 from giga.io.lenstool.potfiles import members
 from giga.io.lenstool.scenes import ARCS, PAR, Arcs, lenstool_files
+from giga.jobs.exchange import _width
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
 from giga.lensing.tracing import deflection
+from giga.light import Sersic
 from giga.mass import EPL, NFW, SIE, SIS, PJaffe, PJaffeEllipse, Shear
 from giga.mass.members import DPIE, Catalogue, Halos, Members
 
@@ -100,6 +104,29 @@ def test_a_mass_bends_light_as_before(name, tmp_path):
     np.testing.assert_allclose(bent(read_back(read_par(tmp_path / PAR))), expected, atol=max(atol, 1e-6))
 
 
+def test_the_files_are_lenstools(tmp_path):
+    """The numbers in them by LensTool's own rules: the type by another form, and the relation of a potfile."""
+    mass = [MASSES["DPIE"], MASSES["Members"], MASSES["Shear"]]
+    files, par = written(tmp_path, scene_of(*mass))
+    halo, shear, pot = ({row.key: float(row.values[len(row.values) > 2]) for row in section.rows if row.key != "filein"}
+                        for section in par.named("potentiel", "potfile"))
+    x, y = np.random.default_rng(3).uniform(-40.0, 40.0, (2, 40))
+
+    def bends(sigma, core, cut, e, angle, at):
+        return np.stack(kovner(x - at[0], y - at[1], sigma, core, cut, max(e, 1e-7), np.radians(angle)))
+
+    total = bends(halo["v_disp"], halo["core_radius"], halo["cut_radius"], halo["ellipticite"], halo["angle_pos"],
+                  (halo["x_centre"], halo["y_centre"]))
+    turn = np.radians(2.0 * shear["angle_pos"])
+    total += shear["gamma"] * np.stack([np.cos(turn) * x + np.sin(turn) * y, np.sin(turn) * x - np.cos(turn) * y])
+    for line in files.texts["members0.cat"].splitlines()[1:]:
+        px, py, a, b, theta, mag, _ = map(float, line.split()[1:])
+        light = 10.0 ** (-0.4 * (mag - pot["mag0"]))
+        total += bends(pot["sigma"] * light ** (1.0 / pot["vdslope"]), pot["core"] * light**0.5,
+                       pot["cut"] * light ** (2.0 / pot["slope"]), (a**2 - b**2) / (a**2 + b**2), theta, (px, py))
+    np.testing.assert_allclose(total, bent(mass), atol=2e-6)  # the other form divides by the round one's ellipticity
+
+
 def test_a_whole_scene_goes_out_and_comes_back(tmp_path):
     """Cosmology, redshift, field and reference too; the potfile is one, and its numbers are those of the relation."""
     mass = [MASSES[name] for name in ("DPIE", "Members", "Shear", "NFW")]
@@ -160,6 +187,13 @@ def test_what_lenstool_cannot_say_is_named(mass, why, tmp_path):
     assert path == "mass.1" and why in said
     with pytest.raises(ValueError, match=why):
         lenstool_files(scene_of(mass), REFERENCE)
+
+
+def test_the_record_names_lights_and_a_search_has_widths_of_priors(tmp_path):
+    files, _ = written(tmp_path, scene_of(MASSES["round"]).replace(lens_light=[Sersic(R_sersic=1.0, n_sersic=1.0)]))
+    assert files.skipped == [("lens_light, source_light", "LensTool's masses have no light")]
+    assert _width(dist.Uniform(1.0, 7.0)) == pytest.approx(6.0 / np.sqrt(12.0), rel=0.03)
+    assert _width(dist.TruncatedNormal(2.0, 0.1, low=0.4)) == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_scene_that_is_no_cluster_is_refused():

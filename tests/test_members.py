@@ -4,15 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from _lenstool import kovner
 
 from giga.mass import members as module
 from giga.mass.base import deflection_jacobian
 from giga.mass.members import DPIE, Catalogue, Members
 
 pytestmark = pytest.mark.quick
-
-C = 299792.458
-
 
 def catalogue(n, seed=1):
     rng = np.random.default_rng(seed)
@@ -28,21 +26,6 @@ def relation(n, dtype, **changes):
 
 def positions(dtype, n=24):
     return jnp.asarray(np.random.default_rng(3).uniform(-40.0, 40.0, (2, n)), dtype)
-
-
-def kovner(x, y, sigma, a, s, ellipticity, angle):
-    """Deflection of type 81 by the complex logarithm of Kassiola & Kovner (1993), eq. 4.1.2, for D_ls / D_s = 1."""
-    eps = (1.0 - np.sqrt(1.0 - ellipticity**2)) / ellipticity
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-
-    def one(core):
-        root, q = np.sqrt(eps), (1.0 - eps) / (1.0 + eps)
-        r = np.sqrt(core**2 + u**2 / (1.0 + eps) ** 2 + v**2 / (1.0 - eps) ** 2)
-        quotient = (q * u + 1j * (2.0 * root * r - v / q)) / (u + 1j * (2.0 * core * root - v))
-        return -0.5j * (1.0 - eps**2) / root * np.log(quotient)
-
-    alpha = 6.0 * np.pi * (sigma / C) ** 2 * 648000.0 / np.pi * s / (s - a) * (one(a) - one(s)) * np.exp(1j * angle)
-    return alpha.real, alpha.imag
 
 
 def test_one_is_type_81(x64):

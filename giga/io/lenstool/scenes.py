@@ -89,12 +89,14 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
     skipped: list[tuple[str, str]] = []
     sections: list[Section] = []
     potfiles: list[Section] = []
+    count = 0
     for k, profile in enumerate(scene.mass):
         profile = jax.tree.map(lambda leaf: np.asarray(leaf, float), profile)
         if isinstance(profile, Members) and (reason := _off_relation(profile)) is None:
             name = f"members{len(potfiles)}.cat"
             texts[name] = write_table(_catalogue(profile), reference)
             potfiles.append(_potfile(profile, f"potfile{len(potfiles)}", name, z_lens))
+            count += len(profile.catalogue.x)
             continue
         if isinstance(profile, Members):
             skipped.append((f"mass.{k}", f"{reason}, so that each member is a potentiel of its own"))
@@ -114,9 +116,8 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
     if arcs is not None:
         texts[ARCS] = write_table(arcs.table, reference, images=True)
         head.append(_image(arcs))
-    count = len(sections) + sum(len(profile.catalogue.x) for profile in scene.mass if isinstance(profile, Members)
-                                and _off_relation(profile) is None)
-    grid = _section("grille", "", [("nombre", "128"), ("polaire", "0"), ("nlentille", str(count)), ("nlens_opt", "0")])
+    grid = _section("grille", "", [("nombre", "128"), ("polaire", "0"), ("nlentille", str(count + len(sections))),
+                                   ("nlens_opt", "0")])
     tail = [_cosmology(planes.cosmology)]
     if half_width is not None:
         tail.append(_section("champ", "", [(f"{axis}{end}", _text(sign * half_width)) for axis in "xy"
