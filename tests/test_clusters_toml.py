@@ -60,8 +60,8 @@ ARCS = """#REFERENCE 3 150.0 2.2
 2.2 -16.0 8.0 1 1 0 0.0 0
 """
 MEMBERS = """#REFERENCE 3 150.0 2.2
-1 8.0 -3.0 1.0 0.8 30.0 18.5 0
-2 -12.0 10.0 1.0 0.9 80.0 19.5 0
+g1 8.0 -3.0 1.0 0.8 30.0 18.5 0
+g2 -12.0 10.0 1.0 0.9 80.0 19.5 0
 """
 PAR = """runmode
 	reference 3 150.0 2.2
@@ -149,7 +149,7 @@ def test_section_is_read_and_written_back(folder):
     ("1.1 14.0", "1.1 34.0", "arcs.dat", r"arcs.dat: line 2: image 1.1 at 34.00, 3.00 arcsec; expected a place within"),
     ("1.2 -9.0 6.0 1 1 0 1.5", "1.2 -9.0 6.0 1 1 0 1.6", "arcs.dat", r"line 2: redshifts \[1.5, 1.6\] of system 1"),
     ("0 1.5 0", "0 0.3 0", "arcs.dat", r"arcs.dat: line 2: redshift 0.3 of system 1; expected a source behind"),
-    ("19.5", "nan", "members.cat", r"members.cat: line 3: row 1 \(2\) not finite"),
+    ("19.5", "nan", "members.cat", r"members.cat: line 3: row 1 \(g2\) not finite"),
     ("low = 1.0, high = 6.0", "low = 0.2, high = 6.0", "", r"redshifts.2: Uniform from 0.2 to 6; expected"),
     ("redshifts = {2", "redshifts = {7", "", r"cluster.redshifts.7: no such system"),
     ("redshifts = ", "#", "", r"cluster.redshifts: none of system 2, whose redshift in .*arcs.dat is 0"),
@@ -291,6 +291,7 @@ def to_lenstool(folder, result):
     assert done.exit_code == 0, done.output
     assert {path.name for path in (folder / "lt").iterdir()} == {"best.par", "arcs.dat", "members0.cat", "skipped.json"}
     assert "skipped mass.0.sigma: the best fit is written" in done.output
+    assert [line.split()[0] for line in (folder / "lt" / "members0.cat").read_text().splitlines()[1:]] == ["g1", "g2"]
     config = parsed(folder / "lt", '[cluster]\npar = "best.par"\nz_map = 3.0\n')
     halo = dict(config.mass[0].parameters)
     np.testing.assert_allclose([halo["sigma"], halo["e1"], halo["e2"], halo["core"]],

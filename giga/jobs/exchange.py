@@ -26,11 +26,14 @@ from giga.io.exchange.tables import scene_tables
 from giga.io.images.hdu import read_image
 from giga.io.images.sky import celestial_wcs
 from giga.io.jsonfile import write_json
+from giga.io.lenstool.catalogues import read_potfile
 from giga.io.lenstool.scenes import Arcs, lenstool_files
 from giga.io.results.model import read_model
+from giga.io.table_file import FORMATS
 from giga.io.tables import write_toml
 from giga.jobs.job import free_names
 from giga.lensing.scene import Scene
+from giga.mass.members import Members
 from giga.runtime.atomic import write_atomically, write_text
 
 Code = Literal["coolest", "lenstronomy"]
@@ -112,7 +115,7 @@ def export_cluster(run: Path, out: Path, *, overwrite: bool = False) -> Exchange
     try:
         made = lenstool_files(fitted.best, settings.reference,
                               Arcs(table, free, settings.sigma, settings.ladder == "image"), settings.half_width,
-                              (f"giga: chi2 {fitted.chi2:.6g} of the best fit",))
+                              (f"giga: chi2 {fitted.chi2:.6g} of the best fit",), _names(fitted))
     except ValueError as error:
         raise InputError(run / "config.toml", "mass", str(error)) from error
     skipped = list(made.skipped)
@@ -124,6 +127,16 @@ def export_cluster(run: Path, out: Path, *, overwrite: bool = False) -> Exchange
     files.append(write_json(out / RECORD, [{"what": what, "why": why} for what, why in skipped]))
     ended = [] if fitted.sampled else [f"{run}: the search has ended, nothing is sampled yet"]
     return Exchanged(files, ended + [f"skipped {what}: {why}" for what, why in skipped])
+
+
+def _names(fitted: Fitted) -> dict[int, tuple[str, ...]]:
+    """Names of members by the number of their mass; those of a table have none."""
+    out: dict[int, tuple[str, ...]] = {}
+    for k, (profile, mass) in enumerate(zip(fitted.config.mass, fitted.best.mass, strict=True)):
+        path = dict(profile.settings).get("catalogue")
+        if isinstance(mass, Members) and path is not None and Path(path).suffix.lower() not in FORMATS:
+            out[k] = read_potfile(path).names
+    return out
 
 
 def _width(prior: Any) -> float:

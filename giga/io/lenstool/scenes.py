@@ -66,7 +66,8 @@ class Files:
 
 
 def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | None = None,
-                   half_width: float | None = None, comments: Sequence[str] = ()) -> Files:
+                   half_width: float | None = None, comments: Sequence[str] = (),
+                   names: Mapping[int, Sequence[str]] | None = None) -> Files:
     """A scene as LensTool's files.
 
     Args:
@@ -75,6 +76,7 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
         arcs: Multiple images.
         half_width: Of the field [arcsec].
         comments: For the head of the `.par`.
+        names: Of the members of a mass, by its number; without them they are numbers.
 
     Raises:
         ValueError: A scene without such planes, or masses none of which LensTool has.
@@ -94,7 +96,8 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
         profile = jax.tree.map(lambda leaf: np.asarray(leaf, float), profile)
         if isinstance(profile, Members) and (reason := _off_relation(profile)) is None:
             name = f"members{len(potfiles)}.cat"
-            texts[name] = write_table(_catalogue(profile), reference)
+            numbers = [str(j + 1) for j in range(len(profile.catalogue.x))]
+            texts[name] = write_table(_catalogue(profile, (names or {}).get(k, numbers)), reference)
             potfiles.append(_potfile(profile, f"potfile{len(potfiles)}", name, z_lens))
             count += len(profile.catalogue.x)
             continue
@@ -167,11 +170,11 @@ def _potfile(members: Members, name: str, file: str, z_lens: float) -> Section:
     return _section(name, "", rows)
 
 
-def _catalogue(members: Members) -> Table:
+def _catalogue(members: Members, names: Sequence[str]) -> Table:
     """The rows of a potfile; the axes of an ellipse of |e| are 1 + |e| and 1 - |e|."""
     of = members.catalogue
     e, none = np.hypot(of.e1, of.e2), np.zeros(len(of.x))
-    return Table(tuple(str(k + 1) for k in range(len(of.x))), of.x, of.y, 1.0 + e, 1.0 - e,
+    return Table(tuple(names), of.x, of.y, 1.0 + e, 1.0 - e,
                  0.5 * np.degrees(np.arctan2(of.e2, of.e1)), none, of.mag, (), Path())
 
 
