@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.core import Tracer
 
 Param: TypeAlias = Any
 """A leaf of a component: a number or an array (a lens), or a distribution (a prior)."""
@@ -139,7 +140,7 @@ def check_numbers(tree: Any, path: str = "") -> None:
 
 def _numbers(leaf: Any) -> np.ndarray | None:
     """A leaf as an array of at least one axis; None where it is no number, or traced."""
-    if leaf is None or is_distribution(leaf) or isinstance(leaf, jax.core.Tracer):
+    if leaf is None or is_distribution(leaf) or isinstance(leaf, Tracer):
         return None
     values = np.asarray(leaf)
     return np.atleast_1d(values) if values.dtype.kind in "fiu" else None

@@ -77,7 +77,8 @@ class Derived:
         draws, best, units = dict(self.draws), dict(self.best), dict(self.units)
         free = {name: one for name, one in self.free.items() if getattr(redshifts, name, None) is None}
         missing = dict(self.missing)
-        wanted = {f"{name}_kpc": (name, attribute, "kpc") for name, attribute in LENGTHS.items()}
+        wanted: dict[str, tuple[str, Scale, str]] = {f"{name}_kpc": (name, attribute, "kpc")
+                                                     for name, attribute in LENGTHS.items()}
         wanted[MASS] = (AREA, "mass_per_arcsec2", "solMass")
         for name, (source, attribute, unit) in wanted.items():
             for one in [key for key in self.draws if key == source or key.startswith(f"{source}.")]:
