@@ -56,7 +56,9 @@ def keep_search(found: Found, folder: Path, config_text: str, *, draw: bool = Tr
 
 
 def in_units(result: F, config: Config) -> F:
-    """The result with lengths and masses by the redshifts of its configuration."""
+    """The result with lengths, masses and delays by the redshifts of its configuration."""
+    if result.point_images is not None:
+        result = result.replace(point_images=result.point_images.at(config.redshifts))
     if result.derived is None:
         return result
     return result.replace(derived=result.derived.at(config.redshifts))

@@ -18,6 +18,7 @@ from giga.io.errors import InputError
 from giga.io.results.field import field_summary, read_field
 from giga.io.results.model import read_curves, read_model, write_model
 from giga.io.results.paper import csv_row, latex_rows
+from giga.io.results.point_images import images_summary, read_images
 from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
@@ -27,6 +28,7 @@ FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "
 SEARCH_FILES = ("config.toml", "model.fits", "fit.png", "report.html", "search.json")
 APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 SEARCHED = ("chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices", "versions", "seed")
+POINTS = ("chi2", "n", "log_likelihood")
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
@@ -43,7 +45,7 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
              "STAGE": (stage, "what the best fit is of"),
              "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
     written = [write_text(folder / "config.toml", config_text), *sampled,
-               write_model(folder / "model.fits", drawn, cards, found.field)]
+               write_model(folder / "model.fits", drawn, cards, found.field, found.point_images)]
     if isinstance(found, Result):
         written += [write_text(folder / "table.tex", latex_rows(found)),
                     write_text(folder / "table.csv", csv_row(found))]
@@ -124,9 +126,10 @@ def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndar
 def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture], folder: Path) -> dict[str, Any]:
     """The fields of `Found` that summary.json or search.json and model.fits hold."""
     images, path = known.get("images"), folder / "model.fits"
-    points = PointsFit(**known.get("points", {}))
+    section = known.get("points", {})
+    points = PointsFit(**{name: section[name] for name in POINTS if name in section})
     return dict(
-        points=points,
+        points=points, point_images=read_images(section),
         field=None if images is None else read_field(path, images, read_curves(path)),
         prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
         model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
@@ -165,6 +168,8 @@ def summary(result: Found) -> dict[str, Any]:
     if result.points.n:
         out["points"] = {"chi2": _finite("points.chi2", result.points.chi2), "n": result.points.n,
                          "log_likelihood": _finite("points.log_likelihood", result.points.log_likelihood)}
+        if result.point_images is not None:
+            out["points"] |= _plain(images_summary(result.point_images))
     if result.field is not None:
         out["images"] = _plain(field_summary(result.field))
     if rows := result.amplitudes.rows():

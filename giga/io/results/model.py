@@ -2,8 +2,9 @@
 
 The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, SOURCE_ERROR where its source
 has no given shape, and CORRELATION where its noise has one, with its number, from 1, as EXTVER; the table CURVES holds
-the critical curves and caustics. Images keep the WCS of the observation; their WCS "A" gives the lens angles x and y in
-arcsec. Of a fit without pixels the HDUs of `giga.io.results.field` are in the place of images.
+the critical curves and caustics, and POINT_IMAGES the images of point sources where there are some. Images keep the WCS
+of the observation; their WCS "A" gives the lens angles x and y in arcsec. Of a fit without pixels the HDUs of
+`giga.io.results.field` are in the place of images.
 """
 
 import io
@@ -18,11 +19,13 @@ from astropy.io import fits
 from giga.imaging.observation import Observation
 from giga.inference.field import Field
 from giga.inference.pictures import Picture
+from giga.inference.point_images import PointTable
 from giga.io.errors import InputError
 from giga.io.images.angles import angles, grid_of
 from giga.io.images.fits import wcs_header
 from giga.io.images.sky import celestial_wcs
 from giga.io.results.field import field_hdus
+from giga.io.results.point_images import images_hdu
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.runtime.atomic import write_bytes
 
@@ -34,7 +37,7 @@ CORRELATION = "CORRELATION"  # of the noise by lag, of those observations that h
 
 
 def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]],
-                shown: Field | None = None) -> Path:
+                shown: Field | None = None, points: PointTable | None = None) -> Path:
     """Write model.fits.
 
     Args:
@@ -42,6 +45,7 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         drawn: A picture for each observation.
         cards: Keyword, and value and comment, for the primary header.
         shown: The field of a fit without pixels, which has no pictures.
+        points: Images of point sources.
     """
     primary = fits.PrimaryHDU()
     curves = drawn[0].curves if shown is None else shown.curves
@@ -70,6 +74,8 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
                                observation.band))
     if shown is not None:
         hdus += field_hdus(shown)
+    if points is not None and points.rows:
+        hdus.append(images_hdu(points))
     hdus.append(_table(curves))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
