@@ -16,10 +16,11 @@ from giga.inference.pictures import Picture
 from giga.inference.result import Found, PointsFit, Result
 from giga.io.errors import InputError
 from giga.io.results.field import field_summary, read_field
-from giga.io.results.model import read_curves, read_model, write_model
+from giga.io.results.model import curves_summary, read_curves, read_model, write_model
 from giga.io.results.paper import csv_row, latex_rows
 from giga.io.results.point_images import images_summary, read_images
 from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
+from giga.lensing.critical import Curve
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
 
@@ -52,13 +53,13 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
     return written
 
 
-def write_last(found: Found, folder: Path) -> Path:
+def write_last(found: Found, folder: Path, curves: Sequence[Curve] = ()) -> Path:
     """Write search.json, or the summary.json of a finished fit in its place, when all other files are there.
 
     Raises as `summary`, and OSError.
     """
     name = "summary.json" if isinstance(found, Result) else "search.json"
-    path = write_text(folder / name, json.dumps(summary(found), indent=2, allow_nan=False) + "\n")
+    path = write_text(folder / name, json.dumps(summary(found, curves), indent=2, allow_nan=False) + "\n")
     if isinstance(found, Result):
         (folder / "search.json").unlink(missing_ok=True)
     return path
@@ -149,8 +150,12 @@ def _amplitudes(rows: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.nd
     return replace(best, draws={name: drawn[name] for name in rows}, of=drawn["draw"])
 
 
-def summary(result: Found) -> dict[str, Any]:
+def summary(result: Found, curves: Sequence[Curve] = ()) -> dict[str, Any]:
     """What summary.json or search.json holds, in plain Python; diagnostics that are not numbers become None.
+
+    Args:
+        result: The fit, or what its search has found.
+        curves: Critical curves of the best fit.
 
     Raises:
         ValueError: NaN or infinity in chi2, a best-fit value, or the moments of the posterior.
@@ -170,6 +175,8 @@ def summary(result: Found) -> dict[str, Any]:
                          "log_likelihood": _finite("points.log_likelihood", result.points.log_likelihood)}
         if result.point_images is not None:
             out["points"] |= _plain(images_summary(result.point_images))
+    if curves:
+        out |= _plain(curves_summary(curves))
     if result.field is not None:
         out["images"] = _plain(field_summary(result.field))
     if rows := result.amplitudes.rows():

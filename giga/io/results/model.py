@@ -26,6 +26,7 @@ from giga.io.images.fits import wcs_header
 from giga.io.images.sky import celestial_wcs
 from giga.io.results.field import field_hdus
 from giga.io.results.point_images import images_hdu
+from giga.lensing.caustics import cross_sections
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.runtime.atomic import write_bytes
 
@@ -136,21 +137,41 @@ def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.He
 
 
 def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
-    rows = [(curve.kind, number, plane, points, curve.secondary) for number, curve in enumerate(curves, start=1)
-            for plane, points in (("image", curve.critical), ("source", curve.caustic))]
+    rows = [(curve.kind, number, plane, points, curve.secondary, area, length)
+            for number, curve in enumerate(curves, start=1) for plane, points, area, length in (
+                ("image", curve.critical, curve.area, curve.length),
+                ("source", curve.caustic, curve.caustic_area, curve.caustic_length))]
     lengths = [len(row[3]) for row in rows]
     points = np.concatenate([np.zeros((0, 2)), *(row[3] for row in rows)])
 
     def repeated(values: list, dtype) -> np.ndarray:
         return np.repeat(np.array(values, dtype), lengths)
 
-    return fits.BinTableHDU.from_columns([
+    table = fits.BinTableHDU.from_columns([
         fits.Column("kind", "10A", array=repeated([row[0] for row in rows], "U10")),
         fits.Column("curve", "J", array=repeated([row[1] for row in rows], np.int32)),
         fits.Column("secondary", "L", array=repeated([row[4] for row in rows], bool)),
         fits.Column("plane", "6A", array=repeated([row[2] for row in rows], "U6")),
         fits.Column("x", "D", unit="arcsec", array=points[:, 0]),
-        fits.Column("y", "D", unit="arcsec", array=points[:, 1])], name="CURVES")
+        fits.Column("y", "D", unit="arcsec", array=points[:, 1]),
+        fits.Column("area", "D", unit="arcsec2", array=repeated([row[5] for row in rows], float)),
+        fits.Column("length", "D", unit="arcsec", array=repeated([row[6] for row in rows], float))], name="CURVES")
+    for number, area in areas_of(curves).items():
+        table.header[f"XSEC{number}"] = (area, f"[arcsec2] of the source plane with {number} images")
+    return table
+
+
+def areas_of(curves: Sequence[Curve]) -> dict[int, float]:
+    """Cross-sections by the number of images; none where a curve leaves the field, for they cannot be told."""
+    return cross_sections(curves) if all(curve.closed for curve in curves) else {}
+
+
+def curves_summary(curves: Sequence[Curve]) -> dict[str, Any]:
+    """What summary.json says of critical curves and caustics, in their order in the table CURVES."""
+    rows = [{"kind": curve.kind, "secondary": curve.secondary, "closed": curve.closed, "area": curve.area,
+             "einstein_radius": curve.einstein_radius, "length": curve.length, "caustic_area": curve.caustic_area,
+             "caustic_length": curve.caustic_length} for curve in curves]
+    return {"curves": rows, "cross_sections": {str(number): area for number, area in areas_of(curves).items()}}
 
 
 def _curves(table: Mapping[str, Any]) -> list[Curve]:
