@@ -87,6 +87,12 @@ def is_distribution(leaf: Any) -> bool:
     return isinstance(leaf, dist.Distribution)
 
 
+def in_float64(tree: Any) -> Any:
+    """A tree of numbers on the host, those that are not integers in float64."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if np.issubdtype(np.asarray(leaf).dtype, np.floating)
+                        else leaf, tree)
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """Spell a pytree path as users write it: `mass.0.theta_E`."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
@@ -173,5 +179,5 @@ def found_in(package: str, base: type[T]) -> dict[str, type[T]]:
     return found
 
 
-__all__ = ["AnyArray", "Array", "Component", "Param", "check_numbers", "found_in", "is_distribution",
+__all__ = ["AnyArray", "Array", "Component", "Param", "check_numbers", "found_in", "in_float64", "is_distribution",
            "leaves_with_names", "names", "path_name", "static"]

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from giga.io.results.model import _curves, _table
+from giga.io.results.model import _curves, _table, curves_summary
 from giga.lensing.caustics import cross_sections, image_numbers, told_apart
 from giga.lensing.critical import Curve, critical_curves, enclosed_area, fields
 from giga.lensing.images import Finder, find_images
@@ -103,10 +103,32 @@ def test_every_galaxy_of_many_is_looked_at():
     assert (alone < radii).all() and (radii < 1.3 * alone).all()  # the others add to the sheet
 
 
+def test_a_large_circle_is_one_to_a_millionth_of_an_arcsecond_whatever_the_precision(dtype):
+    """An isothermal sphere in a sheet of convergence k is critical at theta_E / (1 - k), and has a point as caustic."""
+    mass = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), [SIS(theta_E=25.0), Convergence(kappa=0.25)])
+    tangential, cut = critical_curves(mass, 60.0)
+    radius, turns = 25.0 / 0.75, 2.0 * np.pi
+    assert (tangential.kind, cut.kind) == ("tangential", "cut")
+    np.testing.assert_allclose(np.hypot(*tangential.critical.T), radius, atol=1e-6)
+    np.testing.assert_allclose(tangential.caustic, 0.0, atol=1e-6)
+    # Of a polygon of so many corners, which lies inside of the circle.
+    assert tangential.area == pytest.approx(np.pi * radius**2, rel=1e-4)
+    assert tangential.length == pytest.approx(turns * radius, rel=1e-4) and tangential.caustic_length < 1e-4
+    assert cut.caustic_area == pytest.approx(np.pi * 25.0**2, rel=1e-3)
+    assert cut.caustic_length == pytest.approx(turns * 25.0, rel=1e-3)
+    said = curves_summary([tangential, cut])
+    assert [row["area"] for row in said["curves"]] == [tangential.area, 0.0]
+    assert set(said["cross_sections"]) == {"2"}
+    header, table = _table([tangential, cut]).header, _table([tangential, cut]).data
+    assert header["XSEC2"] == said["cross_sections"]["2"] == pytest.approx(np.pi * 25.0**2, rel=1e-3)
+    assert set(table["area"]) == {tangential.area, tangential.caustic_area, cut.caustic_area}
+
+
 def test_points_of_a_cluster_lie_on_its_curves_to_a_millionth_of_an_arcsecond():
+    mass = [NIE(theta_E=25.0, s_scale=4.0, e1=0.2, e2=0.1), NIE(theta_E=1.0, s_scale=0.05, center_x=33.0)]
+    curves = critical_curves(mass, 60.0, galaxies=np.array([[33.0, 0.0]]))  # of a grid in float32
     with jax.enable_x64(True):
-        mass = [NIE(theta_E=25.0, s_scale=4.0, e1=0.2, e2=0.1), NIE(theta_E=1.0, s_scale=0.05, center_x=33.0)]
-        for curve in critical_curves(mass, 60.0, galaxies=np.array([[33.0, 0.0]])):
+        for curve in curves:
             x, y = curve.critical.T
 
             def value(x, y, kind=curve.kind):

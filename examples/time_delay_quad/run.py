@@ -38,7 +38,7 @@ SEEN = (9.0, 14.0, 18.0, 7.0)  # fluxes of the quasar's images in it, no longer 
 SHORT = {"inference.n_screen": 32, "inference.n_starts": 4, "inference.n_finalists": 2, "inference.map_rounds": 8,
          "inference.vi_axis": "none", "inference.vi_steps": 2, "inference.vi_samples": 4, "inference.n_chains": 4,
          "inference.n_block": 4, "inference.n_pilot": 1, "inference.min_iterations": 4, "inference.max_iterations": 4,
-         "inference.derived": False, "inference.n_bridge": 32, "inference.n_predictive": 8}
+         "inference.n_bridge": 32, "inference.n_predictive": 8}
 
 
 def truth() -> Scene:
@@ -107,16 +107,14 @@ def fit(out: Path, overrides: Mapping[str, object], data: Path | None = None, **
     return run_fit(config.with_overrides(points | dict(overrides)), out, truth=known(scene), **options)
 
 
-def distance(hubble: np.ndarray) -> np.ndarray:
-    """Time-delay distance of the lens for values of H0 [Mpc]."""
-    return np.asarray(Cosmology(H0=1.0).time_delay_distance(Z_LENS, Z_SOURCE), float) / hubble
-
-
 def show(result: Result, picture: Path | None) -> None:
     """Print H0 and the distance beside the truth, and draw their posterior."""
     hubble = np.ravel(result.samples["planes.cosmology.H0"])
-    for name, draws, true in (("H0 [km / s / Mpc]", hubble, H0),
-                              ("time-delay distance [Mpc]", distance(hubble), float(distance(np.array(H0))))):
+    known = [("H0 [km / s / Mpc]", hubble, H0)]
+    if result.derived is not None:
+        true_distance = float(Cosmology(H0=H0).time_delay_distance(Z_LENS, Z_SOURCE))
+        known.append(("time-delay distance [Mpc]", result.derived.draws["time_delay_distance"], true_distance))
+    for name, draws, true in known:
         low, middle, high = np.quantile(draws, [0.16, 0.5, 0.84])
         print(f"{name:26} {middle:8.1f} +{high - middle:.1f} -{middle - low:.1f}   truth {true:.1f}")
     for k, true in enumerate(SEEN if result.amplitudes.draws else ()):
@@ -153,7 +151,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             if options.pixels:
                 simulate(Path(scratch))
-            show(fit(Path(scratch) / "run", SHORT, Path(scratch) if options.pixels else None), None)
+            overrides = SHORT | ({"inference.derived": False} if options.pixels else {})
+            show(fit(Path(scratch) / "run", overrides, Path(scratch) if options.pixels else None), None)
         return
     data, run = (options.out / "data", options.out / "run") if options.pixels else (None, options.out)
     if data is not None:

@@ -201,10 +201,13 @@ def fluxes(mu: Array, data: PointImages) -> Array:
         mu: Magnification of each image, shape (n,).
         data: With fluxes.
     """
-    weight = 1.0 / data.flux_sigma**2
-    size = jnp.abs(mu)
-    source = jnp.sum(weight * size * data.flux) / jnp.sum(weight * size**2)
-    return (data.flux - source * size) / data.flux_sigma
+    return (data.flux - source_flux(mu, data) * jnp.abs(mu)) / data.flux_sigma
+
+
+def source_flux(mu: Array, data: PointImages) -> Array:
+    """Flux of the source without lensing that fluxes of images tell best; arguments are those of `fluxes`."""
+    weight, size = 1.0 / data.flux_sigma**2, jnp.abs(mu)
+    return jnp.sum(weight * size * data.flux) / jnp.sum(weight * size**2)
 
 
 def delays(times: Array, data: PointImages) -> Array:
@@ -357,6 +360,11 @@ class PointTerm(Component):
         x, y = (jnp.stack([jnp.asarray(getattr(scene.lens_light[k], name)) for k in self.images])
                 for name in ("center_x", "center_y"))
         return self.data.replace(x=x, y=y)
+
+    def place(self, scene: Scene) -> Array:
+        """Position of the source in a scene, shape (2,) [arcsec]: where a profile tells it, or the best one."""
+        beta = self._beta(scene)
+        return source_plane(scene.lenses(self.data.plane), self.placed(scene)).beta if beta is None else beta
 
     def _beta(self, scene: Scene) -> Array | None:
         """Position of the source, where a profile of the scene tells it."""

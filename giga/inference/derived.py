@@ -19,6 +19,7 @@ from giga.imaging.observation import Observation
 from giga.inference.amplitudes import linear_profiles
 from giga.inference.digits import moments
 from giga.inference.field import masses_of_draws, rms_of_draws
+from giga.inference.point_images import delay_distances
 from giga.inference.result import Result
 from giga.lensing.cosmology import ARCSEC
 from giga.lensing.einstein import SAYS, einstein_numbers, in_pieces, middle
@@ -133,6 +134,9 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, poi
         mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None] for leaf in
                                                              jax.tree.leaves(list(result.scenes[0].lenses()))])
         _einstein(table, mass, mine, 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale))
+    at_best = np.asarray([[result.best[name] for name in prior.names]], x.dtype)
+    for name, values in delay_distances(prior, points, np.concatenate([at_best, x])).items():
+        table.add(name, values[1:], values[0], "Mpc")
     seen: set[str | None] = set()
     for k, observation in enumerate(result.observations):
         if observation.band in seen:  # another image of the same light

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from giga.bayes.exchange import Orders
+from giga.bayes.points import PointTerm
 from giga.bayes.posterior import Posterior, variance
 from giga.bayes.prior import Prior, constrained, prior_draws
 from giga.imaging.observation import Data
@@ -23,6 +24,7 @@ from giga.inference.checks.comparison import checks, pointwise, predictive
 from giga.inference.checks.findings import findings
 from giga.inference.derived import Derived, derive
 from giga.inference.field import field_of
+from giga.inference.point_images import PointTable, point_images
 from giga.inference.result import Found, PointsFit, Result
 from giga.inference.sampling import in_orders
 from giga.inference.search.map import MapState
@@ -45,7 +47,7 @@ def found_by_search(run: Stages, found: MapState) -> Found:
     """What the search has found, with its images."""
     mode, _ = _mode(run.posterior, found)
     best = _at_best(run, mode)
-    return _with_field(best.replace(info={**best.info, "findings": findings(best)}), run)
+    return _with_images(_with_field(best.replace(info={**best.info, "findings": findings(best)}), run), run)
 
 
 def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Result:
@@ -88,7 +90,7 @@ def gathered(run: Stages, found: MapState, fitted: VIState, draws: Draws) -> Res
                                    result.observations)
     result = result.replace(info={**result.info, "checks": note}, amplitudes=amplitudes)
     result = result.replace(info={**result.info, "findings": findings(result)})
-    result = _with_field(result, run, x.reshape(-1, len(names)))
+    result = _with_images(_with_field(result, run, x.reshape(-1, len(names))), run, x.reshape(-1, len(names)))
     if not run.config.derived:
         return result
     begun = time.perf_counter()
@@ -106,6 +108,20 @@ def _with_field(found: F, run: Stages, x: np.ndarray | None = None) -> F:
     # By the points of the posterior, which are in its precision.
     field = field_of(found.scenes[0], run.posterior.points, prior, draws)
     return found.replace(field=field, timings_s={**found.timings_s, "maps": time.perf_counter() - begun})
+
+
+def _with_images(found: F, run: Stages, x: np.ndarray | None = None) -> F:
+    """The images of point sources; x are the draws of a finished fit, shape (draws, n)."""
+    posterior = run.posterior
+    if not (run.config.derived and any(isinstance(term, PointTerm) for term in posterior.points)):
+        return found
+    begun = time.perf_counter()
+    best = np.array([found.best[name] for name in posterior.prior.names])
+    try:
+        table = point_images(posterior.prior, posterior.points, best, x)
+    except (ArithmeticError, ValueError, LookupError) as error:  # said, for the fit is done
+        table = PointTable(notes=(f"{type(error).__name__}: {error}",))
+    return found.replace(point_images=table, timings_s={**found.timings_s, "images": time.perf_counter() - begun})
 
 
 def _derived(prior: Prior, result: Result, points: Sequence[Any]) -> Derived:

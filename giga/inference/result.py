@@ -58,6 +58,8 @@ class Found:
         versions: Package versions, by name.
         derived: Numbers that follow from the parameters, a `giga.inference.derived.Derived`; None when not asked for.
         points: How well images of point sources agree, where there are some.
+        point_images: The images of point sources, a `giga.inference.point_images.PointTable`; None where there are
+            none, or derived numbers were not asked for.
         field: Of a fit without pixels what is shown, a `giga.inference.field.Field`; None where there are pixels.
     """
 
@@ -80,6 +82,7 @@ class Found:
     versions: Mapping[str, str] = field(default_factory=dict)
     derived: Any = None
     points: PointsFit = PointsFit()
+    point_images: Any = None
     field: Any = None
 
     @property

@@ -13,6 +13,7 @@ from giga.io.configuration.toml import Config
 from giga.io.errors import InputError
 from giga.io.results.folder import FILES, SEARCH_FILES, read_found, write_last, write_numbers
 from giga.jobs.audit import PICTURE
+from giga.lensing.critical import Curve
 from giga.runtime.atomic import write_bytes, write_text
 from giga.show.checks import checks_figure
 from giga.show.corner import corner_figure
@@ -46,7 +47,12 @@ def write_results(found: Found, folder: str | PathLike[str], config_text: str, *
     drawn = pictures(found)
     return [*write_numbers(found, drawn, folder, config_text),
             *(_draw(found, drawn, folder, config_text) if draw else ()),
-            write_last(found, folder)]
+            write_last(found, folder, _curves(found, drawn))]
+
+
+def _curves(found: Found, drawn: Sequence[Picture]) -> Sequence[Curve]:
+    """The critical curves of the best fit."""
+    return drawn[0].curves if found.field is None else found.field.curves
 
 
 def keep_search(found: Found, folder: Path, config_text: str, *, draw: bool = True) -> None:
@@ -56,7 +62,9 @@ def keep_search(found: Found, folder: Path, config_text: str, *, draw: bool = Tr
 
 
 def in_units(result: F, config: Config) -> F:
-    """The result with lengths and masses by the redshifts of its configuration."""
+    """The result with lengths, masses and delays by the redshifts of its configuration."""
+    if result.point_images is not None:
+        result = result.replace(point_images=result.point_images.at(config.redshifts))
     if result.derived is None:
         return result
     return result.replace(derived=result.derived.at(config.redshifts))
@@ -81,7 +89,6 @@ def _draw(found: Found, drawn: Sequence[Picture], folder: Path, config_text: str
     if (folder / PICTURE).is_file():
         images["audit"] = (folder / PICTURE).read_bytes()
     files = FILES if isinstance(found, Result) else SEARCH_FILES
-    curves = drawn[0].curves if found.field is None else found.field.curves
-    page = report_page(found, curves, images, config_text, files)
+    page = report_page(found, _curves(found, drawn), images, config_text, files)
     kept = [write_bytes(folder / f"{name}.png", image) for name, image in images.items() if f"{name}.png" in files]
     return [*kept, write_text(folder / "report.html", page)]

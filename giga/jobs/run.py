@@ -78,7 +78,7 @@ def run_search(config: Config, out: Path, *, resume: bool = False, overwrite: bo
                    truth=truth, strict=strict)
     console = _console(begun, out, console)
     with FitProgress(console) as report:
-        found = search(**_arguments(begun), report=report)
+        found = in_units(search(**_arguments(begun), report=report), config)
     if begun.devices.first:
         with console.status("writing pictures"):
             write_results(found, out, begun.job.text)

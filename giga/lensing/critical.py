@@ -6,7 +6,7 @@ calls. Positions and radii in arcsec.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import contourpy
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 import scipy.ndimage
 from jax import Array
 
+from giga.component import in_float64
 from giga.lensing.tracing import deflection, jacobian, trace
 from giga.mass.base import MassProfile
 
@@ -23,6 +24,8 @@ BLOCK, SMALL = 2048, 256  # points are moved onto a curve in multiples of this; 
 SMALLEST = 1e-3  # a radial curve smaller than this is the smoothed centre of a singular profile [arcsec]
 LEVELS = 3  # grids inside grids, each about n / 12 times finer
 WINDOW = 6.18  # half-width of a finer grid, in cells of the coarser
+MOST, SETTLED = 40, 1e-9  # steps onto a curve, and the longest of the last one [arcsec]
+NEAR = 1e-7  # what is further from the curve in the end has not come onto it [arcsec]
 AROUND = 48  # grid points a side about a galaxy
 
 
@@ -64,7 +67,17 @@ class Curve:
     @property
     def length(self) -> float:
         """Length of the critical curve, zero for a cut [arcsec]."""
-        return float(np.hypot(*np.diff(self.critical, axis=0).T).sum())
+        return _length(self.critical)
+
+    @property
+    def caustic_area(self) -> float:
+        """Area inside the caustic; of one that crosses itself by the sense of each part [arcsec^2]."""
+        return enclosed_area(self.caustic)
+
+    @property
+    def caustic_length(self) -> float:
+        """Length of the caustic [arcsec]."""
+        return _length(self.caustic)
 
 
 def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n: int = 200,
@@ -72,9 +85,9 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
     """Find the critical curves and caustics of a lens inside a square.
 
     The eigenvalues 1 - kappa -+ |gamma| of the lensing Jacobian are contoured at zero on a grid, and
-    each point is moved onto the curve by Newton steps along the gradient, to about 1e-6 of the
-    half-width in single precision. With `jax_enable_x64` it is 1e-6 arcsec or less even of a cluster's, see
-    `tests/test_caustics.py`. Around each peak of the convergence finer grids look for small radial curves.
+    each point is moved onto the curve by Newton steps along the gradient. These steps are in float64 whatever the
+    precision of the grid, so that points are good to 1e-6 arcsec even of a cluster, see `tests/test_caustics.py`.
+    Around each peak of the convergence finer grids look for small radial curves.
 
     Args:
         mass: Mass profiles with numbers on their leaves.
@@ -110,10 +123,13 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
             lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
             peaks.extend(below)
     block = SMALL if len(others) else BLOCK
-    curves = [_refined(mass, kind, line, block) for kind in (0, 1) for line in lines[kind]]
-    tangential = [curve for curve in curves if curve.kind == "tangential"]
-    radial = [curve for curve in curves if curve.kind == "radial" and np.ptp(curve.critical, axis=0).max() > SMALLEST]
-    cuts = [_cut(mass, peak) for peak in peaks if not any(winding(curve.critical, *peak) for curve in radial)]
+    with jax.enable_x64(True):
+        exact = in_float64(mass)
+        curves = [_refined(exact, kind, line, block) for kind in (0, 1) for line in lines[kind]]
+        curves = [curve for curve in curves if len(curve.critical) > 2]
+        tangential = [curve for curve in curves if curve.kind == "tangential"]
+        radial = [c for c in curves if c.kind == "radial" and np.ptp(c.critical, axis=0).max() > SMALLEST]
+        cuts = [_cut(exact, peak) for peak in peaks if not any(winding(curve.critical, *peak) for curve in radial)]
     found = tangential + radial + [cut for cut in cuts if cut is not None]
     return sorted(found, key=lambda curve: (KINDS.index(curve.kind), -enclosed_area(curve.caustic), -curve.area))
 
@@ -176,6 +192,10 @@ def enclosed_area(points: np.ndarray) -> float:
     return float(0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))))
 
 
+def _length(points: np.ndarray) -> float:
+    return float(np.hypot(*np.diff(points, axis=0).T).sum())
+
+
 def winding(points: np.ndarray, x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
     """How often a closed polygon winds around places, counterclockwise.
 
@@ -212,26 +232,45 @@ def _trace(mass: list[MassProfile], x: Array, y: Array) -> tuple[Array, Array]:
 
 @jax.jit
 def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
-                reach: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Four Newton steps along the gradient of an eigenvalue, none longer than reach; the points, and where they trace.
+                reach: Array) -> tuple[tuple[Array, Array], tuple[Array, Array], Array]:
+    """Newton steps along the gradient of an eigenvalue, none longer than reach.
 
-    The kind of eigenvalue is a number like the others: one program serves both.
+    The points, where they trace, and whether they have come onto the curve.
+
+    A step after which the eigenvalue is no nearer to zero is halved: where two curves all but touch, or the shear
+    vanishes nearby, a whole one leads away. As many steps are taken as the slowest of the points needs. The kind of
+    eigenvalue is a number like the others: one program serves both.
     """
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+
     def value(x: Array, y: Array) -> Array:
         tangential, radial, _ = fields(mass, x, y)
         return jnp.where(kind == 0, tangential, radial)
 
-    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-
-    def step(_, point: tuple[Array, Array]) -> tuple[Array, Array]:
+    def at(point: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         f, slope = jax.vmap(lambda u, v: jax.jvp(value, point, (u, v)))(jnp.stack([one, zero]), jnp.stack([zero, one]))
-        steepness = jnp.hypot(*slope)
-        length = jnp.clip(f[0] / jnp.maximum(steepness, 1e-12), -reach, reach)
-        direction = slope / jnp.maximum(steepness, 1e-12)
-        return point[0] - length * direction[0], point[1] - length * direction[1]
+        return f[0], slope[0], slope[1]
 
-    critical = jax.lax.fori_loop(0, 4, step, (x, y))
-    return critical, trace(mass, *critical)
+    def move(found: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        steepness = jnp.maximum(jnp.hypot(found[1], found[2]), 1e-12)
+        length = jnp.clip(found[0] / steepness, -reach, reach)
+        return length * found[1] / steepness, length * found[2] / steepness
+
+    def step(state: Any) -> Any:
+        k, point, found, scale = state
+        by = move(found)
+        trial = point[0] - scale * by[0], point[1] - scale * by[1]
+        there = at(trial)
+        nearer = jnp.abs(there[0]) < jnp.abs(found[0])
+        point, found = jax.tree.map(lambda new, old: jnp.where(nearer, new, old), (trial, there), (point, found))
+        return k + 1, point, found, jnp.where(nearer, 1.0, 0.5 * scale)
+
+    def goes_on(state: Any) -> Array:
+        k, _, found, scale = state
+        return (k < MOST) & jnp.any(scale * jnp.hypot(*move(found)) > SETTLED)
+
+    _, critical, found, _ = jax.lax.while_loop(goes_on, step, (0, (x, y), at((x, y)), one))
+    return critical, trace(mass, *critical), jnp.hypot(*move(found)) < NEAR
 
 
 def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, levels: int):
@@ -276,6 +315,8 @@ def _unresolved_peaks(kappa: np.ndarray, most: int = 16) -> list[tuple[int, int]
 def _refined(mass: list[MassProfile], kind: int, line: np.ndarray, block: int) -> Curve:
     """Put four points where a contour has one, move them onto the curve and trace them.
 
+    A point that does not come onto it is left out.
+
     Contours have higher values to their left. The determinant of the Jacobian has the sign of the eigenvalue on a
     tangential curve, the opposite one on a radial curve.
     """
@@ -286,9 +327,10 @@ def _refined(mass: list[MassProfile], kind: int, line: np.ndarray, block: int) -
     reach = 2.0 * np.hypot(*np.diff(line, axis=0).T).max()
     padded = np.pad(points, ((0, 0), (0, -points.shape[1] % block)), mode="edge")  # one shape, one program
     parts = [_onto_curve(mass, np.int32(kind), *part, reach) for part in np.split(padded, padded.shape[1] // block, 1)]
+    there = np.concatenate([np.asarray(part[2]) for part in parts])[:len(index)]
     critical, caustic = (np.concatenate([np.stack([np.asarray(c, float) for c in part[k]], 1) for part in parts])
-                         [:len(index)] for k in (0, 1))
-    if closed:
+                         [:len(index)][there] for k in (0, 1))
+    if closed and len(critical):
         critical[-1], caustic[-1] = critical[0], caustic[0]
     return Curve(kind=KINDS[kind], critical=critical, caustic=caustic)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -33,17 +34,17 @@ class DeflectionMap(MassProfile):
         psi: Coefficients of the potential's spline, shape (ny, nx) [arcsec^2], or None.
     """
 
-    alpha_x: AnyArray
-    alpha_y: AnyArray
-    pixel_scale: Param
-    center_x: Param = 0.0
-    center_y: Param = 0.0
-    rotation: Param = 0.0
+    alpha_x: AnyArray = dataclasses.field(metadata={"file": "deflection"})
+    alpha_y: AnyArray = dataclasses.field(metadata={"file": "deflection"})
+    # A configuration has the place from the WCS of the files.
+    pixel_scale: Param = dataclasses.field(metadata={"inner": True})
+    center_x: Param = dataclasses.field(default=0.0, metadata={"inner": True})
+    center_y: Param = dataclasses.field(default=0.0, metadata={"inner": True})
+    rotation: Param = dataclasses.field(default=0.0, metadata={"inner": True})
     scale: Param = 1.0
-    psi: AnyArray | None = None
+    psi: AnyArray | None = dataclasses.field(default=None, metadata={"file": "deflection"})
 
     ranges = {"pixel_scale": (0.0, math.inf)}
-    from_numbers = False
 
     @staticmethod
     def of(alpha_x: np.ndarray, alpha_y: np.ndarray, pixel_scale: float, psi: np.ndarray | None = None,

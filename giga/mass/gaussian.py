@@ -1,5 +1,6 @@
 """Gaussian mass, and a sum of Gaussians."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -55,14 +56,13 @@ class MultiGaussian(MassProfile):
         Shajib (2019), MNRAS 488, 1387.
     """
 
-    amp: Param
-    sigma: Param
+    amp: Param = dataclasses.field(metadata={"list": True})
+    sigma: Param = dataclasses.field(metadata={"list": True})
     scale_factor: Param = 1.0
     center_x: Param = 0.0
     center_y: Param = 0.0
 
     ranges = {"sigma": (0.0, math.inf)}
-    from_numbers = False
 
     def _sum(self, function, x: Array, y: Array) -> Array:
         amp = jnp.asarray(self.amp, jnp.result_type(x)) * self.scale_factor

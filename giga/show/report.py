@@ -12,6 +12,7 @@ from giga.inference.digits import rounded
 from giga.inference.result import Found, Result
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.lensing.labels import unit
+from giga.show.point_images import point_images_part
 
 RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
 PIXELS = ("Data with critical curves, model, normalised residual, and the source plane with caustics. Tangential "
@@ -87,6 +88,7 @@ def report_page(result: Found, curves: Sequence[Curve], images: Mapping[str, byt
         *_unfinished(result), _tiles(result, curves), *_findings(result),
         "<h2>Best fit</h2>",
         figure_part(images["fit"], PIXELS if result.field is None else POSITIONS), *_images(result),
+        *point_images_part(result.point_images),
         "<h2>Parameters</h2>", _parameters(result) if isinstance(result, Result) else _best(result),
         *_derived(result),
         *_amplitudes(result),

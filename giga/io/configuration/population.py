@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from giga.io.configuration.profiles import SECTIONS, DistributionConfig, check_range, made, read_value
+from giga.io.configuration.profiles import SECTIONS, DistributionConfig, check_range, made, read_list, read_value
 from giga.io.errors import nearest
 from giga.io.tables import Place, convert, number, show
 from giga.lensing.scene import Scene
@@ -119,12 +119,15 @@ class _Reader:
             kind = fields[key].metadata
             if kind.get("file"):
                 settings[key] = str(convert(Path, value, here.at(key)))
+            elif kind.get("list"):
+                settings[key] = read_list(value, here.at(key), classes[name].ranges.get(key))
             elif kind.get("static"):
                 settings[key] = convert(hints[key], value, here.at(key))
             else:
                 arguments[key] = self.leaf(f"{path}.{key}")
         for key, field in fields.items():
-            if key not in (*settings, *arguments) and field.default is dataclasses.MISSING:
+            if key not in (*settings, *arguments) and field.default is dataclasses.MISSING \
+                    and not field.metadata.get("inner"):
                 raise here.at(key).error("missing", EXPECTED)
         return made(classes[name], settings, arguments, path)
 

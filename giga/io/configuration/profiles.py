@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
+from astropy.wcs import WCS
 
 from giga import light, mass
 from giga.bayes.truncated import log_mass
 from giga.component import Component
+from giga.imaging.grid import Grid
 from giga.io.configuration.members import read_members
 from giga.io.errors import InputError, nearest
+from giga.io.images.deflection_map import load_deflection_map
 from giga.io.images.hdu import read_image
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
+from giga.mass.deflection_map import DeflectionMap
 
 MASS: Mapping[str, type[Component]] = {name: cls for name, cls in mass.PROFILES.items() if cls.from_numbers}
 LIGHT: Mapping[str, type[Component]] = light.PROFILES
@@ -115,11 +119,14 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
     for key, field in fields.items():
         is_setting, is_file, here = field.metadata.get("static"), field.metadata.get("file"), place.at(key)
         if key not in table and field.default is dataclasses.MISSING:
-            file = "a FITS file" if is_file is True else f"a catalogue of {is_file}"
+            file = "a catalogue of members" if is_file == "members" else "a FITS file"
             setting = "an integer" if hints[key] is int else "a list of numbers"
-            raise here.error("missing", setting if is_setting else file if is_file else EXPECTED)
+            listed = is_setting or field.metadata.get("list")
+            raise here.error("missing", setting if listed else file if is_file else EXPECTED)
         if is_file:
-            settings.append((key, str(convert(Path, table[key], here))))
+            settings += [(key, str(convert(Path, table[key], here)))] if key in table else []
+        elif field.metadata.get("list"):
+            settings.append((key, read_list(table[key], here, cls.ranges.get(key))))
         elif is_setting:
             value = _setting(hints[key], table[key], here) if key in table else field.default
             settings += [(key, value)] if value is not None else []
@@ -129,14 +136,30 @@ def read_profile(table: Any, place: Place, section: str) -> ProfileConfig:
                 raise here.error(show(table[key]), f"no amp: the amplitudes of {name} are solved")
         elif isinstance(field.default, (int, float)):
             parameters.append((key, float(field.default)))
+    lists = {key: value for key, value in settings if fields[key].metadata.get("list")}
+    if len({len(value) for value in lists.values()}) > 1:
+        (first, one), (second, other) = lists.items()
+        raise place.at(second).error(f"{len(other)} numbers beside {len(one)} of {first}", "one for each of them")
     lists = {key: value for key, value in settings if isinstance(value, tuple) and key in ("x", "y")}
     if len({len(value) for value in lists.values()}) > 1 or not all(lists.values()):
         raise place.at("y").error(f"{len(lists['y'])} numbers beside {len(lists['x'])} of x", "one an image, 1 or more")
     return ProfileConfig(name, tuple(parameters), tuple(settings))
 
 
+def read_list(value: Any, place: Place, limits: tuple[float, float] | None) -> tuple[float, ...]:
+    """Read a list of fixed numbers, each inside an open range."""
+    numbers = convert(tuple[float, ...], value, place)
+    if not numbers:
+        raise place.error(show(value), "one number or more")
+    for k, one in enumerate(numbers if limits is not None else ()):
+        assert limits is not None
+        check_range(one, limits, place.at(k))
+    return numbers
+
+
 def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[str, Any], path: str,
-         reference: tuple[float, float] | None = None) -> Component:
+         reference: tuple[float, float] | None = None,
+         frame: Callable[[], tuple[Grid, WCS] | None] = lambda: None) -> Component:
     """Make a profile; images and catalogues that it names are read.
 
     Args:
@@ -145,17 +168,24 @@ def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[
         parameters: Numbers and distributions.
         path: Its path, for messages.
         reference: Right ascension and declination that places in catalogues are wanted from [deg]; None is their own.
+        frame: What tells the angles of the scene, by an image's grid and WCS; None is a field's own.
 
     Raises:
         InputError: An image that cannot be read, or has pixels that are not finite; a catalogue with such rows.
     """
     values = dict(settings)
+    if cls is DeflectionMap:
+        placed = frame()
+        return load_deflection_map(**values, **parameters, **(
+            {} if placed is None else {"reference": placed[0], "reference_wcs": placed[1]}))
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if (kind := field.metadata.get("file")) == "members":
             values[field.name] = read_members(Path(values[field.name]), reference)
             values |= _offsets(parameters, len(values[field.name].mag), path)
         elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")
+        elif field.metadata.get("list"):
+            values[field.name] = np.asarray(values[field.name])
     return cls(**values, **parameters)
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpyro.distributions as dist
+from astropy.wcs import WCS
 
 from giga.bayes.systems import Term
+from giga.imaging.grid import Grid
 from giga.io.configuration.cluster import ClusterSection, read_cluster, with_par
 from giga.io.configuration.expected import filled, said
 from giga.io.configuration.planes import PlanesConfig, read_planes
@@ -31,6 +33,7 @@ from giga.io.configuration.profiles import (
 )
 from giga.io.errors import InputError, nearest
 from giga.io.images.config import LensConfig, LikelihoodConfig, ObservationConfig, RunConfig, StartConfig
+from giga.io.images.deflection_map import frame_at, frame_of_image
 from giga.io.tables import Place, read_table, show, to_table, write_toml
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
@@ -238,10 +241,18 @@ def scene_from_config(config: Config) -> Scene:
         parts[section] = [
             made(classes[profile.profile], dict(profile.settings),
                  {key: leaves[ends[f"{section}.{k}.{key}"]] for key, _ in profile.parameters}, f"{section}.{k}",
-                 None if config.cluster is None else config.cluster.settings.reference)
+                 None if config.cluster is None else config.cluster.settings.reference, lambda: _frame(config))
             for k, profile in enumerate(getattr(config, section))]
     planes = () if config.planes is None else config.planes.build(lambda path: leaves[ends[path]])
     return Scene(**parts, noise_scale=_noise_scales(config), planes=planes)
+
+
+def _frame(config: Config) -> tuple[Grid, WCS] | None:
+    """The angles of the scene: those of the first image, or of a cluster's reference; None where neither is there."""
+    if config.observation:
+        return frame_of_image(config.observation[0], "observation.0")
+    reference = None if config.cluster is None else config.cluster.settings.reference
+    return None if reference is None else frame_at(reference)
 
 
 def _noise_scales(config: Config) -> list[float | dist.Distribution]:

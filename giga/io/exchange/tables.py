@@ -65,6 +65,10 @@ def _fields(profile: Component, path: str, save: Callable[[str, np.ndarray], Pat
         if field.metadata.get("static"):
             if value != field.default:
                 row[field.name] = list(value) if isinstance(value, tuple) else value
+        elif field.metadata.get("file") == "deflection":
+            raise InputError("", here, "a field in memory", "its FITS files with a WCS, which a configuration names")
+        elif field.metadata.get("list"):
+            row[field.name] = [_leaf(one, f"{here}.{k}", seen) for k, one in enumerate(np.ravel(value))]
         elif field.metadata.get("file"):
             row[field.name] = str(save(here, np.asarray(value, float)))
         elif field.name == "amp" and isinstance(profile, LightProfile) and not profile.scalar_amp:

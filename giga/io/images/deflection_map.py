@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 
 import numpy as np
@@ -10,9 +11,42 @@ from astropy.wcs import WCS
 from giga.component import Param
 from giga.imaging.grid import Grid
 from giga.io.errors import InputError
+from giga.io.images.config import ObservationConfig
+from giga.io.images.fits import frame_of
 from giga.io.images.hdu import read_image
 from giga.io.images.sky import celestial_wcs
 from giga.mass.deflection_map import DeflectionMap
+
+
+def frame_of_image(config: ObservationConfig, path: str) -> tuple[Grid, WCS]:
+    """Grid and WCS of the part of an image that is fitted, whose angles are the scene's.
+
+    Args:
+        config: Its section of a configuration.
+        path: Of the section, for messages.
+
+    Raises:
+        InputError: An image without a celestial WCS, or one that cannot be read.
+    """
+    grid, window, wcs = frame_of(config, path)
+    if wcs is None:
+        raise InputError(config.image, f"{path}.image", "no celestial WCS", "one, which a DeflectionMap is placed by")
+    return grid, wcs.celestial[window]
+
+
+def frame_at(reference: tuple[float, float]) -> tuple[Grid, WCS]:
+    """Grid and WCS of a scene whose x runs to the west and y to the north of a place, as `on_plane` has it.
+
+    Args:
+        reference: Right ascension and declination of the origin [deg].
+    """
+    ra, dec = reference
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---CAR", "DEC--CAR"]
+    wcs.wcs.crval = [ra, 0.0]
+    wcs.wcs.crpix = [1.0, 1.0 - 3600.0 * dec]
+    wcs.wcs.cdelt = [-1.0 / (3600.0 * math.cos(math.radians(dec))), 1.0 / 3600.0]
+    return Grid(shape=(1, 1), pixel_scale=1.0), wcs
 
 
 def load_deflection_map(alpha_x: str | PathLike[str], alpha_y: str | PathLike[str],

@@ -16,9 +16,11 @@ from giga.inference.pictures import Picture
 from giga.inference.result import Found, PointsFit, Result
 from giga.io.errors import InputError
 from giga.io.results.field import field_summary, read_field
-from giga.io.results.model import read_curves, read_model, write_model
+from giga.io.results.model import curves_summary, read_curves, read_model, write_model
 from giga.io.results.paper import csv_row, latex_rows
+from giga.io.results.point_images import images_summary, read_images
 from giga.io.results.posterior import CHECKS, DERIVED, TOTAL, read_posterior, write_posterior
+from giga.lensing.critical import Curve
 from giga.lensing.scene import Scene
 from giga.runtime.atomic import write_text
 
@@ -27,6 +29,7 @@ FILES = ("config.toml", "posterior.nc", "model.fits", "fit.png", "corner.png", "
 SEARCH_FILES = ("config.toml", "model.fits", "fit.png", "report.html", "search.json")
 APART = ("evidence", "checks", "findings")  # notes of a fit that are not about a stage of it
 SEARCHED = ("chi2", "n_pixels", "n_free", "best", "timings_s", "evaluations", "stages", "devices", "versions", "seed")
+POINTS = ("chi2", "n", "log_likelihood")
 DIAGNOSTICS = ("rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin")
 
 
@@ -43,20 +46,20 @@ def write_numbers(found: Found, drawn: Sequence[Picture], folder: Path, config_t
              "STAGE": (stage, "what the best fit is of"),
              "ORIGIN": (f"giga {found.versions.get('giga', '')}".strip(), "written by")}
     written = [write_text(folder / "config.toml", config_text), *sampled,
-               write_model(folder / "model.fits", drawn, cards, found.field)]
+               write_model(folder / "model.fits", drawn, cards, found.field, found.point_images)]
     if isinstance(found, Result):
         written += [write_text(folder / "table.tex", latex_rows(found)),
                     write_text(folder / "table.csv", csv_row(found))]
     return written
 
 
-def write_last(found: Found, folder: Path) -> Path:
+def write_last(found: Found, folder: Path, curves: Sequence[Curve] = ()) -> Path:
     """Write search.json, or the summary.json of a finished fit in its place, when all other files are there.
 
     Raises as `summary`, and OSError.
     """
     name = "summary.json" if isinstance(found, Result) else "search.json"
-    path = write_text(folder / name, json.dumps(summary(found), indent=2, allow_nan=False) + "\n")
+    path = write_text(folder / name, json.dumps(summary(found, curves), indent=2, allow_nan=False) + "\n")
     if isinstance(found, Result):
         (folder / "search.json").unlink(missing_ok=True)
     return path
@@ -124,9 +127,10 @@ def _derived(known: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndar
 def _best_of(known: Mapping[str, Any], drawn: Sequence[Picture], folder: Path) -> dict[str, Any]:
     """The fields of `Found` that summary.json or search.json and model.fits hold."""
     images, path = known.get("images"), folder / "model.fits"
-    points = PointsFit(**known.get("points", {}))
+    section = known.get("points", {})
+    points = PointsFit(**{name: section[name] for name in POINTS if name in section})
     return dict(
-        points=points,
+        points=points, point_images=read_images(section),
         field=None if images is None else read_field(path, images, read_curves(path)),
         prior=Scene(), scenes=[], observations=[picture.observation for picture in drawn], best=known["best"],
         model_images=[picture.model for picture in drawn], sigma_images=[picture.sigma for picture in drawn],
@@ -146,8 +150,12 @@ def _amplitudes(rows: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.nd
     return replace(best, draws={name: drawn[name] for name in rows}, of=drawn["draw"])
 
 
-def summary(result: Found) -> dict[str, Any]:
+def summary(result: Found, curves: Sequence[Curve] = ()) -> dict[str, Any]:
     """What summary.json or search.json holds, in plain Python; diagnostics that are not numbers become None.
+
+    Args:
+        result: The fit, or what its search has found.
+        curves: Critical curves of the best fit.
 
     Raises:
         ValueError: NaN or infinity in chi2, a best-fit value, or the moments of the posterior.
@@ -165,6 +173,10 @@ def summary(result: Found) -> dict[str, Any]:
     if result.points.n:
         out["points"] = {"chi2": _finite("points.chi2", result.points.chi2), "n": result.points.n,
                          "log_likelihood": _finite("points.log_likelihood", result.points.log_likelihood)}
+        if result.point_images is not None:
+            out["points"] |= _plain(images_summary(result.point_images))
+    if curves:
+        out |= _plain(curves_summary(curves))
     if result.field is not None:
         out["images"] = _plain(field_summary(result.field))
     if rows := result.amplitudes.rows():

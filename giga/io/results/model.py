@@ -2,8 +2,9 @@
 
 The primary HDU is empty. Each observation has the image HDUs of IMAGES and SOURCE_PLANE, SOURCE_ERROR where its source
 has no given shape, and CORRELATION where its noise has one, with its number, from 1, as EXTVER; the table CURVES holds
-the critical curves and caustics. Images keep the WCS of the observation; their WCS "A" gives the lens angles x and y in
-arcsec. Of a fit without pixels the HDUs of `giga.io.results.field` are in the place of images.
+the critical curves and caustics, and POINT_IMAGES the images of point sources where there are some. Images keep the WCS
+of the observation; their WCS "A" gives the lens angles x and y in arcsec. Of a fit without pixels the HDUs of
+`giga.io.results.field` are in the place of images.
 """
 
 import io
@@ -18,11 +19,14 @@ from astropy.io import fits
 from giga.imaging.observation import Observation
 from giga.inference.field import Field
 from giga.inference.pictures import Picture
+from giga.inference.point_images import PointTable
 from giga.io.errors import InputError
 from giga.io.images.angles import angles, grid_of
 from giga.io.images.fits import wcs_header
 from giga.io.images.sky import celestial_wcs
 from giga.io.results.field import field_hdus
+from giga.io.results.point_images import images_hdu
+from giga.lensing.caustics import cross_sections
 from giga.lensing.critical import Curve, einstein_radius_of
 from giga.runtime.atomic import write_bytes
 
@@ -34,7 +38,7 @@ CORRELATION = "CORRELATION"  # of the noise by lag, of those observations that h
 
 
 def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict[str, tuple[object, str]],
-                shown: Field | None = None) -> Path:
+                shown: Field | None = None, points: PointTable | None = None) -> Path:
     """Write model.fits.
 
     Args:
@@ -42,6 +46,7 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
         drawn: A picture for each observation.
         cards: Keyword, and value and comment, for the primary header.
         shown: The field of a fit without pixels, which has no pictures.
+        points: Images of point sources.
     """
     primary = fits.PrimaryHDU()
     curves = drawn[0].curves if shown is None else shown.curves
@@ -70,6 +75,8 @@ def write_model(path: str | PathLike[str], drawn: Sequence[Picture], cards: dict
                                observation.band))
     if shown is not None:
         hdus += field_hdus(shown)
+    if points is not None and points.rows:
+        hdus.append(images_hdu(points))
     hdus.append(_table(curves))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
@@ -130,21 +137,41 @@ def _image(image: np.ndarray, name: str, number: int, unit: str, header: fits.He
 
 
 def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
-    rows = [(curve.kind, number, plane, points, curve.secondary) for number, curve in enumerate(curves, start=1)
-            for plane, points in (("image", curve.critical), ("source", curve.caustic))]
+    rows = [(curve.kind, number, plane, points, curve.secondary, area, length)
+            for number, curve in enumerate(curves, start=1) for plane, points, area, length in (
+                ("image", curve.critical, curve.area, curve.length),
+                ("source", curve.caustic, curve.caustic_area, curve.caustic_length))]
     lengths = [len(row[3]) for row in rows]
     points = np.concatenate([np.zeros((0, 2)), *(row[3] for row in rows)])
 
     def repeated(values: list, dtype) -> np.ndarray:
         return np.repeat(np.array(values, dtype), lengths)
 
-    return fits.BinTableHDU.from_columns([
+    table = fits.BinTableHDU.from_columns([
         fits.Column("kind", "10A", array=repeated([row[0] for row in rows], "U10")),
         fits.Column("curve", "J", array=repeated([row[1] for row in rows], np.int32)),
         fits.Column("secondary", "L", array=repeated([row[4] for row in rows], bool)),
         fits.Column("plane", "6A", array=repeated([row[2] for row in rows], "U6")),
         fits.Column("x", "D", unit="arcsec", array=points[:, 0]),
-        fits.Column("y", "D", unit="arcsec", array=points[:, 1])], name="CURVES")
+        fits.Column("y", "D", unit="arcsec", array=points[:, 1]),
+        fits.Column("area", "D", unit="arcsec2", array=repeated([row[5] for row in rows], float)),
+        fits.Column("length", "D", unit="arcsec", array=repeated([row[6] for row in rows], float))], name="CURVES")
+    for number, area in areas_of(curves).items():
+        table.header[f"XSEC{number}"] = (area, f"[arcsec2] of the source plane with {number} images")
+    return table
+
+
+def areas_of(curves: Sequence[Curve]) -> dict[int, float]:
+    """Cross-sections by the number of images; none where a curve leaves the field, for they cannot be told."""
+    return cross_sections(curves) if all(curve.closed for curve in curves) else {}
+
+
+def curves_summary(curves: Sequence[Curve]) -> dict[str, Any]:
+    """What summary.json says of critical curves and caustics, in their order in the table CURVES."""
+    rows = [{"kind": curve.kind, "secondary": curve.secondary, "closed": curve.closed, "area": curve.area,
+             "einstein_radius": curve.einstein_radius, "length": curve.length, "caustic_area": curve.caustic_area,
+             "caustic_length": curve.caustic_length} for curve in curves]
+    return {"curves": rows, "cross_sections": {str(number): area for number, area in areas_of(curves).items()}}
 
 
 def _curves(table: Mapping[str, Any]) -> list[Curve]:

@@ -12,7 +12,8 @@ from giga.inference.digits import latex, moments
 from giga.inference.result import Result
 from giga.lensing.labels import labels, unit
 
-UNITS = {"arcsec": r"\arcsec", "kpc": "kpc", "solMass": r"$M_\odot$", "arcsec2": r"arcsec$^2$", "mag": "mag", "": ""}
+UNITS = {"arcsec": r"\arcsec", "kpc": "kpc", "Mpc": "Mpc", "solMass": r"$M_\odot$", "arcsec2": r"arcsec$^2$",
+         "mag": "mag", "": ""}
 
 
 BESIDE = ("einstein_mass_over_critical", "source.magnification_")
