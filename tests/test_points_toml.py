@@ -98,3 +98,7 @@ def test_a_search_takes_points():
     found = search(scene, [observation], config=FitConfig(n_screen=8, n_starts=4, n_finalists=2, map_rounds=4),
                    points=[PointTerm(data=data, source=0)])
     assert found.best["mass.0.theta_E"] == pytest.approx(1.2, abs=0.02)
+    first, second = found.point_images.rows
+    assert (first.parity, second.parity, first.draws) == (1, -1, None)
+    assert first.numbers["x"]["best"] - second.numbers["x"]["best"] == pytest.approx(
+        2.0 * found.best["mass.0.theta_E"], rel=1e-6)

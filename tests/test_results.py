@@ -53,7 +53,11 @@ def test_summary_has_the_keys_of_the_design(folder, result):
     known = json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
     assert set(known) == {"parameters", "chi2", "n_pixels", "reduced_chi2", "n_free", "timings_s", "evaluations",
                           "devices", "versions", "seed", "best", "stages", "truth", "evidence", "checks",
-                          "amplitudes"}
+                          "amplitudes", "curves", "cross_sections"}
+    largest = known["curves"][0]
+    assert (largest["kind"], largest["closed"], largest["secondary"]) == ("tangential", True, False)
+    assert largest["area"] == pytest.approx(np.pi * largest["einstein_radius"] ** 2)
+    assert sum(known["cross_sections"].values()) > 0.0
     for name, row in known["parameters"].items():
         assert set(row) == {"mean", "sd", "q16", "q50", "q84", "rhat", "ess_bulk", "ess_tail", "rhat_gelman_rubin"}
         assert all(isinstance(value, float) for value in row.values())
