@@ -4,6 +4,7 @@
 
 DATA holds data.fits, noise_map.fits, psf.fits and mask_extra_galaxies.fits. With --smoke a simulated
 stand-in takes the place of the data and the fit is cut short: it shows that the road is open, no more.
+With --ring RUN nothing is fitted: it says how well the ring is in a run that is there, with the noise of DATA.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import numpy as np
 from astropy.io import fits
 from scipy.ndimage import uniform_filter
 
-from giga import EPL, PSF, FitConfig, Grid, Result, Scene, Sersic, Shear
+from giga import EPL, PSF, FitConfig, Grid, Observation, Result, Scene, Sersic, Shear
 from giga.imaging.psf import plan
 from giga.imaging.render import render
 from giga.io.configuration.toml import load_config
+from giga.io.results.model import read_model
 from giga.jobs.run import run_fit
 
 CONFIG = Path(__file__).with_name("fit.toml")
@@ -45,10 +47,10 @@ def stand_in(folder: Path, pixels: int = 131) -> None:
         fits.PrimaryHDU(array).writeto(folder / f"{name}.fits")
 
 
-def ring_residuals(result: Result, inner: float = 0.9, outer: float = 1.9) -> tuple[float, float]:
+def ring_residuals(observation: Observation, model: np.ndarray, sigma: np.ndarray, inner: float = 0.9,
+                   outer: float = 1.9) -> tuple[float, float]:
     """Largest normalised residual between two radii, of single pixels and of means over 3 x 3 pixels."""
-    observation, model, sigma = result.observations[0], result.model_images[0], result.sigma_images[0]
-    fitted = observation.mask
+    fitted = np.asarray(observation.mask)
     residual = np.where(fitted, (observation.image - model) / sigma, 0.0)
     share = uniform_filter(fitted.astype(float), 3)
     mean = 3.0 * uniform_filter(residual, 3) / np.sqrt(np.where(fitted, share, 1.0))
@@ -59,7 +61,11 @@ def ring_residuals(result: Result, inner: float = 0.9, outer: float = 1.9) -> tu
 
 def show(result: Result) -> None:
     """Print how well the ring is fitted."""
-    pixel, mean = ring_residuals(result)
+    say(*ring_residuals(result.observations[0], result.model_images[0], result.sigma_images[0]))
+
+
+def say(pixel: float, mean: float) -> None:
+    """Print residuals of the ring."""
     print(f"ring, 0.9 to 1.9 arcsec: largest residual {pixel:.1f} sigma in a pixel, {mean:.1f} in a mean over 3 x 3")
 
 
@@ -70,6 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/slacs0946"))
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--ring", type=Path, metavar="RUN", help="say how well the ring is in a run that is there")
     parser.add_argument("--smoke", action="store_true", help="a simulated stand-in, cut short")
     arguments = parser.parse_args()
     if arguments.smoke:
@@ -77,6 +84,13 @@ def main() -> None:
             stand_in(Path(folder))
             config = load_config(CONFIG, fit_config_type=FitConfig, data_dir=folder).with_overrides(SHORT)
             show(run_fit(config, Path(folder) / "run"))
+        return
+    if arguments.ring is not None and arguments.data is not None:
+        (shown,) = read_model(arguments.ring / "model.fits")
+        noise = fits.getdata(arguments.data / "noise_map.fits")
+        margin = [(n - m) // 2 for n, m in zip(noise.shape, shown.sigma.shape, strict=True)]
+        part = noise[margin[0]:margin[0] + shown.sigma.shape[0], margin[1]:margin[1] + shown.sigma.shape[1]]
+        say(*ring_residuals(shown.observation, shown.model, part))
         return
     if arguments.data is None:
         parser.error("give the folder of the HST files, or --smoke")
