@@ -52,6 +52,12 @@ class DPIE(MassProfile):
     ranges = {"sigma": POSITIVE, "core": POSITIVE, "cut": POSITIVE, "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
     absolute = True
 
+    @property
+    def largest_deflection(self) -> Array:
+        """No smaller than its deflection anywhere, for any source [arcsec]."""
+        e = jnp.hypot(self.e1, self.e2)
+        return SCALE * self.sigma**2 * jnp.sqrt((1.0 + e) / (1.0 - e))
+
     def potential(self, x: Array, y: Array) -> Array:
         scale, Ra, Rs = _scaled(self.sigma, self.core, self.cut, self.e1**2 + self.e2**2)
         return scale * dual_potential(x - self.center_x, y - self.center_y, self.e1, self.e2, Ra, Rs)
