@@ -22,7 +22,7 @@ from giga.mass.members import Halos, gathered
 CHILDREN = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 SAFETY = 2.0  # times the second differences of a cell, for what they do not tell
 AROUND = 12  # starts on the circle about a centre
-AROUND_CORE = 6  # starts on the circle of the core radius of a galaxy
+AROUND_CORE = 4  # starts on the circle of the core radius of a galaxy
 FAR = 1e3  # of the half-width: where centres are put that are not there
 CORE = 1e-7  # of the half-width: radius about a centre within which the parities are told by the winding
 INNERMOST = 2e-7  # of the half-width: radius of the circle, from where Newton's method climbs
@@ -56,8 +56,8 @@ class Finder(Component):
     cells: int = static(default=32)
     splits: int = static(default=6)
     most: int = static(default=64)
-    images: int = static(default=10)
-    galaxies: int = static(default=24)
+    images: int = static(default=16)
+    galaxies: int = static(default=16)
 
 
 class Galaxies(NamedTuple):
@@ -108,8 +108,9 @@ def find_images(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Arra
     A grid is traced to the source plane. A cell is kept where the source lies in the parallelogram that it is traced
     to, widened by the second differences of the mapping, and its four quarters are looked at next. All cells that are
     left, and circles about the centres of masses, where images are at no scale of a grid, are starts of Newton's
-    method. Of galaxies in a cluster those cells are kept where the deflection of the galaxy may lead to the source. Places of one parity that agree are one image. Positions and magnifications have exact derivatives by the
-    lens and the source, by the implicit function theorem.
+    method. Cells about galaxies of a cluster are kept where their deflection may lead to the source. Places of one
+    parity that agree are one image. Positions and magnifications have exact derivatives by the lens and the source, by
+    the implicit function theorem.
 
     Args:
         mass: Masses, as the source sees them (`Scene.lenses`).
@@ -304,28 +305,28 @@ def _polished(mass: list[MassProfile], beta_x: Any, beta_y: Any, points: Array, 
 
 def _centres(lens: Sequence[MassProfile], finder: Finder, dtype: Any) -> tuple[Array, Galaxies]:
     """Where centres of masses are seen, shape (m, 2), and the galaxies of clusters apart."""
-    places, rows = [jnp.zeros((0, 2), dtype)], [Galaxies(*4 * (jnp.zeros(0, dtype),))]
+    found = []
     for profile in gathered(lens):
         if isinstance(profile, Halos):
             each = profile.each
-            found = jnp.zeros((0, 2), dtype), Galaxies(*(jnp.asarray(part, dtype) for part in (
-                each.center_x, each.center_y, each.core, each.largest_deflection)))
+            found.append((_none(dtype)[0], Galaxies(*(jnp.asarray(part, dtype) for part in (
+                each.center_x, each.center_y, each.core, each.largest_deflection)))))
         elif isinstance(profile, Behind):
-            found = _centres(profile.mass, finder, dtype)
+            found.append(_centres(profile.mass, finder, dtype))
         elif isinstance(profile, Sightline):
-            found = _centres_behind(profile, finder, dtype)
+            found.append(_centres_behind(profile, finder, dtype))
         elif {"center_x", "center_y"} <= vars(profile).keys():
-            found = jnp.stack([jnp.asarray(profile.center_x, dtype),  # pyright: ignore
-                               jnp.asarray(profile.center_y, dtype)])[None], rows[0]  # pyright: ignore
-        else:
-            continue
-        places.append(found[0])
-        rows.append(found[1])
-    return jnp.concatenate(places), _joined(rows)
+            at = jnp.stack([jnp.asarray(profile.center_x, dtype), jnp.asarray(profile.center_y, dtype)])  # pyright: ignore
+            found.append((at[None], _none(dtype)[1]))
+    return _joined(found, dtype)
 
 
-def _joined(rows: Sequence[Galaxies]) -> Galaxies:
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
+def _none(dtype: Any) -> tuple[Array, Galaxies]:
+    return jnp.zeros((0, 2), dtype), Galaxies(*4 * (jnp.zeros(0, dtype),))
+
+
+def _joined(found: Sequence[tuple[Array, Galaxies]], dtype: Any) -> tuple[Array, Galaxies]:
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), _none(dtype), *found)
 
 
 def _centres_behind(sightline: Sightline, finder: Finder, dtype: Any) -> tuple[Array, Galaxies]:
@@ -334,7 +335,7 @@ def _centres_behind(sightline: Sightline, finder: Finder, dtype: Any) -> tuple[A
     Places that are not used lie far outside.
     """
     lenses = sightline.planes.lenses(sightline.mass, sightline.source)
-    places, rows = [jnp.zeros((0, 2), dtype)], [Galaxies(*4 * (jnp.zeros(0, dtype),))]
+    found = []
     far = jnp.asarray(finder.half_width, dtype) * FAR
     for k, plane in enumerate(lenses):
         at, galaxies = _centres(lenses[plane], finder, dtype)
@@ -348,9 +349,8 @@ def _centres_behind(sightline: Sightline, finder: Finder, dtype: Any) -> tuple[A
                 x, y = jax.vmap(seen)(galaxies.x, galaxies.y)
                 core, reach = (jnp.broadcast_to(part[:, None], x.shape) for part in galaxies[2:])
                 galaxies = Galaxies(*(part.ravel() for part in (x, y, core, reach)))
-        places.append(at)
-        rows.append(galaxies)
-    return jnp.concatenate(places), _joined(rows)
+        found.append((at, galaxies))
+    return _joined(found, dtype)
 
 
 def _cores(galaxies: Galaxies, led: Array, most: int) -> Array:
