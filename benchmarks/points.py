@@ -215,7 +215,8 @@ def behind(lens, galaxies, n):
         seen = np.stack([found.x[k], found.y[k]], -1)[found.found[k]]
         off = max(off, float(np.max(np.min(np.linalg.norm(at[:, None] - seen, axis=-1), 1), initial=0.0)))
     return dict(sources=n, potentials=len(galaxies), seconds_with_compiling=times[0][0],
-                seconds_compiled=times[1][0], cpu_seconds_compiled=times[1][1], counts=np.bincount(found.count).tolist(), complete=float(found.complete.mean()),
+                seconds_compiled=times[1][0], cpu_seconds_compiled=times[1][1],
+                counts=np.bincount(found.count).tolist(), complete=float(found.complete.mean()),
                 furthest_from_brute_force_arcsec=off, looked_at_more_finely=finer, differ_from_brute_force=differ)
 
 

@@ -172,8 +172,8 @@ def test_galaxies_of_a_cluster(x64):
     found = jax.jit(jax.vmap(lambda source: find_images(lens, *source, Finder(half_width=half))))(sources)
     found = jax.tree.map(np.asarray, found)
     assert found.complete.all() and len(set(found.count.tolist())) > 2
-    grids = [np.meshgrid(*2 * [np.linspace(-half, half, 801)])]
-    r, phi = np.meshgrid(np.geomspace(1e-3, 1.0, 40), 2.0 * np.pi * np.arange(41) / 40 + 0.00123, indexing="ij")
+    grids = [np.meshgrid(*2 * [np.linspace(-half, half, 1201)])]
+    r, phi = np.meshgrid(np.geomspace(1e-3, 1.0, 160), 2.0 * np.pi * np.arange(161) / 160 + 0.00123, indexing="ij")
     grids += [(x + r * np.cos(phi), y + r * np.sin(phi)) for x, y in zip(catalogue.x, catalogue.y, strict=True)]
     betas = [np.asarray(traced(*grid)) for grid in grids]
     ended = jax.jit(lambda source, starts: newton(lens, source, starts, jnp.asarray(1.0), 24))

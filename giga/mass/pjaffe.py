@@ -137,8 +137,8 @@ class Shape(NamedTuple):
 
 def shape(e1: Array, e2: Array, like: Array) -> Shape:
     """Axes and components of an ellipticity in the precision of an array, with finite derivatives."""
-    flat, *turned = axes(e1, e2, pick(like, *FLAT))
-    return Shape(flat, *turned, jnp.where(flat, 0.0, e1), jnp.where(flat, 0.0, e2))
+    flat, e, cos, sin = axes(e1, e2, pick(like, *FLAT))
+    return Shape(flat, e, cos, sin, jnp.where(flat, 0.0, e1), jnp.where(flat, 0.0, e2))
 
 
 def dual_deflection(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array) -> tuple[Array, Array]:
