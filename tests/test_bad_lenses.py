@@ -18,7 +18,7 @@ from giga.io.images.deflection_map import load_deflection_map
 from giga.jobs.job import check_count, free_names, prepare
 from giga.lensing.planes import Planes
 from giga.lensing.scene import Scene
-from giga.mass.members import DPIE
+from giga.mass.deflection_map import DeflectionMap
 
 HEAD = """
 [[observation]]
@@ -139,8 +139,9 @@ def test_no_more_is_free_than_was_measured(name):
 
 def test_delays_need_potentials():
     data = PointImages.of([1.0, -0.9], [0.0, 0.1], 0.1, delay=[1.0], delay_sigma=1.0)
-    scene = Scene(mass=[DPIE(sigma=200.0, core=0.1, cut=5.0)], planes=Planes(redshifts=[0.5, 1.5]))
-    with pytest.raises(ValueError, match="delay: given, but mass.0 is DPIE, which has no potential"):
+    field = np.zeros((5, 5))
+    scene = Scene(mass=[DeflectionMap.of(field, field, pixel_scale=0.5)], planes=Planes(redshifts=[0.5, 1.5]))
+    with pytest.raises(ValueError, match="delay: given, but mass.0 is DeflectionMap, which has no potential"):
         PointTerm(data=data).check(scene)
 
 

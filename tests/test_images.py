@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from giga.lensing.images import Finder, find_images
-from giga.lensing.planes import Planes, Sightline
+from giga.lensing.images import Finder, find_images, newton
+from giga.lensing.planes import Behind, Planes, Sightline
 from giga.lensing.tracing import jacobian, trace
-from giga.mass import SIS, EPLMultipole, Shear
+from giga.mass import DPIE, SIS, EPLMultipole, Members, Shear
+from giga.mass.members import Catalogue
 
 FINDER = Finder(half_width=4.0)
 N = 24  # sources in a call: one program serves most tests
@@ -140,6 +141,52 @@ def test_none_is_missed_and_none_is_found_twice(x64):
         one = jax.tree.map(lambda leaf, k=k: leaf[k], mass)
         beta = jax.tree.map(np.asarray, grid_of(one))
         assert brute_force(one, np.array([beta_x[k], beta_y[k]]), beta) == found.count[k], f"system {k}"
+
+
+def held(x, y, beta, source):
+    """Middles of those triangles of a grid that hold the source."""
+    a, b, c, d = (part - source for part in (beta[:-1, :-1], beta[1:, :-1], beta[1:, 1:], beta[:-1, 1:]))
+    places = []
+    for triangle in ((a, b, c), (a, c, d)):
+        sides = [np.sign(p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0])
+                 for p, q in zip(triangle, (*triangle[1:], triangle[0]), strict=True)]
+        i, j = np.nonzero((sides[0] == sides[1]) & (sides[1] == sides[2]) & (sides[0] != 0))
+        places.append(np.stack([x[i, j] + x[i + 1, j + 1], y[i, j] + y[i + 1, j + 1]], -1) / 2.0)
+    return np.concatenate(places)
+
+
+def test_galaxies_of_a_cluster(x64):
+    """Sources about the small caustics of members, against Newton's method from every triangle that holds one.
+
+    Triangles are of a square and of polar grids about the members, whose images are told apart.
+    """
+    rng, half = np.random.default_rng(11), 20.0
+    catalogue = Catalogue.of([0.5, 6.0, -5.0, 3.0], [0.2, 4.0, 5.0, -7.0], [0.1, 0.0, -0.2, 0.3],
+                             [0.05, 0.0, 0.1, -0.1], [18.0, 19.5, 20.5, 21.0])
+    mass = [DPIE(sigma=500.0, core=2.0, cut=60.0, e1=0.1, e2=0.05),
+            Members(catalogue=catalogue, sigma=160.0, core=0.03, cut=5.0, mag0=19.0)]
+    lens = [Behind(mass=mass, planes=Planes(redshifts=[0.4], absolute=True), z=3.0)]
+    traced = jax.jit(lambda x, y: jnp.stack(trace(lens, x, y), -1))
+    at = np.stack([catalogue.x, catalogue.y], -1)[np.arange(N) % 4] + rng.uniform(-0.5, 0.5, (N, 2))
+    sources = traced(*at.T)
+    found = jax.jit(jax.vmap(lambda source: find_images(lens, *source, Finder(half_width=half))))(sources)
+    found = jax.tree.map(np.asarray, found)
+    assert found.complete.all() and len(set(found.count.tolist())) > 2
+    grids = [np.meshgrid(*2 * [np.linspace(-half, half, 1201)])]
+    r, phi = np.meshgrid(np.geomspace(1e-3, 1.0, 160), 2.0 * np.pi * np.arange(161) / 160 + 0.00123, indexing="ij")
+    grids += [(x + r * np.cos(phi), y + r * np.sin(phi)) for x, y in zip(catalogue.x, catalogue.y, strict=True)]
+    betas = [np.asarray(traced(*grid)) for grid in grids]
+    ended = jax.jit(lambda source, starts: newton(lens, source, starts, jnp.asarray(1.0), 24))
+    for k, source in enumerate(np.asarray(sources)):
+        starts = np.concatenate([held(*grid, beta, source) for grid, beta in zip(grids, betas, strict=True)])
+        points, settled, _ = (np.asarray(part) for part in ended(source, np.resize(starts, (64, 2))))
+        assert len(starts) <= 64
+        points = points[settled & (np.abs(points) < half).all(1)]
+        apart = np.abs(points[:, None] - points).max(-1) < 1e-6
+        points = points[~np.any(np.tril(apart, -1), 1)]
+        seen = np.stack([found.x[k], found.y[k]], -1)[found.found[k]]
+        assert len(points) == found.count[k], f"source {k}"
+        assert np.abs(points[:, None] - seen).max(-1).min(1).max() < 1e-9
 
 
 def test_on_the_source_to_a_nanoarcsecond(x64):

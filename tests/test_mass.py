@@ -13,6 +13,7 @@ from giga import mass
 from giga.bayes.prior import Prior, largest_ellipticity
 from giga.light import Sersic
 from giga.mass.epl import SERIES, enough_terms, levels_for, terms_for
+from giga.mass.members import SCALE, Catalogue
 
 AXIS = np.linspace(-3.0, 3.0, 13)
 FIELD = np.meshgrid(AXIS, AXIS)
@@ -20,6 +21,12 @@ FIELD = np.meshgrid(AXIS, AXIS)
 GRIDDED = mass.DeflectionMap.of(0.5 * np.cos(FIELD[0] / 2) * np.cos(FIELD[1] / 3),
                                 -np.sin(FIELD[0] / 2) * np.sin(FIELD[1] / 3) / 3.0, pixel_scale=0.5, rotation=0.3,
                                 center_x=0.1, scale=0.8)
+
+# One round, one flat; in the middle and off it.
+HALOS = mass.DPIE(sigma=np.array([250.0, 180.0]), core=np.array([0.2, 0.1]), cut=np.array([1.0, 3.0]),
+                  e1=np.array([0.0, 0.3]), e2=np.array([0.0, -0.2]), center_x=np.array([0.0, 0.4]),
+                  center_y=np.array([0.0, -0.3]))
+CATALOGUE = Catalogue.of([0.0, 0.3], [0.0, 0.5], [0.0, 0.2], [0.0, 0.1], [19.0, 20.0])
 
 PROFILES = [
     pytest.param(mass.EPL(theta_E=1.2, gamma=1.7, e1=0.2, e2=-0.1, center_x=0.1, center_y=-0.2, terms=18), id="EPL"),
@@ -46,8 +53,34 @@ PROFILES = [
     pytest.param(mass.EPLMultipole(theta_E=1.2, gamma=1.9, e1=0.2, e2=-0.1, a1_a=0.02, delta_phi_m1=0.3, a3_a=-0.03,
                                    delta_phi_m3=0.5, a4_a=0.05, delta_phi_m4=0.1), id="EPLMultipole"),
     pytest.param(GRIDDED, id="DeflectionMap"),
+    pytest.param(mass.DPIE(sigma=250.0, core=0.2, cut=1.0, e1=0.1, e2=0.25), id="DPIE"),
+    pytest.param(mass.Halos(each=HALOS), id="Halos"),
+    pytest.param(mass.Members(catalogue=CATALOGUE, sigma=220.0, core=0.1, cut=2.0, mag0=19.0), id="Members"),
 ]
 profiles = pytest.mark.parametrize("profile", PROFILES)
+
+
+
+def dual(sigma0, Ra, Rs, e1, e2, **center):
+    """The `PJaffeEllipse` of these parameters by its velocity dispersion, its radii on the major axis."""
+    axis = np.sqrt(1.0 - e1**2 - e2**2)
+    return mass.DPIE(sigma=np.sqrt(2.0 * sigma0 * Ra / (SCALE * axis)), core=Ra / axis, cut=Rs / axis, e1=e1, e2=e2,
+                     **center)
+
+
+def two_halos(**parameters):
+    """The same as two halves at one place."""
+    half = dual(**parameters)
+    return mass.Halos(each=jax.tree.map(lambda leaf: np.full(2, leaf), half.replace(sigma=half.sigma / np.sqrt(2.0))))
+
+
+def one_member(**parameters):
+    """The same as a member, a magnitude fainter than what the relation is anchored at."""
+    one = dual(**parameters)
+    catalogue = Catalogue.of([one.center_x], [one.center_y], [one.e1], [one.e2], [20.0])
+    return mass.Members(catalogue=catalogue, sigma=one.sigma * 10.0**0.1, core=one.core * 10.0**0.2,
+                        cut=one.cut * 10.0**0.2, mag0=19.0)
+
 
 REFERENCES = [
     pytest.param("EPL", mass.EPL, id="EPL"),
@@ -58,12 +91,16 @@ REFERENCES = [
     *[pytest.param(name, getattr(mass, name.partition("_")[0]), id=name) for name in (
         "SIS", "PointMass", "Convergence", "Flexion", "NIE", "Hernquist", "Gaussian", "PJaffe", "PJaffe_elliptical",
         "PJaffeEllipse", "NFWEllipse", "TNFW", "GNFW", "Sersic", "SPEMD", "EPLMultipole")],
+    pytest.param("PJaffeEllipse", dual, id="DPIE"),
+    pytest.param("PJaffeEllipse", two_halos, id="Halos"),
+    pytest.param("PJaffeEllipse", one_member, id="Members"),
 ]
 
 # Values at the edges of the physical ranges, one at a time; a profile takes those that it has.
 EDGES = {
     "e1": (0.0, 0.004, 0.06, 0.9), "gamma": (2.0, 1.05, 2.95), "s_scale": (1e-3, 5.0), "Rs": (0.2, 0.21, 30.0),
     "n_sersic": (0.5, 10.0), "gamma_in": (0.05, 1.0, 2.0, 2.5), "r_trunc": (0.05, 1.0, 100.0), "sigma": (0.01, 10.0),
+    "core": (1e-3, 0.999, 1.0, 5.0),
 }
 # (x, y): the centre, Rs, one step from either, the axes, far out
 PLACES = np.array([(0, 0), (1e-6, 0), (0.01, 0.02), (0, 0.02), (1, 0), (0, 1), (-0.6, 0.8), (0.97, 0), (1.03, 0),
@@ -83,14 +120,10 @@ def points(rng, dtype, n=POINTS):
     return jnp.asarray(r * np.cos(phi), dtype), jnp.asarray(r * np.sin(phi), dtype)
 
 
-def has_potential(profile):
-    return type(profile).potential is not mass.MassProfile.potential and getattr(profile, "psi", 0) is not None
-
-
 def outputs(profile, x, y):
     """Deflection, convergence and, where there is one, potential, one row each."""
     rows = [*profile.deflection(x, y), profile.convergence(x, y)]
-    return jnp.stack([*rows, profile.potential(x, y)] if has_potential(profile) else rows)
+    return jnp.stack([*rows, profile.potential(x, y)] if profile.has_potential else rows)
 
 
 # Each is compiled once for all profiles of one structure and precision.
@@ -107,7 +140,7 @@ def fields(profile, x, y):
     values["alpha_x"], values["alpha_y"] = profile.deflection(x, y)
     values["gamma1"], values["gamma2"] = profile.shear(x, y)
     values["mu"] = profile.magnification(x, y)
-    if has_potential(profile):
+    if profile.has_potential:
         psi, pullback = jax.vjp(profile.potential, x, y)
         values |= dict(zip(("psi_x", "psi_y"), pullback(jnp.ones_like(psi)), strict=True), psi=psi)
     return values
@@ -139,6 +172,11 @@ def relative(value, expected):
     return np.abs(np.asarray(value, float) - expected).max() / np.abs(expected).max()
 
 
+def test_every_profile_is_in_the_list():
+    """A new one joins with its line there."""
+    assert {type(p.values[0]) for p in PROFILES} == set(mass.PROFILES.values())
+
+
 @profiles
 def test_fields_agree(profile, x64, rng):
     """The deflection is the gradient of the potential, and the convergence half its divergence; no curl."""
@@ -146,7 +184,7 @@ def test_fields_agree(profile, x64, rng):
     if profile is GRIDDED:
         x, y = 0.15 * x, 0.15 * y  # well inside the field
     found = fields(cast(profile, x64), x, y)
-    if has_potential(profile):
+    if profile.has_potential:
         assert relative(found["psi_x"], found["alpha_x"]) < 1e-9
         assert relative(found["psi_y"], found["alpha_y"]) < 1e-9
     else:

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from _lenstool import kovner
 
+from giga.lensing.delays import arrival_times, days, fermat_potential
+from giga.lensing.near import images_near
+from giga.lensing.planes import Behind, Planes
+from giga.lensing.scene import Scene
+from giga.lensing.tracing import trace
 from giga.mass import members as module
 from giga.mass.base import deflection_jacobian
-from giga.mass.members import DPIE, Catalogue, Members
+from giga.mass.forms.functions import gauss_legendre
+from giga.mass.members import DPIE, Catalogue, Members, gathered
+from giga.mass.pjaffe import FLAT
 
 pytestmark = pytest.mark.quick
 
@@ -82,13 +89,68 @@ def test_derivatives(x64, monkeypatch):
     rng = np.random.default_rng(5)
     direction = jax.tree.map(lambda leaf: rng.normal(size=np.shape(leaf)) * (0.01 + 0.1 * np.abs(leaf)),
                              (members, x, y))
-    turned = {name: np.where(members.catalogue.e1 == 0.0, 0.0, getattr(direction[0].catalogue, name))
-              for name in ("e1", "e2")}  # by the shape of a round member none is taken
-    direction = (direction[0].replace(catalogue=direction[0].catalogue.replace(**turned)), *direction[1:])
     slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: np.sum(g * d), gradient, direction)))
     step = 1e-5
     ends = [value(*jax.tree.map(lambda a, d, s=s: a + s * d, (members, x, y), direction)) for s in (step, -step)]
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2.0 * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-8, 3e-5, 0.99 * FLAT[1], 1.01 * FLAT[1], 1e-3])
+def test_nearly_round(size, x64):
+    """First and second derivatives by the shape against differences, of one halo and of halos that are summed."""
+    x, y = positions(x64, 12)
+    at, h = size * jnp.array([0.8, -0.6]), 3e-4
+
+    @jax.jit
+    def slopes(e):
+        def each(e):
+            halo = DPIE(sigma=800.0, core=0.5, cut=20.0, e1=e[0], e2=e[1])
+            return jnp.stack([*halo.deflection(x, y), *gathered([halo])[0].deflection(x, y)])
+
+        return each(e), jax.jacfwd(each)(e), jax.jacfwd(jax.jacfwd(each))(e)
+
+    found = slopes(at)
+    np.testing.assert_allclose(found[0][:2], found[0][2:], rtol=1e-13)
+    for order, tolerance in ((1, 1e-9), (2, 1e-6)):
+        by = []
+        for step in h * jnp.eye(2):
+            far, near = (slopes(at + k * step)[order - 1] - slopes(at - k * step)[order - 1] for k in (2.0, 1.0))
+            by.append((8.0 * near - far) / (12.0 * h))
+        expected = np.stack(by, -1)
+        np.testing.assert_allclose(found[order], expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_delays(x64):
+    """Of a halo with members: each image is stationary, and delays are the work of theta - beta - alpha between them.
+
+    The latter knows of no potential.
+    """
+    planes = Planes(redshifts=[0.4, 2.0], absolute=True)
+    mass = [DPIE(sigma=700.0, core=3.0, cut=90.0, e1=0.15, e2=0.05), relation(5, x64)]
+    lens = Scene(mass=mass, planes=planes).lenses()
+    beta = jnp.array([1.0, 0.6])
+    starts = jnp.array([[8.2, -8.3], [11.4, -0.1], [-8.7, -1.8]])
+    images = jax.jit(lambda: images_near(lens, *beta, *starts.T))()
+    assert images.settled.all() and len(set(np.sign(images.magnification).tolist())) == 2
+    x, y = images.x, images.y
+
+    @jax.jit
+    def of(x, y):
+        slope = jax.grad(lambda x, y: fermat_potential(lens, x, y, *beta), (0, 1))
+        return jnp.stack(jax.vmap(slope)(x, y)), fermat_potential(lens, x, y, *beta), arrival_times(mass, planes, x, y)
+
+    slope, fermat, times = of(x, y)
+    assert np.abs(slope).max() < 1e-9
+    distance = planes.cosmology.time_delay_distance(0.4, 2.0)
+    np.testing.assert_allclose(np.diff(times), np.diff(days(distance, fermat)), rtol=1e-9)
+    nodes, weights = gauss_legendre(400)
+    for k in range(2):
+        d_x, d_y = x[k + 1] - x[k], y[k + 1] - y[k]
+        traced = jax.jit(trace)(lens, x[k] + nodes * d_x, y[k] + nodes * d_y)
+        work = weights @ ((traced[0] - beta[0]) * d_x + (traced[1] - beta[1]) * d_y)
+        np.testing.assert_allclose(fermat[k + 1] - fermat[k], work, rtol=1e-8)
+    behind = Behind(mass=mass, planes=planes, z=2.0)
+    np.testing.assert_allclose(behind.potential(x, y), lens[0].potential(x, y), rtol=1e-12)
 
 
 def test_precisions_agree():

@@ -296,7 +296,7 @@ class PointTerm(Component):
             raise ValueError("mass: got none; expected a mass, which images are made by")
         self._check_plane(scene)
         for k, mass in enumerate(scene.mass if self.data.delay is not None else ()):
-            if type(mass).potential is MassProfile.potential:
+            if not mass.has_potential:
                 raise ValueError(f"delay: given, but mass.{k} is {type(mass).__name__}, which has no potential; "
                                  "expected masses that have one")
         if self.source is not None and not (0 <= self.source < len(scene.source_light)

@@ -14,13 +14,15 @@ import numpy as np
 from jax import Array
 
 from giga.component import Component, static
-from giga.lensing.planes import Sightline
+from giga.lensing.planes import Behind, Sightline
 from giga.lensing.tracing import jacobian, trace
 from giga.mass.base import MassProfile
+from giga.mass.members import Halos, gathered
 
 CHILDREN = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 SAFETY = 2.0  # times the second differences of a cell, for what they do not tell
 AROUND = 12  # starts on the circle about a centre
+AROUND_CORE = 4  # starts on the circle of the core radius of a galaxy
 FAR = 1e3  # of the half-width: where centres are put that are not there
 CORE = 1e-7  # of the half-width: radius about a centre within which the parities are told by the winding
 INNERMOST = 2e-7  # of the half-width: radius of the circle, from where Newton's method climbs
@@ -40,8 +42,11 @@ class Finder(Component):
         faintest: Images with |magnification| below this are left out, such as those in the middle of a steep lens.
         cells: Cells a side of the first grid, even.
         splits: How often cells that may hold an image are split in four.
-        most: Cells that are kept at first; half as many after the second split, for the fewer the smaller they are.
+        most: Cells that are kept at first, besides two for each of `galaxies`; half as many after the second split, for
+            the fewer the smaller they are.
         images: Images that there is room for.
+        galaxies: Halos and members of a cluster whose cores are looked into, those whose mass may move an image there
+            to the source most.
     """
 
     half_width: Any
@@ -51,7 +56,23 @@ class Finder(Component):
     cells: int = static(default=32)
     splits: int = static(default=6)
     most: int = static(default=64)
-    images: int = static(default=10)
+    images: int = static(default=16)
+    galaxies: int = static(default=16)
+
+
+class Galaxies(NamedTuple):
+    """Halos and members with a core and a deflection that is never larger than a bound, shape (m,) each.
+
+    Attributes:
+        x, y: Centres [arcsec].
+        core: Core radii [arcsec].
+        reach: Largest deflections [arcsec].
+    """
+
+    x: Array
+    y: Array
+    core: Array
+    reach: Array
 
 
 class Images(NamedTuple):
@@ -87,8 +108,9 @@ def find_images(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Arra
     A grid is traced to the source plane. A cell is kept where the source lies in the parallelogram that it is traced
     to, widened by the second differences of the mapping, and its four quarters are looked at next. All cells that are
     left, and circles about the centres of masses, where images are at no scale of a grid, are starts of Newton's
-    method; places of one parity that agree are one image. Positions and magnifications have exact derivatives by the
-    lens and the source, by the implicit function theorem.
+    method. Cells about galaxies of a cluster are kept where their deflection may lead to the source. Places of one
+    parity that agree are one image. Positions and magnifications have exact derivatives by the lens and the source, by
+    the implicit function theorem.
 
     Args:
         mass: Masses, as the source sees them (`Scene.lenses`).
@@ -104,17 +126,20 @@ def find_images(mass: Sequence[MassProfile], beta_x: Array | float, beta_y: Arra
     place, source = jax.lax.stop_gradient((jnp.stack([jnp.asarray(v, dtype) for v in (finder.x, finder.y)]),
                                            jnp.stack([jnp.asarray(v, dtype) for v in (beta_x, beta_y)])))
     half = jnp.asarray(jax.lax.stop_gradient(finder.half_width), dtype)
-    centres = _centres(lens, finder, dtype)
+    centres, galaxies = _centres(lens, finder, dtype)
 
     def shoot(points: Array) -> Array:
         return jnp.stack(trace(lens, points[..., 0], points[..., 1]), -1) - source
 
     side, core = finder.cells + 1, CORE * half
     nodes = (place + half * _lattice(side, dtype)).reshape(-1, 2)
-    shot = shoot(jnp.concatenate([nodes, (centres[:, None] + core * _circle(RING, dtype)).reshape(-1, 2)]))
-    values, loops = shot[:side**2].reshape(side, side, 2), shot[side**2:].reshape(-1, RING, 2)
-    middles, kept, full = _refined(shoot, values, place, half, centres, finder)
-    rings = (centres[:, None] + INNERMOST * half * _circle(AROUND, dtype)).reshape(-1, 2)
+    rings = (centres[:, None] + core * _circle(RING, dtype)).reshape(-1, 2)
+    shot = shoot(jnp.concatenate([nodes, rings, jnp.stack([galaxies.x, galaxies.y], -1)]))
+    values, loops, led = jnp.split(shot, [side**2, side**2 + len(rings)])
+    values, loops = values.reshape(side, side, 2), loops.reshape(-1, RING, 2)
+    middles, kept, full = _refined(shoot, values, place, half, centres, galaxies, finder)
+    rings = jnp.concatenate([(centres[:, None] + INNERMOST * half * _circle(AROUND, dtype)).reshape(-1, 2),
+                             _cores(galaxies, led, finder.galaxies)])
     rings, _, _ = newton(lens, source, rings, half, CLIMB - DESCENT)
     usable = jnp.concatenate([kept, jnp.ones(len(rings), bool)])
     points, settled, determinant = newton(lens, source, jnp.concatenate([middles, rings]), half, DESCENT)
@@ -143,7 +168,7 @@ def _lattice(n: int, dtype: Any) -> Array:
     return jnp.stack([x, y], -1)
 
 
-def _refined(shoot: Any, values: Array, place: Array, half: Array, centres: Array,
+def _refined(shoot: Any, values: Array, place: Array, half: Array, centres: Array, galaxies: Galaxies,
              finder: Finder) -> tuple[Array, Array, Array]:
     """Split cells that may hold an image; the middles of those left, which of them count, and whether any were lost."""
     n = finder.cells
@@ -153,26 +178,27 @@ def _refined(shoot: Any, values: Array, place: Array, half: Array, centres: Arra
     x, y = jnp.meshgrid(corner, corner)
     middles = place + half * jnp.stack([x.ravel(), y.ravel()], -1)
     size = half / n  # half the side of a cell
-    middles, kept, lost = _best(*_children(blocks, middles, size, centres), finder.most)
+    most = finder.most + 2 * min(finder.galaxies, len(galaxies.x))
+    middles, kept, lost = _best(*_children(blocks, middles, size, centres, galaxies), most)
     stencil = _lattice(3, values.dtype)
 
     def split(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         middles, kept, size, lost = state
         nodes = middles[:, None, None] + size * stencil
-        cells, scores = _children(shoot(nodes), middles, 0.5 * size, centres)
+        cells, scores = _children(shoot(nodes), middles, 0.5 * size, centres, galaxies)
         scores = jnp.where(jnp.repeat(kept, 4), scores, jnp.inf)
         middles, kept, more = _best(cells, scores, len(middles))
         return middles, kept, 0.5 * size, lost | more
 
     wide = min(WIDE, finder.splits)
     middles, kept, size, lost = jax.lax.fori_loop(0, wide, split, (middles, kept, size, lost))
-    few = (finder.most + 1) // 2
+    few = (most + 1) // 2
     lost = lost | jnp.any(kept[few:])
     middles, kept, _, lost = jax.lax.fori_loop(0, finder.splits - wide, split, (middles[:few], kept[:few], size, lost))
     return middles, kept, lost
 
 
-def _children(blocks: Array, middles: Array, size: Array, centres: Array) -> tuple[Array, Array]:
+def _children(blocks: Array, middles: Array, size: Array, centres: Array, galaxies: Galaxies) -> tuple[Array, Array]:
     """Middles of the quarters of blocks, and how far each is from holding an image; infinite where it cannot.
 
     Args:
@@ -180,6 +206,7 @@ def _children(blocks: Array, middles: Array, size: Array, centres: Array) -> tup
         middles: Middles of the blocks, shape (k, 2).
         size: Half the side of a quarter.
         centres: Centres of masses, shape (m, 2).
+        galaxies: Those of a cluster.
     """
     along = jnp.max(jnp.abs(blocks[:, :, 0] - 2.0 * blocks[:, :, 1] + blocks[:, :, 2]), 1)
     across = jnp.max(jnp.abs(blocks[:, 0] - 2.0 * blocks[:, 1] + blocks[:, 2]), 1)
@@ -198,6 +225,11 @@ def _children(blocks: Array, middles: Array, size: Array, centres: Array) -> tup
                & (jnp.abs(_cross(p, offset)) <= det * 1.001 + slack * long_p)
                & (distance <= 1.001 * (long_p + long_q) + slack))
         near = jnp.any(jnp.max(jnp.abs(middle[:, None] - centres), -1) < 1.5 * size, 1)
+        # About a galaxy, between the nodes of a cell, its deflection is another one by twice the largest.
+        about = jnp.maximum(jnp.abs(middle[:, :1] - galaxies.x), jnp.abs(middle[:, 1:] - galaxies.y)) < 1.5 * size
+        lead = 1.001 * (long_p + long_q) + slack
+        near = near | jnp.any(about & (galaxies.core < 2.0 * size)
+                              & (distance[:, None] <= lead[:, None] + 2.0 * galaxies.reach), 1)
         # Cells about centres come first: little of them is seen from outside.
         scores.append(jnp.where(near, -1.0, jnp.where(may, distance / (long_p + long_q + slack), jnp.inf)))
         cells.append(middle)
@@ -271,29 +303,71 @@ def _polished(mass: list[MassProfile], beta_x: Any, beta_y: Any, points: Array, 
     return jax.lax.custom_root(residual, (points[:, 0], points[:, 1]), solve, invert)
 
 
-def _centres(lens: Sequence[MassProfile], finder: Finder, dtype: Any) -> Array:
-    """Where centres of masses are seen, shape (m, 2): those of a mass behind another have images themselves."""
+def _centres(lens: Sequence[MassProfile], finder: Finder, dtype: Any) -> tuple[Array, Galaxies]:
+    """Where centres of masses are seen, shape (m, 2), and the galaxies of clusters apart."""
     found = []
-    for profile in lens:
-        if isinstance(profile, Sightline):
-            found += _centres_behind(profile, finder, dtype)
+    for profile in gathered(lens):
+        if isinstance(profile, Halos):
+            each = profile.each
+            found.append((_none(dtype)[0], Galaxies(*(jnp.asarray(part, dtype) for part in (
+                each.center_x, each.center_y, each.core, each.largest_deflection)))))
+        elif isinstance(profile, Behind):
+            found.append(_centres(profile.mass, finder, dtype))
+        elif isinstance(profile, Sightline):
+            found.append(_centres_behind(profile, finder, dtype))
         elif {"center_x", "center_y"} <= vars(profile).keys():
-            found.append(jnp.stack([jnp.asarray(profile.center_x, dtype),  # pyright: ignore
-                                    jnp.asarray(profile.center_y, dtype)])[None])  # pyright: ignore
-    return jnp.concatenate(found) if found else jnp.zeros((0, 2), dtype)
+            at = jnp.stack([jnp.asarray(profile.center_x, dtype), jnp.asarray(profile.center_y, dtype)])  # pyright: ignore
+            found.append((at[None], _none(dtype)[1]))
+    return _joined(found, dtype)
 
 
-def _centres_behind(sightline: Sightline, finder: Finder, dtype: Any) -> list[Array]:
-    """Where the centres of the masses of several planes are seen; places that are not used lie far outside."""
-    lenses, found = sightline.planes.lenses(sightline.mass, sightline.source), []
+def _none(dtype: Any) -> tuple[Array, Galaxies]:
+    return jnp.zeros((0, 2), dtype), Galaxies(*4 * (jnp.zeros(0, dtype),))
+
+
+def _joined(found: Sequence[tuple[Array, Galaxies]], dtype: Any) -> tuple[Array, Galaxies]:
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), _none(dtype), *found)
+
+
+def _centres_behind(sightline: Sightline, finder: Finder, dtype: Any) -> tuple[Array, Galaxies]:
+    """Centres of the masses of several planes: those of a mass behind another have images themselves, where it is seen.
+
+    Places that are not used lie far outside.
+    """
+    lenses = sightline.planes.lenses(sightline.mass, sightline.source)
+    found = []
+    far = jnp.asarray(finder.half_width, dtype) * FAR
     for k, plane in enumerate(lenses):
-        for at in map(lambda profile: _centres([profile], finder, dtype), lenses[plane]):
-            if k and len(at):
-                before = find_images([sightline.replace(source=plane)], at[0, 0], at[0, 1], finder)
-                far = jnp.asarray(finder.half_width, dtype) * FAR
-                at = jnp.stack([jnp.where(before.found, before.x, far), jnp.where(before.found, before.y, far)], -1)
-            found.append(at)
-    return found
+        at, galaxies = _centres(lenses[plane], finder, dtype)
+        if k:
+            def seen(x: Array, y: Array, plane: int = plane) -> tuple[Array, Array]:
+                before = find_images([sightline.replace(source=plane)], x, y, finder)
+                return jnp.where(before.found, before.x, far), jnp.where(before.found, before.y, far)
+
+            at = jnp.stack(jax.vmap(seen)(at[:, 0], at[:, 1]), -1).reshape(-1, 2) if len(at) else at
+            if len(galaxies.x):
+                x, y = jax.vmap(seen)(galaxies.x, galaxies.y)
+                core, reach = (jnp.broadcast_to(part[:, None], x.shape) for part in galaxies[2:])
+                galaxies = Galaxies(*(part.ravel() for part in (x, y, core, reach)))
+        found.append((at, galaxies))
+    return _joined(found, dtype)
+
+
+def _cores(galaxies: Galaxies, led: Array, most: int) -> Array:
+    """Starts in the cores of those galaxies whose deflection may lead to the source, shape (starts, 2).
+
+    Args:
+        galaxies: All that there are.
+        led: Where their centres are traced to, less the source, shape (m, 2).
+        most: How many are taken.
+    """
+    most = min(most, len(galaxies.x))
+    if not most:
+        return led
+    _, order = jax.lax.top_k(-jnp.hypot(led[:, 0], led[:, 1]) / galaxies.reach, most)
+    x, y, core, _ = (part[order, None] for part in galaxies)
+    circle = _circle(AROUND_CORE, led.dtype)
+    return jnp.stack([x + core * circle[:, 0], y + core * circle[:, 1]], -1).reshape(-1, 2)
 
 
 def _circle(n: int, dtype: Any) -> Array:

@@ -224,6 +224,10 @@ class Behind(Seen):
 
     z: Param
 
+    def potential(self, x: Array, y: Array) -> Array:
+        total = sum((profile.potential(x, y) for profile in gathered(self.mass)), jnp.zeros_like(x))
+        return self._weight(total) * total
+
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         alpha_x, alpha_y = deflection(gathered(self.mass), x, y)
         return self._weight(alpha_x) * alpha_x, self._weight(alpha_x) * alpha_y

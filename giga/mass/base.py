@@ -33,6 +33,11 @@ class MassProfile(Component):
         """
         return self
 
+    @property
+    def has_potential(self) -> bool:
+        """Whether it has a potential, and so arrival times."""
+        return type(self).potential is not MassProfile.potential
+
     def potential(self, x: Array, y: Array) -> Array:
         """Lensing potential psi, shape of x [arcsec^2].
 

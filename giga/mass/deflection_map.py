@@ -77,6 +77,10 @@ class DeflectionMap(MassProfile):
                    for name, values in fields.items()}
         return DeflectionMap(pixel_scale=pixel_scale, **splines, **placed)
 
+    @property
+    def has_potential(self) -> bool:
+        return self.psi is not None
+
     def potential(self, x: Array, y: Array) -> Array:
         if self.psi is None:
             raise NotImplementedError("DeflectionMap without psi has no potential; give the field's potential, psi")

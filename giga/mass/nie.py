@@ -73,17 +73,6 @@ def core_log(x: Array, y: Array, e1: Array, e2: Array, s: Array) -> Array:
                    + softening(squared))
 
 
-def core_log_slope(x: Array, y: Array, e1: Array, e2: Array, s: Array) -> tuple[Array, Array]:
-    """Gradient of `core_log`."""
-    squared, e_squared = radius_squared(x, y, e1, e2), e1**2 + e2**2
-    cored = jnp.sqrt(squared + s**2 + softening(squared))
-    half_x = ((1.0 + e_squared) * x - 2.0 * (e1 * x + e2 * y)) / (1.0 - e_squared)
-    half_y = ((1.0 + e_squared) * y - 2.0 * (e2 * x - e1 * y)) / (1.0 - e_squared)
-    phi = (x**2 + y**2 + 2.0 * s * cored + 2.0 * s**2 * (1.0 + e_squared) / (1.0 - e_squared) + softening(squared))
-    scale = 2.0 / phi
-    return scale * (x + s * half_x / cored), scale * (y + s * half_y / cored)
-
-
 def unit_potential(x: Array, y: Array, e1: Array, e2: Array, s: Array) -> Array:
     """Potential of the NIE of theta_E = 1 about the origin."""
     alpha_x, alpha_y = unit_deflection(x, y, e1, e2, s)

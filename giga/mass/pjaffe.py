@@ -1,6 +1,7 @@
 """Dual pseudo-isothermal profile, elliptical in the potential or in the mass."""
 
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -8,11 +9,10 @@ from jax import Array
 from giga.component import Param
 from giga.ellipse import potential_radius, radius_squared
 from giga.mass.base import MassProfile
-from giga.mass.forms.functions import gauss_legendre, log1p_ratio, softening
-from giga.mass.nie import axes, core_log, core_log_slope, nearly_round, roundest, unit_potential
+from giga.mass.forms.functions import log1p_ratio, pick, softening
+from giga.mass.nie import axes
 
-NEAR = 0.1  # of (Rs - Ra) / (Rs + Ra), below which the difference of two NIEs is taken as an integral
-NODES = 6  # of that integral: to 1e-12
+FLAT = (1e-2, 1e-4)  # |e| up to which a lens is taken by power series, in single and double precision
 SMALL = 1e-3  # argument below which arctan(z) / z is taken by its series
 
 
@@ -97,14 +97,7 @@ class PJaffeEllipse(MassProfile):
     ranges = {"Ra": (0.0, math.inf), "Rs": (0.0, math.inf), "e1": (-1.0, 1.0), "e2": (-1.0, 1.0)}
 
     def potential(self, x: Array, y: Array) -> Array:
-        x, y = x - self.center_x, y - self.center_y
-        apart, Ra, Rs = _apart(self.Ra, self.Rs)
-        far = (unit_potential(x, y, self.e1, self.e2, Ra) - unit_potential(x, y, self.e1, self.e2, Rs)) / (Rs - Ra)
-        near = jnp.zeros_like(far)
-        for s, weight in _between(self.Ra, self.Rs):
-            near = near + 0.5 * weight * core_log(x, y, self.e1, self.e2, s)
-        # As in the circular profile, whose potential is ln r far out but for the factor: the constants differ by 1.
-        return self._scale() * jnp.where(apart, far - 1.0, near)
+        return self._scale() * dual_potential(x - self.center_x, y - self.center_y, self.e1, self.e2, self.Ra, self.Rs)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         x, y = x - self.center_x, y - self.center_y
@@ -124,56 +117,104 @@ class PJaffeEllipse(MassProfile):
         return 2.0 * self.sigma0 * self.Ra * self.Rs
 
 
+class Shape(NamedTuple):
+    """Ellipticity as `turned_dual` takes it: by axes where a lens is flat, by components where it is nearly round.
+
+    Attributes:
+        flat: Whether |e| is above `FLAT`.
+        e: |e| of a flat one; `FLAT` of others, which have axes nowhere.
+        cos, sin: Of the position angle.
+        e1, e2: Components of a nearly round one; zero of others.
+    """
+
+    flat: Array
+    e: Array
+    cos: Array
+    sin: Array
+    e1: Array
+    e2: Array
+
+
+def shape(e1: Array, e2: Array, like: Array) -> Shape:
+    """Axes and components of an ellipticity in the precision of an array, with finite derivatives."""
+    flat, e, cos, sin = axes(e1, e2, pick(like, *FLAT))
+    return Shape(flat, e, cos, sin, jnp.where(flat, 0.0, e1), jnp.where(flat, 0.0, e2))
+
+
 def dual_deflection(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array) -> tuple[Array, Array]:
+    """`turned_dual` of an ellipticity by its components, with all derivatives by them."""
+    return turned_dual(x, y, shape(e1, e2, x), Ra, Rs)
+
+
+def turned_dual(x: Array, y: Array, of: Shape, Ra: Array, Rs: Array) -> tuple[Array, Array]:
     """Deflection of the NIE of core Ra less that of core Rs, over Rs - Ra, about the origin; theta_E = 1.
 
-    Args:
-        x, y: Positions [arcsec].
-        e1, e2: Ellipticity of the mass; the derivatives by it are finite for a circle too.
-        Ra, Rs: Radii on the intermediate axis, which may be equal [arcsec].
-    """
-    apart, first, second = _apart(Ra, Rs)
-    squared = radius_squared(x, y, e1, e2) + softening(x)
-    (core_x, core_y), (cut_x, cut_y) = (nearly_round(x, y, e1, e2, s, jnp.sqrt(squared + s**2))
-                                        for s in (first, second))
-    near_x, near_y = jnp.zeros_like(core_x), jnp.zeros_like(core_y)
-    for s, weight in _between(Ra, Rs):
-        slope_x, slope_y = core_log_slope(x, y, e1, e2, s)
-        near_x, near_y = near_x + 0.5 * weight * slope_x, near_y + 0.5 * weight * slope_y
-    round_x = jnp.where(apart, (core_x - cut_x) / (second - first), near_x)
-    round_y = jnp.where(apart, (core_y - cut_y) / (second - first), near_y)
-    flat, e, cos, sin = axes(e1, e2, roundest(x))
-    flat_x, flat_y = turned_dual(x, y, e, cos, sin, Ra, Rs)
-    return jnp.where(flat, flat_x, round_x), jnp.where(flat, flat_y, round_y)
-
-
-def turned_dual(x: Array, y: Array, e: Array, cos: Array, sin: Array, Ra: Array, Rs: Array) -> tuple[Array, Array]:
-    """`dual_deflection` of a given |e| above 0 and position angle: one arctangent and one logarithm.
-
     The difference of two arctangents is the arctangent of a quotient, in which Rs - Ra is divided out; so is that of
-    the two hyperbolic ones.
+    the two hyperbolic ones. Along the axes they are alpha_u = u P(e) and alpha_v = v P(-e), with one function P that
+    is analytic in |e|, c = e1 (x^2 - y^2) + 2 e2 x y and the radii. So alpha = (P(e) + P(-e)) / 2 z +
+    (P(e) - P(-e)) / (2 |e|) (e1 + i e2) conj(z), in which nearly round lenses take the power series of both.
 
     Args:
         x, y: Positions [arcsec].
-        e: |e|, above 0.
-        cos, sin: Of the position angle.
+        of: Ellipticity of the mass; derivatives by it are right for a circle too.
         Ra, Rs: Radii on the intermediate axis, which may be equal [arcsec].
     """
-    q = (1.0 - e) / (1.0 + e)
-    u, v = cos * x + sin * y, cos * y - sin * x
-    squared = q * u**2 + v**2 / q + softening(x)
+    soft = softening(x)
+    q = (1.0 - of.e) / (1.0 + of.e)
+    u, v = of.cos * x + of.sin * y, of.cos * y - of.sin * x
+    r_squared, c = x**2 + y**2, of.e1 * (x**2 - y**2) + 2.0 * of.e2 * x * y
+    e_squared = of.e1**2 + of.e2**2
+    inside = 1.0 / (1.0 - e_squared)
+    mean_q, slope_q = (1.0 + e_squared) * inside, 2.0 * inside  # 1/q = mean + |e| slope, q = mean - |e| slope
+    squared = jnp.where(of.flat, q * u**2 + v**2 / q, mean_q * r_squared - slope_q * c) + soft
     core, cut = jnp.sqrt(Ra**2 + squared), jnp.sqrt(Rs**2 + squared)
     ratio = (Ra + Rs) / (core + cut)
-    f = 2.0 * jnp.sqrt(e / (1.0 - e**2))
+
+    f = 2.0 * jnp.sqrt(of.e / (1.0 - of.e**2))
     step = f * (Rs - Ra)
-    along = u * (ratio + 1.0 / q) / ((core + Ra / q) * (cut + Rs / q) + (f * u) ** 2)
-    across = v * (ratio + q) / ((core + Ra * q) * (cut + Rs * q) - (f * v) ** 2)
-    z, w = step * along, step * across
+    along = (ratio + 1.0 / q) / ((core + Ra / q) * (cut + Rs / q) + (f * u) ** 2)
+    across = (ratio + q) / ((core + Ra * q) * (cut + Rs * q) - (f * v) ** 2)
+    z, w = step * u * along, step * v * across
     far_z, far_w = jnp.abs(z) > SMALL, jnp.abs(w) > SMALL
     safe_z, safe_w = jnp.where(far_z, z, 1.0), jnp.where(far_w, w, 0.5)
-    alpha_u = along * jnp.where(far_z, jnp.arctan(safe_z) / safe_z, 1.0 - z**2 * (1.0 / 3.0 - z**2 / 5.0))
-    alpha_v = across * jnp.where(far_w, jnp.arctanh(safe_w) / safe_w, 1.0 + w**2 * (1.0 / 3.0 + w**2 / 5.0))
-    return cos * alpha_u - sin * alpha_v, sin * alpha_u + cos * alpha_v
+    alpha_u = u * along * jnp.where(far_z, jnp.arctan(safe_z) / safe_z, 1.0 - z**2 * (1.0 / 3.0 - z**2 / 5.0))
+    alpha_v = v * across * jnp.where(far_w, jnp.arctanh(safe_w) / safe_w, 1.0 + w**2 * (1.0 / 3.0 + w**2 / 5.0))
+
+    # Numerator and denominator of P, their even parts in |e| and their odd ones over |e|
+    even, odd = ratio + mean_q, slope_q
+    under = (core + Ra * mean_q) * (cut + Rs * mean_q) + slope_q * (Ra * Rs * slope_q * e_squared + c)
+    tilt = slope_q * (Ra * (cut + Rs * mean_q) + Rs * (core + Ra * mean_q) + r_squared)
+    norm = 1.0 / (under**2 - e_squared * tilt**2)
+    even, odd = (even * under - e_squared * odd * tilt) * norm, (odd * under - even * tilt) * norm
+    # arctan(z) / z in z^2 = k P^2 (c + |e| r^2), of which both parts again
+    k = slope_q * (Rs - Ra) ** 2
+    square, twice = even**2 + e_squared * odd**2, 2.0 * even * odd
+    m, d = k * (square * c + e_squared * twice * r_squared), k * (square * r_squared + twice * c)
+    d_squared = e_squared * d**2
+    bent = 1.0 - m / 3.0 + (m**2 + d_squared) / 5.0 - m * (m**2 + 3.0 * d_squared) / 7.0
+    turned = d * (-1.0 / 3.0 + 2.0 / 5.0 * m - (3.0 * m**2 + d_squared) / 7.0)
+    mean, twist = even * bent + e_squared * odd * turned, even * turned + odd * bent
+    return (jnp.where(of.flat, of.cos * alpha_u - of.sin * alpha_v, mean * x + twist * (of.e1 * x + of.e2 * y)),
+            jnp.where(of.flat, of.sin * alpha_u + of.cos * alpha_v, mean * y + twist * (of.e2 * x - of.e1 * y)))
+
+
+def dual_potential(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array) -> Array:
+    """Potential of `dual_deflection`, which goes to ln r far out.
+
+    That of one NIE is x alpha_x + y alpha_y - s ln(Phi) / 2, Phi = r^2 + 2 s sqrt(R^2 + s^2) + s^2 (q + 1/q) as in
+    `giga.mass.nie.core_log`; in the difference Rs - Ra is divided out.
+    """
+    alpha_x, alpha_y = dual_deflection(x, y, e1, e2, Ra, Rs)
+    e_squared, soft = e1**2 + e2**2, softening(x)
+    even = 2.0 * (1.0 + e_squared) / (1.0 - e_squared)
+    squared, r_squared = radius_squared(x, y, e1, e2) + soft, x**2 + y**2 + soft
+    core, cut = jnp.sqrt(Ra**2 + squared), jnp.sqrt(Rs**2 + squared)
+    phi_core = r_squared + 2.0 * Ra * core + even * Ra**2
+    phi_cut = r_squared + 2.0 * Rs * cut + even * Rs**2
+    rise = (2.0 * cut + (Ra + Rs) * (2.0 * Ra / (core + cut) + even)) / phi_core  # of ln Phi, over Rs - Ra
+    logs = 0.5 * (jnp.log(phi_cut) + Ra * rise * log1p_ratio((Rs - Ra) * rise))
+    # As in the circular profile, whose potential is ln r far out but for the factor: the constants differ by 1.
+    return x * alpha_x + y * alpha_y + logs - 1.0
 
 
 def dual_hessian(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array) -> tuple[Array, Array, Array]:
@@ -203,15 +244,3 @@ def dual_hessian(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array)
 
     plus, cross = part(y**2 - x**2, 4.0 * e1 * inside), part(-2.0 * x * y, 4.0 * e2 * inside)
     return 0.5 * (trace + plus), 0.5 * cross, 0.5 * (trace - plus)
-
-
-def _apart(Ra: Array, Rs: Array) -> tuple[Array, Array, Array]:
-    """Whether the radii are far apart, and the two, with a stand-in where they are not."""
-    apart = jnp.abs(Rs - Ra) > NEAR * (Rs + Ra)
-    return apart, Ra, jnp.where(apart, Rs, 2.0 * Ra)
-
-
-def _between(Ra: Array, Rs: Array) -> list[tuple[Array, float]]:
-    """Radii and weights of a quadrature from Ra to Rs: d/ds of the NIE is the cored steep ellipsoid."""
-    nodes, weights = gauss_legendre(NODES)
-    return [(Ra + float(t) * (Rs - Ra), float(w)) for t, w in zip(nodes, weights, strict=True)]
