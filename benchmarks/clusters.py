@@ -95,10 +95,10 @@ def gradients(scene, data, repeats):
 def field(scene, side, repeats):
     """Seconds and memory of a map of deflections, seconds of one potential, and compiling of ten times as many."""
     places = [np.meshgrid(*2 * [np.linspace(-60.0, 60.0, n, dtype=np.float32)]) for n in (side, min(side, CACHED))]
-    (halos,) = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), gathered(scene.mass))
-    count = len(halos.each.sigma)
-    run = jax.jit(lambda mass, x, y: deflection([mass], x, y))
-    asked = {"map": (halos, *places[0]), "one": (jax.tree.map(lambda leaf: leaf[:1], halos), *places[1]),
+    halos = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), gathered(scene.mass))
+    count = sum(len(one.each.sigma) for one in halos)
+    run = jax.jit(deflection)
+    asked = {"map": (halos, *places[0]), "one": (jax.tree.map(lambda leaf: leaf[:1], halos[-1:]), *places[1]),
              "tenfold": (jax.tree.map(lambda leaf: jnp.tile(leaf, 10), halos), *places[0])}
     out, programs = {"side": side, "potentials": count}, {}
     for name, given in asked.items():

@@ -12,14 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from giga.component import AnyArray, Component, Param
+from giga.component import AnyArray, Component, Param, static
 from giga.mass.base import MassProfile
-from giga.mass.pjaffe import Shape, dual_deflection, dual_hessian, dual_potential, shape, turned_dual
+from giga.mass.forms.functions import pick
+from giga.mass.nie import axes
+from giga.mass.pjaffe import Shape, dual_deflection, dual_hessian, dual_potential, flat_dual, shape, turned_dual
 
 SCALE = 6.0 * 648000.0 / 299792.458**2
 """b0 = 6 pi (sigma / c)^2 of 1 km/s [arcsec]."""
 AT_ONCE = 1 << 16  # members times positions that are evaluated at once, for them to stay in the cache
 KEPT = 1 << 16  # members times positions of which all that derivatives need is kept
+ROUNDEST = (1e-6, 1e-12)  # |e| of a round member in single and double precision: what it changes is below rounding
 POSITIVE = (0.0, math.inf)
 
 
@@ -87,20 +90,30 @@ class Halos(MassProfile):
 
     Attributes:
         each: One profile with arrays on its leaves, shape (n,).
+        shaped: Whether derivatives by the ellipticities are right for round ones too. Members have their catalogue's
+            ellipticities, which are no parameters, and gradients are faster without.
     """
 
     each: DPIE
+    shaped: bool = static(default=True)
 
     absolute = True
     from_numbers = False
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
         rows = self._rows()
-        rows |= shape(rows["e1"], rows["e2"], rows["e1"])._asdict()
+        if self.shaped:
+            rows |= shape(rows["e1"], rows["e2"], rows["e1"])._asdict()
+        else:
+            _, *turned = axes(rows["e1"], rows["e2"], pick(rows["e1"], *ROUNDEST))
+            rows |= dict(zip(("e", "cos", "sin"), turned, strict=True))
 
         def bent(x: Array, y: Array, row: dict[str, Array]) -> tuple[Array, ...]:
-            of = Shape(**{name: row[name] for name in Shape._fields})
-            alpha = turned_dual(x - row["x"], y - row["y"], of, row["Ra"], row["Rs"])
+            x, y, Ra, Rs = x - row["x"], y - row["y"], row["Ra"], row["Rs"]
+            if self.shaped:
+                alpha = turned_dual(x, y, Shape(**{name: row[name] for name in Shape._fields}), Ra, Rs)
+            else:
+                alpha = flat_dual(x, y, row["e"], row["cos"], row["sin"], Ra, Rs)
             return tuple(row["scale"] * part for part in alpha)
 
         alpha_x, alpha_y = _summed(bent, 2, x, y, rows)
@@ -226,13 +239,13 @@ class Members(MassProfile):
                     e1=self.catalogue.e1, e2=self.catalogue.e2, center_x=self.catalogue.x, center_y=self.catalogue.y)
 
     def potential(self, x: Array, y: Array) -> Array:
-        return Halos(each=self.each()).potential(x, y)
+        return Halos(each=self.each(), shaped=False).potential(x, y)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
-        return Halos(each=self.each()).deflection(x, y)
+        return Halos(each=self.each(), shaped=False).deflection(x, y)
 
     def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        return Halos(each=self.each()).jacobian(x, y)
+        return Halos(each=self.each(), shaped=False).jacobian(x, y)
 
 
 def _moved(scatter: Param, offsets: Sequence[Param]) -> Array | float:
@@ -275,22 +288,24 @@ def _summed(function: Callable[..., tuple[Array, ...]], outputs: int, x: Array, 
 
 
 def gathered(mass: Sequence[MassProfile]) -> list[MassProfile]:
-    """The same masses, with all those of one plane that are dual pseudo-isothermal as one `Halos`.
+    """The same masses, with those of one plane that are dual pseudo-isothermal as one `Halos`, members as another.
 
-    They are then evaluated together: a program of one sum, whatever their number.
+    They are then evaluated together: a program of two sums at most, whatever their number.
     """
     out: list[MassProfile] = []
-    parts: dict[int | None, list[DPIE]] = {}
+    parts: dict[tuple[int | None, bool], list[DPIE]] = {}
     for profile in mass:
         each = profile if isinstance(profile, DPIE) else profile.each if isinstance(profile, Halos) else \
             profile.each() if isinstance(profile, Members) else None
         if each is None:
             out.append(profile)
         else:
-            parts.setdefault(profile.plane, []).append(each.replace(plane=None))
-    for plane, several in parts.items():
+            shaped = profile.shaped if isinstance(profile, Halos) else isinstance(profile, DPIE)
+            parts.setdefault((profile.plane, shaped), []).append(each.replace(plane=None))
+    for (plane, shaped), several in parts.items():
         rows = [jax.tree.map(jnp.atleast_1d, _broadcast(each)) for each in several]
-        out.append(Halos(each=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows), plane=plane))
+        each = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+        out.append(Halos(each=each, shaped=shaped, plane=plane))
     return out
 
 

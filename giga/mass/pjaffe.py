@@ -170,15 +170,7 @@ def turned_dual(x: Array, y: Array, of: Shape, Ra: Array, Rs: Array) -> tuple[Ar
     core, cut = jnp.sqrt(Ra**2 + squared), jnp.sqrt(Rs**2 + squared)
     ratio = (Ra + Rs) / (core + cut)
 
-    f = 2.0 * jnp.sqrt(of.e / (1.0 - of.e**2))
-    step = f * (Rs - Ra)
-    along = (ratio + 1.0 / q) / ((core + Ra / q) * (cut + Rs / q) + (f * u) ** 2)
-    across = (ratio + q) / ((core + Ra * q) * (cut + Rs * q) - (f * v) ** 2)
-    z, w = step * u * along, step * v * across
-    far_z, far_w = jnp.abs(z) > SMALL, jnp.abs(w) > SMALL
-    safe_z, safe_w = jnp.where(far_z, z, 1.0), jnp.where(far_w, w, 0.5)
-    alpha_u = u * along * jnp.where(far_z, jnp.arctan(safe_z) / safe_z, 1.0 - z**2 * (1.0 / 3.0 - z**2 / 5.0))
-    alpha_v = v * across * jnp.where(far_w, jnp.arctanh(safe_w) / safe_w, 1.0 + w**2 * (1.0 / 3.0 + w**2 / 5.0))
+    alpha_u, alpha_v = _along_axes(u, v, of.e, core, cut, Ra, Rs)
 
     # Numerator and denominator of P, their even parts in |e| and their odd ones over |e|
     even, odd = ratio + mean_q, slope_q
@@ -196,6 +188,29 @@ def turned_dual(x: Array, y: Array, of: Shape, Ra: Array, Rs: Array) -> tuple[Ar
     mean, twist = even * bent + e_squared * odd * turned, even * turned + odd * bent
     return (jnp.where(of.flat, of.cos * alpha_u - of.sin * alpha_v, mean * x + twist * (of.e1 * x + of.e2 * y)),
             jnp.where(of.flat, of.sin * alpha_u + of.cos * alpha_v, mean * y + twist * (of.e2 * x - of.e1 * y)))
+
+
+def flat_dual(x: Array, y: Array, e: Array, cos: Array, sin: Array, Ra: Array, Rs: Array) -> tuple[Array, Array]:
+    """`turned_dual` by its axes alone: |e| above 0, and derivatives by the shape that lose digits as it goes to 0."""
+    q = (1.0 - e) / (1.0 + e)
+    u, v = cos * x + sin * y, cos * y - sin * x
+    squared = q * u**2 + v**2 / q + softening(x)
+    alpha_u, alpha_v = _along_axes(u, v, e, jnp.sqrt(Ra**2 + squared), jnp.sqrt(Rs**2 + squared), Ra, Rs)
+    return cos * alpha_u - sin * alpha_v, sin * alpha_u + cos * alpha_v
+
+
+def _along_axes(u: Array, v: Array, e: Array, core: Array, cut: Array, Ra: Array, Rs: Array) -> tuple[Array, Array]:
+    """Components along the axes; core and cut are sqrt(R^2 + s^2) of both radii."""
+    q, ratio = (1.0 - e) / (1.0 + e), (Ra + Rs) / (core + cut)
+    f = 2.0 * jnp.sqrt(e / (1.0 - e**2))
+    step = f * (Rs - Ra)
+    along = u * (ratio + 1.0 / q) / ((core + Ra / q) * (cut + Rs / q) + (f * u) ** 2)
+    across = v * (ratio + q) / ((core + Ra * q) * (cut + Rs * q) - (f * v) ** 2)
+    z, w = step * along, step * across
+    far_z, far_w = jnp.abs(z) > SMALL, jnp.abs(w) > SMALL
+    safe_z, safe_w = jnp.where(far_z, z, 1.0), jnp.where(far_w, w, 0.5)
+    return (along * jnp.where(far_z, jnp.arctan(safe_z) / safe_z, 1.0 - z**2 * (1.0 / 3.0 - z**2 / 5.0)),
+            across * jnp.where(far_w, jnp.arctanh(safe_w) / safe_w, 1.0 + w**2 * (1.0 / 3.0 + w**2 / 5.0)))
 
 
 def dual_potential(x: Array, y: Array, e1: Array, e2: Array, Ra: Array, Rs: Array) -> Array:
