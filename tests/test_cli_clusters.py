@@ -22,7 +22,7 @@ def run(*words):
 def test_a_cluster_is_prepared(model, tmp_path):
     out = tmp_path / "one.npz"
     code, said = run("prepare", model, "--out", out, "--half-width", 16, "--nodes", 1)
-    assert code == 0 and said.startswith("2 galaxies")
+    assert code == 0 and "2 galaxies" in said
     field = load_field(out)
     assert field.shape == (64, 64) and len(field.efficiency[0]) == 1
     code, said = run("prepare", model, "--out", out)

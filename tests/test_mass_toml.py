@@ -146,3 +146,8 @@ def test_an_image_without_a_wcs_cannot_place_a_field(folder):
     fits.PrimaryHDU(np.zeros((40, 40))).writeto(folder / "image.fits", overwrite=True)
     with pytest.raises(InputError, match="observation.0.image: no celestial WCS; expected one, which a DeflectionMap"):
         scene_from_config(parsed(FIELD + IMAGE.replace("background", "pixel_scale = 0.15\nbackground"), folder))
+
+
+def test_a_named_set_of_priors_leaves_a_field_as_its_files_have_it(folder):
+    config = parsed('priors = "galaxy-scale"\n' + FIELD + POINTS, folder)
+    assert isinstance(scene_from_config(config).mass[0], DeflectionMap) and not config.taken

@@ -68,8 +68,8 @@ def test_truth_lies_in_the_posterior(run):
 @pytest.mark.slow
 def test_result_is_complete(run):
     result, _, _ = run
-    # On request; the numbers of a paper, which SMALL leaves out; what there is without pixels.
-    optional = {"pointwise", "derived", "field"}
+    # On request; the numbers of a paper, which SMALL leaves out; what there is without pixels; images of points.
+    optional = {"pointwise", "derived", "field", "point_images"}
     assert all(getattr(result, f.name) is not None for f in dataclasses.fields(Result) if f.name not in optional)
     shape = result.samples["mass.0.theta_E"].shape
     assert shape[0] == 8 and 100 <= shape[1] <= 200

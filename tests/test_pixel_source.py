@@ -27,7 +27,7 @@ from giga.io.results.folder import read_found, write_last, write_numbers
 from giga.jobs.earlier import gone_on, start_of
 from giga.jobs.run import run_search
 from giga.lensing.scene import Scene
-from giga.light import PixelSource, Sersic
+from giga.light import MultiGaussian, PixelSource, Sersic
 from giga.mass import EPL
 
 HALF = 0.6  # of the frame [arcsec]
@@ -317,3 +317,19 @@ def test_an_earlier_fit_that_is_none_is_refused(tmp_path):
     earlier(config, tmp_path / "sersic")
     with pytest.raises(InputError, match=r"mass\.0\.theta_E: a prior without 0\.91"):
         start_of(gone_on(earlier_of), scene_from_config(earlier_of))
+
+
+@pytest.mark.parametrize("apart", [0.3, 0.03])
+def test_other_light_of_nearly_alike_columns(apart):
+    """Gaussians whose widths differ little beside the source: finite in single precision, and near double's chi2."""
+    observation = observe(lens(), SMALL)
+    found = {}
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            light = MultiGaussian(n_gaussians=10, sigma_min=0.5, sigma_max=0.5 * (1.0 + apart), e1=0.1, e2=0.03)
+            scene = Scene(mass=[EPL(theta_E=dist.LogNormal(-0.1, 0.1), gamma=2.05, e1=dist.Normal(0.0, 0.1), e2=-0.05)],
+                          lens_light=[light], source_light=[pixels()])
+            one = Posterior.of(scene, [observation], "nonnegative", dtype=dtype)
+            z = [0.3 * np.random.default_rng(k).normal(size=2).astype(dtype) for k in range(8)]
+            found[dtype] = np.asarray(jax.jit(jax.vmap(Posterior.log_prob, (None, 0)))(one, jnp.stack(z)))
+    np.testing.assert_allclose(found[np.float32], found[np.float64], rtol=3e-3)

@@ -76,10 +76,12 @@ def solve(scene: Scene, data: Data, amplitude_sd: Array | float | None = None, n
     if first is not None:
         weighted, basis = weighted[others], basis[others]
     precision = 0.0 if amplitude_sd is None else 1.0 / jnp.square(amplitude_sd)
-    normal = matmul(weighted, basis.T)
-    if first is not None:  # Schur's complement: what they do not explain
+    if first is None:
+        normal = matmul(weighted, basis.T)
+    else:  # Schur's complement as a sum of squares: a difference, in float32, is not positive where columns are alike
+        left, taken = first.explained(basis)
+        normal = matmul(left, left.T) + matmul(taken.T, taken)
         cross = first.forward(matmul(first.columns, basis.T))
-        normal = normal - matmul(cross.T, cross)
     scale, scaled = unit_diagonal(normal, precision)
     factor = jnp.linalg.cholesky(scaled) if len(scale) else scaled
     normals = jnp.zeros(len(own) + len(others), scale.dtype) if key is None else \

@@ -88,11 +88,16 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
     Returns:
         The finalists, best first, and what a person wants to know: counts of gradient equivalents, of rounds and of
         draws about the best ("hops"), dead lanes (log-posterior not finite), and finalists that agree with the best.
+
+    Raises:
+        FloatingPointError: No start has a log-posterior that is finite.
     """
     width, free = config.n_finalists, np.zeros(posterior.prior.size, bool)
     lanes, soft, dead = _started(key, posterior, config, screen, improve, start)
     groups = -(-len(soft) // width)
     lanes, soft = _kept(lanes, soft, width)
+    if not np.isfinite(np.asarray(lanes.log_prob)).any():  # from which no step leads away
+        raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
     precision, rounds, hops, vain, top, climbing = np.zeros(()), 0, 0, 0, -np.inf, np.ones(width, bool)
     least, most = min(config.rounds, FEWEST + max(len(config.softening) - 1, 0)), IN_VAIN * (width - 1)
     report(_progress(lanes, soft, 1 / (1 + least)))
@@ -120,8 +125,6 @@ def find_map(key: Array, posterior: Posterior, config: MapConfig, screen: Screen
             "agreeing_finalists": int(np.sum(log_prob > log_prob[0] - config.agree)), "finalists": width,
             "finalist_log_probs": [float(v) for v in log_prob], "jacobians": jacobians, "rounds": rounds, "hops": hops,
             "evaluations": config.n_screen + int(JACOBIAN_COST * jacobians)}
-    if not np.isfinite(log_prob[0]):
-        raise FloatingPointError(f"MAP: all {config.n_screen} starts have a log-posterior that is not finite")
     return MapState(lanes.z, lanes.log_prob, precision), info
 
 

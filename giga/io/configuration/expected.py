@@ -56,7 +56,7 @@ def filled(tables: Mapping[str, Any], name: Any, observation: ObservationConfig,
                 continue
             fields: Any = known.get(profile, Component)
             for field in dataclasses.fields(fields) if profile in known else ():
-                if field.name in entry:
+                if field.name in entry or field.metadata.get("inner"):
                     continue
                 value = default(SETS[name], section, profile, field.name, expected, part)
                 if value is not None:
