@@ -93,7 +93,7 @@ def point_images(prior: Prior, terms: Sequence[Term], best: np.ndarray, x: np.nd
 
     Args:
         prior: Of the posterior.
-        terms: What was fitted; others than `PointTerm`s are passed over.
+        terms: What was fitted; what is no `PointTerm` is passed over.
         best: Physical values of the parameters at the best fit, shape (n,).
         x: Draws of them, shape (draws, n); None for none.
     """
