@@ -299,3 +299,15 @@ def test_draws_are_inside_the_ranges_and_follow_the_prior(x64):
 def test_a_prior_outside_its_range_is_refused():
     with pytest.raises(ValueError, match=r"mass.0.gamma: all of its prior is outside its physical range"):
         Prior.of(Scene(mass=[EPL(theta_E=1.0, gamma=dist.Normal(40.0, 0.1))]))
+
+
+def test_a_slope_of_zero_stays_where_it_is():
+    """Far out on its line a parameter's derivative underflows: the columns of ellipticities are right all the same."""
+    prior = Prior.of(Scene(mass=[EPL(theta_E=dist.LogNormal(0.0, 0.3), gamma=2.0, e1=dist.Normal(0.0, 0.3),
+                                     e2=dist.Normal(0.0, 0.3))]))
+    assert prior.edges.pairs
+    x, slopes = jnp.array([1.0, 0.7, 0.55]), jnp.array([0.0, 0.3, 0.2])
+    found = jax.jit(prior.edges.mixed)(x, slopes, slopes[:, None] * jnp.array([[5.0], [1.0], [2.0]]))
+    inner = jax.jacobian(lambda x: prior.edges.disc(x)[0])(x)
+    expected = slopes * (inner.T @ jnp.array([5.0, 1.0, 2.0]))
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)

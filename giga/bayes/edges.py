@@ -157,7 +157,9 @@ class Edges(Component):
             return columns
         factor, slope, unit = _radial(*self._ellipses(x)[1])
         radial, partner = jnp.exp(slope) - factor, self._partners()
-        own, cross = factor + radial * unit[0] ** 2, radial * unit[0] * unit[1] * slopes / slopes[partner]
+        # Of what is no ellipticity the slope may be zero, far out on the line.
+        ratio = slopes / jnp.where(partner != np.arange(len(partner)), slopes[partner], 1.0)
+        own, cross = factor + radial * unit[0] ** 2, radial * unit[0] * unit[1] * ratio
         each = (-1,) + (1,) * (columns.ndim - 1)
         return own.reshape(each) * columns + cross.reshape(each) * columns[partner]
 
