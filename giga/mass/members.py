@@ -90,8 +90,8 @@ class Halos(MassProfile):
 
     Attributes:
         each: One profile with arrays on its leaves, shape (n,).
-        shaped: Whether derivatives by the ellipticities are right for round ones too. Members have their catalogue's
-            ellipticities, which are no parameters, and gradients are faster without.
+        shaped: Whether derivatives by the ellipticities are right for round ones too. Members that are gathered do
+            without: their ellipticities are a catalogue's and no parameters, and gradients are faster.
     """
 
     each: DPIE
@@ -239,13 +239,13 @@ class Members(MassProfile):
                     e1=self.catalogue.e1, e2=self.catalogue.e2, center_x=self.catalogue.x, center_y=self.catalogue.y)
 
     def potential(self, x: Array, y: Array) -> Array:
-        return Halos(each=self.each(), shaped=False).potential(x, y)
+        return Halos(each=self.each()).potential(x, y)
 
     def deflection(self, x: Array, y: Array) -> tuple[Array, Array]:
-        return Halos(each=self.each(), shaped=False).deflection(x, y)
+        return Halos(each=self.each()).deflection(x, y)
 
     def jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        return Halos(each=self.each(), shaped=False).jacobian(x, y)
+        return Halos(each=self.each()).jacobian(x, y)
 
 
 def _moved(scatter: Param, offsets: Sequence[Param]) -> Array | float:
