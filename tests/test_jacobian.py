@@ -171,3 +171,15 @@ def test_precision_is_the_hessian_at_a_perfect_fit(x64):
     found = QUADRATIC(posterior, z)
     np.testing.assert_allclose(found.precision, hessian, rtol=1e-6, atol=1e-6 * float(jnp.abs(hessian).max()))
     np.testing.assert_allclose(found.gradient, jax.grad(posterior.prior.log_prob)(z), atol=1e-6)
+
+
+@pytest.mark.parametrize("away", [2.0, 9.0, 10.0, 11.0, 12.0, 60.0])
+def test_light_outside_of_the_field_leaves_a_curvature(away):
+    """A galaxy whose column is zero to rounding, or nearly: the fit is no worse with it, and its curvature a number."""
+    prior, seen = lens_prior(), [observe(lens(), blank(size=16, pixel_scale=0.18, ss=1))]
+    far = Sersic(R_sersic=dist.LogNormal(-1.0, 0.1), n_sersic=1.0, center_x=away)
+    found, without = (QUADRATIC(one, jnp.full(one.prior.size, 0.1)) for one in (
+        Posterior.of(Scene(mass=prior.mass, lens_light=light, source_light=prior.source_light), seen, "profile")
+        for light in ([far], [])))
+    assert np.isfinite(found.precision).all() and np.isfinite(found.gradient).all()
+    assert found.chi2 < 1.0001 * without.chi2

@@ -32,8 +32,8 @@ CONFIG = Path(__file__).with_name("fit.toml")
 RA, DEC = 165.4754, -6.0423  # deg, of the lens
 PIVOT = 13922.9  # Angstrom, of F140W
 SHORT = {"inference.derived": False,
-         "observation.0.cutout.size": 40, "source_light.1.n_max": 1, "inference.n_screen": 64, "inference.n_starts": 4,
-         "inference.n_finalists": 2, "inference.map_steps": 4, "inference.map_rounds": 9, "inference.vi_axis": "none",
+         "observation.0.cutout.size": 40, "source_light.1.n_max": 1, "inference.n_screen": 32, "inference.n_starts": 4,
+         "inference.n_finalists": 2, "inference.map_steps": 4, "inference.map_rounds": 6, "inference.vi_axis": "none",
          "inference.vi_steps": 2, "inference.vi_samples": 4, "inference.n_chains": 4, "inference.n_block": 4,
          "inference.n_pilot": 1, "inference.min_iterations": 4, "inference.max_iterations": 4}
 

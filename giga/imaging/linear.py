@@ -17,6 +17,8 @@ RIDGE = {"float32": 3e-7, "float64": 1e-13}
 """Addition to the diagonal of the scaled normal matrix for each of its columns: a few rounding errors of its entries,
 so that it can be factored whatever the columns. Columns that agree to this are told apart by it alone, as by a Gaussian
 prior: of all amplitudes with the same image it takes the smallest."""
+FAINTEST = {"float32": 1e-30, "float64": 1e-200}
+"""Information about an amplitude below which a profile has no light in the field: squares have room on either side."""
 
 REFINEMENTS = 1  # steps after the first solution, from the residual of the image
 PIVOTS = 100  # most changes of the set of free amplitudes
@@ -162,10 +164,14 @@ def _weighed(basis: Array, residual: Array, data: Data, alike: bool = False) -> 
 def unit_diagonal(normal: Array, precision: Array | float) -> tuple[Array, Array]:
     """Add the prior's precision to a normal matrix and scale it to a unit diagonal, with the ridge.
 
+    The precision is at least `FAINTEST`, so that the amplitude of a profile outside of the field, whose column is zero
+    to rounding, is one that its image and products of it can be computed with. Others are the same to the last bit.
+
     Returns:
         The scale s, shape (n,), and the matrix s (N + precision) s + ridge, shape (n, n).
     """
-    scale = jax.lax.rsqrt(jnp.diag(normal) + precision + jnp.finfo(normal.dtype).tiny)
+    precision = precision + FAINTEST[str(normal.dtype)]
+    scale = jax.lax.rsqrt(jnp.diag(normal) + precision)
     ridge = RIDGE[str(normal.dtype)] * len(normal)
     return scale, normal * jnp.outer(scale, scale) + jnp.diag(precision * scale**2 + ridge)
 

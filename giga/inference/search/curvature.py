@@ -163,5 +163,6 @@ def _unexplained(posterior: Posterior, linear: Scene, amplitudes: list[Array], d
         if linear.has_own_priors:
             rest = taken - matmul(own_taken, step)
             held = matmul(rest.T, rest)
-        held = held + precision * matmul(step.T, step)
+        if sd is not None:  # flat amplitudes add nothing
+            held = held + precision * matmul(step.T, step)
     return rows.reshape(root.shape), held + known
