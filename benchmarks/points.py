@@ -63,6 +63,16 @@ def _determinant(mass, x, y):
     return (1.0 - xx) * (1.0 - yy) - xy * yx
 
 
+def _about_zero(beta):
+    """Cells of triangles whose corners, shape (n, m, 2), lie about zero: row, column and sense."""
+    a, b, c, d = beta[:-1, :-1], beta[1:, :-1], beta[1:, 1:], beta[:-1, 1:]
+    for triangle in ((a, b, c), (a, c, d)):
+        sides = [np.sign(p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0])
+                 for p, q in zip(triangle, (*triangle[1:], triangle[0]), strict=True)]
+        holds = (sides[0] == sides[1]) & (sides[1] == sides[2]) & (sides[0] != 0)
+        yield from ((i, j, sides[0][i, j]) for i, j in np.argwhere(holds))
+
+
 def brute(mass, source, fine=1):
     """Signs of the triangles that hold the source and are bright, in the square."""
     radii = np.concatenate([np.geomspace(1e-5, 0.05, 80 * fine)[:-1], np.linspace(0.05, 1.5 * HALF, 420 * fine)])
@@ -70,13 +80,7 @@ def brute(mass, source, fine=1):
     r, phi = np.meshgrid(radii, phi, indexing="ij")
     x, y = mass[0].center_x + r * np.cos(phi), mass[0].center_y + r * np.sin(phi)
     beta = np.stack([np.asarray(b) for b in _traced(mass, x, y)], -1) - source
-    a, b, c, d = beta[:-1, :-1], beta[1:, :-1], beta[1:, 1:], beta[:-1, 1:]
-    found = []
-    for triangle in ((a, b, c), (a, c, d)):
-        sides = [np.sign(p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0])
-                 for p, q in zip(triangle, (*triangle[1:], triangle[0]), strict=True)]
-        holds = (sides[0] == sides[1]) & (sides[1] == sides[2]) & (sides[0] != 0)
-        found += [(x[i, j], y[i, j], sides[0][i, j]) for i, j in np.argwhere(holds)]
+    found = [(x[i, j], y[i, j], sign) for i, j, sign in _about_zero(beta)]
     if not found:
         return []
     x, y, sign = np.array(found).T
@@ -150,15 +154,7 @@ def _finer(nodes, fine):
 
 
 def _holding(beta, x, y):
-    a, b, c, d = beta[:-1, :-1], beta[1:, :-1], beta[1:, 1:], beta[:-1, 1:]
-    found = []
-    for triangle in ((a, b, c), (a, c, d)):
-        sides = [np.sign(p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0])
-                 for p, q in zip(triangle, (*triangle[1:], triangle[0]), strict=True)]
-        holds = (sides[0] == sides[1]) & (sides[1] == sides[2]) & (sides[0] != 0)
-        found += [(0.5 * (x[i, j] + x[i + 1, j + 1]), 0.5 * (y[i, j] + y[i + 1, j + 1]))
-                  for i, j in np.argwhere(holds)]
-    return found
+    return [(0.5 * (x[i, j] + x[i + 1, j + 1]), 0.5 * (y[i, j] + y[i + 1, j + 1])) for i, j, _ in _about_zero(beta)]
 
 
 @jax.jit

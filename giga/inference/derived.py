@@ -134,8 +134,8 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, poi
         mine = jax.tree.unflatten(jax.tree.structure(mass), [np.asarray(leaf, x.dtype)[None] for leaf in
                                                              jax.tree.leaves(list(result.scenes[0].lenses()))])
         _einstein(table, mass, mine, 0.75 * max(observation.grid.shape) * float(observation.grid.pixel_scale))
-    at_best = np.asarray([[result.best[name] for name in prior.names]], x.dtype)
-    for name, values in delay_distances(prior, points, np.concatenate([at_best, x])).items():
+    with_best = np.concatenate([np.asarray([[result.best[name] for name in prior.names]], x.dtype), x])
+    for name, values in delay_distances(prior, points, with_best).items():
         table.add(name, values[1:], values[0], "Mpc")
     seen: set[str | None] = set()
     for k, observation in enumerate(result.observations):
@@ -144,9 +144,8 @@ def derive(prior: Prior, result: Result, redshifts: Redshifts | None = None, poi
         seen.add(observation.band)
         bands = {one.band for one in result.observations}
         _light(table, prior, x, result, k, f".{observation.band or k}" if len(bands) > 1 else "")
-    best = np.asarray([result.best[name] for name in prior.names], x.dtype)[None]
     free = {name: (values[1:].reshape(table.shape), float(values[0]))
-            for name, values in _free(prior, result.prior, np.concatenate([best, x])).items()}
+            for name, values in _free(prior, result.prior, with_best).items()}
     found = Derived(table.draws, table.best, table.units, of, tuple(dict.fromkeys(table.notes)), table.missing, free)
     return found.at(redshifts or Redshifts())
 
