@@ -8,6 +8,7 @@ is its number of potentials and pixels times the seconds of one potential at one
 in the cache. One core.
 """
 
+import os
 import resource
 import time
 from pathlib import Path
@@ -128,6 +129,8 @@ def main():
     arguments.add_argument("--all", action="store_true", help="systems without a redshift too")
     arguments.add_argument("--redshift", nargs="+", default=[], metavar="SYSTEM=Z", help="of systems without one")
     options = arguments.parse_args()
+    # Before JAX starts its threads: large maps would run on more cores than what they are compared with.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     given = {name: float(z) for name, z in (pair.split("=") for pair in options.redshift)}
     if options.out == HERE / "results" / "clusters.json":
         options.out = options.out.with_name(f"clusters-{options.dir.name}.json")
