@@ -121,6 +121,11 @@ def field(scene, side, repeats):
                   "map_temporary_MiB": programs["map"].memory_analysis().temp_size_in_bytes / 2**20}
 
 
+def peak_gib():
+    """Most memory that this process has had [GiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main():
     arguments = parser(__doc__, "clusters")
     arguments.add_argument("dir", type=Path, help="folder of the cluster")
@@ -136,12 +141,13 @@ def main():
         options.out = options.out.with_name(f"clusters-{options.dir.name}.json")
     par = read_par(options.dir / options.par)
     scene, data, names = load(par, options.dir / options.images, not options.all, bool(par.named("potfile")), given)
+    maps = field(scene, 64 if options.smoke else SIDE, 1 if options.smoke else 3)
+    maps["peak_GiB"] = peak_gib()  # of a process that has made maps alone
     numbers, spread = compared(scene, data)
     numbers |= {"given": given, "header": list(par.comments),
                 "scatter_arcsec": dict(zip(names, map(float, spread), strict=True)),
                 "gradient": gradients(scene, data, 3 if options.smoke else 30),
-                "map": field(scene, 64 if options.smoke else SIDE, 1 if options.smoke else 3),
-                "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+                "map": maps, "peak_GiB": peak_gib()}
     write(options.out, numbers)
 
 
