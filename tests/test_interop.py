@@ -126,6 +126,34 @@ source = 1
 """
 
 
+PLANES_CONFIG = """
+[[source_light]]
+profile = "Sersic"
+amp = 9.0
+R_sersic = 0.1
+n_sersic = 1.0
+e1 = 0.0
+e2 = 0.0
+center_x = 0.1
+center_y = 0.1
+plane = 1
+b_n = "linear"
+
+[[mass]]
+profile = "SIE"
+theta_E = 0.2
+e1 = 0.05
+e2 = 0.0
+center_x = 0.1
+center_y = 0.1
+plane = 1
+
+[planes]
+redshifts = [0.4, 0.8, 1.5]
+reference = 0.9
+"""
+
+
 def fields_of(scene):
     """Deflection and source brightness at some points."""
     return np.asarray(fields(jax.tree.map(np.asarray, scene)))
@@ -500,6 +528,35 @@ def test_a_template_of_a_run_with_points(quasar, tmp_path, x64):
     np.testing.assert_allclose(laid_of(template.scene), laid_of(fitted.best), rtol=1e-7, atol=1e-7)
 
 
+def test_a_template_of_a_run_with_several_planes(tmp_path, x64):
+    """A mass and a source between: strengths are those of the last plane, and an import has the lens of the fit."""
+    pytest.importorskip("coolest")
+    (tmp_path / "run").mkdir()
+    fit = written_run(tmp_path / "run", CONFIG + PLANES_CONFIG)
+    out, toml = tmp_path / "lens.json", tmp_path / "again.toml"
+    result = run("export", fit, "--to", "coolest", "--out", out)
+    assert result.exit_code == 0, result.output
+    content, fitted = json.loads(out.read_text()), read_fitted(fit)
+    assert [one["name"] for one in content["lensing_entities"]] == [
+        "lens_plane_0", "field_plane_0", "lens_and_source_plane_1", "source_plane_2"]
+    planes = fitted.best.planes
+    factor = float(planes.weights([0])[0, -1])
+    assert factor > 1.2
+    lens = content["lensing_entities"][0]["mass_model"][0]["parameters"]["theta_E"]
+    radii = fitted.draws.mass[0].theta_E * factor ** (1.0 / (fitted.draws.mass[0].gamma - 1.0))
+    assert lens["posterior_stats"]["median"] == pytest.approx(np.median(radii), rel=1e-12)
+    record = {one["what"]: one["why"] for one in json.loads((tmp_path / "lens_skipped.json").read_text())}
+    assert "differs by more than a number" in record["mass.0.theta_E: prior"]
+    result = run("import", out, "--from", "coolest", "--out", toml)
+    assert result.exit_code == 0, result.output
+    scene = scene_from_config(load_config(toml, fit_config_type=FitConfig))
+    best = jax.tree.map(np.asarray, fitted.best)
+    assert scene.planes.reference == 0.9 and [p.plane for p in scene.source_light] == [1, 2]
+    for k in (1, 2):
+        found, wanted = (one.lenses(k)[0].deflection(X, Y) for one in (jax.tree.map(np.asarray, scene), best))
+        np.testing.assert_allclose(found, wanted, atol=1e-8)
+
+
 def test_what_coolest_cannot_say_of_points_and_planes(tmp_path):
     pytest.importorskip("coolest")
     planes = Planes(redshifts=[0.3, 1.0], cosmology=Cosmology(H0=67.0))
@@ -580,11 +637,6 @@ def test_templates_that_giga_cannot_take_are_one_line(tmp_path):
         "r_s": parameters["theta_E"], "rho_c": parameters["theta_E"]}
         | {key: parameters[key] for key in ("q", "phi", "center_x", "center_y")}}
     refused("lensing_entities.0.mass_model.0: COOLEST's profile 'NFW'; expected one of", lensing_entities=halo)
-    planes = json.loads(json.dumps(content["lensing_entities"]))
-    planes.append(planes[2] | {"redshift": 3.0})
-    refused("lensing_entities: redshifts 0.3, 1, 3; expected two", lensing_entities=planes)
-    with pytest.raises(InputError, match="planes: 3 planes; expected a scene of one lens plane"):
-        write_coolest(path, SCENE.replace(planes=Planes(redshifts=[0.3, 0.5, 1.0])), Seen(pixel_scale=0.05))
     with pytest.raises(InputError, match="suffix '.txt'; expected '.json'"):
         write_coolest(tmp_path / "lens.txt", SCENE, Seen(pixel_scale=0.05))
 

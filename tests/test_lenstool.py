@@ -1,5 +1,6 @@
 """Files of LensTool that giga writes, read back: deflections, catalogues, redshifts; and what a `.par` is told of."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -7,15 +8,20 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from _lenstool import kovner
+from typer.testing import CliRunner
 
+from giga.bayes.posterior import Posterior
+from giga.bayes.prior import Prior
+from giga.cli import app
 from giga.inference.settings import FitConfig
-from giga.io.configuration.toml import parse_config
+from giga.io.configuration.toml import dump_config, parse_config, scene_from_config
 from giga.io.errors import InputError
 from giga.io.lenstool.catalogues import Table, read_images, read_potfile
 from giga.io.lenstool.par import Par, Row, free_redshifts, read_par, write_par
 from giga.io.lenstool.potentials import ENDLESS, POINTLIKE, masses
 from giga.io.lenstool.potfiles import members
 from giga.io.lenstool.scenes import ARCS, PAR, Arcs, lenstool_files
+from giga.io.results.folder import SEARCHED
 from giga.jobs.exchange import _width
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
@@ -277,6 +283,87 @@ def test_a_par_is_taken_whole_or_told(tmp_path):
     assert config.with_overrides({"run.seed": 3}).notes == config.notes
 
 
+COSMOLIMIT = """cosmolimit
+	omegaM 1 0.1 0.5 0.01
+	wX 3 -1.0 0.2 0.01
+	wa 1 -1.0 1.0 0.01
+	lambda 1 0.0 1.0 0.01
+	H0 3 67.0 2.0 0.1
+	omegaX 0 0.0 1.0 0.01
+	end
+"""
+
+
+def test_limits_of_the_cosmology_are_its_priors(tmp_path):
+    """A flat universe stays flat, as LensTool's does; a curved one has the curvature that omegaX leaves."""
+    config = configured(tmp_path, INPUT.replace("champ", COSMOLIMIT + "champ"))
+    cosmology = scene_from_config(config).planes.cosmology
+    assert float(cosmology.Ok0) == 0.0
+    for one, wanted in ((cosmology.Om0, dist.Uniform(0.1, 0.5)), (cosmology.w0, dist.Normal(-1.0, 0.2)),
+                        (cosmology.wa, dist.Uniform(-1.0, 1.0)), (cosmology.H0, dist.Normal(67.0, 2.0))):
+        np.testing.assert_allclose([one.mean, one.variance], [wanted.mean, wanted.variance], rtol=1e-5)
+    assert "line 48: H0 3 67.0 2.0 0.1 of cosmolimit becomes a prior, but no position" in " ".join(config.notes)
+    on = INPUT.replace("champ", "cosmolimit\n\tomegaL 1 0.2 0.9\n\tend\nchamp")
+    assert any("line 44: omegaL 1 0.2 0.9 of cosmolimit is passed over: the universe of this file is flat" in note
+               for note in configured(tmp_path, on).notes)
+    curved = on.replace("omegaX 0.75", "omegaX 0.65")
+    for one, ends in ((curved, (-0.15, 0.55)), (curved.replace("omegaL 1 0.2 0.9", "omegaX 3 0.6 0.05"), (0.15, 0.05))):
+        prior = scene_from_config(configured(tmp_path, one)).planes.cosmology.Ok0
+        keys = ("low", "high") if isinstance(prior, dist.Uniform) else ("loc", "scale")
+        np.testing.assert_allclose([getattr(prior, key) for key in keys], ends, rtol=1e-6)
+    assert configured(tmp_path, curved.replace("omegaX 0.65", "omegaX 0.65\n\tomegaK 0.")).cluster.cosmology == ()
+    own = parse_config({"cluster": {"par": "input.par", "z_map": 3.0, "cosmology": {"Ok0": 0.02}}},
+                       tmp_path / "cluster.toml", FitConfig)  # what is written beside the file goes before it
+    assert dict(own.cluster.cosmology)["Ok0"] == 0.02
+
+
+@pytest.mark.parametrize("ladder", ["forme 0", "forme -1"])
+def test_the_likelihood_knows_the_cosmology_that_a_par_frees(ladder, tmp_path, x64):
+    """Two sources at their own redshifts: matter and w change D_ls / D_s of one against the other."""
+    text = INPUT.replace("champ", COSMOLIMIT + "champ").replace("forme 0", ladder)
+    config = configured(tmp_path, text.replace("limit O1\n\tv_disp 1", "limit O1\n\tv_disp 0"))
+    posterior = Posterior.of(scene_from_config(config), [], points=config.terms, dtype=np.float64)
+    names = posterior.prior.names
+    free = [names.index(f"planes.cosmology.{key}") for key in ("Om0", "w0", "wa")]
+    z = np.full(posterior.prior.size, 0.1)
+    value, slope = (jax.jit(function) for function in (posterior.log_likelihood, jax.grad(posterior.log_likelihood)))
+    at, step = np.asarray(slope(z)), 1e-4
+    assert abs(float(value(z)) - float(value(z + 0.5 * np.eye(len(z))[free[0]]))) > 1e-3
+    for k in free:
+        d = step * np.eye(len(z))[k]
+        assert abs(at[k]) > 1e-5
+        np.testing.assert_allclose(at[k], (float(value(z + d)) - float(value(z - d))) / (2.0 * step), rtol=1e-5)
+    assert at[names.index("planes.cosmology.H0")] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_free_cosmology_goes_to_lenstool_and_comes_back(tmp_path):
+    """What a search has found: values of the best fit, limits of the width of the priors."""
+    config = configured(tmp_path, INPUT.replace("champ", COSMOLIMIT + "champ"))
+    fitted, out = tmp_path / "run", tmp_path / "lt"
+    fitted.mkdir()
+    (fitted / "config.toml").write_text(dump_config(config))
+    best = {name: 0.1 for name in Prior.of(scene_from_config(config)).names} | {
+        "planes.cosmology.Om0": 0.31, "planes.cosmology.w0": -0.9, "planes.cosmology.wa": 0.2,
+        "planes.cosmology.H0": 66.0, "mass.0.sigma": 700.0}
+    (fitted / "search.json").write_text(json.dumps(dict.fromkeys(SEARCHED, 0) | {"best": best, "chi2": 1.0}))
+    result = CliRunner().invoke(app, ["export", str(fitted), "--to", "lenstool", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "skipped planes.cosmology.H0: the best fit is written: LensTool has no limit of it" in " ".join(
+        result.output.split())
+    par = read_par(out / PAR)
+    assert {row.key: row.values[:2] for row in par.named("cosmolimit")[0].rows} == {
+        "omegaM": ("3", "0.31"), "wX": ("3", "-0.9"), "wa": ("3", "0.2")}
+    again = parse_config({"cluster": {"par": "best.par", "z_map": 3.0}}, out / "cluster.toml", FitConfig)
+    cosmology = scene_from_config(again).planes.cosmology
+    np.testing.assert_allclose([cosmology.w0.loc, cosmology.w0.scale], [-0.9, 0.2], rtol=0.05)
+    assert again.lens.H0 == 66.0 and again.lens.Om0 == 0.31
+    # Two that are not by themselves in LensTool's words
+    scene = scene_of(MASSES["round"])
+    made = lenstool_files(scene, REFERENCE, cosmology={"Om0": 0.1, "Ok0": 0.02, "w0": 0.1})
+    assert {what for what, _ in made.skipped} == {"planes.cosmology.Om0", "planes.cosmology.Ok0"}
+    assert "omegaX          3 0.665 0.02" in lenstool_files(scene, REFERENCE, cosmology={"Ok0": 0.02}).texts[PAR]
+
+
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("v_disp 800.0", "v_disp 800.0\n\twibble 3",
      "input.par: line 17: wibble 3 of potentiel O1, which giga does not know, is passed over"),
@@ -298,7 +385,11 @@ def test_what_changes_nothing_is_a_note(old, new, said, tmp_path):
     ("kappa 0.0", "kappa 0.1", "input.par: line 27: kappa 0.1 of potentiel shear, a convergence"),
     ("model 1", "model 2", "input.par: line 38: model 2 of cosmology; expected model 1"),
     ("omegaM", "omega", "input.par: line 40: omega 0.25 of cosmology, the old name; expected omegaM"),
-    ("champ", "cosmolimit\n\twX 1 -2 0 0.1\n\tend\nchamp", "line 44: wX 1 -2 0 0.1 of cosmolimit; expected a kind"),
+    ("champ", "cosmolimit\n\twX 2 -2 0 0.1\n\tend\nchamp", "line 44: wX 2 -2 0 0.1; expected 1 LOW HIGH, or 3 MEAN SD"),
+    ("champ", "cosmolimit\n\twX 1 0 -2\n\tend\nchamp", "line 44: wX 1 0 -2; expected 1 LOW HIGH, or 3 MEAN SD"),
+    ("champ", "cosmolimit\n\tomegaM 1 0 1.5\n\tend\nchamp", "line 44: omegaM 1 0 1.5 of cosmolimit; expected limits"),
+    ("omegaX 0.75\n\tend", "omegaX 0.7\n\tend\ncosmolimit\n\tomegaM 1 0.1 0.5\n\tend",
+     "line 44: omegaM 1 0.1 0.5 of cosmolimit, in a curved universe, where omegaX is not 1 - omegaM; expected"),
     ("sigposArcsec 0.3", "sigposArcsec 1 0.1 0.5", "line 8: sigposArcsec 1 0.1 0.5; expected one number"),
     ("4.0 0 2.5", "4.0 2 2.5 3.0", "line 9: z_m_limit 1 4.0 2 2.5 3.0; expected a number and a system, then 1 LOW"),
 ])

@@ -111,15 +111,18 @@ def export_cluster(run: Path, out: Path, *, overwrite: bool = False) -> Exchange
             for name, best, prior, draws in zip(cluster.systems.names, z, fitted.prior.planes.sources,  # pyright: ignore
                                                 drawn, strict=True) if is_distribution(prior)}
     table = replace(cluster.systems.table, z=z[list(cluster.systems.system)])
+    universe: Any = fitted.draws.planes.cosmology  # pyright: ignore
+    freed = {name: float(np.std(getattr(universe, name))) if fitted.sampled else _width(prior)
+             for name, prior in vars(fitted.prior.planes.cosmology).items() if is_distribution(prior)}  # pyright: ignore
     settings = cluster.settings
     try:
         made = lenstool_files(fitted.best, settings.reference,
                               Arcs(table, free, settings.sigma, settings.ladder == "image"), settings.half_width,
-                              (f"giga: chi2 {fitted.chi2:.6g} of the best fit",), _names(fitted))
+                              (f"giga: chi2 {fitted.chi2:.6g} of the best fit",), _names(fitted), freed)
     except ValueError as error:
         raise InputError(run / "config.toml", "mass", str(error)) from error
     skipped = list(made.skipped)
-    names = [name for name in free_names(fitted.prior) if not name.startswith("planes.sources")]
+    names = [name for name in free_names(fitted.prior) if not name.startswith(("planes.sources", "planes.cosmology"))]
     if names:
         skipped.append((", ".join(names), "the best fit is written, without priors and errors: no limit is written"))
     out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,20 @@ import numpy as np
 from scipy.stats import norm
 
 from giga.io.errors import InputError
-from giga.io.lenstool.par import FREE, GAUSSIAN, LIMITS, Par, Row, Section, free_redshifts, middle, numbers_of, read_par
+from giga.io.lenstool.par import (
+    FLAT,
+    FREE,
+    GAUSSIAN,
+    LIMITS,
+    Par,
+    Row,
+    Section,
+    free_cosmology,
+    free_redshifts,
+    middle,
+    numbers_of,
+    read_par,
+)
 from giga.io.lenstool.potentials import CORELESS, Potential
 from giga.io.lenstool.potfiles import EXPONENTS, SCALES, SCATTERS, USUAL, Potfile, potfiles
 from giga.io.lenstool.rows import passed_over
@@ -37,8 +50,8 @@ def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         The tables, and what of the file is not taken, in words.
 
     Raises:
-        InputError: What `giga.io.lenstool` refuses, several redshifts of lenses, or a limit that is none of
-            LensTool's kinds; the line is named.
+        InputError: What `giga.io.lenstool` refuses, several redshifts of lenses, a limit that is none of LensTool's
+            kinds, or limits of matter and dark energy that giga cannot have; the line is named.
     """
     par = read_par(path)
     notes = [f"{path.name}: {note}" for note in passed_over(par)]
@@ -67,10 +80,50 @@ def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         cluster["half_width"] = max(map(abs, par.field))
     if priors := {name: _redshift(numbers, z_lens) for name, numbers in free_redshifts(par).items()}:
         cluster["redshifts"] = priors
-    if changed := {key: value for key, value in given.items() if abs(value - usual[key]) > 1e-9}:
+    free, more = _cosmology(par)
+    notes += [f"{path.name}: {note}" for note in more]
+    if changed := {key: value for key, value in given.items() if abs(value - usual[key]) > FLAT} | free:
         cluster["cosmology"] = changed
     return {"mass": made, "lens": {"z_lens": z_lens, "H0": float(cosmology.H0), "Om0": float(cosmology.Om0)},
             "cluster": cluster}, notes
+
+
+def _cosmology(par: Par) -> tuple[dict[str, Any], list[str]]:
+    """Priors of the cosmology from `cosmolimit`, by giga's names, and what says nothing there, in words.
+
+    LensTool's universe stays flat where it is flat at first, so that omegaX is 1 - omegaM; else omegaM and omegaX are
+    by themselves, and the curvature is what is left. giga's parameters are matter and curvature.
+
+    Raises:
+        InputError: A limit that is none of LensTool's kinds, out of range, or of omegaM in a curved universe, where
+            the curvature would go with it.
+    """
+    rows, cosmology, out, notes = free_cosmology(par), par.cosmology, {}, []
+    flat = abs(float(cosmology.Ok0)) < FLAT
+    for key, row in rows.items():
+        said, line = f"{row.key} {' '.join(row.values)} of cosmolimit", f"line {row.line}"
+        kind, first, second = _limits(row, par.file)
+        if key == "omegaX" and flat:
+            notes.append(f"{line}: {said} is passed over: the universe of this file is flat, where LensTool takes 1 - "
+                         "omegaM for it")
+        elif key == "omegaX":
+            left = 1.0 - float(cosmology.Om0)
+            out["Ok0"] = {"dist": "Uniform", "low": left - second, "high": left - first} if kind == FREE \
+                else _normal(left - first, second, -math.inf, math.inf)
+        elif key == "omegaM":
+            if not flat:
+                raise InputError(par.file, line, f"{said}, in a curved universe, where omegaX is not 1 - omegaM",
+                                 "omegaK 0 in cosmologie, or a kind of 0 here and priors of Om0 and Ok0, each by "
+                                 "itself, in [cluster.cosmology]")
+            if kind == FREE and not (first >= 0.0 and second <= 1.0):
+                raise InputError(par.file, line, said, "limits from 0 to 1")
+            out["Om0"] = _prior(row, par.file, 1.0, 0.0) if kind == FREE else _normal(first, second, 0.0, 1.0)
+        else:
+            out[{"wX": "w0"}.get(key, key)] = _prior(row, par.file, 1.0, 0.0 if key == "H0" else None)
+            if key == "H0":
+                notes.append(f"{line}: {said} becomes a prior, but no position of an image depends on it; LensTool "
+                             "itself has no limit of it")
+    return out, notes
 
 
 def _with_limits(par: Par) -> list[tuple[Section, Section | None]]:

@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 from astropy.io import fits
 
 from giga.io.errors import InputError
+from giga.io.exchange.coolest_planes import check_redshifts, from_last, layout
 from giga.io.exchange.coolest_profiles import ALIKE, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES
 from giga.io.exchange.coolest_write import package
 from giga.io.exchange.pairs import read
@@ -50,16 +51,22 @@ class Template:
 def read_coolest(path: str | PathLike[str]) -> Template:
     """Read a template, NAME.json, through the `coolest` package.
 
-    Galaxies with mass are lenses and those without are sources, unless redshifts say it: then the furthest are sources.
+    Galaxies with mass are lenses and those without are sources, unless redshifts say it: of two the further one is the
+    source's, of more each is a plane (`giga.io.exchange.coolest_planes.layout`), strengths being those for a source at
+    the most distant galaxy.
 
     Raises:
         InputError: A file that is missing or damaged, no template, or one of another major version; profiles that giga
-            does not have; several lens or source planes; or no `coolest` package.
+            does not have; redshifts that are missing or say nothing of lenses and sources; or no `coolest` package.
     """
     path = Path(path).absolute()
     content = read_json(path)
     _check_version(path, content)
     modules = package()
+    try:
+        check_redshifts(content)
+    except InputError as error:
+        raise InputError(path, error.field, error.seen, error.expected) from None
     try:
         made = modules["json"].JSONSerializer(str(path.with_suffix("")), check_external_files=False) \
             .load_simple(str(path), as_object=True, validate=True)
@@ -84,24 +91,25 @@ def _check_version(path: Path, content: Any) -> None:
 
 
 def _template(path: Path, made: Any, content: Mapping[str, Any]) -> Template:
-    is_source = _sources(made)
+    found = layout(made)
     parts: dict[str, Any] = {"mass": [], "lens_light": [], "source_light": []}
-    template = Template(Scene())
+    template = Template(Scene(), notes=list(found.notes))
     area = float(made.instrument.pixel_size) ** 2
     for i, entity in enumerate(made.lensing_entities):
         models = [("mass_model", "mass", MASSES)]
-        models += [("light_model", "source_light" if is_source[i] else "lens_light", LIGHTS)] \
+        models += [("light_model", "source_light" if found.source[i] else "lens_light", LIGHTS)] \
             if entity.type == "Galaxy" else []
         for model, section, pairs in models:
             for j, profile in enumerate(getattr(entity, model)):
                 here = f"lensing_entities.{i}.{model}.{j}"
-                if is_source[i] and section == "mass":
+                if section == "mass" and not found.bends[i]:
                     template.notes.append(f"{here}: {profile.type} of a source, which bends no light here, left out")
                     continue
+                on = {} if found.plane[i] is None or section == "lens_light" else {"plane": found.plane[i]}
                 at = f"{section}.{len(parts[section])}"
                 rows = content["lensing_entities"][i][model][j]["parameters"]
                 if profile.type == GRID:
-                    parts[section].append(_pixels(path, profile, here, area))
+                    parts[section].append(_pixels(path, profile, here, area).replace(**on))
                     template.fixed.add(at)
                     continue
                 values = {key: parameter.point_estimate.value for key, parameter in profile.parameters.items()
@@ -111,26 +119,22 @@ def _template(path: Path, made: Any, content: Mapping[str, Any]) -> Template:
                 if section not in getattr(one, "sections", (section,)):
                     raise InputError("", here, f"{profile.type} of a galaxy that is no source",
                                      "it in the source, which is behind the lens")
-                parts[section].append(one)
+                parts[section].append(one.replace(**on))
                 _free(template, profile, one, rows, at)
     _data(path, template, made)
-    scene, apart = with_sources(Scene(**parts))
-    return replace(template, scene=scene, notes=[*template.notes, *apart])
-
-
-def _sources(made: Any) -> list[bool]:
-    """Which entities are sources."""
-    entities = list(made.lensing_entities)
-    z = [entity.redshift for entity in entities]
-    galaxies = {float(at) for entity, at in zip(entities, z, strict=True) if entity.type == "Galaxy" and at is not None}
-    if len(galaxies) > 2:
-        raise InputError("", "lensing_entities", f"redshifts {', '.join(f'{at:g}' for at in sorted(galaxies))}",
-                         "two, one lens plane and one source plane")
-    furthest = max(galaxies) if len(galaxies) == 2 else None
-    heavy = [len(entity.mass_model) > 0 for entity in entities]
-    return [entity.type == "Galaxy" and (not mass and any(heavy) if furthest is None or at is None
-                                         else float(at) == furthest)
-            for entity, mass, at in zip(entities, heavy, z, strict=True)]
+    scene, priors, left = Scene(**parts), template.priors, []
+    if found.planes is not None:
+        scene = scene.replace(planes=found.planes)
+        try:
+            found.planes.check(scene.mass, scene.source_light)
+            scene, priors, left = from_last(scene, priors)
+            scene.check()
+        except ValueError as error:  # it begins with the path of the value
+            raise InputError("", "", str(error)) from None
+    if found.near is not None:
+        template.lens.update(zip(("z_lens", "z_source"), found.near, strict=True))
+    scene, apart = with_sources(scene)
+    return replace(template, scene=scene, priors=priors, notes=[*template.notes, *left, *apart])
 
 
 def _pixels(path: Path, profile: Any, here: str, area: float) -> PixelImage:

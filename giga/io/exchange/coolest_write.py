@@ -1,4 +1,4 @@
-"""COOLEST 0.1 templates: a lens with its data, its pixels, the quantiles and the chain of its posterior.
+"""COOLEST 0.1 templates: lenses and sources with their data, pixels, the quantiles and the chain of their posterior.
 
 Written by the `coolest` package (extra `interop`), beside FITS files and a CSV chain in the same folder, as it wants
 them. What COOLEST cannot say goes into a record of what was skipped.
@@ -25,21 +25,21 @@ from astropy.io import fits
 from giga.component import is_distribution, leaves_with_names
 from giga.io.errors import InputError
 from giga.io.exchange.conventions import within
+from giga.io.exchange.coolest_planes import META, Place, is_several, of_last, plane_places, simple_places, stated
 from giga.io.exchange.coolest_profiles import ALIKE, ANGLES, CODE, GRID, LIGHTS, LIKE_LINEAR, MASSES, SETS
 from giga.io.exchange.pairs import Pair, written
 from giga.io.exchange.points import with_images
 from giga.io.exchange.tables import distribution_table
 from giga.io.jsonfile import write_json
+from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.light.pixel_image import PixelImage
 from giga.light.pixel_source import PixelSource
 from giga.light.point import LensedPoint
-from giga.mass.external import Convergence, Flexion, Shear
 from giga.runtime.atomic import write_atomically, write_text
 
-FIELD = (Shear, Convergence, Flexion)  # masses of a field, not of the lens galaxy
 WEIGHTS = "probability_weights"
 CHAIN = "chain_file_name"  # the key of `meta` that COOLEST looks for
 MODE = "MAP"
@@ -141,7 +141,9 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
         draws: The same scene with draws of the posterior, along the first axis of free leaves. Quantiles and the chain
             are those of COOLEST's own parameters of each draw.
         prior: The same scene with distributions on its free leaves.
-        redshifts: Of lens and source, and the cosmology; those of the scene's planes where it has them.
+        redshifts: Of lens and source, and the cosmology; those of the scene's planes where it has them. Of several
+            planes each has a galaxy, strengths are those for a source on the last, and `meta.giga_planes` has the
+            rest.
         about: More to say in `meta`.
         unsaid: What is left out of the fit beside, and why, for the record.
 
@@ -149,17 +151,24 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
         The files written, and what was skipped with the reason, which NAME_skipped.json says too.
 
     Raises:
-        InputError: A path without the suffix .json, a scene of several lens or source planes, or no `coolest` package.
+        InputError: A path without the suffix .json, planes that do not fit, or no `coolest` package.
         OSError: A file cannot be written.
     """
     path = Path(path).absolute()
     if path.suffix != ".json":
         raise InputError(path, "--out", f"suffix {path.suffix!r}", "'.json'")
     making = _Writing(package(), path, seen, skipped=list(unsaid), sampled=draws is not None)
-    redshifts = _redshifts(making, scene, prior) or redshifts or Redshifts()
+    redshifts = _redshifts(making, scene, draws, prior) or redshifts or Redshifts()
     scene, draws = with_images(scene, draws)
-    entities = _entities(making, scene, draws, prior, redshifts)
-    template = _template(making, entities, redshifts, dict(about or {}))
+    said = dict(about or {})
+    if isinstance(scene.planes, Planes) and is_several(scene):
+        said[META] = stated(scene.planes)
+        places = plane_places(scene, scene.planes)
+        scene, draws, prior, left = of_last(scene, draws, prior)
+        making.skipped += left
+    else:
+        places = simple_places(scene, redshifts)
+    template = _template(making, _entities(making, places, scene, draws, prior), redshifts, said)
     if making.chain:
         _write_chain(making, template)
     template.meta["giga_skipped"] = [f"{what}: {why}" for what, why in making.skipped]
@@ -169,53 +178,67 @@ def write_coolest(path: str | PathLike[str], scene: Scene, seen: Seen, *, draws:
     return [write_text(path, text + "\n"), *making.files, record], making.skipped
 
 
-def _redshifts(making: _Writing, scene: Scene, prior: Scene | None) -> Redshifts | None:
-    """Redshifts of a scene whose planes are one of lenses and one of sources, at the best fit; without planes None."""
+def _redshifts(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene | None) -> Redshifts | None:
+    """First and last redshift of a scene's planes, at the best fit; without planes None."""
     planes = scene.planes
     if not isinstance(planes, Planes):
         return None
-    at = {planes.mass_plane(p) for p in scene.mass}, {planes.light_plane(p) for p in scene.source_light}
-    scaled = planes.reference is not None or planes.sources or planes.absolute
-    if len(planes.redshifts) != 2 or scaled or not (at[0] <= {0} and at[1] <= {1}):
-        raise InputError("", "planes", f"{len(planes.redshifts)} planes", "a scene of one lens plane and one "
-                         "source plane: COOLEST does not say how deflections are scaled between several")
-    flat = planes.cosmology
+    try:
+        planes.check(scene.mass, scene.source_light)
+    except ValueError as error:  # it begins with the path of the value
+        raise InputError("", "", str(error)) from None
+    flat, several = planes.cosmology, is_several(scene)
+    kept = f"; meta.{META} has the rest" if several else ""
     if float(flat.Ok0) or float(flat.w0) != -1.0 or float(flat.wa):
         making.skip("planes.cosmology", f"Ok0 = {float(flat.Ok0):g}, w0 = {float(flat.w0):g}, wa = {float(flat.wa):g}; "
-                    "COOLEST is written with H0 and Om0 of a flat universe")
+                    f"COOLEST is written with H0 and Om0 of a flat universe{kept}")
+    if type(flat) is not Cosmology:
+        making.skip("planes.cosmology", f"{type(flat).__name__}; photons and neutrinos are left out")
+    for k, profile in enumerate(scene.mass):
+        if several and planes.mass_plane(profile) == len(planes.redshifts) - 1:
+            making.skip(f"mass.{k}", "on the last plane, where it bends no light that is there")
+    if planes.sources:
+        making.skip("planes.sources", "redshifts of sources of which only images are seen, which COOLEST has not")
+    drawn = {} if draws is None else dict(leaves_with_names(draws.planes))
     for name, leaf in () if prior is None else leaves_with_names(prior.planes):
         if is_distribution(leaf):
-            making.skip(f"planes.{name}: prior and posterior", "COOLEST has one number of it, that of the best fit")
-    return Redshifts(*map(float, planes.redshifts), cosmology=flat)
+            many = np.asarray(drawn.get(name, 0.0), float)
+            spread = "" if many.size < 2 else "; 16, 50 and 84% of the draws are below " \
+                + ", ".join(f"{value:.6g}" for value in np.percentile(many, [16.0, 50.0, 84.0]))
+            making.skip(f"planes.{name}: prior and posterior", "COOLEST has one number of it, that of the best fit"
+                        + spread)
+    return Redshifts(float(planes.redshifts[0]), float(planes.redshifts[-1]), cosmology=flat)
 
 
-def _entities(making: _Writing, scene: Scene, draws: Scene | None, prior: Scene | None, z: Redshifts) -> Any:
-    lazy, model = making.coolest["lazy"], {}
-    for part, section, pairs, fields in (("mass", "mass", MASSES, False), ("field", "mass", MASSES, True),
-                                         ("lens", "lens_light", LIGHTS, None),
-                                         ("source", "source_light", LIGHTS, None)):
-        made = []
-        for k, profile in enumerate(getattr(scene, section)):
-            if fields is not None and isinstance(profile, FIELD) is not fields:
-                continue
-            if isinstance(profile, LensedPoint):
-                making.skip(f"{section}.{k}: its place in the source plane", "COOLEST has the places of its images, "
-                            "which it follows from")
-            if type(profile) is LensedPoint:
-                making.skip(f"{section}.{k}: fluxes tied to the magnifications", "COOLEST has a flux of each image, as "
-                            "they are written")
-            others = [None if other is None else getattr(other, section)[k] for other in (draws, prior)]
-            one = _profile(making, pairs, profile, others[0], others[1], f"{section}.{k}")
-            made += [] if one is None else [one]
-        kind = lazy.MassModel if section == "mass" else lazy.LightModel
-        model[part] = kind()
-        model[part].extend(made)
-    entities = [lazy.Galaxy("lens", z.z_lens, light_model=model["lens"], mass_model=model["mass"])]
-    if len(model["field"]):
-        entities.append(lazy.MassField("field", z.z_lens, mass_model=model["field"]))
-    if len(model["source"]):
-        entities.append(lazy.Galaxy("source", z.z_source, light_model=model["source"]))
+def _entities(making: _Writing, places: Sequence[Place], scene: Scene, draws: Scene | None, prior: Scene | None) -> Any:
+    lazy, entities = making.coolest["lazy"], []
+    for place in places:
+        mass, light = lazy.MassModel(), lazy.LightModel()
+        for section, pairs, numbers, model in (("mass", MASSES, place.mass, mass),
+                                               ("lens_light", LIGHTS, place.lens_light, light),
+                                               ("source_light", LIGHTS, place.source_light, light)):
+            for k in numbers:
+                one = _made(making, pairs, section, k, scene, draws, prior)
+                model.extend([] if one is None else [one])
+        if not (len(mass) or len(light) or place.keep):
+            continue
+        entities.append(lazy.MassField(place.name, place.redshift, mass_model=mass) if place.kind == "MassField" else
+                        lazy.Galaxy(place.name, place.redshift, light_model=light, mass_model=mass))
     return lazy.LensingEntityList(*entities)
+
+
+def _made(making: _Writing, pairs: Sequence[Pair], section: str, k: int, scene: Scene, draws: Scene | None,
+          prior: Scene | None) -> Any:
+    """A profile of a scene as COOLEST has it, and the record of what it has not."""
+    profile = getattr(scene, section)[k]
+    if isinstance(profile, LensedPoint):
+        making.skip(f"{section}.{k}: its place in the source plane", "COOLEST has the places of its images, "
+                    "which it follows from")
+    if type(profile) is LensedPoint:
+        making.skip(f"{section}.{k}: fluxes tied to the magnifications", "COOLEST has a flux of each image, as "
+                    "they are written")
+    others = [None if other is None else getattr(other, section)[k] for other in (draws, prior)]
+    return _profile(making, pairs, profile, others[0], others[1], f"{section}.{k}")
 
 
 def _profile(making: _Writing, pairs: Sequence[Pair], profile: Any, drawn: Any, prior: Any, path: str) -> Any:

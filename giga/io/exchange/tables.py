@@ -113,6 +113,10 @@ def _planes(planes: Planes, seen: dict[int, str]) -> dict[str, Any]:
                                            for k, z in enumerate(planes.redshifts)]}
     if planes.reference is not None:
         table["reference"] = _leaf(planes.reference, "planes.reference", seen)
+    if planes.sources:
+        table["sources"] = [_leaf(z, f"planes.sources.{k}", seen) for k, z in enumerate(planes.sources)]
+    if planes.absolute:
+        table["absolute"] = True
     names = [field.name for field in dataclasses.fields(planes.cosmology)]  # pyright: ignore[reportArgumentType]
     return table | {"cosmology": {name: _leaf(getattr(planes.cosmology, name), f"planes.cosmology.{name}", seen)
                                   for name in names}}

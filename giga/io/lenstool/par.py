@@ -19,6 +19,10 @@ COSMOLOGY = ("H0", "Om0", "Ok0", "w0", "wa")
 FREE, GAUSSIAN = 1, 3  # LensTool's numbers of a uniform and of a normal prior
 LIMITS = f"{FREE} LOW HIGH, or {GAUSSIAN} MEAN SD with SD above 0, or 0"
 COSMOLOGIES = ("cosmologie", "cosmology")
+LIMITED = {"H0": "H0", "omegaM": "omegaM", "omega": "omegaM", "omegaX": "omegaX", "lambda": "omegaX",
+           "omegaL": "omegaX", "wX": "wX", "wa": "wa"}
+"""Rows of cosmolimit, and the name of what each is a limit of."""
+FLAT = 1e-9  # curvature below which a universe is flat, as LensTool's is that has omegaK 0
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,15 @@ class Par:
 
     @property
     def cosmology(self) -> Cosmology:
-        """The section cosmologie; 70, 0.3 and a flat universe where it says nothing. Raises InputError."""
-        found = {key: values[0] for name in COSMOLOGIES for key in ("H0", "omegaM", "omegaX", "wX", "wa")
+        """The section cosmologie; 70, 0.3 and a flat universe where it says nothing. Raises InputError.
+
+        With omegaK 0 it is flat whatever omegaX is, as LensTool takes it.
+        """
+        found = {key: values[0] for name in COSMOLOGIES for key in ("H0", "omegaM", "omegaX", "omegaK", "wX", "wa")
                  if (values := self._numbers(name, key, 1)) is not None}
         matter = found.get("omegaM", 0.3)
+        if found.get("omegaK") == 0.0:
+            found["omegaX"] = 1.0 - matter
         return Cosmology(H0=found.get("H0", 70.0), Om0=matter, Ok0=1.0 - matter - found.get("omegaX", 1.0 - matter),
                          w0=found.get("wX", -1.0), wa=found.get("wa", 0.0))
 
@@ -224,6 +233,22 @@ def free_redshifts(par: Par) -> dict[str, tuple[float, ...]]:
                     raise InputError(par.file, f"line {row.line}", f"{row.key} {' '.join(row.values)}",
                                      f"a number and a system, then {LIMITS}")
                 out[name] = values
+    return out
+
+
+def free_cosmology(par: Par) -> dict[str, Row]:
+    """Rows of `cosmolimit` whose kind is not 0, by what they are a limit of: H0, omegaM, omegaX, wX, wa.
+
+    Raises:
+        InputError: A row without a number.
+    """
+    out: dict[str, Row] = {}
+    for section in par.named("cosmolimit"):
+        for row in section.rows:
+            if row.key in LIMITED:
+                out.pop(LIMITED[row.key], None)
+                if int(numbers_of(row, par.file, 1)[0]):
+                    out[LIMITED[row.key]] = row
     return out
 
 

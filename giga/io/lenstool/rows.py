@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from giga.io.errors import InputError, nearest
-from giga.io.lenstool.par import COSMOLOGIES, FREE, GAUSSIAN, Par, Row, Section, numbers_of
+from giga.io.lenstool.par import COSMOLOGIES, FREE, GAUSSIAN, LIMITED, Par, Row, Section, numbers_of
 from giga.io.lenstool.potentials import TYPES, Potential
 
 POTENTIALS = ("potentiel", "potential")
@@ -23,7 +23,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "potfile": ("type", "filein", "zlens", "mag0", "sigma", "sigmakpc", "core", "corekpc", "cut", "cutkpc", "slope",
                 "vdslope", "vdscatter", "rcutscatter"),
     **dict.fromkeys(COSMOLOGIES, ("model", "H0", "omegaM", "omegaX", "omegaK", "wX", "wa")),
-    "champ": ("xmin", "xmax", "ymin", "ymax"), "cosmolimit": ("H0", "omegaM", "omegaX", "wX", "wa"), "limit": ()}
+    "champ": ("xmin", "xmax", "ymin", "ymax"), "cosmolimit": tuple(LIMITED), "limit": ()}
 """Rows that are taken, by section; those of a limit are those of its potential."""
 QUIET: dict[str, tuple[str, ...]] = {
     "runmode": ("inverse", "image", "source", "mass", "ampli", "verbose", "shear", "poten", "dpl", "restart", "clean",
@@ -51,8 +51,8 @@ def passed_over(par: Par) -> list[str]:
     """What of a `.par` is not taken, in words with its lines: it changes neither masses nor images nor redshifts.
 
     Raises:
-        InputError: A row that does change them, as a potential's ellipticity or a cosmology that is free; file, line
-            and reason are named. What `Potential` refuses.
+        InputError: A row that does change them, as a potential's ellipticity; file, line and reason are named. What
+            `Potential` refuses.
     """
     quiet: dict[str, list[int]] = {}
     data: dict[str, list[int]] = {}
@@ -96,9 +96,6 @@ def passed_over(par: Par) -> list[str]:
 
 def _check_taken(par: Par, name: str, row: Row) -> None:
     """Refuse values of rows that are taken which make them others. Raises InputError."""
-    if name == "cosmolimit" and int(numbers_of(row, par.file, 1)[0]):
-        raise InputError(par.file, f"line {row.line}", f"{_said(row)} of cosmolimit", "a kind of 0, for a cosmology is "
-                         "freed by [cluster.cosmology]")
     if row.key == "model" and name in COSMOLOGIES and numbers_of(row, par.file, 1)[0] != 1.0:
         raise InputError(par.file, f"line {row.line}", f"{_said(row)} of {name}",
                          "model 1, matter and dark energy by w0 and wa")

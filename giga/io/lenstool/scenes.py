@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from giga.io.lenstool.catalogues import Table, write_table
-from giga.io.lenstool.par import GAUSSIAN, Par, Row, Section, write_par
+from giga.io.lenstool.par import FLAT, GAUSSIAN, Par, Row, Section, write_par
 from giga.io.lenstool.potentials import ENDLESS, ISOTHERMAL, POINTLIKE
 from giga.lensing.cosmology import Cosmology
 from giga.lensing.planes import Planes
@@ -67,7 +67,8 @@ class Files:
 
 def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | None = None,
                    half_width: float | None = None, comments: Sequence[str] = (),
-                   names: Mapping[int, Sequence[str]] | None = None) -> Files:
+                   names: Mapping[int, Sequence[str]] | None = None,
+                   cosmology: Mapping[str, float] | None = None) -> Files:
     """A scene as LensTool's files.
 
     Args:
@@ -77,6 +78,7 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
         half_width: Of the field [arcsec].
         comments: For the head of the `.par`.
         names: Of the members of a mass, by its number; without them they are numbers.
+        cosmology: Standard deviations of what is free of the cosmology, by giga's name.
 
     Raises:
         ValueError: A scene without such planes, or masses none of which LensTool has.
@@ -122,6 +124,9 @@ def lenstool_files(scene: Scene, reference: tuple[float, float], arcs: Arcs | No
     grid = _section("grille", "", [("nombre", "128"), ("polaire", "0"), ("nlentille", str(count + len(sections))),
                                    ("nlens_opt", "0")])
     tail = [_cosmology(planes.cosmology)]
+    limits, left = _cosmolimit(planes.cosmology, cosmology or {})
+    tail += [_section("cosmolimit", "", limits)] if limits else []
+    skipped += left
     if half_width is not None:
         tail.append(_section("champ", "", [(f"{axis}{end}", _text(sign * half_width)) for axis in "xy"
                                            for end, sign in (("min", -1.0), ("max", 1.0))]))
@@ -149,6 +154,25 @@ def _cosmology(cosmology: Cosmology) -> Section:
     rows = {"H0": given["H0"], "omegaM": given["Om0"], "omegaX": 1.0 - given["Om0"] - given["Ok0"],
             "omegaK": given["Ok0"], "wX": given["w0"], "wa": given["wa"]}
     return _section("cosmologie", "", [("model", "1"), *((key, _text(value)) for key, value in rows.items())])
+
+
+def _cosmolimit(cosmology: Cosmology, free: Mapping[str, float]) -> tuple[Rows, list[tuple[str, str]]]:
+    """Normal limits of what is free of a cosmology, about its values; and what LensTool has none of, and why."""
+    rows: Rows = []
+    skipped: list[tuple[str, str]] = []
+    names = {"Om0": "omegaM", "Ok0": "omegaX", "w0": "wX", "wa": "wa"}
+    curved = "Ok0" in free or abs(float(cosmology.Ok0)) > FLAT
+    for key, sd in free.items():
+        value, name = float(getattr(cosmology, key)), names.get(key)
+        if name is None:
+            skipped.append((f"planes.cosmology.{key}", "the best fit is written: LensTool has no limit of it"))
+        elif curved and "Om0" in free and key in ("Om0", "Ok0"):
+            skipped.append((f"planes.cosmology.{key}", "the best fit is written: LensTool's limits in a curved "
+                            "universe are those of omegaM and omegaX, which are not by themselves here"))
+        else:
+            middle = 1.0 - float(cosmology.Om0) - value if key == "Ok0" else value
+            rows.append((name, f"{GAUSSIAN} {_text(middle)} {_text(sd)} 0.01"))
+    return rows, skipped
 
 
 def _off_relation(members: Members) -> str | None:
