@@ -440,6 +440,17 @@ def test_every_profile_that_lenstronomy_has_is_written():
                                                         "Spiral"}
 
 
+def test_every_pair_is_in_the_table():
+    page = (Path(__file__).parent.parent / "docs" / "exchange.md").read_text(encoding="utf-8")
+    table = page[page.index("| giga | GIGA-Lens 0.1.8"):page.index("The other `Sph` are read alone")].splitlines()
+    for column, code in ((2, "gigalens"), (3, "herculens"), (4, "caustics"), (5, "pyautolens")):
+        for pair in PAIRS[code, "mass"] + PAIRS[code, "light"]:
+            name = pair.name.removesuffix(pyautolens.MASS).removesuffix(caustics.CORED)
+            plain = name.removesuffix("Sph")
+            rows = [row.split("|")[column] for row in table if row.startswith(f"| `{pair.profile.__name__}`")]
+            assert any(f"`{one}`" in row for row in rows for one in (name, plain)), (code, name)
+
+
 def test_a_deflection_map_is_a_grid_of_lenstronomy(x64):
     x, y = np.meshgrid(0.2 * (np.arange(9) - 4.0) + 0.1, 0.2 * (np.arange(7) - 3.0) - 0.05)
     field = DeflectionMap.of(x + 0.1 * y**2, 0.2 * x * y, 0.2, center_x=0.1, center_y=-0.05)
