@@ -345,6 +345,19 @@ def test_einstein_radii_of_dual_profiles_are_found_again():
     assert herculens.to_herculens(PJaffeEllipse(sigma0=0.9, Ra=0.1, Rs=1.0), scale_flag=False)[0] == "DPIE"
 
 
+def test_radii_that_a_formula_cannot_have():
+    values = dict(theta_E=1.0, r_core=0.0, r_trunc=2.0, q=0.8, phi=0.3)
+    assert herculens.from_herculens("DPIE", values).Ra == pytest.approx(1e-8, rel=0.1)  # as Herculens takes it
+    with pytest.raises(InputError, match=r"dPIEMassB0 with Ra = \[0.\]; expected Ra above 0"):
+        pyautolens.from_pyautolens("dPIEMassB0", dict(ra=0.0, rs=2.0, b0=1.0), PIXEL)
+    with pytest.raises(InputError, match=r"PJaffeEllipse.Rs: got 1.0, as Ra; expected another radius than Ra"):
+        herculens.to_herculens(PJaffeEllipse(sigma0=2.0, Ra=1.0, Rs=1.0))
+    with pytest.raises(InputError, match=r"caustics's NFW with mass = \[nan\]; expected a finite number"):
+        caustics.to_caustics(NFW(Rs=1.0, alpha_Rs=-1.0), PIXEL, at=AT)
+    with pytest.raises(InputError, match=r"PseudoJaffe with Ra = \[0.\]; expected Ra above 0"):
+        caustics.from_caustics("PseudoJaffe", dict(x0=0.0, y0=0.0, mass=1e11, Rc=0.0, Rs=1.0), PIXEL, at=AT)
+
+
 def test_concentrations_are_those_of_their_density():
     c = np.array([0.1, 1.0, 5.0, 40.0])
     density = 200.0 / 3.0 * c**3 / (np.log1p(c) - c / (1.0 + c))

@@ -47,6 +47,7 @@ CODE = "Herculens"
 CENTER = {"center_x": 0.0, "center_y": 0.0}
 ELLIPSE = ("e1", "e2", "center_x", "center_y")
 POLAR = ("q", "phi", "center_x", "center_y")
+SMALLEST = 1e-8  # core that a smaller one is taken for [arcsec]
 WIDEST = 60.0  # |ln| of an Einstein radius over the cut radius, up to which it is looked for
 STEPS = 100  # halvings of that range, and of what is left of it: below rounding
 
@@ -97,6 +98,9 @@ def _dual(scale_flag: bool) -> Pair:
     def out(p: Any) -> dict[str, Any]:
         unit = axis_of_foci(p.e1, p.e2)
         core, cut = np.minimum(p.Ra, p.Rs) / unit, np.maximum(p.Ra, p.Rs) / unit
+        if np.any(core == cut):
+            raise InputError("", "Rs", f"got {p.Rs}, as Ra", "another radius than Ra, by whose difference "
+                             "Herculens divides")
         strength = 2.0 * p.sigma0 * core * cut / (cut - core)
         if scale_flag and not np.all(p.sigma0 > 1.0):
             raise InputError("", "sigma0", f"got {p.sigma0}", "above 1, for there to be an Einstein radius, or "
@@ -108,7 +112,8 @@ def _dual(scale_flag: bool) -> Pair:
 
     def back(k: dict[str, Any]) -> dict[str, Any]:
         fields = _components(k)
-        core, cut = np.minimum(k["r_core"], k["r_trunc"]), np.maximum(k["r_core"], k["r_trunc"])
+        radii = np.maximum(k["r_core"], SMALLEST), k["r_trunc"]
+        core, cut = np.minimum(*radii), np.maximum(*radii)
         unit = axis_of_foci(fields["e1"], fields["e2"])
         strength = dual_strength(k["theta_E"], core, cut) if scale_flag else k["theta_E"] / (1.0 - (core / cut) ** 2)
         return fields | {"sigma0": 0.5 * strength * (cut - core) / (core * cut), "Ra": unit * core, "Rs": unit * cut}
