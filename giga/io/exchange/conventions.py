@@ -5,11 +5,16 @@ All in NumPy and float64, elementwise: numbers at the edge, one lens or many dra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from giga.io.errors import InputError
 from giga.light.sersic import b_n
+
+UNIT = 4.0 * (1.0 - np.log(2.0))
+"""Deflection of an NFW halo at its scale radius, in kappa_s times scale radius."""
 
 
 def components(q: Any, phi: Any) -> tuple[Any, Any]:
@@ -66,3 +71,42 @@ def reshaped(amp: Any, radius: Any, n: Any, before: Any, after: Any) -> tuple[An
         before, after: The two b_n.
     """
     return None if amp is None else amp * np.exp(before - after), radius * (after / before) ** n
+
+
+def axis_of_foci(e1: Any, e2: Any) -> Any:
+    """Radius on the intermediate axis, R^2 = q x^2 + y^2 / q, of one in x^2 / (1 + |e|)^2 + y^2 / (1 - |e|)^2.
+
+    The latter is the ellipse of Kassiola & Kovner (1993), which LensTool, PyAutoLens and Herculens have for dual
+    pseudo-isothermal mass.
+    """
+    return np.sqrt(1.0 - np.hypot(e1, e2) ** 2)
+
+
+def of_squares(e: Any) -> Any:
+    """(a^2 - b^2) / (a^2 + b^2) of the modulus (a - b) / (a + b)."""
+    return 2.0 * e / (1.0 + e**2)
+
+
+def from_squares(ellipticity: Any) -> Any:
+    """Inverse of `of_squares`."""
+    return ellipticity / (1.0 + np.sqrt(1.0 - ellipticity**2))
+
+
+def with_modulus(e1: Any, e2: Any, change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Components in the same direction whose modulus is `change` of what it was."""
+    e = np.hypot(e1, e2)
+    ratio = np.where(e > 0.0, change(e) / np.where(e > 0.0, e, 1.0), 1.0)
+    return ratio * e1, ratio * e2
+
+
+def shapelet_order(amps: Any, n_max: Any) -> int:
+    """Largest order of a set of shapelets, by the number of its amplitudes (None: they are solved) or as given."""
+    if amps is None:
+        if n_max is None:
+            raise InputError("", "n_max", "missing", "the largest order, where amplitudes are left out")
+        return int(n_max)
+    count = np.shape(amps)[-1] if np.ndim(amps) else 1
+    order = int(round((np.sqrt(8.0 * count + 1.0) - 3.0) / 2.0))
+    if (order + 1) * (order + 2) // 2 != count or n_max is not None and int(n_max) != order:
+        raise InputError("", "amps", f"{count} of them", "1, 3, 6, 10 ..., as n_max has it")
+    return order

@@ -78,9 +78,11 @@ def written(pairs: Sequence[Pair], code: str, profile: Component, path: str) -> 
     for pair in own:
         wrong = [key for key, value in pair.only.items() if not np.all(np.asarray(getattr(numbers, key) == value))]
         if not wrong:
-            with _at(path):
+            with _at(path), np.errstate(all="ignore"):
                 found = pair.out(numbers)
-            return pair.name, {key: plain(value) for key, value in found.items() if value is not None}
+            made = {key: plain(value) for key, value in found.items() if value is not None}
+            _check_finite(made, path, f"{code}'s {pair.name}")
+            return pair.name, made
     pair, key = own[-1], wrong[0]
     raise InputError("", f"{path}.{key}", f"got {getattr(numbers, key)} of {type(profile).__name__}",
                      f"{pair.expected or f'{pair.only[key]}'}, for {code} has no other {pair.name}")
@@ -118,13 +120,14 @@ def read(pairs: Sequence[Pair], code: str, name: str, values: Mapping[str, Any],
                 raise InputError("", f"{path}.{key}", "missing", f"a number, which {code}'s {name} needs")
             given[key] = None
     _check_ellipse(given, path)
-    with _at(path):
+    with _at(path), np.errstate(all="ignore"):
         back = pair.back(given)
     fields = {key: plain(value) for key, value in back.items() if value is not None}
     for key, (low, high) in pair.profile.ranges.items():
         if key in fields and not np.all((np.asarray(fields[key]) > low) & (np.asarray(fields[key]) < high)):
             raise InputError("", path, f"{name} with {key} = {np.asarray(fields[key]).ravel()[:3]}",
                              f"{key} above {low:g}" + ("" if np.isinf(high) else f" and below {high:g}"))
+    _check_finite(fields, path, pair.profile.__name__)
     return pair.profile(**fields)
 
 
@@ -153,6 +156,13 @@ def _check_ellipse(given: Mapping[str, Any], path: str) -> None:
                          "e1^2 + e2^2 below 1")
     if "q" in given and not np.all((np.asarray(given["q"]) > 0.0) & (np.asarray(given["q"]) <= 1.0)):
         raise InputError("", f"{path}.q", f"got {given['q']}", "an axis ratio above 0, at most 1")
+
+
+def _check_finite(values: Mapping[str, Any], path: str, what: str) -> None:
+    """What came out: two radii that a formula divides by the difference of may be one."""
+    for key, value in values.items():
+        if not isinstance(value, str | int | tuple) and not np.isfinite(value).all():
+            raise InputError("", path, f"{what} with {key} = {np.asarray(value).ravel()[:3]}", "a finite number")
 
 
 def _number(value: Any, path: str) -> Any:
