@@ -22,7 +22,7 @@ from giga.lensing.planes import Planes
 from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.light import LensedPoint, Sersic, UniformSky
-from giga.mass import EPL, SIS, Shear
+from giga.mass import EPL, SIE, SIS, Shear
 
 CHAINS, DRAWS = 2, 20
 
@@ -116,6 +116,15 @@ def test_magnification_of_a_disc_behind_an_isothermal_sphere(x64):
     counts, hulls, _ = magnifications(found, (3.0 / 600) ** 2).totals
     # r ~ 0.04 arcsec against pixels of 0.005: 2%; the ring lies once on the source
     assert counts == pytest.approx(4.0 / r, rel=0.03) and hulls == pytest.approx(4.0 / r, rel=0.05)
+
+
+def test_hulls_of_coarse_pixels(x64):
+    """The rim between pixels is part of the hull: without it four small arcs were magnified by 236 where it is 24."""
+    spot = Sersic(amp=1.0, R_sersic=0.2, n_sersic=1.5, e1=0.1, e2=0.1, center_x=0.04, center_y=0.03)
+    scene = Scene(mass=[SIE(theta_E=1.2, e1=0.15, e2=0.05)], source_light=[spot])
+    coarse, fine = (magnifications(lensed(scene, Square(x=0.0, y=0.0, side=5.0), 0.65, n), (5.0 / n) ** 2).totals[1]
+                    for n in (192, 1536))
+    assert coarse == pytest.approx(fine, rel=0.1)
 
 
 def test_far_outside_nothing_is_magnified(x64):

@@ -322,7 +322,7 @@ def _nonnegative_step(normal: Array, uphill: Array, values: Array, tolerance: Ar
         return jnp.where(signed, jnp.maximum(a, 0.0), a)
 
     def cost(a: Array) -> Array:
-        return 0.5 * jnp.dot(a - values, matmul(normal, a - values)) - jnp.dot(uphill, a - values)
+        return 0.5 * matmul(a - values, matmul(normal, a - values)) - matmul(uphill, a - values)
 
     def turn(carry):
         free, d, fewest, patience, k, best = carry
@@ -336,7 +336,7 @@ def _nonnegative_step(normal: Array, uphill: Array, values: Array, tolerance: Ar
                 jnp.where(cost(a) < cost(best), a, best))
 
     def one(i: Array, a: Array) -> Array:
-        moved = a[i] + (uphill[i] - jnp.dot(normal[i], a - values)) / normal[i, i]
+        moved = a[i] + (uphill[i] - matmul(normal[i], a - values)) / normal[i, i]
         return a.at[i].set(jnp.where(signed[i], jnp.maximum(moved, 0.0), moved))
 
     d = of(free)

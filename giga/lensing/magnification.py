@@ -51,19 +51,24 @@ class Lensed(NamedTuple):
     """A source and its images, not convolved, above a threshold. Arrays are of shape (n, n).
 
     Attributes:
-        above: Where the image is brighter than the threshold.
+        level: Brightness of the image over the threshold.
         x, y: Where the pixels are traced to [arcsec].
         magnification: |1 / det A| there.
         source_area: Area of the source above the threshold, by counting [arcsec^2].
         peaks: Peak brightness in the source plane over that in the image plane: one where both are fine enough.
     """
 
-    above: Any
+    level: Any
     x: Any
     y: Any
     magnification: Any
     source_area: Any
     peaks: Any
+
+    @property
+    def above(self) -> Any:
+        """Where the image is brighter than the threshold, shape (n, n)."""
+        return self.level > 1.0
 
 
 class Magnifications(NamedTuple):
@@ -71,7 +76,8 @@ class Magnifications(NamedTuple):
 
     Attributes:
         counts: Image area over the source's, both counted in pixels.
-        hulls: Image area over that of the convex hull of its pixels traced to the source plane.
+        hulls: Image area over that of the convex hull of its pixels traced to the source plane, with the places
+            between pixels where the brightness is that of the threshold: without these the hull lacks a rim.
         points: Mean of |1 / det A| over its pixels.
     """
 
@@ -110,7 +116,7 @@ def lensed(scene: Scene, square: Square, share: Array | float, n: int = 192, sou
     own = Square(x=0.5 * (low[0] + high[0]), y=0.5 * (low[1] + high[1]), side=side)
     plane = _source(scene, *own.pixels(source_side, x.dtype))
     area = jnp.sum(plane > share * peak) * (side / source_side) ** 2
-    return Lensed(above, beta_x, beta_y, 1.0 / jnp.abs(determinant), area, jnp.max(plane) / peak)
+    return Lensed(image / (share * peak), beta_x, beta_y, 1.0 / jnp.abs(determinant), area, jnp.max(plane) / peak)
 
 
 def arcs_of(above: np.ndarray) -> list[np.ndarray]:
@@ -131,9 +137,10 @@ def magnifications(found: Lensed, pixel_area: float) -> Magnifications:
         pixel_area: Area of a pixel of the image plane [arcsec^2].
     """
     rows = []
-    for arc in arcs_of(np.asarray(found.above)):
+    level, traced = np.asarray(found.level, float), np.stack([found.x, found.y], -1).astype(float)
+    for arc in arcs_of(level > 1.0):
         area = pixel_area * len(arc)
-        points = np.stack([np.asarray(found.x).ravel()[arc], np.asarray(found.y).ravel()[arc]], 1).astype(float)
+        points = np.concatenate([traced.reshape(-1, 2)[arc], _rim(level, traced, arc)])
         rows.append((area / float(found.source_area), area / _hull_area(points),
                      float(np.mean(np.asarray(found.magnification, float).ravel()[arc]))))
     return Magnifications(*np.array(rows, float).reshape(-1, 3).T)
@@ -147,6 +154,30 @@ def isolating(image: np.ndarray) -> float:
     """
     counts = [len(arcs_of(image > share * image.max())) for share in SHARES]
     return float(SHARES[int(np.argmax(counts))])
+
+
+def _rim(level: np.ndarray, traced: np.ndarray, arc: np.ndarray) -> np.ndarray:
+    """Where pixels of an arc and those beside it that are below the threshold have it between them, traced.
+
+    Args:
+        level: Brightness over the threshold, shape (n, n).
+        traced: Where pixels are traced to, shape (n, n, 2) [arcsec].
+        arc: Indices of the flattened array.
+
+    Returns:
+        Shape (k, 2) [arcsec].
+    """
+    row, column = np.unravel_index(arc, level.shape)
+    found = []
+    for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        beside = row + down, column + right
+        there = np.flatnonzero((np.minimum(*beside) >= 0) & (np.maximum(*beside) < len(level)))
+        inner, outer = (row[there], column[there]), (beside[0][there], beside[1][there])
+        edge = level[outer] <= 1.0
+        inner, outer = (tuple(index[edge] for index in pixel) for pixel in (inner, outer))
+        way = ((level[inner] - 1.0) / (level[inner] - level[outer]))[:, None]
+        found.append(traced[inner] + way * (traced[outer] - traced[inner]))
+    return np.concatenate(found)
 
 
 def _hull_area(points: np.ndarray) -> float:

@@ -134,7 +134,7 @@ class EPL(MassProfile):
         # w = -conj(E) u^2 / |u|^2, of constant modulus |E|
         cos, sin = (u**2 - v**2) / u_squared, 2.0 * u * v / u_squared
         w, z = -(self.e1 * cos + self.e2 * sin), self.e2 * cos - self.e1 * sin
-        terms = terms_of(self.terms, self.e1, self.e2, u_squared.dtype)
+        terms = terms_of(self.terms, self.e1, self.e2, jnp.result_type(u_squared))
         series = angular_series(terms, t, w, z)
         b_squared = self.theta_E**2 * (1.0 - self.e1**2 - self.e2**2)
         return (u, v), u_squared, t, (w, z), series, jnp.exp(0.5 * t * jnp.log(b_squared / u_squared))

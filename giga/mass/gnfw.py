@@ -73,8 +73,9 @@ def _mass(x: Array, gamma: Array) -> Array:
     # Around it: of (1 + y/x)^-a (1 - sqrt(1 - y^2)) / y to 1, by quadrature over eta = ln(1 + y/x) / ln(1 + 1/x),
     # which is h (2 - h) for the root to be smooth at y = 1
     h, weights = (jnp.asarray(part, x.dtype) for part in gauss_legendre(OUTER))
+    # That logarithm without 1/x where x is small, whose slope leaves single precision
+    log = jnp.where(x < 1.0, jnp.log1p(x) - jnp.log(x), jnp.log1p(1.0 / jnp.where(x < 1.0, 1.0, x)))[..., None]
     x = x[..., None]
-    log = jnp.log1p(1.0 / x)
     eta = h * (2.0 - h)
     y, left = x * jnp.expm1(log * eta), -(1.0 + x) * jnp.expm1(-log * (1.0 - h) ** 2)
     ring = jnp.exp((1.0 - a) * log * eta) * y / (1.0 + jnp.sqrt(left * (1.0 + y)))

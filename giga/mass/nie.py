@@ -118,15 +118,16 @@ def nearly_round(x: Array, y: Array, e1: Array, e2: Array, s: Array, cored: Arra
     shrink = jnp.where(e1**2 + e2**2 > roundest(x)**2, 0.0, 1.0)
     e1, e2 = e1 * shrink, e2 * shrink
     e_squared = e1**2 + e2**2
+    # cored + s / q = b + |e| k, cored + s q = b - |e| k; all in units of b, whose powers leave single precision
+    b = cored + s * (1.0 + e_squared) / (1.0 - e_squared)
+    x, y, k = x / b, y / b, 2.0 * s / (1.0 - e_squared) / b
     r_squared, c = x**2 + y**2, e1 * (x**2 - y**2) + 2.0 * e2 * x * y
-    # cored + s / q = b + |e| k, cored + s q = b - |e| k
-    b, k = cored + s * (1.0 + e_squared) / (1.0 - e_squared), 2.0 * s / (1.0 - e_squared)
-    product, squares = b**2 - e_squared * k**2, b**2 + e_squared * k**2
+    product, squares = 1.0 - e_squared * k**2, 1.0 + e_squared * k**2
     norm = 2.0 / ((1.0 - e_squared) * product**2)
     # With m = b^2 and p = a^2 of `unit_deflection`: their difference, their product and their sum over |e|
-    difference = norm * 2.0 * (2.0 * e_squared * r_squared * b * k - c * squares)
+    difference = norm * 2.0 * (2.0 * e_squared * r_squared * k - c * squares)
     times = norm**2 * (e_squared * r_squared**2 - c**2) * product**2
-    total = norm * 2.0 * (r_squared * squares - 2.0 * b * k * c)
+    total = norm * 2.0 * (r_squared * squares - 2.0 * k * c)
     # Sums of m^n + (-p)^n, and of their differences over m + p
     power, before = difference, jnp.full_like(difference, 2.0)
     quotient, last = jnp.ones_like(difference), jnp.zeros_like(difference)
@@ -135,6 +136,6 @@ def nearly_round(x: Array, y: Array, e1: Array, e2: Array, s: Array, cored: Arra
         even, odd = even + power / (2 * n + 1), odd + quotient / (2 * n + 1)
         power, before = difference * power + times * before, power
         quotient, last = difference * quotient + times * last, quotient
-    mean = 0.5 * (b * even + e_squared * k * total * odd) / product
-    twist = -0.5 * (b * total * odd + k * even) / product
+    mean = 0.5 * (even + e_squared * k * total * odd) / product
+    twist = -0.5 * (total * odd + k * even) / product
     return (mean * x + twist * (e1 * x + e2 * y), mean * y + twist * (e2 * x - e1 * y))
