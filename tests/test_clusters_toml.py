@@ -19,6 +19,7 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.members import read_members
 from giga.io.configuration.toml import dump_config, load_config, parse_config, scene_from_config
 from giga.io.errors import InputError
+from giga.io.jsonfile import read_json
 from giga.io.lenstool.catalogues import on_sky
 from giga.io.results.field import field_hdus, field_summary, read_field
 from giga.io.results.model import read_curves, write_model
@@ -360,6 +361,18 @@ def test_round_members_and_those_by_components(tmp_path):
     assert read_members(path, None).e1.tolist() == [0.0]
     path.write_text("x,y,mag,e1,e2\n1,2,18,0.1,-0.2\n")
     assert (read_members(path, None).e1.tolist(), read_members(path, None).e2.tolist()) == ([0.1], [-0.2])
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "members.csv").write_text(TABLE)
+    table = Table.read(tmp_path / "members.csv", format="ascii.csv")
+    table.write(tmp_path / "members.ecsv", format="ascii.ecsv")
+    for name in ("members.csv", "members.ecsv"):
+        path = tmp_path / name
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+        assert read_members(path, None).mag.tolist() == [18.5, 19.5]
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": 1}
 
 
 @pytest.mark.parametrize(("change", "words"), [
