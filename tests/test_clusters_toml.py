@@ -19,6 +19,7 @@ from giga.inference.settings import FitConfig
 from giga.io.configuration.members import read_members
 from giga.io.configuration.toml import dump_config, load_config, parse_config, scene_from_config
 from giga.io.errors import InputError
+from giga.io.jsonfile import read_json
 from giga.io.lenstool.catalogues import on_sky
 from giga.io.results.field import field_hdus, field_summary, read_field
 from giga.io.results.model import read_curves, write_model
@@ -149,6 +150,15 @@ def test_section_is_read_and_written_back(folder):
     ("1.1 14.0", "1.1 34.0", "arcs.dat", r"arcs.dat: line 2: image 1.1 at 34.00, 3.00 arcsec; expected a place within"),
     ("1.2 -9.0 6.0 1 1 0 1.5", "1.2 -9.0 6.0 1 1 0 1.6", "arcs.dat", r"line 2: redshifts \[1.5, 1.6\] of system 1"),
     ("0 1.5 0", "0 0.3 0", "arcs.dat", r"arcs.dat: line 2: redshift 0.3 of system 1; expected a source behind"),
+    ("2.2 -16.0 8.0", "2.2 18.0 -6.0", "arcs.dat", r"arcs.dat: line 6: image 2.2 at 18.00, -6.00 arcsec, where 2.1 of "
+                                                   r"line 5 is; expected a place of its own"),
+    ("19.5", "99", "members.cat", r"members.cat: line 3: magnitude 99 \(g2 of line 3\); expected magnitudes between"),
+    ("18.5", "-99", "members.cat", r"members.cat: line 2: magnitude -99 \(g1 of line 2\); expected magnitudes between"),
+    ("18.5", "0.0", "members.cat", r"members.cat: magnitude 0 in row 1, beside mass.1.mag0 = 19; expected members at "
+                                   r"most 15 magnitudes brighter"),
+    ("mag0 = 19.0", "mag0 = 99", "", r"cluster.toml: mass.1.mag0: got 99; expected a number between -50 and 50"),
+    ("g2 -12.0", "g1 -12.0", "members.cat", r"members.cat: line 3: g1 named g1 of line 2; expected each member once"),
+    ("g2 -12.0 10.0", "g2 8.0 -3.0", "members.cat", r"members.cat: line 3: g2 at the place of g1 of line 2; expected"),
     ("19.5", "nan", "members.cat", r"members.cat: line 3: row 1 \(g2\) not finite"),
     ("low = 1.0, high = 6.0", "low = 0.2, high = 6.0", "", r"redshifts.2: Uniform from 0.2 to 6; expected"),
     ("redshifts = {2", "redshifts = {7", "", r"cluster.redshifts.7: no such system"),
@@ -230,6 +240,12 @@ def test_a_scatter_in_toml_frees_an_offset_of_each_member(folder):
     ("profil 81", "profil 77", r"input.par: line 10: profil 77 of potentiel O1; expected a type that is known"),
     ("v_disp 3 800.0 80.0", "v_disp 9 800.0 80.0", r"input.par: line 21: v_disp 9 800.0 80.0 0.1; expected 1 LOW HIGH"),
     ("limit O1", "limit O7", r"input.par: line 19: limit O7; expected a limit after its potentiel"),
+    ("v_disp 800.0", "v_disp -800.0", r"input.par: line 16: v_disp -800 of potentiel O1; expected a dispersion that"),
+    ("z_lens 0.4\n\tend\nlimit", "z_lens 0.4\nlimit", r"line 9: potentiel O1 without end before line 18, limit O1; "
+                                                     r"expected end after the last line of a section"),
+    ("0.1\n\tend\npotentiel", "0.1\n\npotentiel", r"line 4: image without end before line 9, potentiel O1"),
+    ("2.2\n\tend\nimage", "2.2\nimage", r"line 1: runmode without end before line 3, image; expected end"),
+    ("mag0 19.0", "mag0 -99", r"input.par: line 37: mag0 -99 of potfile; expected a magnitude between -50"),
     ("vdslope 3 4.0 0.5", "vdscatter 2 1.0 2.0", r"input.par: line 41: vdscatter 2 1.0 2.0; expected 1 LOW HIGH"),
     ("zlens 0.4", "zlens 0.5", r"input.par: z_lens: got \[0.4, 0.5\]; expected one redshift"),
 ])
@@ -347,11 +363,27 @@ def test_round_members_and_those_by_components(tmp_path):
     assert (read_members(path, None).e1.tolist(), read_members(path, None).e2.tolist()) == ([0.1], [-0.2])
 
 
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "members.csv").write_text(TABLE)
+    table = Table.read(tmp_path / "members.csv", format="ascii.csv")
+    table.write(tmp_path / "members.ecsv", format="ascii.ecsv")
+    for name in ("members.csv", "members.ecsv"):
+        path = tmp_path / name
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+        assert read_members(path, None).mag.tolist() == [18.5, 19.5]
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (("x,y", "u,y"), "members.csv: x: no such column among id, u, y, mag"),
     (("x,y", "u,v"), "members.csv: x: no such column .* expected x and y, or ra and dec"),
     (("x,y", "ra,dec"), "members.csv: ra: places in degrees; expected a reference"),
     (("id,x", "ra,x"), "members.csv: ra and dec: beside x and y; expected one of the two"),
+    (("19.5", "99"), "members.csv: mag: 99 in row 2; expected magnitudes between -50 and 50"),
+    (("18.5", "-99.0"), "members.csv: mag: -99 in row 1; expected magnitudes between -50 and 50"),
+    (("b,-12", "a,-12"), "members.csv: id: the same in rows 1, 2; expected each member once"),
+    (("-12.0,10.0", "8.0,-3.0"), "members.csv: x and y: the same in rows 1, 2; expected each member once"),
     (("mag", "F814W"), "members.csv: mag: no such column"),
     (("19.5", ""), "members.csv: mag: missing in row 2; expected a number for each member"),
     (("19.5", "nan"), "members.csv: mag: not finite in row 2"),

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from giga.bayes.posterior import Posterior
 from giga.bayes.prior import Prior
+from giga.bayes.systems import SystemImages
 from giga.cli import app
 from giga.inference.settings import FitConfig
 from giga.io.configuration.toml import dump_config, parse_config, scene_from_config
@@ -380,6 +381,7 @@ def test_what_changes_nothing_is_a_note(old, new, said, tmp_path):
     ("reference 3", "reference 1", "input.par: line 2: reference 1 150.0 2.2; expected reference 3 RA DEC"),
     ("x_centre 0", "x_centre 1", r"input.par: line 32: x_centre 1 0.0 0.0 0.0 of limit shear, type 14 \(external shear"
                                  r"\); expected a limit of gamma, angle_pos, or 0"),
+    ("v_disp 800.0", "v_disp -800.0", "input.par: line 16: v_disp -800 of potentiel O1; expected a dispersion that is"),
     ("v_disp 1", "z_lens 1", r"input.par: line 21: z_lens 1 .* of limit O1, type 81 .*; expected a limit of x_centre"),
     ("ellipticite", "ellip_pot", "input.par: line 13: ellip_pot 0.3 of potentiel O1, which changes the mass; expected"),
     ("kappa 0.0", "kappa 0.1", "input.par: line 27: kappa 0.1 of potentiel shear, a convergence"),
@@ -397,3 +399,42 @@ def test_what_changes_the_model_is_refused(old, new, said, tmp_path):
     with pytest.raises(InputError, match=said) as caught:
         configured(tmp_path, INPUT.replace(old, new, 1))
     assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    """As editors of Windows write it at the head of a file."""
+    expected = configured(tmp_path, INPUT)
+    (tmp_path / "members.cat").write_text(MEMBERS)
+    plain = read_potfile(tmp_path / "members.cat")
+    for name in ("input.par", ARCS, "members.cat"):
+        (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-8-sig")
+    again = parse_config({"cluster": {"par": "input.par", "z_map": 3.0}}, tmp_path / "cluster.toml", FitConfig)
+    assert dump_config(again) == dump_config(expected) and read_par(tmp_path / "input.par").sections[0].line == 1
+    np.testing.assert_array_equal(read_potfile(tmp_path / "members.cat").x, plain.x)
+    np.testing.assert_array_equal(again.cluster.systems.table.x, expected.cluster.systems.table.x)
+
+
+MEMBERS = """#REFERENCE 3 150.0 2.2
+g1 8.0 -3.0 1.0 0.8 30.0 18.5 0
+"""
+
+
+def test_places_in_arcsec_need_the_header_of_their_catalogue(tmp_path):
+    """mult_wcs is LensTool's old word for it, which the header goes before; without both, places are in degrees."""
+    relative = INPUT.replace("forme 0", "forme 0\n\tmult_wcs 0")
+    notes = configured(tmp_path, relative).notes
+    assert "image.mult_wcs (line 8)" in notes[0]
+    (tmp_path / ARCS).write_text(TEXT.partition("\n")[2])
+    cluster = {"par": "input.par", "z_map": 3.0}
+    with pytest.raises(InputError, match="input.par: line 8: mult_wcs 0, places in arcsec, and arcs.dat has no #REF"):
+        parse_config({"cluster": cluster}, tmp_path / "cluster.toml", FitConfig)
+    (tmp_path / "other.dat").write_text(TEXT)
+    parse_config({"cluster": cluster | {"images": "other.dat"}}, tmp_path / "cluster.toml", FitConfig)
+
+
+def test_members_and_images_are_there_once():
+    """From Python too."""
+    with pytest.raises(ValueError, match=r"x: got \(1, 2\) for images 1 and 2 of system 0; expected a place of its"):
+        SystemImages.of([0.0, 1.0, 1.0, 1.0, 0.0], [0.0, 2.0, 2.0, 2.0, 1.0], 0.1, [0, 0, 0, 1, 1])
+    with pytest.raises(ValueError, match="mag: got -99 in rows 0, 1; expected magnitudes between -50 and 50"):
+        Catalogue.of([0.0, 1.0], [0.0, 2.0], [0.0, 0.0], [0.0, 0.0], [-99.0, 99.0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpyro.distributions as dist
 import pytest
 
@@ -95,3 +96,54 @@ def test_the_population_in_toml_is_drawn():
     (text,) = blocks(POPULATIONS, "toml")
     population = read_population(tomllib.loads(text), Path("population.toml"))
     assert "lensed" in population.free and "mass.0.theta_E" in population.free
+
+
+CLUSTER = {"input.par": """runmode
+	reference 3 150.0 2.2
+	end
+image
+	sigposArcsec 0.3
+	end
+potentiel O1
+	profil 81
+	ellipticite 0.3
+	core_radius 5.0
+	cut_radius 200.0
+	v_disp 900.0
+	z_lens 0.39
+	end
+potfile
+	filein 3 members.cat
+	zlens 0.39
+	core 0.05
+	mag0 19.0
+	sigma 0 200.0
+	cut 0 10.0
+	end
+fini
+""", "members.cat": """#REFERENCE 3 150.0 2.2
+g1 28.0 -3.0 1.0 0.8 30.0 18.5 0
+g2 -12.0 30.0 1.0 0.9 80.0 19.5 0
+""", "arcs.dat": """#REFERENCE 3 150.0 2.2
+1.1 24.0 3.0 1 1 0 1.5 0
+1.2 -9.0 6.0 1 1 0 1.5 0
+"""}
+
+
+@pytest.mark.parametrize("page", ["planes", "points", "clusters"])
+def test_examples_run_by_themselves(page, tmp_path, monkeypatch):
+    """Each with its own imports; those of points go on from the first, which has the scene."""
+    for name, text in CLUSTER.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    found = blocks(f"docs/{page}.md", "python")
+    scene = {}
+    precise = jax.config.jax_enable_x64  # which an example turns on
+    try:
+        for block in found:
+            names: dict[str, Any] = {"scene": scene["scene"]} if page == "points" and scene else {}
+            exec(compile(block, page, "exec"), names)
+            scene |= names
+    finally:
+        jax.config.update("jax_enable_x64", precise)
+    assert len(found) == 2

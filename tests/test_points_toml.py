@@ -73,6 +73,7 @@ def test_points_are_read_and_written_back():
     ("source = 0", 'ladder = "image"', "lens.toml: points.0.half_width: missing"),
     ("source = 0", "sources = 0", "lens.toml: points.0.sources: unknown"),
     ("[planes]\nredshifts = [0.5, 1.5]\n", "", "lens.toml: points.0: planes: missing; delays need the redshifts"),
+    ("flux = [5.0, 3.0]", "flux = [5.0, -3.0]", "lens.toml: points.0.flux: got -3 for image 1; expected fluxes of"),
     ("flux = [5.0, 3.0]\n", "", "lens.toml: points.0.flux: missing; expected both flux and flux_sigma"),
 ])
 def test_bad_points_are_refused(old, new, says):

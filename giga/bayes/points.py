@@ -57,7 +57,7 @@ class PointImages(Component):
 
         Raises:
             ValueError: Fewer than two images, two at one place, numbers that are not finite, shapes that do not fit, or
-                a standard deviation that is missing or not positive.
+                a standard deviation that is missing or not positive, or a negative flux.
         """
         count = np.size(x)
         if count < 2:
@@ -74,6 +74,10 @@ class PointImages(Component):
                 raise ValueError(f"{missing}: missing; expected both {name} and {name}_sigma, or neither")
             if value is not None:
                 out |= {name: _numbers(name, value, n), f"{name}_sigma": _widths(f"{name}_sigma", width, n)}
+        if "flux" in out and (out["flux"] < 0.0).any():
+            k = int(np.argmax(out["flux"] < 0.0))
+            raise ValueError(f"flux: got {out['flux'][k]:g} for image {k}; expected fluxes of 0 or more: parity is not "
+                             "in their sign")
         return PointImages(**{name: value.astype(dtype) for name, value in out.items()}, plane=plane)
 
     @property

@@ -50,7 +50,7 @@ class SystemImages(Component):
 
         Raises:
             ValueError: Numbers that are not finite, shapes that do not fit, a standard deviation that is not positive,
-                or a system of fewer than two images.
+                a system of fewer than two images, or with two at one place.
         """
         count = np.size(x)
         out = {"x": np.asarray(x, float), "y": np.asarray(y, float),
@@ -68,6 +68,11 @@ class SystemImages(Component):
         if (counts < 2).any():
             k = int(np.argmin(counts))
             raise ValueError(f"system: got {counts[k]} image of system {k}; expected 2 or more")
+        seen: dict[tuple[int, float, float], int] = {}
+        for k, at in enumerate(zip(map(int, system), out["x"].tolist(), out["y"].tolist(), strict=True)):
+            if seen.setdefault(at, k) != k:
+                raise ValueError(f"x: got ({at[1]:g}, {at[2]:g}) for images {seen[at]} and {k} of system {at[0]}; "
+                                 "expected a place of its own for each image")
         return SystemImages(**out, system=tuple(map(int, system)))
 
     @property

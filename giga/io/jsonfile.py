@@ -21,7 +21,7 @@ def read_json(path: str | PathLike[str]) -> Any:
         InputError: Missing or damaged.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(path, "", "no such file", "a JSON file") from None
     except ValueError as error:

@@ -25,10 +25,12 @@ def read_table_file(file: Path) -> Table:
     if kind is None:
         raise InputError(file, "", f"a name that ends in {file.suffix!r}", f"one of {', '.join(FORMATS)}")
     try:
-        if kind == "ascii.csv":
+        if kind.startswith("ascii"):
             lines = file.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets begin it with a mark
             if not any(line.strip() for line in lines):
                 raise InputError(file, "", "empty", "a header and rows")
+            if kind == "ascii.ecsv":
+                return Table.read(lines, format=kind)
             # As texts: the name 0946 is no number.
             return Table.read(lines, format=kind, guess=False, fast_reader=False, converters={"*": [str]})
         with warnings.catch_warnings():

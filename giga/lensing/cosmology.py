@@ -42,6 +42,8 @@ class Cosmology(Component):
     w0: Param = -1.0
     wa: Param = 0.0
 
+    ranges = {"H0": (0.0, math.inf), "Om0": (0.0, math.inf)}
+
     @property
     def hubble_distance(self) -> Param:
         """c / H0 [Mpc]."""

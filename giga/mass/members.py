@@ -24,6 +24,8 @@ AT_ONCE = 1 << 16  # members times positions that are evaluated at once, for the
 KEPT = 1 << 16  # members times positions of which all that derivatives need is kept
 ROUNDEST = (1e-6, 1e-12)  # |e| of a round member in single and double precision: what it changes is below rounding
 POSITIVE = (0.0, math.inf)
+NO_MAGNITUDE = 50.0  # modulus from which a magnitude is none: catalogues write 99 or -99 where it is missing
+BRIGHTEST = 15.0  # magnitudes that a member may be brighter than mag0: a million times its luminosity
 
 
 class DPIE(MassProfile):
@@ -164,7 +166,8 @@ class Catalogue(Component):
         """Check the columns of a catalogue and put them together.
 
         Raises:
-            ValueError: Columns of several lengths, no row, rows that are not finite, or ellipticities of 1 and more.
+            ValueError: Columns of several lengths, no row, rows that are not finite, ellipticities of 1 and more, or
+                magnitudes of modulus 50 and more.
         """
         columns = {name: np.asarray(values, float) for name, values in zip(("x", "y", "e1", "e2", "mag"),
                                                                           (x, y, e1, e2, mag), strict=True)}
@@ -176,7 +179,12 @@ class Catalogue(Component):
                 raise ValueError(f"{name}: not finite in {rows_named(bad)}; expected numbers")
         if (bad := np.flatnonzero(np.hypot(columns["e1"], columns["e2"]) >= 1.0)).size:
             raise ValueError(f"e1: e1^2 + e2^2 of 1 or more in {rows_named(bad)}; expected less")
+        if (bad := np.flatnonzero(np.abs(columns["mag"]) >= NO_MAGNITUDE)).size:
+            raise ValueError(f"mag: got {columns['mag'][bad[0]]:g} in {rows_named(bad)}; expected {MAGNITUDES}")
         return Catalogue(**columns)
+
+
+MAGNITUDES = f"magnitudes between {-NO_MAGNITUDE:g} and {NO_MAGNITUDE:g}; leave out members that have none"
 
 
 def rows_named(rows: np.ndarray, most: int = 5) -> str:
@@ -226,7 +234,7 @@ class Members(MassProfile):
     cut_scatter: Param = 0.0
     cut_offsets: Sequence[Param] = dataclasses.field(default=(), metadata={"inner": True})
 
-    ranges = {"sigma": POSITIVE, "core": POSITIVE, "cut": POSITIVE}
+    ranges = {"sigma": POSITIVE, "core": POSITIVE, "cut": POSITIVE, "mag0": (-NO_MAGNITUDE, NO_MAGNITUDE)}
     absolute = True
 
     def each(self) -> DPIE:

@@ -107,7 +107,7 @@ def with_par(tables: Mapping[str, Any], place: Place) -> tuple[Mapping[str, Any]
     path = convert(Path, cluster["par"], here)
     if not path.is_file():
         raise here.error(f"{path} is not there", "a .par of LensTool")
-    found, notes = tables_of(path)
+    found, notes = tables_of(path, images="images" not in cluster)
     own: dict[str, Any] = {key: value for key, value in cluster.items() if key != "par"}
     for key in ("redshifts", "cosmology"):
         if isinstance(own.get(key), Mapping):
@@ -128,8 +128,8 @@ def read_cluster(table: Any, place: Place, lens: LensConfig) -> ClusterSection:
         lens: The section [lens].
 
     Raises:
-        InputError: A wrong field, an image that lies outside the field, a system of one image, a source in front of the
-            lens, or a system whose redshift is not known and has no prior.
+        InputError: A wrong field, an image that lies outside the field, two images of a system at one place, a system
+            of one image, a source in front of the lens, or a system whose redshift is not known and has no prior.
     """
     if not isinstance(table, Mapping):
         raise place.error(show(table), "a table")
@@ -156,6 +156,12 @@ def read_cluster(table: Any, place: Place, lens: LensConfig) -> ClusterSection:
         k = int(outside[0])
         raise InputError(rows.file, f"line {rows.lines[k]}", f"image {rows.names[k]} at {rows.x[k]:.2f}, "
                          f"{rows.y[k]:.2f} arcsec", f"a place within cluster.half_width, {settings.half_width:g}")
+    seen: dict[tuple[str, float, float], int] = {}
+    for k, place_of in enumerate(zip(owners, rows.x.tolist(), rows.y.tolist(), strict=True)):
+        if (first := seen.setdefault(place_of, k)) != k:
+            raise InputError(rows.file, f"line {rows.lines[k]}", f"image {rows.names[k]} at {rows.x[k]:.2f}, "
+                             f"{rows.y[k]:.2f} arcsec, where {rows.names[first]} of line {rows.lines[first]} is",
+                             "a place of its own for each image of a system")
     redshifts = tuple(_redshift(name, [k for k, owner in enumerate(owners) if owner == name], rows, priors, lens.z_lens,
                                 place) for name in names)
     return ClusterSection(settings, tuple(priors.items()),

@@ -83,7 +83,7 @@ def read_collett(path: str | PathLike[str]) -> Catalogue:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise InputError(file, "", "no such file", "a table of Collett (2015)") from None
     except OSError as error:

@@ -10,9 +10,9 @@ import numpy as np
 from astropy.table import Table
 
 from giga.io.errors import InputError
-from giga.io.lenstool.catalogues import catalogue_of, on_plane, read_potfile
+from giga.io.lenstool.catalogues import catalogue_of, first_repeated, on_plane, read_potfile
 from giga.io.table_file import FORMATS, read_table_file
-from giga.mass.members import Catalogue, rows_named
+from giga.mass.members import MAGNITUDES, NO_MAGNITUDE, Catalogue, rows_named
 
 PLACES, SHAPES = (("x", "y"), ("ra", "dec")), (("e1", "e2"), ("q", "pa"))
 
@@ -22,7 +22,8 @@ def read_members(path: Path, reference: tuple[float, float] | None) -> Catalogue
 
     A file whose name ends as a table's (.csv, .ecsv, .fits, .vot) has the columns `x` and `y` [arcsec, x to the west]
     or `ra` and `dec` [deg], `mag`, and of members that are not round `e1` and `e2`, or the axis ratio `q` and the
-    position angle `pa` [deg, east of north]. Other columns are passed over. Any other file is a potfile of LensTool.
+    position angle `pa` [deg, east of north]. Where there is a column `id`, it tells members apart; further columns are
+    passed over. Any other file is a potfile of LensTool.
 
     Args:
         path: The file.
@@ -30,7 +31,8 @@ def read_members(path: Path, reference: tuple[float, float] | None) -> Catalogue
 
     Raises:
         InputError: No such file, columns that are missing or too many, degrees without a reference, numbers that are
-            missing, not finite or out of their range; rows are named.
+            missing, not finite or out of their range, magnitudes that stand for none (of modulus 50 and more), or a
+            member that is there twice, by its `id` or by its place; rows are named.
     """
     if path.suffix.lower() not in FORMATS:
         return catalogue_of(read_potfile(path, reference))
@@ -46,7 +48,22 @@ def read_members(path: Path, reference: tuple[float, float] | None) -> Catalogue
             raise InputError(path, "ra", "places in degrees", "a reference in [cluster], which they are taken from")
         x, y = on_plane(x, y, reference)
     e1, e2 = _shapes(path, table, len(x))
-    return Catalogue.of(x, y, e1, e2, _column(path, table, "mag"))
+    mag = _column(path, table, "mag")
+    if (bad := np.flatnonzero(np.abs(mag) >= NO_MAGNITUDE)).size:
+        raise InputError(path, "mag", f"{mag[bad[0]]:g} in {rows_named(bad + 1)}", MAGNITUDES)
+    for column, keys in (("id", _names(table)), (" and ".join(place), zip(x.tolist(), y.tolist(), strict=True))):
+        if (pair := first_repeated(keys)) is not None:
+            raise InputError(path, column, f"the same in {rows_named(np.array(pair[::-1]) + 1)}", "each member once")
+    return Catalogue.of(x, y, e1, e2, mag)
+
+
+def _names(table: Table) -> list[Any]:
+    """The cells of a column `id`, where there is one; the number of the row in the place of one that is empty."""
+    if "id" not in table.colnames:
+        return []
+    column = np.ma.asarray(table["id"])
+    empty = np.ma.getmaskarray(column)
+    return [k if empty[k] or not str(cell).strip() else str(cell).strip() for k, cell in enumerate(column.data)]
 
 
 def _shapes(path: Path, table: Table, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import norm
 
 from giga.io.errors import InputError
+from giga.io.lenstool.catalogues import has_reference
 from giga.io.lenstool.par import (
     FLAT,
     FREE,
@@ -43,15 +44,20 @@ PLACES = ("x_centre", "y_centre")
 SHAPE = ("ellipticite", "ellipticity", "angle_pos", "gamma")
 
 
-def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
+def tables_of(path: Path, *, images: bool = True) -> tuple[dict[str, Any], list[str]]:
     """The sections mass, lens and cluster that a `.par` stands for, as TOML has them; files with their whole path.
+
+    Args:
+        path: The file.
+        images: Whether the images are those of its own catalogue.
 
     Returns:
         The tables, and what of the file is not taken, in words.
 
     Raises:
         InputError: What `giga.io.lenstool` refuses, several redshifts of lenses, a limit that is none of LensTool's
-            kinds, or limits of matter and dark energy that giga cannot have; the line is named.
+            kinds, limits of matter and dark energy that giga cannot have, or a catalogue of images that `mult_wcs` and
+            its own header do not place; the line is named.
     """
     par = read_par(path)
     notes = [f"{path.name}: {note}" for note in passed_over(par)]
@@ -71,7 +77,10 @@ def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     usual = {"Ok0": 0.0, "w0": -1.0, "wa": 0.0}
     cluster: dict[str, Any] = {"reference": list(par.reference)}
     if par.images is not None:
-        cluster["images"] = str((path.parent / par.images).resolve())
+        file = (path.parent / par.images).resolve()
+        cluster["images"] = str(file)
+        if images:
+            _check_places(par, file)
     if par.ladder is not None:
         cluster["ladder"] = par.ladder
     if par.sigma is not None:
@@ -86,6 +95,15 @@ def tables_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         cluster["cosmology"] = changed
     return {"mass": made, "lens": {"z_lens": z_lens, "H0": float(cosmology.H0), "Om0": float(cosmology.Om0)},
             "cluster": cluster}, notes
+
+
+def _check_places(par: Par, images: Path) -> None:
+    """Refuse places in arcsec by `mult_wcs 0`, which a header goes before, where there is none. Raises InputError."""
+    row = next((row for section in par.named("image") if (row := section.row("mult_wcs")) is not None), None)
+    if row is not None and not numbers_of(row, par.file, 1)[0] and images.is_file() and not has_reference(images):
+        raise InputError(par.file, f"line {row.line}", f"mult_wcs {' '.join(row.values)}, places in arcsec, and "
+                         f"{images.name} has no #REFERENCE, without which they are in degrees",
+                         "a first line #REFERENCE 3 RA DEC in the catalogue")
 
 
 def _cosmology(par: Par) -> tuple[dict[str, Any], list[str]]:

@@ -22,6 +22,7 @@ from giga.io.configuration.members import read_members
 from giga.io.errors import InputError, nearest
 from giga.io.images.deflection_map import load_deflection_map
 from giga.io.images.hdu import read_image
+from giga.io.lenstool.catalogues import check_brightness
 from giga.io.tables import Place, convert, number, show
 from giga.light.base import LightProfile
 from giga.mass.deflection_map import DeflectionMap
@@ -181,6 +182,8 @@ def made(cls: type[Component], settings: Mapping[str, Any], parameters: Mapping[
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if (kind := field.metadata.get("file")) == "members":
             values[field.name] = read_members(Path(values[field.name]), reference)
+            if isinstance(mag0 := parameters.get("mag0"), float):
+                check_brightness(values[field.name], mag0, settings[field.name], f"{path}.mag0")
             values |= _offsets(parameters, len(values[field.name].mag), path)
         elif kind:
             values[field.name] = _image(values[field.name], f"{path}.{field.name}")

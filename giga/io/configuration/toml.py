@@ -39,6 +39,7 @@ from giga.lensing.redshifts import Redshifts
 from giga.lensing.scene import Scene
 from giga.light.base import LightProfile
 
+SAME = 1e-6  # difference of redshifts that are one
 LISTS = ("observation", *SECTIONS, "points")
 """Sections in double brackets."""
 
@@ -387,6 +388,23 @@ def _check(config: Config, place: Place) -> None:
             raise
         except ValueError as error:  # it begins with the path of the value
             raise InputError(place.file, "", str(error)) from None
+    if config.planes is not None and config.cluster is None:
+        _check_redshifts(config, config.planes, place)
+
+
+def _check_redshifts(config: Config, planes: PlanesConfig, place: Place) -> None:
+    """[lens] names a plane with mass and one behind it, or what deflections are scaled to. Raises InputError."""
+    numbers = [dict(profile.settings).get("plane") or 0 for profile in config.mass] or [0]
+    lenses = {f"planes.redshifts.{k}": planes.redshifts[k] for k in sorted(set(numbers)) if k < len(planes.redshifts)}
+    behind = {f"planes.redshifts.{k}": z for k, z in enumerate(planes.redshifts) if k > min(numbers)}
+    if planes.reference is not None:
+        behind["planes.reference"] = planes.reference
+    for name, choices, whose in (("z_lens", lenses, "of a plane with mass"), ("z_source", behind, "behind a mass")):
+        z = getattr(config.lens, name)
+        if z is None or any(not isinstance(one, float) or abs(one - z) < SAME for one in choices.values()):
+            continue
+        listed = ", ".join(f"{path} = {one:g}" for path, one in choices.items()) or "none of which there is"
+        raise place.at("lens").at(name).error(f"got {z:g}", f"a redshift {whose}, {listed}, or to leave it out")
 
 
 def _check_bands(config: Config, place: Place) -> None:

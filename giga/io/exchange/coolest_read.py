@@ -243,7 +243,7 @@ def chain_of(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         raise InputError(path, "meta.chain_file_name", "missing", "the name of a CSV file")
     file = path.parent / name
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8-sig") as lines:
             names = lines.readline().strip().split(",")
             columns = np.loadtxt(lines, delimiter=",", ndmin=2).T
     except (OSError, ValueError) as error:

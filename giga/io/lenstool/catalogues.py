@@ -6,16 +6,17 @@ Positions are in arcsec from the reference, x to the west and y to the north, as
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from giga.io.errors import InputError
-from giga.io.lenstool.par import lines_of
-from giga.mass.members import Catalogue, rows_named
+from giga.io.lenstool.par import lines_of, text_of
+from giga.mass.members import BRIGHTEST, MAGNITUDES, NO_MAGNITUDE, Catalogue, rows_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +97,7 @@ def _table(path: Path, reference: tuple[float, float] | None, least: int, mag: i
 
 def _reference(path: Path) -> tuple[tuple[float, float] | None, bool]:
     """The place in the line #REFERENCE, if there is one, and whether rows are in degrees."""
-    try:
-        text = path.read_text(encoding="latin-1")
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read ({error.strerror})", "a catalogue of LensTool") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text_of(path, "a catalogue of LensTool").splitlines(), 1):
         words = line.split()
         if words and words[0] == "#REFERENCE":
             try:
@@ -111,6 +108,12 @@ def _reference(path: Path) -> tuple[tuple[float, float] | None, bool]:
                 raise InputError(path, f"line {number}", line.strip(), "#REFERENCE 0, or #REFERENCE 3 RA DEC")
             return (place[0], place[1]) if len(place) == 2 else None, kind == 0.0
     return None, True
+
+
+def has_reference(path: str | PathLike[str]) -> bool:
+    """Whether a catalogue says itself what its places are, by a line #REFERENCE. Raises InputError."""
+    text = text_of(Path(path), "a catalogue of LensTool")
+    return any(line.split()[:1] == ["#REFERENCE"] for line in text.splitlines())
 
 
 def on_plane(ra: np.ndarray, dec: np.ndarray, reference: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,14 +139,58 @@ def write_table(table: Table, reference: tuple[float, float], *, images: bool = 
 
 
 def catalogue_of(table: Table) -> Catalogue:
-    """The members of a table. Raises InputError for semi-axes that make no ellipse; the line is named."""
+    """The members of a table.
+
+    Raises:
+        InputError: Semi-axes that make no ellipse, a magnitude that stands for none, or a member that is there twice,
+            by its name or by its place; lines are named.
+    """
     bad = np.flatnonzero(~((table.a > 0.0) & (table.b > 0.0)))
     if bad.size:
         raise InputError(table.file, f"line {table.lines[bad[0]]}", f"semi-axes {table.a[bad[0]]:g} and "
                          f"{table.b[bad[0]]:g} of {table.names[bad[0]]}", "semi-axes above 0")
+    if (bad := np.flatnonzero(np.abs(table.mag) >= NO_MAGNITUDE)).size:
+        named = ", ".join(f"{table.names[k]} of line {table.lines[k]}" for k in bad[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise InputError(table.file, f"line {table.lines[bad[0]]}", f"magnitude {table.mag[bad[0]]:g} ({named}{more})",
+                         MAGNITUDES)
+    for what, keys in (("named", table.names), ("at the place of", zip(table.x.tolist(), table.y.tolist(),
+                                                                      strict=True))):
+        if (pair := first_repeated(keys)) is not None:
+            k, first = pair
+            raise InputError(table.file, f"line {table.lines[k]}", f"{table.names[k]} {what} {table.names[first]} of "
+                             f"line {table.lines[first]}", "each member once")
     e = (table.a - table.b) / (table.a + table.b)
     turn = 2.0 * np.radians(table.theta)
     return Catalogue.of(table.x, table.y, e * np.cos(turn), e * np.sin(turn), table.mag)
+
+
+def first_repeated(keys: Iterable[Any]) -> tuple[int, int] | None:
+    """Numbers of the first entry that was there before, and of where it was; None where all differ.
+
+    >>> first_repeated(["a", "b", "a"])
+    (2, 0)
+    """
+    seen: dict[Any, int] = {}
+    return next(((k, seen[key]) for k, key in enumerate(keys) if seen.setdefault(key, k) != k), None)
+
+
+def check_brightness(catalogue: Catalogue, mag0: float, file: str | PathLike[str], field: str) -> None:
+    """Refuse members whose luminosities over that of mag0 are none of galaxies; rows are counted from 1.
+
+    Args:
+        catalogue: The members.
+        mag0: Magnitude at which their relation is anchored.
+        file: Of the catalogue.
+        field: Where mag0 is, for messages.
+
+    Raises:
+        InputError: A member that is brighter by more than 15 magnitudes.
+    """
+    mag = np.asarray(catalogue.mag)
+    if (bad := np.flatnonzero(mag0 - mag > BRIGHTEST)).size:
+        raise InputError(file, "", f"magnitude {mag[bad[0]]:g} in {rows_named(bad + 1)}, beside {field} = {mag0:g}",
+                         f"members at most {BRIGHTEST:g} magnitudes brighter, a million times the luminosity")
 
 
 def system_names(names: Sequence[str]) -> list[str]:

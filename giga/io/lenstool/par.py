@@ -22,6 +22,12 @@ COSMOLOGIES = ("cosmologie", "cosmology")
 LIMITED = {"H0": "H0", "omegaM": "omegaM", "omega": "omegaM", "omegaX": "omegaX", "lambda": "omegaX",
            "omegaL": "omegaX", "wX": "wX", "wa": "wa"}
 """Rows of cosmolimit, and the name of what each is a limit of."""
+OPENS = ("runmode", "potentiel", "potential", "limit", "potfile", *COSMOLOGIES, "cosmolimit", "champ", "cline",
+         "grande", "observ")
+"""Names of sections that are no row of any other; LensTool numbers potfiles."""
+OPENS_ALONE = ("image", "source", "grille", "grid", "pixel", "cleanlens", "msgrid")
+"""Names of sections that are rows of others too, where a value follows them."""
+MARK = "\u00ef\u00bb\u00bf"  # the byte-order mark of UTF-8, read as Latin-1
 FLAT = 1e-9  # curvature below which a universe is flat, as LensTool's is that has omegaK 0
 
 
@@ -143,7 +149,7 @@ def read_par(path: str | PathLike[str]) -> Par:
     """Read a `.par`.
 
     Raises:
-        InputError: It is not there, or a section has no end; file and line are named.
+        InputError: It is not there, or a section has no end before the next begins; file and lines are named.
     """
     path = Path(path)
     comments, sections = [], []
@@ -159,6 +165,9 @@ def read_par(path: str | PathLike[str]) -> Par:
         elif key == "end":
             sections.append(Section(name, label, tuple(rows), begun))
             name = ""
+        elif key.rstrip("0123456789") in OPENS or key in OPENS_ALONE and len(words) == 1:
+            raise InputError(path, f"line {begun}", f"{name} {label}".rstrip() + f" without end before line {number}, "
+                             f"{' '.join(words)}", "end after the last line of a section")
         else:
             rows.append(Row(key, tuple(words[1:]), number))
     if name:
@@ -178,14 +187,18 @@ def write_par(par: Par) -> str:
     return "\n".join([*out, "fini", ""])
 
 
+def text_of(path: Path, kind: str) -> str:
+    """The text of a file, without a byte-order mark. Raises InputError; `kind` is what was expected, in words."""
+    try:
+        return path.read_text(encoding="latin-1").removeprefix(MARK)
+    except OSError as error:
+        raise InputError(path, "", f"cannot be read ({error.strerror})", kind) from None
+
+
 def lines_of(path: Path, comments: list[str] | None = None) -> Iterator[tuple[int, list[str]]]:
     """Numbers and words of the lines of a text; those that begin with # are left out, the first of them kept."""
-    try:
-        text = path.read_text(encoding="latin-1")
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read ({error.strerror})", "a text file of LensTool") from None
     head = True
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text_of(path, "a text file of LensTool").splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             if words and head and comments is not None:

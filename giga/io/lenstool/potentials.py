@@ -89,6 +89,10 @@ class Potential:
             gamma = self.number("gamma")
             return Shear(gamma1=gamma * math.cos(2.0 * self.angle), gamma2=gamma * math.sin(2.0 * self.angle))
         sigma = self.number("v_disp")
+        if sigma < 0.0:
+            row = self._section.row("v_disp")
+            raise InputError(self._file, f"line {self._section.line if row is None else row.line}",
+                             f"v_disp {sigma:g} of potentiel {self.label}", "a dispersion that is not negative")
         b0 = SCALE * sigma**2
         if self.kind == 81:
             e1, e2 = self.shape()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from giga.io.errors import InputError
-from giga.io.lenstool.catalogues import catalogue_of, read_potfile
+from giga.io.lenstool.catalogues import catalogue_of, check_brightness, read_potfile
 from giga.io.lenstool.par import Par, Row, Section, middle, numbers_of
 from giga.io.lenstool.potentials import CORELESS
-from giga.mass.members import Members
+from giga.mass.members import NO_MAGNITUDE, Members
 
 SCALES = ("sigma", "core", "cut")  # of a member of magnitude mag0
 EXPONENTS: dict[str, tuple[str, Callable[[float], float]]] = {
@@ -36,7 +36,11 @@ class Potfile:
         if kind is not None and int(numbers_of(kind, par.file, 1)[0]) != 81:
             raise InputError(par.file, f"line {kind.line}", f"type {' '.join(kind.values)} of {self.name}", "type 81")
         self.z_lens = numbers_of(self._row("zlens"), par.file, 1)[0]
-        self.mag0 = numbers_of(self._row("mag0"), par.file, 1)[-1]
+        mag0 = self._row("mag0")
+        self.mag0 = numbers_of(mag0, par.file, 1)[-1]
+        if not abs(self.mag0) < NO_MAGNITUDE:
+            raise InputError(par.file, f"line {mag0.line}", f"mag0 {self.mag0:g} of {self.name}",
+                             f"a magnitude between {-NO_MAGNITUDE:g} and {NO_MAGNITUDE:g}")
         self.catalogue = par.file.parent / self._row("filein").values[-1]
 
     def scale(self, name: str) -> tuple[Row, float]:
@@ -66,8 +70,9 @@ class Potfile:
         for name, (_, of) in EXPONENTS.items():
             row = self.slope(name)
             values[name] = of(USUAL if row is None else middle(numbers_of(row, self._par.file, 1)))
-        return Members(catalogue=catalogue_of(read_potfile(self.catalogue, self._par.reference)), mag0=self.mag0,
-                       **values)
+        catalogue = catalogue_of(read_potfile(self.catalogue, self._par.reference))
+        check_brightness(catalogue, self.mag0, self.catalogue, f"{self.name}.mag0")
+        return Members(catalogue=catalogue, mag0=self.mag0, **values)
 
     def _row(self, *keys: str) -> Row:
         """The first row that there is of some keys. Raises InputError."""
