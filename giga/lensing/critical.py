@@ -125,14 +125,12 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
         raise ValueError(f"galaxies: expected finite positions of shape (k, 2), got shape {others.shape}")
     n += n % 2
     lines, peaks = _search(mass, about, half, n, LEVELS)
-    cells = [2.0 * half / n * (2.0 * WINDOW / n) ** (LEVELS - 1)] * len(peaks)
     for galaxy in others[np.abs(others - about).max(1) < half]:
         window = WINDOW * 2.0 * half / n
-        if all(np.abs(galaxy - peak).max() > 0.1 * window for peak in peaks):
+        if all(np.abs(galaxy - peak).max() > 0.1 * window for peak, _ in peaks):
             finer, below = _search(mass, galaxy, window, AROUND, 2)
             lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
             peaks.extend(below)
-            cells.extend([2.0 * window / AROUND * 2.0 * WINDOW / AROUND] * len(below))
     block = SMALL if len(others) else BLOCK
     with jax.enable_x64(True):
         exact = in_float64(mass)
@@ -141,7 +139,7 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
         tangential = [curve for curve in curves if curve.kind == "tangential"]
         radial = [c for c in curves if c.kind == "radial" and np.ptp(c.critical, axis=0).max() > SMALLEST]
         cuts, far = [], 1
-        for peak, cell in zip(peaks, cells, strict=True):
+        for peak, cell in peaks:
             middle = _singular(exact, peak, cell)
             if middle is None or any(np.abs(middle - other).max() < POINT for other, _ in cuts):
                 continue
@@ -296,7 +294,10 @@ def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
 
 
 def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, levels: int):
-    """Contours of both kinds in a square, with finer ones around the unresolved peaks of kappa, and those peaks."""
+    """Contours of both kinds in a square, with finer ones around the unresolved peaks of kappa, and those peaks.
+
+    Each peak with the size of the cells of the finest grid that shows it.
+    """
     axis = half * (2.0 * np.arange(n) + 1.0 - n) / n
     x, y = center[0] + axis, center[1] + axis
     xx, yy = np.meshgrid(x, y)
@@ -309,14 +310,15 @@ def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, le
     pixels += [one for one in _unresolved_peaks(excess, least=1.0)
                if all(max(abs(one[0] - i), abs(one[1] - j)) > 3 for i, j in pixels)]
     peaks = [np.array([x[j], y[i]]) for i, j in pixels]
+    cell = 2.0 * half / n
     if levels == 1:
-        return lines, peaks[:1]
+        return lines, [(peak, cell) for peak in peaks[:1]]
     centers = []
     for peak in peaks if levels == LEVELS else peaks[:1]:
-        window = WINDOW * 2.0 * half / n
+        window = WINDOW * cell
         finer, below = _search(mass, peak, window, n, levels - 1)
         lines = [_replaced(outer, inner, peak, window) for outer, inner in zip(lines, finer, strict=True)]
-        centers.extend(below)
+        centers.extend(below or [(peak, cell)])
     return lines, centers
 
 
@@ -372,7 +374,7 @@ def _singular(mass: list[MassProfile], peak: np.ndarray, cell: float) -> np.ndar
     half, middle, first, value = max(1.5 * cell, 1e-3), peak, 0.0, 0.0
     while half > 1e-9:
         x, y = np.meshgrid(middle[0] + half * side, middle[1] + half * side)
-        tangential = np.minimum(np.asarray(fields(mass, x, y)[0], float), 1.0)
+        tangential = np.minimum(np.asarray(fields(mass, jnp.asarray(x), jnp.asarray(y))[0], float), 1.0)
         # Of 1 - kappa - |gamma| over 1 + kappa + |gamma|, the sum of the two.
         value = float((1.0 - tangential).max() / max(1.0 + tangential.min(), 1e-15))
         middle = np.array([x.flat[np.argmin(tangential)], y.flat[np.argmin(tangential)]])
