@@ -39,6 +39,8 @@ def image_numbers(curves: Sequence[Curve], x: np.ndarray | float, y: np.ndarray 
     Returns:
         The shape of x. The image that a centre steeper than isothermal adds counts however faint it is: with gamma =
         2.02 it is soon fainter than what `find_images` looks for. Slopes within 0.009 of isothermal are isothermal.
+        Where the pieces of radial curves near a singular centre that were found do not fit together, numbers inside of
+        its cut may be off: a finer grid (`n`), or `galaxies` there, helps.
 
     Raises:
         ValueError: A curve that is not closed.

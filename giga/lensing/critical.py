@@ -130,7 +130,7 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
         if all(np.abs(galaxy - peak).max() > 0.1 * window for peak, _ in peaks):
             finer, below = _search(mass, galaxy, window, AROUND, 2)
             lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
-            peaks.extend(below)
+            peaks.extend(below or [(galaxy, POINT)])
     block = SMALL if len(others) else BLOCK
     with jax.enable_x64(True):
         exact = in_float64(mass)
@@ -138,19 +138,20 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
         curves = [curve for curve in curves if len(curve.critical) > 2]
         tangential = [curve for curve in curves if curve.kind == "tangential"]
         radial = [c for c in curves if c.kind == "radial" and np.ptp(c.critical, axis=0).max() > SMALLEST]
-        cuts, far = [], 1
+        cuts, far, seen = [], 1, []
         for peak, cell in peaks:
             middle = _singular(exact, peak, cell)
-            if middle is None or any(np.abs(middle - other).max() < POINT for other, _ in cuts):
+            if middle is None or any(np.abs(middle - other).max() < POINT for other in seen):
                 continue
+            seen.append(middle)
             growth = _growth(exact, middle)
             core = any(np.abs(c.critical - middle).max() < CORE and winding(c.critical, *middle) for c in radial)
             if growth > 1.01:
                 far += 1
             elif growth > 0.99 and not core:
                 cut, radial = _cut(exact, middle, radial)
-                cuts.append((middle, cut))
-    found = [replace(curve, far=far) for curve in tangential + radial + [cut for _, cut in cuts]]
+                cuts.append(cut)
+    found = [replace(curve, far=far) for curve in tangential + radial + cuts]
     return sorted(found, key=lambda curve: (KINDS.index(curve.kind), -enclosed_area(curve.caustic), -curve.area))
 
 
@@ -385,9 +386,12 @@ def _singular(mass: list[MassProfile], peak: np.ndarray, cell: float) -> np.ndar
 
 
 def _growth(mass: list[MassProfile], middle: np.ndarray) -> float:
-    """How much larger the loop of the deflections is on a circle than on one of three times the radius."""
+    """How much larger the loop of the deflections is on a circle than on one of three times the radius.
+
+    They are so small that the rest of the lens adds next to nothing.
+    """
     phi = 2.0 * np.pi * np.arange(360) / 360
-    size = [np.sqrt(enclosed_area(_loop(mass, middle, radius, phi))) for radius in (POINT, 3.0 * POINT)]
+    size = [np.sqrt(enclosed_area(_loop(mass, middle, radius, phi))) for radius in (0.1 * POINT, 0.3 * POINT)]
     return float(size[0] / max(size[1], 1e-12))
 
 
