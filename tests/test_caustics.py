@@ -11,7 +11,7 @@ from giga.lensing.caustics import cross_sections, image_numbers, told_apart
 from giga.lensing.critical import KINDS, Curve, critical_curves, enclosed_area, fields
 from giga.lensing.images import Finder, find_images
 from giga.lensing.planes import Behind, Planes
-from giga.mass import DPIE, EPL, NFW, NIE, SIE, SIS, Convergence, Shear
+from giga.mass import DPIE, EPL, GNFW, NFW, NIE, SIE, SIS, Convergence, PointMass, Shear
 from giga.mass.members import Halos
 
 LENSES = {
@@ -69,6 +69,56 @@ def test_numbers_are_those_of_the_images_that_are_found(name):
         share = np.mean(dense == number)
         error = np.sqrt((share + 1e-3) / len(dense))
         assert abs(share - area / (4.0 * corner**2)) < 4.0 * error, number
+
+
+CLUSTER = NIE(theta_E=20.0, s_scale=4.0)
+FLATTENED = NIE(theta_E=20.0, s_scale=4.0, e1=0.1)
+# Masses, half-widths of the squares for curves and for images, place of a galaxy, half-width of sources, numbers.
+CUTS = {
+    "galaxy in the ring": ([CLUSTER, SIS(theta_E=0.8, center_x=12.0)], 45.0, 60.0, 12.0, 1.2, {3, 4, 5}),
+    "inside the radial curve": ([CLUSTER, SIS(theta_E=0.8, center_x=4.0)], 45.0, 60.0, 4.0, 1.2, {1, 2, 3}),
+    "elliptical": ([FLATTENED, SIE(theta_E=0.8, center_x=12.0, e1=0.1)], 45.0, 60.0, 12.0, 1.2, {3, 4, 5, 6}),
+    "sheet": ([SIE(theta_E=1.0, e1=0.1), Convergence(kappa=1.3)], 12.0, 12.0, 0.0, 1.2, {0, 1}),
+    "strong shear": ([SIE(theta_E=1.0, e1=0.1), Shear(gamma1=1.4, gamma2=0.0)], 6.0, 6.0, 0.0, 1.2, {1, 2, 3}),
+    "point mass": ([PointMass(theta_E=1.1), Shear(gamma1=0.2, gamma2=0.0)], 6.0, 6.0, 0.0, 0.8, {2, 4}),
+    "steep": ([EPL(theta_E=1.1, gamma=2.3, e1=0.4)], 6.0, 6.0, 0.0, 0.8, {2, 4}),
+    "with a point mass": ([SIE(theta_E=1.1, e1=0.4), PointMass(theta_E=0.1, center_x=1.0)], 6.0, 6.0, 0.0, 1.2,
+                          {2, 3, 5}),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_cuts_and_steep_centres_count_by_what_surrounds_them(name):
+    mass, half, wide, place, box, numbers = CUTS[name]
+    with jax.enable_x64(True):
+        curves = critical_curves(mass, half)
+        about = place - sum(float(one.deflection(jnp.asarray(place), jnp.asarray(0.0))[0]) for one in mass
+                            if isinstance(one, NIE))
+        x, y = np.random.default_rng(3).uniform(-box, box, (2, 150)) + [[about], [0.0]]
+        found = jax.vmap(lambda a, b: find_images(mass, a, b, Finder(half_width=wide, most=64)))(x, y)
+        counted, complete = np.asarray(found.count), np.asarray(found.complete)
+    near = np.min([np.hypot(curve.caustic[:, 0] - x[:, None], curve.caustic[:, 1] - y[:, None]).min(1)
+                   for curve in curves], axis=0) < 0.01
+    assert np.mean(near) < 0.3 and set(counted[~near & complete]) == numbers
+    np.testing.assert_array_equal(image_numbers(curves, x, y)[~near & complete], counted[~near & complete])
+    # The areas are the shares of sources, seen without faint images in the middle and with them.
+    span = np.abs(np.concatenate([curve.caustic for curve in curves])).max()
+    u, v = np.random.default_rng(4).uniform(-span, span, (2, 20000))
+    dense, far = image_numbers(curves, u, v), int(image_numbers(curves, 9e3, 0.0))
+    areas = cross_sections(curves, central=True)
+    assert set(areas) >= numbers - {0, 1, far} and far not in areas
+    for number, area in areas.items():
+        share = np.mean(dense == number)
+        assert abs(share - area / (4.0 * span**2)) < 4.0 * np.sqrt((share + 1e-3) / len(dense)), number
+
+
+def test_a_lens_that_is_round_and_steep_has_two_images_everywhere_and_no_areas():
+    for mass in (PointMass(theta_E=1.1), GNFW(Rs=3.0, alpha_Rs=1.0, gamma_in=2.3)):
+        curves = critical_curves([mass], 6.0)
+        assert image_numbers(curves, [0.1, 2.0, 50.0], 0.3).tolist() == [2, 2, 2]
+        assert cross_sections(curves) == {}
+        assert image_numbers(_curves(_table(curves).data), 2.0, 0.3) == 2
+    assert cross_sections(critical_curves([NIE(theta_E=1.0, s_scale=0.1)])).keys() == {2}
 
 
 def test_curves_of_galaxies_are_told_from_those_of_the_cluster():

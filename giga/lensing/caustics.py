@@ -14,6 +14,8 @@ from giga.lensing.critical import KINDS, Curve, fields, winding
 from giga.mass.base import MassProfile
 
 LINES = 4096  # across the caustics, along which areas are measured
+LEAST = 1e-9  # areas, over the length of the caustics, below which they are of rounding [arcsec]
+FLAT = 1e-6  # caustics, over the size of their critical curve, that are points
 SAMPLES = 32  # points a side of the box of a curve, of which those inside are looked at
 
 
@@ -23,7 +25,10 @@ def image_numbers(curves: Sequence[Curve], x: np.ndarray | float, y: np.ndarray 
 
     The critical curves divide the image plane into parts of one parity, each traced to the source plane without a fold.
     The number of images in a part is how often its traced edge winds around the source. All together are 1 + 2 sum w
-    over the caustics, w their winding numbers, and w for the cut of a singular isothermal centre.
+    over the caustics, w their winding numbers, and w for the cut of a singular isothermal centre: one image more inside
+    of it, and one less (w = -1) where the rest of the lens has a convergence above one there, and images near the
+    centre are maxima. Each centre at which the deflection grows without bound (a point mass, a power law steeper than
+    isothermal) adds one image of every source.
 
     Args:
         curves: All critical curves of a lens, closed.
@@ -32,13 +37,16 @@ def image_numbers(curves: Sequence[Curve], x: np.ndarray | float, y: np.ndarray 
             does not have.
 
     Returns:
-        The shape of x. A centre steeper than isothermal has a faint image of every source, which is not counted.
+        The shape of x. The image that a centre steeper than isothermal adds counts however faint it is: with gamma =
+        2.02 it is soon fainter than what `find_images` looks for. Slopes within 0.009 of isothermal are isothermal.
+        Where the pieces of radial curves near a singular centre that were found do not fit together, numbers inside of
+        its cut may be off: a finer grid (`n`), or `galaxies` there, helps.
 
     Raises:
         ValueError: A curve that is not closed.
     """
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-    total = np.ones(x.shape, int)
+    total = np.full(x.shape, _far(curves))
     for curve in _closed(curves):
         total = total + _weight(curve, central) * winding(curve.caustic, x, y)
     return total
@@ -55,12 +63,16 @@ def cross_sections(curves: Sequence[Curve], central: bool = False, lines: int = 
             about 1.5.
 
     Returns:
-        Areas by the number of images, for two and more [arcsec^2].
+        Areas by the number of images, for two and more [arcsec^2]. The number of a source far from the lens, whose area
+        has no end, is left out: it is one, and two for a point mass or a power law steeper than isothermal. Left out
+        too are areas below 1e-9 arcsec times the length of the caustics, and caustics smaller than 1e-6 of their
+        critical curve: those of round lenses are points, up to rounding.
 
     Raises:
         ValueError: A curve that is not closed.
     """
-    caustics = [(curve.caustic, _weight(curve, central)) for curve in _closed(curves)]
+    caustics = [(curve.caustic, _weight(curve, central)) for curve in _closed(curves)
+                if not _is_point(curve)]
     if not caustics:
         return {}
     low, high = (limit(np.concatenate([points[:, 1] for points, _ in caustics])) for limit in (np.min, np.max))
@@ -71,10 +83,11 @@ def cross_sections(curves: Sequence[Curve], central: bool = False, lines: int = 
                      zip(*(_crossings(points, weight, low, step, lines) for points, weight in caustics), strict=True))
     order = np.lexsort((at, row))
     row, at, rise = row[order], at[order], rise[order]
-    number, width = 1 + np.cumsum(rise), np.diff(at)  # each line leaves as many curves as it enters
+    far, least = _far(curves), LEAST * sum(curve.caustic_length for curve in curves)
+    number, width = far + np.cumsum(rise), np.diff(at)  # each line leaves as many curves as it enters
     number, width = number[:-1], np.where(row[1:] == row[:-1], width, 0.0)
-    return {int(count): float(step * width[number == count].sum()) for count in np.unique(number[width > 0.0])
-            if count > 1}
+    areas = {int(count): float(step * width[number == count].sum()) for count in np.unique(number[width > 0.0])}
+    return {count: area for count, area in areas.items() if count > 1 and count != far and area > least}
 
 
 def told_apart(curves: Sequence[Curve], smooth: Sequence[MassProfile]) -> list[Curve]:
@@ -115,9 +128,22 @@ def _closed(curves: Sequence[Curve]) -> Sequence[Curve]:
     return curves
 
 
+def _far(curves: Sequence[Curve]) -> int:
+    return max((curve.far for curve in curves), default=1)
+
+
+def _is_point(curve: Curve) -> bool:
+    """Whether a caustic is a point up to the precision of its curve."""
+    return len(curve.critical) > 0 and np.ptp(curve.caustic, 0).max() < FLAT * np.ptp(curve.critical, 0).max()
+
+
 def _weight(curve: Curve, central: bool) -> int:
     """Images that a source gains where the caustic winds around it once."""
-    return 1 if curve.kind == "cut" or curve.kind == "radial" and not central else 2
+    if curve.kind == "cut":
+        (x0, y0), (x1, y1) = (curve.caustic[:-1] - curve.caustic[0]).T, (curve.caustic[1:] - curve.caustic[0]).T
+        # Those that a clockwise cut takes are maxima.
+        return 1 if central or (x0 * y1 - x1 * y0).sum() > 0.0 else 0
+    return 1 if curve.kind == "radial" and not central else 2
 
 
 def _crossings(points: np.ndarray, weight: int, low: float, step: float,

@@ -5,7 +5,7 @@ calls. Positions and radii in arcsec.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import contourpy
@@ -27,6 +27,8 @@ WINDOW = 6.18  # half-width of a finer grid, in cells of the coarser
 MOST, SETTLED = 40, 1e-9  # steps onto a curve, and the longest of the last one [arcsec]
 NEAR = 1e-7  # what is further from the curve in the end has not come onto it [arcsec]
 AROUND = 48  # grid points a side about a galaxy
+POINT = 1e-3  # radius of the circle about a singular centre on which its cut is found [arcsec]
+CORE = 0.05  # a radial curve this near all around a peak is that of its core [arcsec]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +39,22 @@ class Curve:
 
     Attributes:
         kind: "tangential", "radial", or "cut": where images appear at the centre of a singular
-            isothermal lens, a caustic without a critical curve.
+            isothermal lens, a caustic without a critical curve. A cut is counterclockwise where there is an image more
+            inside of it, clockwise where there is one less. A radial curve that runs through a singular centre
+            follows, in the source plane, the cut from where it comes in to where it goes out, over the directions in
+            which images near the centre are maxima.
         critical: Points in the image plane, shape (k, 2), or (0, 2) for a cut [arcsec].
         caustic: The same points traced to the source plane, shape (k, 2) [arcsec].
         secondary: Whether it is known to be that of a galaxy in a cluster, see `giga.lensing.caustics.told_apart`.
+        far: Images of a source far from the whole lens: one, and one more for each centre at which the deflection grows
+            without bound, as that of a point mass does.
     """
 
     kind: str
     critical: np.ndarray
     caustic: np.ndarray
     secondary: bool = False
+    far: int = 1
 
     @property
     def closed(self) -> bool:
@@ -115,13 +123,14 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
     others = np.zeros((0, 2)) if galaxies is None else np.asarray(galaxies, float)
     if others.ndim != 2 or others.shape[1] != 2 or not np.isfinite(others).all():
         raise ValueError(f"galaxies: expected finite positions of shape (k, 2), got shape {others.shape}")
-    lines, peaks = _search(mass, about, half, n + n % 2, LEVELS)
+    n += n % 2
+    lines, peaks = _search(mass, about, half, n, LEVELS)
     for galaxy in others[np.abs(others - about).max(1) < half]:
         window = WINDOW * 2.0 * half / n
-        if all(np.abs(galaxy - peak).max() > 0.1 * window for peak in peaks):
+        if all(np.abs(galaxy - peak).max() > 0.1 * window for peak, _ in peaks):
             finer, below = _search(mass, galaxy, window, AROUND, 2)
             lines = [_replaced(outer, inner, galaxy, window) for outer, inner in zip(lines, finer, strict=True)]
-            peaks.extend(below)
+            peaks.extend(below or [(galaxy, POINT)])
     block = SMALL if len(others) else BLOCK
     with jax.enable_x64(True):
         exact = in_float64(mass)
@@ -129,8 +138,20 @@ def critical_curves(mass: Sequence[MassProfile], grid_half_width: float = 5.0, n
         curves = [curve for curve in curves if len(curve.critical) > 2]
         tangential = [curve for curve in curves if curve.kind == "tangential"]
         radial = [c for c in curves if c.kind == "radial" and np.ptp(c.critical, axis=0).max() > SMALLEST]
-        cuts = [_cut(exact, peak) for peak in peaks if not any(winding(curve.critical, *peak) for curve in radial)]
-    found = tangential + radial + [cut for cut in cuts if cut is not None]
+        cuts, far, seen = [], 1, []
+        for peak, cell in peaks:
+            middle = _singular(exact, peak, cell)
+            if middle is None or any(np.abs(middle - other).max() < POINT for other in seen):
+                continue
+            seen.append(middle)
+            growth = _growth(exact, middle)
+            core = any(np.abs(c.critical - middle).max() < CORE and winding(c.critical, *middle) for c in radial)
+            if growth > 1.01:
+                far += 1
+            elif growth > 0.99 and not core:
+                cut, radial = _cut(exact, middle, radial)
+                cuts.append(cut)
+    found = [replace(curve, far=far) for curve in tangential + radial + cuts]
     return sorted(found, key=lambda curve: (KINDS.index(curve.kind), -enclosed_area(curve.caustic), -curve.area))
 
 
@@ -274,21 +295,31 @@ def _onto_curve(mass: list[MassProfile], kind: Array, x: Array, y: Array,
 
 
 def _search(mass: list[MassProfile], center: np.ndarray, half: float, n: int, levels: int):
-    """Contours of both kinds in a square, with finer ones around the unresolved peaks of kappa, and those peaks."""
+    """Contours of both kinds in a square, with finer ones around the unresolved peaks of kappa, and those peaks.
+
+    Each peak with the size of the cells of the finest grid that shows it.
+    """
     axis = half * (2.0 * np.arange(n) + 1.0 - n) / n
     x, y = center[0] + axis, center[1] + axis
     xx, yy = np.meshgrid(x, y)
     *values, kappa = (np.asarray(field, float) for field in fields(mass, xx, yy))
     lines = [cast(list[np.ndarray], contourpy.contour_generator(x, y, value).lines(0.0)) for value in values]
-    peaks = [np.array([x[j], y[i]]) for i, j in _unresolved_peaks(kappa)]
+    # About a point mass there is shear, and no convergence that a grid would see.
+    shear = np.clip(0.5 * (values[1] - values[0]), 0.0, 1.0 - 1e-6)
+    excess = shear * (1.0 + np.abs(kappa)) / (1.0 - shear) - np.abs(kappa)
+    pixels = _unresolved_peaks(kappa)
+    pixels += [one for one in _unresolved_peaks(excess, least=1.0)
+               if all(max(abs(one[0] - i), abs(one[1] - j)) > 3 for i, j in pixels)]
+    peaks = [np.array([x[j], y[i]]) for i, j in pixels]
+    cell = 2.0 * half / n
     if levels == 1:
-        return lines, peaks[:1]
+        return lines, [(peak, cell) for peak in peaks[:1]]
     centers = []
     for peak in peaks if levels == LEVELS else peaks[:1]:
-        window = WINDOW * 2.0 * half / n
+        window = WINDOW * cell
         finer, below = _search(mass, peak, window, n, levels - 1)
         lines = [_replaced(outer, inner, peak, window) for outer, inner in zip(lines, finer, strict=True)]
-        centers.extend(below)
+        centers.extend(below or [(peak, cell)])
     return lines, centers
 
 
@@ -298,13 +329,13 @@ def _replaced(outer: list[np.ndarray], inner: list[np.ndarray], middle: np.ndarr
         + [line for line in inner if np.array_equal(line[0], line[-1])]
 
 
-def _unresolved_peaks(kappa: np.ndarray, most: int = 16) -> list[tuple[int, int]]:
+def _unresolved_peaks(kappa: np.ndarray, most: int = 16, least: float = 0.3) -> list[tuple[int, int]]:
     """Pixels (row, column) that stand out 5% above those two away, highest first: the grid may miss what is there."""
     middle = kappa[2:-2, 2:-2]
     ny, nx = kappa.shape
     around = np.mean([kappa[2 + i:ny - 2 + i, 2 + j:nx - 2 + j] for i, j in ((-2, 0), (2, 0), (0, -2), (0, 2))], axis=0)
     near = scipy.ndimage.maximum_filter(kappa, 5)[2:-2, 2:-2]
-    found = np.argwhere((middle == near) & (middle > 0.3) & (middle > 1.05 * around))
+    found = np.argwhere((middle == near) & (middle > least) & (middle > 1.05 * around))
     kept: list[tuple[int, int]] = []
     for i, j in sorted(found.tolist(), key=lambda pixel: -middle[tuple(pixel)]):
         if all(max(abs(i + 2 - k), abs(j + 2 - m)) > 3 for k, m in kept):  # equal neighbours are one peak
@@ -335,17 +366,161 @@ def _refined(mass: list[MassProfile], kind: int, line: np.ndarray, block: int) -
     return Curve(kind=KINDS[kind], critical=critical, caustic=caustic)
 
 
-def _cut(mass: list[MassProfile], peak: np.ndarray, n: int = 360) -> Curve | None:
-    """The caustic of a peak near which the deflection keeps its size, as an isothermal one does; else None."""
+def _singular(mass: list[MassProfile], peak: np.ndarray, cell: float) -> np.ndarray | None:
+    """The singular centre near a peak that a grid of such cells has found; None where the lens is smooth there.
+
+    Convergence and shear grow on, ten times and more, from where the distance is 1e-4 arcsec to where it is 1e-9.
+    """
+    side = (np.arange(12) - 5.5) / 5.5
+    half, middle, first, value = max(1.5 * cell, 1e-3), peak, 0.0, 0.0
+    while half > 1e-9:
+        x, y = np.meshgrid(middle[0] + half * side, middle[1] + half * side)
+        tangential = np.minimum(np.asarray(fields(mass, jnp.asarray(x), jnp.asarray(y))[0], float), 1.0)
+        # Of 1 - kappa - |gamma| over 1 + kappa + |gamma|, the sum of the two.
+        value = float((1.0 - tangential).max() / max(1.0 + tangential.min(), 1e-15))
+        middle = np.array([x.flat[np.argmin(tangential)], y.flat[np.argmin(tangential)]])
+        if half < 2e-4 and not first:
+            first = value
+        half *= 0.3
+    return middle if value > 10.0 * first else None
+
+
+def _growth(mass: list[MassProfile], middle: np.ndarray) -> float:
+    """How much larger the loop of the deflections is on a circle than on one of three times the radius.
+
+    They are so small that the rest of the lens adds next to nothing.
+    """
+    phi = 2.0 * np.pi * np.arange(360) / 360
+    size = [np.sqrt(enclosed_area(_loop(mass, middle, radius, phi))) for radius in (0.1 * POINT, 0.3 * POINT)]
+    return float(size[0] / max(size[1], 1e-12))
+
+
+def _loop(mass: list[MassProfile], middle: np.ndarray, radius: float, phi: np.ndarray) -> np.ndarray:
+    """Where a circle about a centre traces, without the circle itself."""
+    circle = radius * np.stack([np.cos(phi), np.sin(phi)])
+    return np.stack([np.asarray(b, float) for b in _trace(mass, *(middle[:, None] + circle))], 1) - circle.T
+
+
+def _maxima(mass: list[MassProfile], middle: np.ndarray, radius: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Whether the radial eigenvalue is negative where the tangential one is: images there would be maxima."""
+    tangential, radial, _ = fields(mass, middle[0] + radius * np.cos(phi), middle[1] + radius * np.sin(phi))
+    return np.asarray(tangential * radial) > 0.0
+
+
+def _cut(mass: list[MassProfile], middle: np.ndarray, radial: list[Curve], n: int = 360) -> tuple[Curve, list[Curve]]:
+    """The cut of a singular isothermal centre, and the radial curves, those that run through the centre led along it.
+
+    The number of images outside of a small circle about the centre is 1, and twice the turn of the caustics about the
+    source, less the turn of the traced circle, the parity of each of its parts as sign. Where parities differ, the
+    curves end on the circle. They are led on over its parts of positive parity. What is left is the whole circle, as of
+    negative parity.
+    """
     phi = 2.0 * np.pi * np.arange(n) / n
-    circle = np.stack([np.cos(phi), np.sin(phi)])
-    loops = []
-    for radius in (3e-3, 1e-3):
-        rays = peak[:, None] + radius * circle
-        beta = np.stack([np.asarray(b, float) for b in _trace(mass, *rays)])
-        loops.append(beta - radius * circle)
-    size = [np.sqrt(enclosed_area(loop.T)) for loop in loops]
-    if not 0.99 < size[1] / max(size[0], 1e-12) < 1.01:
-        return None
-    caustic = np.concatenate([loops[1], loops[1][:, :1]], axis=1).T
-    return Curve(kind="cut", critical=np.zeros((0, 2)), caustic=caustic)
+    maxima = _maxima(mass, middle, np.full(n, POINT), phi)
+    through = _through(mass, middle, radial) if maxima.any() and not maxima.all() else None
+    if through is not None:
+        phi = np.sort(np.concatenate([phi, through.angles[0]]))
+    near, further = (_loop(mass, middle, radius, phi) for radius in (POINT, 3.0 * POINT))
+    loop = 1.5 * near - 0.5 * further  # on a circle that shrinks to a point
+    if through is not None:
+        radial = _led(mass, middle, through, phi, loop)
+    elif maxima.mean() > 0.5:
+        loop = loop[::-1]
+    return Curve(kind="cut", critical=np.zeros((0, 2)), caustic=np.concatenate([loop, loop[:1]])), radial
+
+
+@dataclass(frozen=True)
+class _Through:
+    """Radial curves cut where they enter and leave a disc about a singular centre, and their branches in it.
+
+    Attributes:
+        others: Curves that do not enter it.
+        pieces: Points of the critical curve outside of it and of the caustic.
+        branch: Of each piece, the branches that it begins and ends at, shape (pieces, 2).
+        radii: Of circles inside the disc, ascending, shape (circles,).
+        angles: Of the branches on these, counterclockwise, shape (circles, branches).
+    """
+
+    others: list[Curve]
+    pieces: list[tuple[np.ndarray, np.ndarray]]
+    branch: np.ndarray
+    radii: np.ndarray
+    angles: np.ndarray
+
+
+def _through(mass: list[MassProfile], middle: np.ndarray, radial: list[Curve], n: int = 720) -> _Through | None:
+    """The radial curves through a singular centre; None where those that were found do not fit together there."""
+    grid, all_radii = 2.0 * np.pi * (np.arange(n) + 0.5) / n, 0.5 * POINT * 2.0 ** np.arange(10)
+    maxima = _maxima(mass, middle, all_radii[:, None], grid)
+    changes = maxima != np.roll(maxima, -1, 1)
+    count = int(changes[0].sum())
+    rows = int(np.argmin(np.append(changes.sum(1) == count, False)))  # as many as on the smallest circle
+    changes[rows:], maxima[rows:] = changes[0], maxima[0]  # of one shape
+    radii = np.append(all_radii[:rows], np.full(10 - rows, all_radii[0]))[:, None]
+    low = np.stack([grid[row] for row in changes]) - 2.0 * np.pi / n
+    before = np.stack([np.roll(row, 1)[change] for row, change in zip(maxima, changes, strict=True)])
+    high = low + 2.0 * np.pi / n
+    for _ in range(40):
+        half = 0.5 * (low + high)
+        same = _maxima(mass, middle, radii, half) == before
+        low, high = np.where(same, half, low), np.where(same, high, half)
+    angles = np.sort(np.mod(0.5 * (low + high), 2.0 * np.pi), 1)
+    leave = _maxima(mass, middle, radii, angles - 1e-4)[0]  # counterclockwise, maxima end at these
+    for k in range(1, rows):
+        angles[k] = _shifted(angles[k], angles[k - 1])
+    for k in range(1, rows):
+        disc = 2.0 * all_radii[k]
+        entering = [curve for curve in radial if curve.closed
+                    and (np.hypot(*(curve.critical - middle).T) < disc).any()]
+        pieces = [piece for curve in entering for piece in _pieces(curve, middle, disc)]
+        if 2 * len(pieces) != count:
+            continue
+        ends = np.array([critical[[0, -1]] for critical, _ in pieces]).reshape(-1, 2) - middle
+        at = np.mod(np.arctan2(ends[:, 1], ends[:, 0]), 2.0 * np.pi)
+        shifted = _shifted(np.sort(at), angles[k])
+        branch = np.zeros(count, int)
+        branch[np.roll(np.argsort(at), int(np.flatnonzero(shifted == np.sort(at)[0])[0]))] = np.arange(count)
+        # On the way in maxima lie to the left, clockwise of the curve.
+        if np.cos(shifted - angles[k]).min() > 0.95 and leave[branch[1::2]].all() and not leave[branch[::2]].any():
+            others = [curve for curve in radial if all(curve is not one for one in entering)]
+            return _Through(others, pieces, branch.reshape(-1, 2), all_radii[:k + 1], angles[:k + 1])
+    return None
+
+
+def _shifted(angles: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Angles in cyclic order, from the one that brings them closest to others."""
+    return min((np.roll(angles, k) for k in range(len(angles))), key=lambda one: np.sum(1.0 - np.cos(one - like)))
+
+
+def _pieces(curve: Curve, middle: np.ndarray, radius: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What of a closed curve that enters a disc lies outside of it, piece by piece."""
+    critical, caustic = curve.critical[:-1], curve.caustic[:-1]
+    inside = np.hypot(*(critical - middle).T) < radius
+    first = int(np.argmax(inside))
+    critical, caustic, inside = (np.roll(a, -first, 0) for a in (critical, caustic, inside))
+    edges = np.flatnonzero(np.diff(np.concatenate([inside, [True]]).astype(int))) + 1
+    return [(critical[a:b], caustic[a:b]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _led(mass: list[MassProfile], middle: np.ndarray, through: _Through, phi: np.ndarray,
+         loop: np.ndarray) -> list[Curve]:
+    """Radial curves, those that enter a disc about a singular centre led on branches to it, and along its cut."""
+    step = np.stack([np.cos(through.angles), np.sin(through.angles)], -1)
+    out = middle + through.radii[:, None, None] * step  # circles, branches, 2
+    traced = np.stack([np.asarray(b, float) for b in _trace(mass, out[..., 0], out[..., 1])], -1)
+    begins = {int(start): k for k, (start, _) in enumerate(through.branch)}
+    left, made = set(range(len(through.pieces))), []
+    while left:
+        k, critical, caustic = min(left), [], []
+        while k in left:
+            left.remove(k)
+            end = int(through.branch[k, 1])
+            start = (end - 1) % through.angles.shape[1]
+            first, last = np.searchsorted(phi, through.angles[0, [end, start]])
+            along = np.arange(first, last - 1 - (len(phi) if last > first else 0), -1) % len(phi)
+            critical += [through.pieces[k][0], out[::-1, end], np.tile(middle, (len(along), 1)), out[:, start]]
+            caustic += [through.pieces[k][1], traced[::-1, end], loop[along], traced[:, start]]
+            k = begins[start]
+        made.append(Curve(kind="radial", critical=np.concatenate([*critical, critical[0][:1]]),
+                          caustic=np.concatenate([*caustic, caustic[0][:1]])))
+    return through.others + made

@@ -151,6 +151,7 @@ def _table(curves: Sequence[Curve]) -> fits.BinTableHDU:
         fits.Column("kind", "10A", array=repeated([row[0] for row in rows], "U10")),
         fits.Column("curve", "J", array=repeated([row[1] for row in rows], np.int32)),
         fits.Column("secondary", "L", array=repeated([row[4] for row in rows], bool)),
+        fits.Column("far", "J", array=repeated([curves[row[1] - 1].far for row in rows], np.int32)),
         fits.Column("plane", "6A", array=repeated([row[2] for row in rows], "U6")),
         fits.Column("x", "D", unit="arcsec", array=points[:, 0]),
         fits.Column("y", "D", unit="arcsec", array=points[:, 1]),
@@ -179,6 +180,8 @@ def _curves(table: Mapping[str, Any]) -> list[Curve]:
     plane, number, kind = np.asarray(table["plane"]), np.asarray(table["curve"]), np.asarray(table["kind"])
     # Files of earlier versions do not tell.
     secondary = np.asarray(table["secondary"]) if "secondary" in table.names else np.zeros(len(kind), bool)  # pyright: ignore
+    far = np.asarray(table["far"]) if "far" in table.names else np.ones(len(kind), int)  # pyright: ignore
     return [Curve(kind=str(kind[number == k][0]), critical=points[(number == k) & (plane == "image")],
-                  caustic=points[(number == k) & (plane == "source")], secondary=bool(secondary[number == k][0]))
+                  caustic=points[(number == k) & (plane == "source")], secondary=bool(secondary[number == k][0]),
+                  far=int(far[number == k][0]))
             for k in np.unique(number)]
