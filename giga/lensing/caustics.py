@@ -39,8 +39,6 @@ def image_numbers(curves: Sequence[Curve], x: np.ndarray | float, y: np.ndarray 
     Returns:
         The shape of x. The image that a centre steeper than isothermal adds counts however faint it is: with gamma =
         2.02 it is soon fainter than what `find_images` looks for. Slopes within 0.009 of isothermal are isothermal.
-        Where the pieces of radial curves near a singular centre that were found do not fit together, numbers inside of
-        its cut may be off: a finer grid (`n`), or `galaxies` there, helps.
 
     Raises:
         ValueError: A curve that is not closed.
@@ -123,7 +121,9 @@ def _critical_inside(curve: Curve, smooth: list[MassProfile]) -> bool:
 def _closed(curves: Sequence[Curve]) -> Sequence[Curve]:
     for curve in curves:
         if not curve.closed:
-            raise ValueError(f"curves: a {curve.kind} curve leaves the square that was searched; expected closed ones, "
+            raise ValueError("curves: those that run through a singular centre were not found; expected a finer grid, "
+                             "or `galaxies` there" if curve.kind == "cut" else
+                             f"curves: a {curve.kind} curve leaves the square that was searched; expected closed ones, "
                              "of a wider square")
     return curves
 

@@ -42,7 +42,8 @@ class Curve:
             isothermal lens, a caustic without a critical curve. A cut is counterclockwise where there is an image more
             inside of it, clockwise where there is one less. A radial curve that runs through a singular centre
             follows, in the source plane, the cut from where it comes in to where it goes out, over the directions in
-            which images near the centre are maxima.
+            which images near the centre are maxima; where such curves were not found to fit together, the cut is not
+            closed.
         critical: Points in the image plane, shape (k, 2), or (0, 2) for a cut [arcsec].
         caustic: The same points traced to the source plane, shape (k, 2) [arcsec].
         secondary: Whether it is known to be that of a galaxy in a cluster, see `giga.lensing.caustics.told_apart`.
@@ -417,7 +418,8 @@ def _cut(mass: list[MassProfile], middle: np.ndarray, radial: list[Curve], n: in
     """
     phi = 2.0 * np.pi * np.arange(n) / n
     maxima = _maxima(mass, middle, np.full(n, POINT), phi)
-    through = _through(mass, middle, radial) if maxima.any() and not maxima.all() else None
+    mixed = bool(maxima.any() and not maxima.all())
+    through = _through(mass, middle, radial) if mixed else None
     if through is not None:
         phi = np.sort(np.concatenate([phi, through.angles[0]]))
     near, further = (_loop(mass, middle, radius, phi) for radius in (POINT, 3.0 * POINT))
@@ -426,7 +428,9 @@ def _cut(mass: list[MassProfile], middle: np.ndarray, radial: list[Curve], n: in
         radial = _led(mass, middle, through, phi, loop)
     elif maxima.mean() > 0.5:
         loop = loop[::-1]
-    return Curve(kind="cut", critical=np.zeros((0, 2)), caustic=np.concatenate([loop, loop[:1]])), radial
+    # Left open where the radial curves that must end on it were not found: nobody counts images by it then.
+    caustic = loop if mixed and through is None else np.concatenate([loop, loop[:1]])
+    return Curve(kind="cut", critical=np.zeros((0, 2)), caustic=caustic), radial
 
 
 @dataclass(frozen=True)
