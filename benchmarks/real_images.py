@@ -5,7 +5,9 @@ one than the network learned the middle is taken. It may be given several times,
 folder with a file a band, g.fits to Y.fits, each a stack (n, ny, nx) of galaxies. What a network calls a source in a
 galaxy that lenses nothing is false: its flux is given relative to the deflector's, the median and the 95th percentile
 over the galaxies, and the share of them that the finder of eq. 16 calls a lens at the threshold of the network's card.
-Pictures are left beside the JSON.
+Pictures are left beside the JSON. --chain, which may be given again, takes the same galaxies through a chain like
+modular-lsst, cut to its pixels and in its survey's counts: given is how many it calls a lens. Their noise is some ten
+times that of the images such a chain learned.
 """
 
 from pathlib import Path
@@ -16,7 +18,9 @@ from _common import parser, write
 from astropy.io import fits
 
 from giga.io.images.cube import Cube, background_rms, read_cube
+from giga.jobs.chained import analyse
 from giga.models import zoo
+from giga.models.networks.chain import Chain
 from giga.models.networks.separator import Separator, separate
 from giga.models.systems.separation_metrics import chi2
 from giga.runtime import parallel
@@ -26,6 +30,7 @@ from giga.show.separation import separation_figure
 
 SHOWN = 6  # DES galaxies in the picture, those of the most false flux
 DES_BANDS = "grizY"
+DES_ZERO_POINT = 30.0  # of the galaxies' counts, see their README
 
 
 def separated(model: Separator, cubes: list[Cube]) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -57,6 +62,17 @@ def unlensed(model: Separator, threshold: float, folder: Path, out: Path) -> dic
         by_band={band: dict(median=float(np.median(v)), highest=float(np.max(v))) for band, v in share.items()})
 
 
+def called(model: Chain, folder: Path) -> dict:
+    """How likely a chain takes galaxies that lens nothing for lenses."""
+    survey = model.config.observed
+    images = np.stack([fits.getdata(folder / f"{band.name}.fits").astype(float) for band in survey.bands], -1)
+    factor = 10.0 ** (0.4 * (survey.zero_points - DES_ZERO_POINT))
+    likely = [analyse(model, factor * Cube(image, fits.Header(), folder).window(survey.shape).image).lens
+              for image in images]
+    return dict(galaxies=len(images), called_lenses=int(np.sum(np.array(likely) > 0.5)),
+                lens=[round(one, 3) for one in likely])
+
+
 def lens(model: Separator, files: list[Path], out: Path) -> dict:
     """What a network finds in the image of a lens."""
     bands = [band.name for band in model.config.observed.bands]
@@ -79,6 +95,7 @@ def main() -> None:
     arguments.add_argument("--lens-model", action="append", default=[], help="network for it, by name or path")
     arguments.add_argument("--des", type=Path, help="folder with g.fits, r.fits, i.fits, z.fits and Y.fits")
     arguments.add_argument("--des-model", default="ggsl-unet-des", help="network for them, by name or path")
+    arguments.add_argument("--chain", action="append", default=[], help="chain for them, by name or path")
     options = arguments.parse_args()
     if len(options.lens) != len(options.lens_model):
         arguments.error(f"{len(options.lens)} --lens and {len(options.lens_model)} --lens-model; expected one each")
@@ -93,6 +110,10 @@ def main() -> None:
         threshold = card.metrics["half empty"]["finder_threshold"]
         results[f"galaxies, {options.des_model}"] = dict(weights=card.sha256) | unlensed(
             model, threshold, options.des, options.out.with_suffix(".des.png"))
+        for name in options.chain:
+            chain, card = zoo.load(name)
+            results[f"galaxies, {Path(name).parent.name or name}"] = dict(weights=card.sha256) | called(
+                chain, options.des)  # pyright: ignore[reportArgumentType]
     write(options.out, results)
 
 
